@@ -1,0 +1,63 @@
+"""The errors that dinoiser raises for something a person can put right.
+
+::
+
+    DinoiserError
+    ├── InputError (ValueError)       something given is wrong
+    │   ├── ImageError                a picture cannot be read, or not without guessing
+    │   ├── PromptError               classes, phrases, colours or the prompt file
+    │   └── SettingsError             window sizes, thresholds and other settings
+    ├── ModelError (RuntimeError)     a model cannot be had
+    │   ├── UnknownModelError         no such name in the catalogue
+    │   ├── DeviceError               no such device on this machine
+    │   ├── CheckpointError           a weights file is unsafe, unreadable or does not fit
+    │   └── WeightsError              a weights file is missing or could not be fetched
+    └── OutputError (OSError)         a result cannot be written
+
+Every message says what was wrong, the value received, what was expected and
+the cure, in one sentence that can be shown as it is.
+"""
+
+
+class DinoiserError(Exception):
+    """Base of all errors that dinoiser raises on purpose."""
+
+
+class InputError(DinoiserError, ValueError):
+    """Something that the caller gave is wrong."""
+
+
+class ImageError(InputError):
+    """A picture cannot be read, or only by guessing what its axes mean."""
+
+
+class PromptError(InputError):
+    """The classes, phrases, colours or prompt file are wrong."""
+
+
+class SettingsError(InputError):
+    """A setting is out of its range or contradicts another."""
+
+
+class ModelError(DinoiserError, RuntimeError):
+    """A model cannot be had."""
+
+
+class UnknownModelError(ModelError):
+    """The catalogue holds no model of this name."""
+
+
+class DeviceError(ModelError):
+    """This machine does not have the device that was asked for."""
+
+
+class CheckpointError(ModelError):
+    """A weights file is unsafe, unreadable or does not fit the model."""
+
+
+class WeightsError(ModelError):
+    """A weights file is missing or could not be fetched."""
+
+
+class OutputError(DinoiserError, OSError):
+    """A result cannot be written."""
