@@ -1,0 +1,59 @@
+"""Label pictures with words: CLIP-DINOiser and its relatives, from an image to a mask.
+
+Names are imported when they are first used, so that `import dinoiser` is
+quick and brings no torch along.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dinoiser import export, scenes
+    from dinoiser.errors import DinoiserError
+    from dinoiser.images import read_image
+    from dinoiser.models.catalog import list_models
+    from dinoiser.models.load import load_model
+    from dinoiser.prompts import PromptClass, PromptSet
+    from dinoiser.segment.segmenter import EncodedImage, Segmenter
+    from dinoiser.segmentation import Segmentation
+
+__all__ = [
+    "DinoiserError",
+    "EncodedImage",
+    "PromptClass",
+    "PromptSet",
+    "Segmentation",
+    "Segmenter",
+    "export",
+    "list_models",
+    "load_model",
+    "read_image",
+    "scenes",
+]
+
+_HOMES = {
+    "DinoiserError": "dinoiser.errors",
+    "EncodedImage": "dinoiser.segment.segmenter",
+    "PromptClass": "dinoiser.prompts",
+    "PromptSet": "dinoiser.prompts",
+    "Segmentation": "dinoiser.segmentation",
+    "Segmenter": "dinoiser.segment.segmenter",
+    "list_models": "dinoiser.models.catalog",
+    "load_model": "dinoiser.models.load",
+    "read_image": "dinoiser.images",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"dinoiser.{name}")
+    msg = f"module 'dinoiser' has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,45 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from uuid import uuid4
+
+from dinoiser.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a new file for writing that takes its name only once it is complete.
+
+    Folders are made as needed. The bytes go to a hidden neighbour, reach the
+    disk, and then replace whatever was at `path`; on an error nothing is left.
+
+    Raises
+    ------
+    OutputError
+        The file or its folder cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        msg = (
+            f"Cannot write {path}: {error.strerror or error}; give an output folder on a disk "
+            "with space that you may write to."
+        )
+        raise OutputError(msg) from error
+    finally:
+        partial.unlink(missing_ok=True) if partial.parent.is_dir() else None

@@ -1,0 +1,105 @@
+"""Previews: the picture, its classes' colours over it, and a legend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dinoiser.export.files import atomic_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont
+
+    from dinoiser.prompts import PromptClass
+    from dinoiser.segmentation import Segmentation
+
+OPACITY = 0.55
+LONGEST_SIDE = 1600
+"""Previews are shrunk to this; the masks keep the picture's size."""
+
+
+def build_overlay(image: np.ndarray, segmentation: Segmentation) -> Image:
+    """Blend a picture with its labels' colours and put a legend under it.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    segmentation
+        Of the same picture. Background keeps the picture's own colours,
+        darkened; ignored pixels get the palette's ignore colour.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, longest side at most `LONGEST_SIDE` before the legend.
+    """
+    from PIL import Image
+
+    picture, labels = Image.fromarray(image), Image.fromarray(segmentation.labels)
+    if max(picture.size) > LONGEST_SIDE:
+        picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
+        labels = labels.resize(picture.size, Image.Resampling.NEAREST)
+    ids = np.asarray(labels)
+    tint = segmentation.prompts.palette[ids].astype(np.float32)
+    share = np.where(ids == 0, 0.35, OPACITY)[..., None].astype(np.float32)
+    blended = np.asarray(picture, np.float32) * (1 - share) + tint * share
+    shown = [c for c in segmentation.prompts.classes if (segmentation.labels == c.id).any()]
+    return _with_legend(Image.fromarray(blended.astype(np.uint8)), shown)
+
+
+def write_overlay(image: np.ndarray, segmentation: Segmentation, path: str | Path) -> None:
+    """Write the preview of a picture as JPEG.
+
+    Parameters
+    ----------
+    image, segmentation
+        See `build_overlay`.
+    path
+        The file; its folder is made when missing.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    overlay = build_overlay(image, segmentation)
+    with atomic_file(path) as file:
+        overlay.save(file, "JPEG", quality=90)
+
+
+def _with_legend(picture: Image, classes: list[PromptClass]) -> Image:
+    """Put a strip of colour swatches and names under a picture, in as many lines as it takes."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    size = int(np.clip(max(picture.size) / 45, 12, 28))
+    font = ImageFont.load_default(size)
+    width = max(picture.width, 160)
+    places, height = _lay_out(classes, font, size, width)
+    canvas = Image.new("RGB", (width, picture.height + height), "white")
+    canvas.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    for c, (x, y) in zip(classes, places, strict=True):
+        top = picture.height + y
+        draw.rectangle((x, top, x + size, top + size), fill=c.color, outline="black")
+        draw.text((x + 1.4 * size, top + size / 2), c.name, fill="black", font=font, anchor="lm")
+    return canvas
+
+
+def _lay_out(
+    classes: list[PromptClass], font: FreeTypeFont, size: int, width: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Place legend entries line by line: their top left corners, and the height of all lines."""
+    gap = size // 2
+    places, x, y = [], gap, gap
+    for c in classes:
+        entry = int(1.4 * size + font.getlength(c.name)) + 2 * gap
+        if x > gap and x + entry > width:
+            x, y = gap, y + size + gap
+        places.append((x, y))
+        x += entry
+    return places, (y + size + gap if classes else 0)

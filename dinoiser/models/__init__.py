@@ -1,0 +1,1 @@
+"""Models: patch features of pictures and embeddings of phrases in one space."""

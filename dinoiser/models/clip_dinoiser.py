@@ -1,0 +1,133 @@
+"""CLIP-DINOiser: MaskCLIP features, pooled and filtered by what two conv heads learnt from DINO."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dinoiser.errors import CheckpointError
+from dinoiser.models.base import PatchFeatures
+from dinoiser.models.maskclip import MaskClip
+from dinoiser.models.pooling import pool_by_correlation
+from dinoiser.models.checkpoint import load_into, read_tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class DinoiserHeads(nn.Module):
+    """The two heads of CLIP-DINOiser, with the published names of their weights.
+
+    Parameters
+    ----------
+    in_dim
+        C, width of the vision tower: 768 for ViT-B/16.
+    projection_dim
+        P, length of the vectors in which patches are compared: 256 in the
+        official weights.
+    """
+
+    def __init__(self, in_dim: int, projection_dim: int = 256) -> None:
+        super().__init__()
+        self.obj_proj = nn.Conv2d(in_dim, projection_dim, 3, padding=1, padding_mode="replicate")
+        self.bkg_decoder = nn.Conv2d(in_dim, 1, 1)
+
+    def forward(self, guide: Tensor) -> tuple[Tensor, Tensor]:
+        """Patch embeddings to correlate, and objectness.
+
+        Parameters
+        ----------
+        guide
+            (B, C, h, w), `DensePatches.guide`.
+
+        Returns
+        -------
+        embeddings
+            (B, P, h, w), not normalised; their cosines are equation (2) of
+            the paper.
+        foreground
+            (B, h, w), logits, positive = object.
+        """
+        return self.obj_proj(guide), self.bkg_decoder(F.normalize(guide, dim=1))[:, 0]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read heads from the official checkpoint or a safetensors file.
+
+        The kind of file and the sizes of the heads are read off the file.
+
+        Raises
+        ------
+        CheckpointError
+            The file is unsafe, unreadable, or holds other tensors.
+        """
+        tensors = read_tensors(path)
+        weight = tensors.get("obj_proj.weight")
+        if weight is None or weight.ndim != 4:
+            msg = (
+                f"{path} holds no heads: expected obj_proj.weight of shape (P, C, 3, 3), "
+                f"found {sorted(tensors)[:6]}; give the file that `dinoiser train` wrote or the "
+                "official last.pt."
+            )
+            raise CheckpointError(msg)
+        heads = cls(in_dim=weight.shape[1], projection_dim=weight.shape[0])
+        load_into(heads, tensors, path)
+        return heads
+
+    def save(self, path: str | Path) -> None:
+        """Write the heads as safetensors, which `load` reads back."""
+        from safetensors.torch import save_file
+
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, path)
+
+
+class ClipDinoiser(MaskClip):
+    """CLIP-DINOiser over any open_clip model with a ViT tower.
+
+    Parameters
+    ----------
+    clip
+        See `MaskClip`.
+    heads
+        Heads made for the tower's width; frozen.
+    gamma
+        Correlations below this do not take part in the pooling; the paper's
+        value is 0.2.
+    **described
+        `tokenizer`, `name`, `digest`, `windows`: see `MaskClip`.
+
+    Raises
+    ------
+    CheckpointError
+        The heads were made for a tower of another width.
+
+    References
+    ----------
+    Wysoczańska et al., CLIP-DINOiser: Teaching CLIP a few DINO tricks for
+    open-vocabulary semantic segmentation, ECCV 2024.
+    """
+
+    def __init__(
+        self, clip: nn.Module, heads: DinoiserHeads, gamma: float = 0.2, **described
+    ) -> None:
+        super().__init__(clip, **{"name": "clip-dinoiser", **described})
+        width = self.visual.conv1.out_channels
+        if heads.obj_proj.in_channels != width:
+            msg = (
+                f"The heads read {heads.obj_proj.in_channels} channels, but this CLIP's vision "
+                f"tower has {width}; give heads that were trained for this model."
+            )
+            raise CheckpointError(msg)
+        self.heads = heads.eval().requires_grad_(False).to(self.device, self.dtype)
+        self.gamma = gamma
+
+    @torch.no_grad()
+    def encode_image(self, pixels: Tensor) -> PatchFeatures:
+        """Pooled patch features and objectness of pixels (B, 3, H, W), RGB, float in [0, 1]."""
+        patches = self.encode_patches(pixels)
+        embeddings, foreground = self.heads(patches.guide)
+        pooled = pool_by_correlation(patches.features, embeddings, self.gamma)
+        return PatchFeatures(pooled, foreground)

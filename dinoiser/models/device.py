@@ -1,0 +1,62 @@
+"""Devices and number formats by name."""
+
+from __future__ import annotations
+
+import torch
+
+from dinoiser.errors import DeviceError, SettingsError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def available_devices() -> list[str]:
+    """Names of the devices of this machine, the fastest first."""
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """Device from "auto", "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises
+    ------
+    DeviceError
+        The name is unknown, or this machine has no such device.
+    """
+    available = available_devices()
+    if name == "auto":
+        return torch.device(available[0])
+    if name == "cuda" and "cuda:0" in available:
+        return torch.device("cuda:0")
+    if name in available:
+        return torch.device(name)
+    msg = (
+        f"Device {name!r} is not on this machine, which has {', '.join(available)}; "
+        "give one of these, or 'auto'."
+    )
+    raise DeviceError(msg)
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """Number format from "auto", "fp32", "bf16" or "fp16".
+
+    "auto" takes bf16 where the processor computes in it (CUDA from Ampere on,
+    CPUs with AMX) and fp32 elsewhere.
+
+    Raises
+    ------
+    SettingsError
+        The name is unknown.
+    """
+    if name in PRECISIONS:
+        return PRECISIONS[name]
+    if name != "auto":
+        msg = f"precision is {name!r}, expected 'auto', {', '.join(map(repr, PRECISIONS))}."
+        raise SettingsError(msg)
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)
+        fast = device.type == "cpu" and capabilities().get("amx_bf16", False)
+    return torch.bfloat16 if fast else torch.float32

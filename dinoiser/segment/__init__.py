@@ -1,0 +1,1 @@
+"""Windows, scoring, background, refinement: from patch features to labels."""

@@ -1,0 +1,236 @@
+"""Segmenter: pictures and prompt sets to segmentations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from dinoiser.errors import SettingsError
+from dinoiser.images import to_rgb
+from dinoiser.models.base import PatchFeatures
+from dinoiser.models.text import PhraseEmbeddings
+from dinoiser.models.weight_files import cache_dir
+from dinoiser.segment.background import apply_background
+from dinoiser.segment.probability_map import ProbabilityMap
+from dinoiser.segment.refine import snap_to_superpixels
+from dinoiser.segment.scoring import class_probabilities
+from dinoiser.segment.windows import WindowLayout, WindowSettings, cut, resize
+from dinoiser.segmentation import IGNORE, Segmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+    from dinoiser.models.base import SegmentationModel
+    from dinoiser.prompts import PromptSet
+
+TOKENS_AT_ONCE = {"cpu": 4096, "mps": 8192, "cuda": 32768}
+REFINED_AT_ONCE = 2**26
+"""Probabilities held while refining (256 MB): superpixels need bands taller than scoring does."""
+
+
+class Segmenter:
+    """Segments pictures with one model.
+
+    Parameters
+    ----------
+    model
+        What `dinoiser.load_model` gives.
+    short_side, window, stride
+        The paper's protocol, see `WindowSettings`; None takes the sizes that
+        the model was made for.
+    whole
+        One pass over the whole picture at its own size instead of windows.
+    antialias
+        Smooth when a picture is shrunk to `short_side`.
+    refine
+        "superpixel" snaps the labels to the picture's edges, "none" does not.
+    batch_size
+        Windows in one pass; "auto" fits them to the device.
+    delta
+        Confidence from which a patch is safe from the background filter; the
+        paper's value is 0.99.
+
+    Raises
+    ------
+    SettingsError
+        A setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        model: SegmentationModel,
+        *,
+        short_side: int | None = None,
+        window: int | None = None,
+        stride: int | None = None,
+        whole: bool = False,
+        antialias: bool = True,
+        refine: Literal["none", "superpixel"] = "none",
+        batch_size: int | Literal["auto"] = "auto",
+        delta: float = 0.99,
+    ) -> None:
+        if refine not in ("none", "superpixel"):
+            msg = f"refine is {refine!r}, expected 'none' or 'superpixel'."
+            raise SettingsError(msg)
+        if batch_size != "auto" and batch_size < 1:
+            msg = f"batch_size is {batch_size}, expected 'auto' or at least 1."
+            raise SettingsError(msg)
+        sizes = model.windows
+        window = window or sizes.window
+        self.model = model
+        self.windows = WindowSettings(
+            short_side=sizes.short_side if short_side is None else short_side,
+            window=window,
+            stride=min(sizes.stride, window) if stride is None else stride,
+            whole=whole,
+            antialias=antialias,
+        )
+        self.refine = refine
+        self.batch_size = batch_size
+        self.delta = delta
+        self.phrases = PhraseEmbeddings(model, cache_dir() / "phrases")
+
+    def encode(self, image: ArrayLike) -> EncodedImage:
+        """Run the image tower: the expensive part, once a picture.
+
+        Parameters
+        ----------
+        image
+            (H, W, 3) uint8 RGB, or anything that `dinoiser.images.to_rgb`
+            takes.
+        """
+        image = to_rgb(image)
+        layout = WindowLayout.plan(image.shape[:2], self.windows)
+        batches = list(self._encode_windows(image, layout))
+        foreground = [batch.foreground for batch in batches if batch.foreground is not None]
+        features = PatchFeatures(
+            torch.cat([batch.features for batch in batches]),
+            torch.cat(foreground) if foreground else None,
+        )
+        return EncodedImage(self, image, layout, features)
+
+    def segment(self, image: ArrayLike, prompts: PromptSet) -> Segmentation:
+        """Encode a picture and segment it, without keeping its features.
+
+        Parameters
+        ----------
+        image
+            See `encode`.
+        prompts
+            The classes to tell apart.
+        """
+        image = to_rgb(image)
+        layout = WindowLayout.plan(image.shape[:2], self.windows)
+        scores = [self.score(batch, prompts) for batch in self._encode_windows(image, layout)]
+        return self._decide(image, self._map(torch.cat(scores), layout), prompts)
+
+    @torch.no_grad()
+    def score(self, patches: PatchFeatures, prompts: PromptSet) -> Tensor:
+        """Probabilities (B, K, h, w) float32 of patches, the background filter applied.
+
+        Channels are in the order of `prompts.classes`. The filter runs where
+        the prompt set has a background and the model has the head for it.
+        """
+        classes = prompts.classes
+        phrases = [phrase for c in classes for phrase in c.phrases]
+        probabilities = class_probabilities(
+            patches.features,
+            self.phrases.get(phrases, prompts.templates),
+            phrases_per_class=[len(c.phrases) for c in classes],
+        )
+        if prompts.background is None or patches.foreground is None:
+            return probabilities
+        return apply_background(probabilities, patches.foreground, self.delta)
+
+    def _encode_windows(self, image: np.ndarray, layout: WindowLayout) -> Iterator[PatchFeatures]:
+        pixels = torch.from_numpy(image).permute(2, 0, 1)  # from: rows, columns, channels
+        pixels = resize(pixels, layout.working_size, self.windows.antialias)
+        windows = layout.windows
+        step = self._windows_at_once(layout)
+        for i in range(0, len(windows), step):
+            yield self.model.encode_image(cut(pixels, windows[i : i + step]).to(self.model.device))
+
+    def _windows_at_once(self, layout: WindowLayout) -> int:
+        if self.batch_size != "auto":
+            return self.batch_size
+        window = layout.windows[0]
+        patch = self.model.patch_size
+        tokens = -(-(window.bottom - window.top) // patch) * -(-(window.right - window.left) // patch)
+        return max(1, TOKENS_AT_ONCE.get(self.model.device.type, 4096) // tokens)
+
+    def _map(self, probabilities: Tensor, layout: WindowLayout) -> ProbabilityMap:
+        return ProbabilityMap(
+            probabilities, layout, self.model.patch_size if self.windows.whole else None
+        )
+
+    @torch.no_grad()
+    def _decide(
+        self, image: np.ndarray, probabilities: ProbabilityMap, prompts: PromptSet
+    ) -> Segmentation:
+        labels = np.empty(image.shape[:2], np.uint8)
+        confidence = np.empty(image.shape[:2], np.float16)
+        ids = torch.tensor([c.id for c in prompts.classes], dtype=torch.uint8)
+        ids = ids.to(probabilities.patches.device)
+        refine = self.refine == "superpixel"
+        for rows, band in probabilities.bands(REFINED_AT_ONCE) if refine else probabilities.bands():
+            if refine:
+                side = self._superpixel_side(probabilities.layout)
+                snapped = snap_to_superpixels(band.cpu().numpy(), image[rows], side)
+                band = torch.from_numpy(snapped).to(ids.device)
+            best, channel = band.max(0)
+            labels[rows] = ids[channel].cpu().numpy()
+            confidence[rows] = best.clamp(max=1).cpu().numpy()
+        if prompts.ignore_below > 0:
+            labels[confidence < prompts.ignore_below] = IGNORE
+        return Segmentation(labels, confidence, prompts, _HeatMaps(probabilities))
+
+    def _superpixel_side(self, layout: WindowLayout) -> float:
+        """Half a patch, in pixels of the picture."""
+        return max(2.0, self.model.patch_size * min(layout.size) / min(layout.working_size) / 2)
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """A picture whose patch features are known: segment it again and again with other words.
+
+    Attributes
+    ----------
+    segmenter
+        The segmenter that made it.
+    image
+        (H, W, 3) uint8 RGB.
+    layout
+        Its windows.
+    patches
+        Features of all windows, (n, D, h, w), and objectness (n, h, w).
+    """
+
+    segmenter: Segmenter
+    image: np.ndarray
+    layout: WindowLayout
+    patches: PatchFeatures
+
+    def segment(self, prompts: PromptSet) -> Segmentation:
+        """Segment with these classes; the image tower is not run."""
+        scores = self.segmenter.score(self.patches, prompts)
+        return self.segmenter._decide(self.image, self.segmenter._map(scores, self.layout), prompts)
+
+
+@dataclass(frozen=True)
+class _HeatMaps:
+    """One class's heat map on demand: holds patches, not pixels."""
+
+    probabilities: ProbabilityMap
+
+    def __call__(self, channel: int) -> np.ndarray:
+        one = self.probabilities.select(channel)
+        heat = np.empty(one.layout.size, np.float32)
+        for rows, band in one.bands():
+            heat[rows] = band[0].clamp(max=1).cpu().numpy()
+        return heat

@@ -1,0 +1,138 @@
+"""Where windows lie on a picture, and the size at which a picture is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dinoiser.errors import SettingsError
+
+MAX_ASPECT = 2048 / 448
+"""mmsegmentation's scale (2048, 448): a long side over 2048 / 448 short sides limits the size."""
+
+
+class Window(NamedTuple):
+    """A rectangle of pixels: rows top to bottom, columns left to right, ends excluded."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """How a picture is cut up for the model.
+
+    Attributes
+    ----------
+    short_side
+        The picture is resized so that its shorter side has this many pixels.
+    window, stride
+        Side of the square windows and the step between them, in pixels of the
+        resized picture; the paper's are 448 and 224 at a short side of 448.
+    whole
+        Look at the whole picture at its own size in one pass instead.
+    antialias
+        Smooth when shrinking. The published code does not; False gives its
+        pixels.
+    """
+
+    short_side: int = 448
+    window: int = 448
+    stride: int = 224
+    whole: bool = False
+    antialias: bool = True
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {value}, expected at least 1"
+            for name, value in (
+                ("short_side", self.short_side),
+                ("window", self.window),
+                ("stride", self.stride),
+            )
+            if value < 1
+        ]
+        if self.stride > self.window:
+            problems.append(
+                f"stride {self.stride} is larger than window {self.window}, which leaves gaps; "
+                "give a stride of at most the window"
+            )
+        if problems:
+            raise SettingsError("; ".join(problems) + ".")
+
+
+@dataclass(frozen=True)
+class WindowLayout:
+    """The windows of one picture.
+
+    Attributes
+    ----------
+    size
+        (H, W) of the picture, in pixels.
+    working_size
+        (h, w) that it is resized to before it is cut up.
+    rows, columns
+        (start, end) of the windows along each axis; every pairing of the two
+        is a window, and all have the same size.
+    """
+
+    size: tuple[int, int]
+    working_size: tuple[int, int]
+    rows: tuple[tuple[int, int], ...]
+    columns: tuple[tuple[int, int], ...]
+
+    @property
+    def windows(self) -> list[Window]:
+        """All windows, row by row from the top left."""
+        return [Window(*row, *column) for row in self.rows for column in self.columns]
+
+    @classmethod
+    def plan(cls, size: tuple[int, int], settings: WindowSettings) -> WindowLayout:
+        """Lay windows over a picture of size (H, W)."""
+        if settings.whole:
+            return cls(size, size, ((0, size[0]),), ((0, size[1]),))
+        working = working_size(size, settings.short_side)
+        rows, columns = (spans(n, settings.window, settings.stride) for n in working)
+        return cls(size, working, rows, columns)
+
+
+def working_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """Resize (H, W), keeping its ratio, to a short side of `short_side`.
+
+    The long side stays below 2048 / 448 times `short_side`, as in the
+    evaluation protocol; sizes are rounded to the nearest pixel, at least 1.
+    """
+    short, long = min(size), max(size)
+    factor = min(short_side / short, short_side * MAX_ASPECT / long)
+    return max(1, int(size[0] * factor + 0.5)), max(1, int(size[1] * factor + 0.5))
+
+
+def spans(length: int, window: int, stride: int) -> tuple[tuple[int, int], ...]:
+    """Windows (start, end) along an axis; the last is pushed back inside the picture.
+
+    An axis shorter than `window` gets a single, shorter one.
+    """
+    count = max(length - window + stride - 1, 0) // stride + 1
+    ends = [min(i * stride + window, length) for i in range(count)]
+    return tuple((max(end - window, 0), end) for end in ends)
+
+
+def resize(image: Tensor, size: tuple[int, int], antialias: bool = True) -> Tensor:
+    """Resize an image (3, H, W) uint8 to (3, h, w) uint8, bilinearly."""
+    if tuple(image.shape[-2:]) == size:
+        return image
+    return F.interpolate(
+        image[None], size, mode="bilinear", align_corners=False, antialias=antialias
+    )[0]
+
+
+def cut(image: Tensor, windows: list[Window]) -> Tensor:
+    """Windows of an image (3, h, w) uint8 as pixels (n, 3, height, width) float32 in [0, 1]."""
+    pieces = [image[:, w.top : w.bottom, w.left : w.right] for w in windows]
+    return torch.stack(pieces).float() / 255

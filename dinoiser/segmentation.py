@@ -1,0 +1,73 @@
+"""The result for one picture: labels, confidence and heat maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dinoiser.prompts import PromptSet
+
+IGNORE = 255
+"""The label of pixels that are left out of training."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Which class every pixel of a picture belongs to.
+
+    Attributes
+    ----------
+    labels
+        (H, W) uint8 class ids; 0 = background, 255 = ignore.
+    confidence
+        (H, W) float16 in [0, 1], probability of the winning class, also under
+        ignored pixels. Pixels that the background filter took are at 1.
+    prompts
+        The classes that the labels refer to.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+    prompts: PromptSet
+    _heat_map: Callable[[int], np.ndarray] = field(repr=False, compare=False)
+
+    def probabilities(self, name: str) -> np.ndarray:
+        """Heat map of one class, computed when asked for.
+
+        Parameters
+        ----------
+        name
+            Name of a class in `prompts`.
+
+        Returns
+        -------
+        ndarray
+            (H, W) float32 in [0, 1], before any refinement of the labels.
+
+        Raises
+        ------
+        PromptError
+            There is no such class.
+        """
+        return self._heat_map(self.prompts.classes.index(self.prompts.by_name(name)))
+
+    def pixel_counts(self) -> dict[int, int]:
+        """Number of pixels of every class id, and of `IGNORE`."""
+        counts = np.bincount(self.labels.ravel(), minlength=256)
+        ids = [c.id for c in self.prompts.classes]
+        return {label: int(counts[label]) for label in [*ids, IGNORE]}
+
+    def mean_confidence(self) -> dict[int, float | None]:
+        """Mean confidence of the pixels of every class id; None for a class without pixels."""
+        flat = self.labels.ravel()
+        sums = np.bincount(flat, weights=self.confidence.ravel(), minlength=256)
+        counts = np.bincount(flat, minlength=256)
+        return {
+            c.id: float(sums[c.id] / counts[c.id]) if counts[c.id] else None
+            for c in self.prompts.classes
+        }
