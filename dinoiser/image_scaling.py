@@ -1,0 +1,116 @@
+"""Bring pixel values of any kind to 8 bits, and lay transparent ones on white."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+PERCENTILES = (0.5, 99.5)
+"""Of all values, these percentiles become 0 and 255 where the type has no natural range."""
+
+_SAMPLE_PIXELS = 2**21
+_BAND_VALUES = 2**22
+
+
+def to_uint8(pixels: np.ndarray, visible: np.ndarray | None = None) -> np.ndarray:
+    """Scale pixel values to 8 bits.
+
+    8-bit values stay as they are, booleans become 0 and 255, and floats that
+    all lie within [0, 1] are taken as that range. Everything else (other
+    integers, other floats) is stretched so that the 0.5th percentile of the
+    values becomes 0 and the 99.5th becomes 255. The percentiles are taken over
+    all channels together, so that colours keep their ratios, and in large
+    pictures over an even grid of about two million pixels.
+
+    Parameters
+    ----------
+    pixels
+        Values, shape (H, W, C), of a boolean, integer or float dtype. NaN
+        becomes the lowest value, infinities the lowest and the highest.
+    visible
+        Which pixels the percentiles are taken of, shape (H, W), bool; None
+        takes all.
+
+    Returns
+    -------
+    np.ndarray
+        The same values, shape (H, W, C), uint8 in [0, 255]. Pictures of one
+        value only become 0 unless their type has a natural range.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype.kind == "f" and _within_unit_range(pixels):
+        return _stretch(pixels, 0.0, 1.0)
+    return _stretch(pixels, *_percentile_range(pixels, visible))
+
+
+def on_white(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Lay a transparent picture on white paper, as browsers and viewers show it.
+
+    Parameters
+    ----------
+    colors
+        Straight (not premultiplied) colours, shape (H, W, C), uint8 in [0, 255].
+    alpha
+        Opacity, shape (H, W), of any real dtype: 255 is opaque in uint8; in
+        other dtypes the largest value found is, but at least 1.
+
+    Returns
+    -------
+    np.ndarray
+        Opaque colours, shape (H, W, C), uint8 in [0, 255].
+    """
+    opaque = 255.0
+    if alpha.dtype != np.uint8:
+        opaque = float(alpha[np.isfinite(alpha)].max(initial=1))
+    if np.all(alpha == opaque):
+        return colors
+    composed = np.empty_like(colors)
+    for band in _bands(colors):
+        opacity = np.nan_to_num(alpha[band].astype(np.float64).clip(0, opaque) / opaque)
+        opacity = opacity[..., np.newaxis]
+        composed[band] = np.rint(colors[band] * opacity + 255 * (1 - opacity))
+    return composed
+
+
+def _within_unit_range(pixels: np.ndarray) -> bool:
+    # fmin and fmax pass over NaN and, unlike nanmin, do not copy the picture
+    lowest, highest = np.fmin.reduce(pixels, axis=None), np.fmax.reduce(pixels, axis=None)
+    return bool(lowest >= 0 and highest <= 1)
+
+
+def _percentile_range(pixels: np.ndarray, visible: np.ndarray | None) -> tuple[float, float]:
+    height, width = pixels.shape[:2]
+    step = math.ceil(math.sqrt(height * width / _SAMPLE_PIXELS))
+    sample = pixels[::step, ::step]
+    if visible is not None:
+        sample = sample[visible[::step, ::step]]
+    values = sample[np.isfinite(sample)]
+    if values.size == 0:
+        return 0.0, 0.0
+    low, high = np.percentile(values, PERCENTILES, method="nearest")
+    if low == high:
+        low, high = values.min(), values.max()
+    # keeps high - low finite for the largest floats
+    low, high = np.clip((float(low), float(high)), -8e307, 8e307)
+    return float(low), float(high)
+
+
+def _stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    stretched = np.zeros(pixels.shape, np.uint8)
+    if low == high:
+        return stretched
+    for band in _bands(pixels):
+        values = pixels[band].astype(np.float64)
+        values[np.isnan(values)] = low
+        stretched[band] = np.rint((values.clip(low, high) - low) / (high - low) * 255)
+    return stretched
+
+
+def _bands(pixels: np.ndarray) -> Iterator[slice]:
+    """Yield slices of rows, so that the float copies of a large picture stay small."""
+    rows = max(1, _BAND_VALUES // max(1, pixels[0].size))
+    for start in range(0, len(pixels), rows):
+        yield slice(start, start + rows)
