@@ -48,7 +48,7 @@ class UnknownModelError(ModelError):
 
 
 class DeviceError(ModelError):
-    """This machine does not have the device that was asked for."""
+    """The device that was asked for is not on this machine."""
 
 
 class CheckpointError(ModelError):

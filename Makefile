@@ -1,0 +1,44 @@
+# make demo: the tool at work, without a connection to any model. make test: everything checked.
+# Both make their own environment in .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv pip install --quiet --python .venv
+
+.PHONY: demo test lint format docs clean
+
+demo: .venv/.installed
+	$(BIN)/dinoiser demo
+
+test: .venv/.tools .venv/.system
+	$(BIN)/python -m pytest
+
+lint: .venv/.tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.tools
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: .venv/.tools
+	$(UV) --group docs
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf .venv build dist site *.egg-info demo-output
+
+$(BIN)/uv:
+	.ci/python-venv $(PYTHON)
+
+.venv/.installed: pyproject.toml $(BIN)/uv
+	$(UV) --editable .
+	touch $@
+
+.venv/.tools: .venv/.installed
+	$(UV) --group dev
+	touch $@
+
+.venv/.system: .ci/system-packages
+	.ci/system-packages
+	touch $@

@@ -1,0 +1,1 @@
+"""DINOiser in napari: open a picture, type words, edit the masks."""
