@@ -57,7 +57,7 @@ class Segmentation:
         return self._heat_map(self.prompts.classes.index(self.prompts.by_name(name)))
 
     def pixel_counts(self) -> dict[int, int]:
-        """Number of pixels of every class id, and of `IGNORE`."""
+        """Count the pixels of every class id, and of `IGNORE`."""
         counts = np.bincount(self.labels.ravel(), minlength=256)
         ids = [c.id for c in self.prompts.classes]
         return {label: int(counts[label]) for label in [*ids, IGNORE]}

@@ -17,7 +17,7 @@ def available_devices() -> list[str]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Device from "auto", "cpu", "cuda", "cuda:1" or "mps".
+    """Resolve a device from "auto", "cpu", "cuda", "cuda:1" or "mps".
 
     Raises
     ------
@@ -39,7 +39,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """Number format from "auto", "fp32", "bf16" or "fp16".
+    """Resolve a number format from "auto", "fp32", "bf16" or "fp16".
 
     "auto" takes bf16 where the processor computes in it (CUDA from Ampere on,
     CPUs with AMX) and fp32 elsewhere.

@@ -6,8 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from dinoiser.models.catalog import find_model
-from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
 from dinoiser.models.checkpoint import load_into, read_tensors
+from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
 from dinoiser.models.device import resolve_device, resolve_precision
 from dinoiser.models.digests import digest
 from dinoiser.models.maskclip import MaskClip

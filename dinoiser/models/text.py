@@ -169,4 +169,3 @@ class PhraseEmbeddings:
             os.replace(file.name, self.folder / f"{key}.npy")
         except OSError:
             self.folder = None
-

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def apply_background(probabilities: Tensor, foreground: Tensor, delta: float = 0.99) -> Tensor:

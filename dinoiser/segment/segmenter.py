@@ -105,7 +105,7 @@ class Segmenter:
             (H, W, 3) uint8 RGB, or anything that `dinoiser.images.to_rgb`
             takes.
         """
-        image = to_rgb(image)
+        image = _as_rgb(image)
         layout = WindowLayout.plan(image.shape[:2], self.windows)
         batches = list(self._encode_windows(image, layout))
         foreground = [batch.foreground for batch in batches if batch.foreground is not None]
@@ -125,7 +125,7 @@ class Segmenter:
         prompts
             The classes to tell apart.
         """
-        image = to_rgb(image)
+        image = _as_rgb(image)
         layout = WindowLayout.plan(image.shape[:2], self.windows)
         scores = [self.score(batch, prompts) for batch in self._encode_windows(image, layout)]
         return self._decide(image, self._map(torch.cat(scores), layout), prompts)
@@ -161,7 +161,9 @@ class Segmenter:
             return self.batch_size
         window = layout.windows[0]
         patch = self.model.patch_size
-        tokens = -(-(window.bottom - window.top) // patch) * -(-(window.right - window.left) // patch)
+        tokens = -(-(window.bottom - window.top) // patch) * -(
+            -(window.right - window.left) // patch
+        )
         return max(1, TOKENS_AT_ONCE.get(self.model.device.type, 4096) // tokens)
 
     def _map(self, probabilities: Tensor, layout: WindowLayout) -> ProbabilityMap:
@@ -220,6 +222,14 @@ class EncodedImage:
         """Segment with these classes; the image tower is not run."""
         scores = self.segmenter.score(self.patches, prompts)
         return self.segmenter._decide(self.image, self.segmenter._map(scores, self.layout), prompts)
+
+
+def _as_rgb(image: ArrayLike) -> np.ndarray:
+    """Take (H, W, 3) uint8 as it is, however small, and let `to_rgb` see to all else."""
+    array = np.asarray(image)
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] == 3 and array.size:
+        return np.ascontiguousarray(array)
+    return to_rgb(array)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""What several test files need."""
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from dinoiser.models.load import load_model
+from dinoiser.prompts import PromptSet
+from dinoiser.scenes import draw_scene
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Keep tests away from the user's cache, and off the net."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DINOISER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("DINOISER_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The embedded model, in the number format whose results do not depend on the processor."""
+    return load_model("tiny", device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def scene():
+    """A drawn picture with three classes."""
+    rng = np.random.default_rng(11)
+    scenes = (draw_scene(rng, (224, 288)) for _ in range(50))
+    return next(scene for scene in scenes if len(scene.names) == 3)
+
+
+@pytest.fixture(scope="session")
+def scene_prompts(scene):
+    """Its classes, and two that are not in it."""
+    return PromptSet.from_names(["background", *scene.names, *scene.absent[:2]])
+
+
+@pytest.fixture
+def make_clip():
+    """Random small CLIPs with a ViT tower, like open_clip's configurations."""
+
+    def make(patch_size=16, image_size=64, layers=4, quick_gelu=False, custom_text=False):
+        torch.manual_seed(3)
+        kind = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
+        return kind(
+            embed_dim=24,
+            vision_cfg={
+                "image_size": image_size,
+                "patch_size": patch_size,
+                "width": 32,
+                "layers": layers,
+                "head_width": 8,
+            },
+            text_cfg={"context_length": 77, "width": 16, "heads": 2, "layers": 2},
+            quick_gelu=quick_gelu,
+        )
+
+    return make
