@@ -1,0 +1,120 @@
+"""The classes' colours: stable, distinct, and friendly to colour-blind eyes.
+
+A class's default colour depends on nothing but its id, so that adding a class
+never recolours the others.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+
+import numpy as np
+from PIL import ImageColor
+
+from dinoiser.errors import PromptError
+
+BACKGROUND_COLOR = "#000000"
+#: Colour of ignored pixels, label 255, as in PASCAL VOC's own masks.
+IGNORE_COLOR = "#e0e0c0"
+
+# Ids 1-7: Okabe and Ito (2008), "Color Universal Design", in their order without black. Ids 8-12:
+# Tol (2021), "Colour Schemes", technical note SRON/EPS/TN/09-002: from the schemes bright, light,
+# high-contrast and dark, colours of lightness 25 and more chosen to stay far from these seven, from
+# each other and from the two above in normal, deuteranopic, protanopic and tritanopic eyes.
+_FIRST_DOZEN = (
+    *("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"),
+    *("#aa3377", "#99ddff", "#004488", "#666633", "#663333"),
+)
+
+
+def default_color(class_id: int) -> str:
+    """Give the colour of a class that was not given one.
+
+    Parameters
+    ----------
+    class_id
+        From 0 (background) to 255 (ignored pixels).
+
+    Returns
+    -------
+    str
+        As ``#rrggbb``.
+    """
+    first = (BACKGROUND_COLOR, *_FIRST_DOZEN)
+    if class_id < len(first):
+        return first[class_id]
+    return IGNORE_COLOR if class_id == 255 else _later_colors()[class_id - len(first)]
+
+
+@cache
+def _later_colors() -> tuple[str, ...]:
+    """Choose the colours of ids 13-254, each the farthest in CIELAB from all before it."""
+    from skimage.color import rgb2lab  # slow to import, and a dozen classes do without it
+
+    levels = np.arange(0, 256, 17)
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    lab = rgb2lab(grid / 255)
+    visible = lab[:, 0] >= 25
+    grid, lab = grid[visible], lab[visible]
+    taken = [BACKGROUND_COLOR, IGNORE_COLOR, *_FIRST_DOZEN]
+    start = rgb2lab(np.array([ImageColor.getrgb(color)[:3] for color in taken]) / 255)
+    distance = np.linalg.norm(lab[:, None] - start, axis=-1).min(axis=1)
+    chosen = []
+    for _ in range(13, 255):
+        # rounded, so that the last bit of another processor's cube root decides no tie
+        farthest = int(np.argmax(distance.round(4)))
+        chosen.append("#{:02x}{:02x}{:02x}".format(*grid[farthest]))
+        distance = np.minimum(distance, np.linalg.norm(lab - lab[farthest], axis=-1))
+    return tuple(chosen)
+
+
+def normalize_color(text: str) -> str:
+    """Write a colour as ``#rrggbb``.
+
+    Parameters
+    ----------
+    text
+        A CSS colour name, ``#rgb`` or ``#rrggbb``, in any case.
+
+    Returns
+    -------
+    str
+        The same colour as ``#rrggbb`` in lower case.
+
+    Raises
+    ------
+    PromptError
+        If it is none of these.
+    """
+    color = text.strip().lower()
+    if color in ImageColor.colormap or (color.startswith("#") and len(color) in (4, 7)):
+        try:
+            return "#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(color))
+        except ValueError:
+            pass
+    nearest = difflib.get_close_matches(color, ImageColor.colormap, n=1)
+    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    msg = (
+        f"colour {text!r} is not known{hint}: "
+        'write "#rrggbb" in quotation marks or a CSS name such as "tomato"'
+    )
+    raise PromptError(msg)
+
+
+def palette(colors: dict[int, str]) -> np.ndarray:
+    """Tabulate the colour of every label.
+
+    Parameters
+    ----------
+    colors
+        The classes' colours as ``#rrggbb`` by class id, 0 to 254.
+
+    Returns
+    -------
+    ndarray
+        Shape (256, 3), uint8, RGB, indexed by label; ids without a class have
+        their default colour, 255 that of ignored pixels.
+    """
+    table = [colors.get(label, default_color(label)) for label in range(256)]
+    return np.array([ImageColor.getrgb(color) for color in table], dtype=np.uint8)
