@@ -1,0 +1,145 @@
+"""The models that dinoiser knows by name, read from ``catalog.yaml``."""
+
+import difflib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import PositiveInt, model_validator
+
+from dinoiser.errors import UnknownModelError
+from dinoiser.models.weight_files import FrozenModel, PackageFile, WeightFile
+
+CATALOG_PATH = Path(__file__).with_name("catalog.yaml")
+
+
+class WindowDefaults(FrozenModel):
+    """Windows that suit a model, in pixels.
+
+    The image is scaled so that its shorter side has ``short_side`` pixels and cut
+    into square windows of side ``window``, ``stride`` apart; the defaults are the
+    paper's.
+    """
+
+    short_side: PositiveInt = 448
+    window: PositiveInt = 448
+    stride: PositiveInt = 224
+
+
+class ModelEntry(FrozenModel):
+    """One model of the catalogue: what it is made of and whose it is.
+
+    ``architecture`` and ``pretrained`` are open_clip's names; ``config`` is the
+    architecture's file where open_clip does not know it.
+    """
+
+    name: str
+    description: str
+    method: Literal["clip-dinoiser", "maskclip"]
+    architecture: str
+    pretrained: str | None = None
+    licence: str
+    citation: str
+    source: str
+    clip: WeightFile
+    heads: WeightFile | None = None
+    config: PackageFile | None = None
+    windows: WindowDefaults
+
+    @model_validator(mode="after")
+    def _has_heads_where_needed(self) -> Self:
+        if (self.method == "clip-dinoiser") != (self.heads is not None):
+            msg = f"{self.name}: the method clip-dinoiser needs heads and maskclip has none"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def files(self) -> tuple[WeightFile, ...]:
+        """Every file that the model is read from."""
+        return tuple(file for file in (self.clip, self.heads, self.config) if file is not None)
+
+    def read_config(self) -> dict[str, Any] | None:
+        """Sizes of an embedded architecture in open_clip's form; None where open_clip has them."""
+        if self.config is None:
+            return None
+        config: dict[str, Any] = json.loads(self.config.place().read_text(encoding="utf-8"))
+        return config
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a person wants to know before choosing a model.
+
+    ``size`` is in bytes over all files: as they lie on this machine, and about
+    what is to be downloaded for those that do not.
+    """
+
+    name: str
+    licence: str
+    size: int
+    cached: bool
+    source: str
+    description: str
+
+
+def list_models() -> list[ModelInfo]:
+    """List the models that can be loaded by name.
+
+    Returns
+    -------
+        One entry a model, the default model first; ``cached`` tells that every file
+        of the model is on this machine. Nothing is downloaded or loaded.
+    """
+    return [_describe(entry) for entry in _entries().values()]
+
+
+def find_model(name: str) -> ModelEntry:
+    """Look up a model of the catalogue.
+
+    Parameters
+    ----------
+    name
+        One of the names that `list_models` gives.
+
+    Returns
+    -------
+        The model's entry.
+
+    Raises
+    ------
+    UnknownModelError
+        If the catalogue holds no such name.
+    """
+    entries = _entries()
+    if name in entries:
+        return entries[name]
+    nearest = difflib.get_close_matches(name.lower(), entries, n=1)
+    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    msg = f"There is no model named {name!r}{hint}: choose one of {', '.join(entries)}."
+    raise UnknownModelError(msg)
+
+
+@cache
+def _entries() -> dict[str, ModelEntry]:
+    document = yaml.safe_load(CATALOG_PATH.read_text(encoding="utf-8"))
+    entries = [ModelEntry.model_validate(entry) for entry in document["models"]]
+    return {entry.name: entry for entry in entries}
+
+
+def _describe(entry: ModelEntry) -> ModelInfo:
+    paths = [file.locate() for file in entry.files]
+    sizes = [
+        file.approximate_size if path is None else path.stat().st_size
+        for file, path in zip(entry.files, paths, strict=True)
+    ]
+    return ModelInfo(
+        name=entry.name,
+        licence=entry.licence,
+        size=sum(sizes),
+        cached=None not in paths,
+        source=entry.source,
+        description=entry.description,
+    )

@@ -1,0 +1,203 @@
+"""Read weights files without running anything that is in them, and check that they fit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dinoiser.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from torch import Tensor, nn
+
+WRAPPERS = ("model_state_dict", "state_dict")
+"""Keys under which training scripts keep the weights beside epoch, optimiser and the like."""
+SHOWN_DIFFERENCES = 8
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read the weights from a file, whatever its name ends in.
+
+    Parameters
+    ----------
+    path
+        A safetensors file, or one that ``torch.save`` wrote: the weights by name, or
+        a dictionary with them under ``model_state_dict`` or ``state_dict``.
+
+    Returns
+    -------
+        The weights by name, on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, it is no weights file or an unfinished one, or it
+        holds code, which is never run.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    content = _read_safetensors(path) if kind == "safetensors" else _read_torch(path)
+    tensors = _unwrap(content)
+    if tensors is None:
+        msg = (
+            f"{path} holds no weights by name: expected tensors by name, at the top or under "
+            f"{' or '.join(WRAPPERS)}; choose another file."
+        )
+        raise CheckpointError(msg)
+    return tensors
+
+
+def check_shapes(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    path: str | Path | None = None,
+    ignore: Collection[str] = (),
+) -> None:
+    """Compare the names and shapes of weights with those that a model expects.
+
+    Parameters
+    ----------
+    tensors
+        The weights by name.
+    expected
+        The module's ``state_dict()``, of which only names and shapes count.
+    path
+        The file that they come from, for the message.
+    ignore
+        Names that may be missing or unexpected.
+
+    Raises
+    ------
+    CheckpointError
+        If a name or a shape differs; the message lists what does.
+    """
+    differences = list(_differences(tensors, expected, frozenset(ignore)))
+    if not differences:
+        return
+    shown = differences[:SHOWN_DIFFERENCES]
+    if len(differences) > len(shown):
+        shown.append(f"and {len(differences) - len(shown)} more")
+    msg = (
+        f"{'The weights' if path is None else path} do not fit the model: {'; '.join(shown)}; "
+        "choose weights that were made for this architecture."
+    )
+    raise CheckpointError(msg)
+
+
+def load_into(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    path: str | Path | None = None,
+    ignore: Collection[str] = (),
+) -> None:
+    """Copy weights into a module after checking every name and shape.
+
+    Parameters
+    ----------
+    module
+        Changed only if everything fits.
+    tensors
+        The weights by name; numbers are converted to the module's format.
+    path
+        The file that they come from, for the message.
+    ignore
+        Names that may be missing or unexpected.
+
+    Raises
+    ------
+    CheckpointError
+        If a name or a shape differs.
+    """
+    state = module.state_dict()
+    check_shapes(tensors, state, path, ignore)
+    module.load_state_dict({name: tensors.get(name, value) for name, value in state.items()})
+
+
+def _kind(path: Path) -> Literal["safetensors", "torch"]:
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+            size = file.seek(0, 2)
+    except OSError as error:
+        msg = f"The weights file {path} cannot be read ({error.strerror}): check the path."
+        raise CheckpointError(msg) from error
+    # safetensors: the length of the header in 8 bytes, then the header, which is JSON.
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:
+        return "safetensors"
+    # torch: a zip file, or a pickle of protocol 2 or later.
+    if start.startswith((b"PK\x03\x04", b"\x80")):
+        return "torch"
+    msg = (
+        f"{path} is no weights file, or an unfinished one ({size} bytes): expected a safetensors "
+        "file or one that torch.save wrote; fetch it again."
+    )
+    raise CheckpointError(msg)
+
+
+def _read_safetensors(path: Path) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _read_torch(path: Path) -> object:
+    import warnings
+    from pickle import UnpicklingError
+
+    import torch
+
+    try:
+        # An open file, since torch goes by the suffix of a path; its warnings about
+        # pickle protocols would only come on top of our own error.
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if code is None:
+            # torch's own words would advise to run the file.
+            raise _damaged(path, "no pickle of plain tensors") from error
+        msg = (
+            f"{path} holds code ({code[1]}) besides weights, which is not run and makes the file "
+            "unsafe: use a file of plain tensors, best as safetensors."
+        )
+        raise CheckpointError(msg) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    first_line = next(iter(reason.splitlines()), "it ends too early")
+    return CheckpointError(f"{path} is damaged or unfinished ({first_line}): fetch it again.")
+
+
+def _unwrap(content: Any) -> dict[str, Tensor] | None:
+    from torch import Tensor
+
+    if not isinstance(content, dict):
+        return None
+    inner = next((content[key] for key in WRAPPERS if key in content), content)
+    if not isinstance(inner, dict) or not inner:
+        return None
+    named = all(isinstance(k, str) and isinstance(v, Tensor) for k, v in inner.items())
+    return dict(inner) if named else None
+
+
+def _differences(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], ignore: frozenset[str]
+) -> Iterator[str]:
+    for name in sorted(expected.keys() - tensors.keys() - ignore):
+        yield f"{name} is missing"
+    for name in sorted(tensors.keys() - expected.keys() - ignore):
+        yield f"{name} is unexpected"
+    for name in sorted(tensors.keys() & expected.keys()):
+        received, wanted = tuple(tensors[name].shape), tuple(expected[name].shape)
+        if received != wanted:
+            yield f"{name}: {received} != {wanted}"
