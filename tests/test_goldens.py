@@ -14,7 +14,7 @@ from dinoiser.models.maskclip import MaskClip, pad_to_patches, position_table
 from dinoiser.models.pooling import pool_by_correlation
 from dinoiser.models.text import PhraseEmbeddings, template_sentences
 from dinoiser.segment.background import apply_background
-from dinoiser.segment.probability_map import ProbabilityMap
+from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.scoring import class_probabilities
 from dinoiser.segment.windows import WindowLayout, WindowSettings, spans
 
@@ -24,6 +24,11 @@ CLOSE = {"atol": 1e-4, "rtol": 0}
 
 def close(actual, expected, **tolerance):
     np.testing.assert_allclose(np.asarray(actual), expected, **(tolerance or CLOSE))
+
+
+def whole_map(found):
+    height, width = found.layout.size
+    return found.pixels(Tile(slice(0, height), slice(0, width)))
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +104,9 @@ class TestEveryStage:
         patches = torch.from_numpy(golden[f"{case}_probs_bkg"])
         size = golden[f"{case}_labels_demo"].shape
         layout = WindowLayout.plan(size, WindowSettings(whole=True))
-        demo = ProbabilityMap(patches, layout, patch_size=16).rows(0, size[0])
+        demo = whole_map(ProbabilityMap.from_windows(patches, layout, patch_size=16))
         np.testing.assert_array_equal(demo.argmax(0), golden[f"{case}_labels_demo"])
-        stretched = ProbabilityMap(patches, layout).rows(0, size[0])
+        stretched = whole_map(ProbabilityMap.from_windows(patches, layout))
         close(stretched, golden[f"{case}_probs_eval_full"][0], atol=1e-3)  # stored as float16
 
     def test_a_batch_is_its_single_images(self, tiny, golden, case):
@@ -141,12 +146,12 @@ class TestWindows:
         np.testing.assert_array_equal(self.layout((75, 110)).windows, slide["windows_y1y2x1x2"])
 
     def test_mean_of_their_probabilities(self, patches, slide):
-        mean = ProbabilityMap(patches, self.layout((75, 110))).rows(0, 75)
+        mean = whole_map(ProbabilityMap.from_windows(patches, self.layout((75, 110))))
         close(mean, slide["probs_mean"][0], atol=1e-3)  # stored as float16
         np.testing.assert_array_equal(mean.argmax(0), slide["labels"][0])
 
     def test_labels_at_the_size_of_the_picture(self, patches, slide):
-        full = ProbabilityMap(patches, self.layout((90, 131))).rows(0, 90)
+        full = whole_map(ProbabilityMap.from_windows(patches, self.layout((90, 131))))
         np.testing.assert_array_equal(full.argmax(0), slide["labels_at_90x131"][0])
 
 
@@ -221,6 +226,6 @@ class TestFullSize:
         probabilities = apply_background(
             class_probabilities(features.features, classes), features.foreground
         )
-        full = ProbabilityMap(probabilities, layout).rows(0, 448)
+        full = whole_map(ProbabilityMap.from_windows(probabilities, layout))
         close(full[:, ::4, ::4], slide["probs_bkg_full"][0], rtol=2e-3, atol=2e-3)
         assert (full.argmax(0).numpy() == slide["labels"][0]).mean() > 0.9999

@@ -1,5 +1,7 @@
 """Where windows lie, and how their patches become pixels."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ def test_windows_cover_an_axis_and_stay_on_it(length, window, data):
     assert found[0][0] == 0
     assert found[-1][1] == length
     assert {end - start for start, end in found} == {min(window, length)}
-    assert all(after[0] <= before[1] for before, after in zip(found, found[1:], strict=False))
+    assert all(after[0] <= before[1] for before, after in itertools.pairwise(found))
 
 
 @given(height=sides, width=sides)
@@ -44,18 +46,23 @@ def test_all_wrong_settings_are_named_together():
         WindowSettings(short_side=0, stride=500)
 
 
-def random_map(layout, grid, classes=3, patch_size=None, seed=0):
+def random_patches(layout, grid, classes=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    patches = torch.rand(len(layout.windows), classes, *grid, generator=generator)
-    return ProbabilityMap(patches, layout, patch_size)
+    return torch.rand(len(layout.windows), classes, *grid, generator=generator)
 
 
-def straightforward(found):
-    """The same pixels with whole arrays: the published evaluation, word for word."""
-    layout = found.layout
-    total = torch.zeros(found.patches.shape[1], *layout.working_size)
+def all_pixels(found, height=None):
+    pixels = torch.full((len(found.mosaic), *found.layout.size), torch.nan)
+    for tile, probabilities in found.tiles(height):
+        pixels[:, *tile] = probabilities
+    return pixels
+
+
+def straightforward(layout, windows):
+    """The same pixels with whole arrays: the published evaluation, step by step."""
+    total = torch.zeros(windows.shape[1], *layout.working_size)
     visits = torch.zeros(layout.working_size)
-    for window, patches in zip(layout.windows, found.patches, strict=True):
+    for window, patches in zip(layout.windows, windows, strict=True):
         size = (window.bottom - window.top, window.right - window.left)
         spread = F.interpolate(patches[None], size, mode="bilinear", align_corners=False)[0]
         total[:, window.top : window.bottom, window.left : window.right] += spread
@@ -69,27 +76,38 @@ def straightforward(found):
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     window=st.integers(8, 40),
     stride=st.integers(4, 8),
-    band=st.integers(1, 4000),
+    height=st.integers(1, 100),
+    width=st.integers(1, 100),
     seed=st.integers(0, 99),
 )
-def test_bands_of_rows_are_the_whole_map(size, window, stride, band, seed):
+def test_tiles_are_the_whole_map(size, window, stride, height, width, seed):
     settings_ = WindowSettings(short_side=32, window=window, stride=stride)
-    found = random_map(WindowLayout.plan(size, settings_), (3, 4), seed=seed)
-    expected = straightforward(found)
-    stacked = torch.full_like(expected, -1)
-    for rows, probabilities in found.bands(band):
-        stacked[:, rows] = probabilities
-    np.testing.assert_allclose(stacked, expected, atol=2e-5)
+    layout = WindowLayout.plan(size, settings_)
+    patches = random_patches(layout, (3, 4), seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dinoiser.segment.probability_map.TILE_WIDTH", width)
+        pixels = all_pixels(ProbabilityMap.from_windows(patches, layout), height)
+    np.testing.assert_allclose(pixels, straightforward(layout, patches), atol=2e-5)
 
 
 def test_a_whole_picture_is_enlarged_by_the_patch_and_cut():
     layout = WindowLayout.plan((30, 45), WindowSettings(whole=True))
-    found = random_map(layout, (4, 6), patch_size=8)
-    enlarged = F.interpolate(found.patches, scale_factor=8, mode="bilinear", align_corners=False)
-    np.testing.assert_allclose(found.rows(0, 30), enlarged[0, :, :30, :45], atol=1e-6)
+    patches = random_patches(layout, (4, 6))
+    enlarged = F.interpolate(patches, scale_factor=8, mode="bilinear", align_corners=False)
+    pixels = all_pixels(ProbabilityMap.from_windows(patches, layout, patch_size=8))
+    np.testing.assert_allclose(pixels, enlarged[0, :, :30, :45], atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), sharpness=st.floats(1, 30))
+def test_classes_that_are_left_out_win_nowhere(seed, sharpness):
+    layout = WindowLayout.plan((50, 60), WindowSettings(short_side=40, window=32, stride=16))
+    patches = (random_patches(layout, (4, 4), classes=9, seed=seed) * sharpness).softmax(1)
+    found = ProbabilityMap.from_windows(patches, layout)
+    assert set(all_pixels(found).argmax(0).flatten().tolist()) <= set(found.winners())
 
 
 def test_one_class_alone_is_its_channel():
     layout = WindowLayout.plan((50, 60), WindowSettings(short_side=40, window=32, stride=16))
-    found = random_map(layout, (4, 4))
-    np.testing.assert_allclose(found.select(2).rows(3, 20)[0], found.rows(3, 20)[2])
+    found = ProbabilityMap.from_windows(random_patches(layout, (4, 4)), layout)
+    np.testing.assert_allclose(all_pixels(found.select([2]))[0], all_pixels(found)[2])

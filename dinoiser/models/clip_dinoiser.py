@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -111,9 +111,15 @@ class ClipDinoiser(MaskClip):
     """
 
     def __init__(
-        self, clip: nn.Module, heads: DinoiserHeads, gamma: float = 0.2, **described
+        self,
+        clip: Any,
+        heads: DinoiserHeads,
+        gamma: float = 0.2,
+        *,
+        name: str = "clip-dinoiser",
+        **described: Any,
     ) -> None:
-        super().__init__(clip, **{"name": "clip-dinoiser", **described})
+        super().__init__(clip, name=name, **described)
         width = self.visual.conv1.out_channels
         if heads.obj_proj.in_channels != width:
             msg = (

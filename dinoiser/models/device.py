@@ -57,6 +57,11 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)
-        fast = device.type == "cpu" and capabilities().get("amx_bf16", False)
+        fast = device.type == "cpu" and _has_amx()
     return torch.bfloat16 if fast else torch.float32
+
+
+def _has_amx() -> bool:
+    """Whether this CPU multiplies bf16 matrices; False where torch is too old to tell."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    return capabilities is not None and bool(capabilities().get("amx_bf16"))

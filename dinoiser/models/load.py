@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dinoiser.models.catalog import find_model
 from dinoiser.models.checkpoint import load_into, read_tensors
@@ -58,12 +58,17 @@ def load_model(
     dtype = resolve_precision(precision, torch_device)
     clip_path = fetch(entry.clip, progress, cancelled)
     heads_path = heads or (entry.heads and fetch(entry.heads, progress, cancelled))
+    loaded_heads = DinoiserHeads.load(heads_path) if heads_path else None
     clip = build_clip(entry, clip_path).to(torch_device, dtype)
     paths = [clip_path, heads_path] if heads_path else [clip_path]
-    described = {"name": name, "digest": _joint_digest(paths), "windows": entry.windows}
-    if heads_path is None:
+    described: dict[str, Any] = {
+        "name": name,
+        "digest": _joint_digest(paths),
+        "windows": entry.windows,
+    }
+    if loaded_heads is None:
         return MaskClip(clip, **described)
-    return ClipDinoiser(clip, DinoiserHeads.load(heads_path), **described)
+    return ClipDinoiser(clip, loaded_heads, **described)
 
 
 def build_clip(entry: ModelEntry, path: Path) -> nn.Module:

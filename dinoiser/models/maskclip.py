@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dinoiser.errors import ModelError
@@ -66,7 +66,7 @@ class MaskClip:
 
     def __init__(
         self,
-        clip: nn.Module,
+        clip: Any,  # open_clip has no types
         tokenizer: Tokenizer | None = None,
         *,
         name: str = "maskclip",
@@ -75,7 +75,7 @@ class MaskClip:
     ) -> None:
         _check_tower(clip.visual)
         self.clip = clip.eval().requires_grad_(False)
-        self.visual = clip.visual
+        self.visual: Any = clip.visual
         self.text = TextTower(clip, tokenizer)
         self.name = name
         self.digest = digest
@@ -172,7 +172,7 @@ def position_table(table: Tensor, trained: tuple[int, int], grid: tuple[int, int
     return torch.cat([table[:1], resized[0].flatten(1).T.to(table.dtype)])
 
 
-def run_block(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def run_block(block: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """One open_clip block on tokens (B, N, C): its output, and what its MLP was given."""
     normed = block.ln_1(x)
     # A key that is not the query object keeps torch's MultiheadAttention off its fused CPU
@@ -182,7 +182,7 @@ def run_block(block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return x + block.ls_2(block.mlp(inner)), inner
 
 
-def value_path(block: nn.Module, x: Tensor) -> Tensor:
+def value_path(block: Any, x: Tensor) -> Tensor:
     """One open_clip block on tokens (B, N, C) with every token attending to itself alone.
 
     MaskCLIP's change to the last block: values and output projection remain,
@@ -200,7 +200,7 @@ def _to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
 
 
-def _check_tower(visual: nn.Module) -> None:
+def _check_tower(visual: Any) -> None:
     from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 
     plain = isinstance(visual, VisionTransformer) and visual.attn_pool is None

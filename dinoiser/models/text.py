@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -48,9 +48,7 @@ class TextTower:
         Sentences to token ids (T, context length); CLIP's own by default.
     """
 
-    def __init__(
-        self, clip: nn.Module, tokenizer: Callable[[list[str]], Tensor] | None = None
-    ) -> None:
+    def __init__(self, clip: Any, tokenizer: Callable[[list[str]], Tensor] | None = None) -> None:
         import open_clip
 
         self.clip = clip

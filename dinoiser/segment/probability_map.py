@@ -1,18 +1,29 @@
-"""From windows of patch probabilities to pixels, a band of rows at a time."""
+"""From windows of patch probabilities to pixels, a tile at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
-
     from dinoiser.segment.windows import WindowLayout
+
+VALUES_AT_ONCE = 2**21
+"""Probabilities of a tile, 8 MB of float32: larger tiles are no quicker."""
+TILE_WIDTH = 1024
+
+
+class Tile(NamedTuple):
+    """A rectangle of a picture, as slices of rows and columns."""
+
+    rows: slice
+    columns: slice
 
 
 @dataclass(frozen=True)
@@ -21,8 +32,9 @@ class ProbabilityMap:
 
     Attributes
     ----------
-    patches
-        (n, K, h, w) float32, the probabilities of every window.
+    mosaic
+        (K, h, w) float32: the patches of all windows, side by side as the
+        windows lie, overlapping parts repeated.
     layout
         Where the windows lie.
     patch_size
@@ -35,110 +47,144 @@ class ProbabilityMap:
     -----
     Windows are interpolated bilinearly to pixels (`align_corners=False`), the
     plain mean is taken where they overlap, and that map is interpolated to
-    the picture's size. Only the rows asked for are ever made.
+    the picture's size. All three are linear, and along rows and columns apart:
+    a tile is `down @ mosaic @ across`, and nothing else is ever made.
     """
 
-    patches: Tensor
+    mosaic: Tensor
     layout: WindowLayout
     patch_size: int | None = None
 
-    def select(self, channel: int) -> ProbabilityMap:
-        """Return the map of one class alone."""
-        return replace(self, patches=self.patches[:, channel : channel + 1])
+    @classmethod
+    def from_windows(
+        cls, patches: Tensor, layout: WindowLayout, patch_size: int | None = None
+    ) -> ProbabilityMap:
+        """Lay out the patches (n, K, h, w) of `layout.windows`."""
+        grid = patches.unflatten(0, (len(layout.rows), len(layout.columns)))
+        mosaic = grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)  # to: K, rows, columns
+        return cls(mosaic, layout, patch_size)
 
-    def bands(self, values_at_once: int = 2**22) -> Iterator[tuple[slice, Tensor]]:
-        """Go through the picture from the top.
+    def select(self, channels: list[int]) -> ProbabilityMap:
+        """Return the map of some classes."""
+        return replace(self, mosaic=self.mosaic[channels])
+
+    def winners(self) -> list[int]:
+        """Channels that can be the highest somewhere.
+
+        A pixel is a weighted mean of patches, whose probabilities sum to at
+        least 1: its winner has at least 1 / K, so a class that stays below
+        that in every patch wins nowhere.
+        """
+        threshold = 1 / len(self.mosaic) - 1e-6
+        return torch.nonzero(self.mosaic.amax((1, 2)) >= threshold).flatten().tolist()
+
+    def tiles(self, height: int | None = None) -> Iterator[tuple[Tile, Tensor]]:
+        """Go through the picture, left to right and top to bottom.
 
         Parameters
         ----------
-        values_at_once
-            Rows are chosen so that a band holds about this many numbers.
+        height
+            Rows of a tile; None fits them to `VALUES_AT_ONCE`.
 
         Yields
         ------
-        rows, probabilities
-            A slice of the picture's rows and their probabilities (K, rows, W).
+        tile, probabilities
+            A place and its probabilities (K, rows, columns).
         """
-        height, width = self.layout.size
-        step = max(1, values_at_once // (self.patches.shape[1] * width))
-        for start in range(0, height, step):
-            rows = slice(start, min(start + step, height))
-            yield rows, self.rows(rows.start, rows.stop)
+        full_height, full_width = self.layout.size
+        columns = _cut(full_width, TILE_WIDTH)
+        width = columns[0].stop
+        height = height or max(1, VALUES_AT_ONCE // (len(self.mosaic) * width))
+        for rows in _cut(full_height, height):
+            for some in columns:
+                yield Tile(rows, some), self.pixels(Tile(rows, some))
 
-    def rows(self, start: int, stop: int) -> Tensor:
-        """Probabilities (K, stop - start, W) of the picture's rows `start` to `stop`."""
-        height, width = self.layout.size
-        working_height, working_width = self.layout.working_size
-        if (height, width) == (working_height, working_width):
-            return self._working_rows(start, stop)
-        down = _Taps.between(working_height, height, start, stop, self.patches.device)
-        first, last = down.first, down.last
-        band = down.shift(first).apply(self._working_rows(first, last + 1), dim=1)
-        across = _Taps.between(working_width, width, 0, width, self.patches.device)
-        return across.apply(band, dim=2)
+    def pixels(self, tile: Tile) -> Tensor:
+        """Probabilities (K, rows, columns) of one tile."""
+        some_rows, row_weights = self._down.weights(tile.rows)
+        some_columns, column_weights = self._across.weights(tile.columns)
+        patches = self.mosaic[:, some_rows, some_columns]
+        return row_weights.to(patches) @ patches @ column_weights.to(patches).T
 
-    def _working_rows(self, start: int, stop: int) -> Tensor:
-        """Mean over windows, (K, stop - start, w), at the working size."""
-        total = self.patches.new_zeros(
-            self.patches.shape[1], stop - start, self.layout.working_size[1]
-        )
-        visits = self.patches.new_zeros(stop - start, self.layout.working_size[1])
-        for window, patches in zip(self.layout.windows, self.patches, strict=True):
-            top, bottom = max(window.top, start), min(window.bottom, stop)
-            if top >= bottom:
-                continue
-            pixels = self._window_rows(patches, window.top, window.bottom, top, bottom)
-            place = (slice(top - start, bottom - start), slice(window.left, window.right))
-            total[(slice(None), *place)] += pixels[..., : window.right - window.left]
-            visits[place] += 1
-        return total if len(self.patches) == 1 else total / visits
+    @cached_property
+    def _down(self) -> _Axis:
+        return self._axis(0, self.layout.rows)
 
-    def _window_rows(
-        self, patches: Tensor, window_top: int, window_bottom: int, top: int, bottom: int
-    ) -> Tensor:
-        """Pixels (K, bottom - top, width) of one window's patches (K, h, w)."""
-        width = self.layout.columns[0][1] - self.layout.columns[0][0]
-        spread_height, spread_width = window_bottom - window_top, width
-        if self.patch_size:
-            spread_height, spread_width = (n * self.patch_size for n in patches.shape[-2:])
-        top, bottom = top - window_top, bottom - window_top
-        down = _Taps.between(patches.shape[-2], spread_height, top, bottom, patches.device)
-        across = _Taps.between(patches.shape[-1], spread_width, 0, width, patches.device)
-        return across.apply(down.apply(patches, dim=1), dim=2)
+    @cached_property
+    def _across(self) -> _Axis:
+        return self._axis(1, self.layout.columns)
+
+    def _axis(self, axis: int, spans: tuple[tuple[int, int], ...]) -> _Axis:
+        length, working = self.layout.size[axis], self.layout.working_size[axis]
+        patches = self.mosaic.shape[1 + axis] // len(spans)
+        return _Axis(length, working, spans, patches, self.patch_size)
 
 
 @dataclass(frozen=True)
-class _Taps:
-    """Linear interpolation along an axis: two neighbours and the second one's share."""
+class _Axis:
+    """One axis of a picture: how its pixels are mixed from patches.
 
-    lower: Tensor
-    upper: Tensor
-    share: Tensor
+    Attributes
+    ----------
+    length, working
+        Pixels of the picture and of its working size.
+    spans
+        (start, end) of the windows, in pixels of the working size.
+    patches
+        Patches of one window.
+    patch_size
+        See `ProbabilityMap`.
+    """
 
-    @classmethod
-    def between(
-        cls, length: int, new_length: int, start: int, stop: int, device: torch.device
-    ) -> _Taps:
-        """Taps of places `start` to `stop` when `length` becomes `new_length` (pixel centres)."""
-        place = torch.arange(start, stop, device=device, dtype=torch.float32) + 0.5
-        place = (place * (length / new_length) - 0.5).clamp(min=0)
-        lower = place.long().clamp(max=length - 1)
-        return cls(lower, (lower + 1).clamp(max=length - 1), place - lower)
+    length: int
+    working: int
+    spans: tuple[tuple[int, int], ...]
+    patches: int
+    patch_size: int | None
 
-    @property
-    def first(self) -> int:
-        return int(self.lower[0])
+    def weights(self, pixels: slice) -> tuple[slice, Tensor]:
+        """Which patches of the mosaic some pixels are made of, and their shares.
 
-    @property
-    def last(self) -> int:
-        return int(self.upper[-1])
+        Returns
+        -------
+        patches, weights
+            A slice of the mosaic's axis, and (pixels, patches) float64, rows
+            sum to 1.
+        """
+        resized = _interpolation(self.working, self.length, pixels)
+        used = resized.any(0).nonzero()
+        start, stop = int(used[0]), int(used[-1]) + 1
+        mixed = resized[:, start:stop] @ self._working_weights(start, stop)
+        used = mixed.any(0).nonzero()
+        some = slice(int(used[0]), int(used[-1]) + 1)
+        return some, mixed[:, some]
 
-    def shift(self, start: int) -> _Taps:
-        """Return the taps for an array that begins at `start`."""
-        return _Taps(self.lower - start, self.upper - start, self.share)
+    def _working_weights(self, start: int, stop: int) -> Tensor:
+        """Shares (stop - start, all patches) of patches in pixels of the working size."""
+        shares = torch.zeros(stop - start, len(self.spans) * self.patches, dtype=torch.float64)
+        for i, (first, end) in enumerate(self.spans):
+            top, bottom = max(first, start), min(end, stop)
+            if top < bottom:
+                spread = self.patches * self.patch_size if self.patch_size else end - first
+                window = _interpolation(self.patches, spread, slice(top - first, bottom - first))
+                mine = slice(i * self.patches, (i + 1) * self.patches)
+                shares[top - start : bottom - start, mine] = window
+        return shares / shares.sum(1, keepdim=True)  # the mean over the windows at a place
 
-    def apply(self, x: Tensor, dim: int) -> Tensor:
-        """Interpolate x (K, rows, columns) along `dim`."""
-        share = self.share.view(-1, 1) if dim == 1 else self.share
-        lower, upper = x.index_select(dim, self.lower), x.index_select(dim, self.upper)
-        return torch.lerp(lower, upper, share)
+
+def _interpolation(length: int, new_length: int, places: slice) -> Tensor:
+    """Matrix (places, length) float64 that interpolates linearly between pixel centres."""
+    count = places.stop - places.start
+    center = torch.arange(places.start, places.stop, dtype=torch.float64) + 0.5
+    center = (center * length / new_length - 0.5).clamp(min=0)
+    lower = center.long().clamp(max=length - 1)
+    upper = (lower + 1).clamp(max=length - 1)
+    matrix = torch.zeros(count, length, dtype=torch.float64)
+    row = torch.arange(count)
+    matrix[row, lower] += 1 - (center - lower)
+    matrix[row, upper] += center - lower
+    return matrix
+
+
+def _cut(length: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]

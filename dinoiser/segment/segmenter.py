@@ -14,7 +14,7 @@ from dinoiser.models.base import PatchFeatures
 from dinoiser.models.text import PhraseEmbeddings
 from dinoiser.models.weight_files import cache_dir
 from dinoiser.segment.background import apply_background
-from dinoiser.segment.probability_map import ProbabilityMap
+from dinoiser.segment.probability_map import TILE_WIDTH, ProbabilityMap
 from dinoiser.segment.refine import snap_to_superpixels
 from dinoiser.segment.scoring import class_probabilities
 from dinoiser.segment.windows import WindowLayout, WindowSettings, cut, resize
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
 
 TOKENS_AT_ONCE = {"cpu": 4096, "mps": 8192, "cuda": 32768}
-REFINED_AT_ONCE = 2**26
-"""Probabilities held while refining (256 MB): superpixels need bands taller than scoring does."""
 
 
 class Segmenter:
@@ -167,9 +165,8 @@ class Segmenter:
         return max(1, TOKENS_AT_ONCE.get(self.model.device.type, 4096) // tokens)
 
     def _map(self, probabilities: Tensor, layout: WindowLayout) -> ProbabilityMap:
-        return ProbabilityMap(
-            probabilities, layout, self.model.patch_size if self.windows.whole else None
-        )
+        patch_size = self.model.patch_size if self.windows.whole else None
+        return ProbabilityMap.from_windows(probabilities, layout, patch_size)
 
     @torch.no_grad()
     def _decide(
@@ -177,17 +174,18 @@ class Segmenter:
     ) -> Segmentation:
         labels = np.empty(image.shape[:2], np.uint8)
         confidence = np.empty(image.shape[:2], np.float16)
-        ids = torch.tensor([c.id for c in prompts.classes], dtype=torch.uint8)
-        ids = ids.to(probabilities.patches.device)
+        channels = probabilities.winners()
+        ids = torch.tensor([prompts.classes[channel].id for channel in channels])
+        ids = ids.to(probabilities.mosaic.device, torch.uint8)
         refine = self.refine == "superpixel"
-        for rows, band in probabilities.bands(REFINED_AT_ONCE) if refine else probabilities.bands():
+        side = self._superpixel_side(probabilities.layout)
+        for tile, pixels in probabilities.select(channels).tiles(TILE_WIDTH if refine else None):
             if refine:
-                side = self._superpixel_side(probabilities.layout)
-                snapped = snap_to_superpixels(band.cpu().numpy(), image[rows], side)
-                band = torch.from_numpy(snapped).to(ids.device)
-            best, channel = band.max(0)
-            labels[rows] = ids[channel].cpu().numpy()
-            confidence[rows] = best.clamp(max=1).cpu().numpy()
+                snapped = snap_to_superpixels(pixels.cpu().numpy(), image[tile], side)
+                pixels = torch.from_numpy(snapped).to(ids.device)
+            best, winner = pixels.max(0)
+            labels[tile] = ids[winner].cpu().numpy()
+            confidence[tile] = best.clamp(max=1).cpu().numpy()
         if prompts.ignore_below > 0:
             labels[confidence < prompts.ignore_below] = IGNORE
         return Segmentation(labels, confidence, prompts, _HeatMaps(probabilities))
@@ -239,8 +237,8 @@ class _HeatMaps:
     probabilities: ProbabilityMap
 
     def __call__(self, channel: int) -> np.ndarray:
-        one = self.probabilities.select(channel)
+        one = self.probabilities.select([channel])
         heat = np.empty(one.layout.size, np.float32)
-        for rows, band in one.bands():
-            heat[rows] = band[0].clamp(max=1).cpu().numpy()
+        for tile, pixels in one.tiles():
+            heat[tile] = pixels[0].clamp(max=1).cpu().numpy()
         return heat

@@ -1,0 +1,148 @@
+"""Segmenter on pictures whose truth is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dinoiser.errors import ImageError, PromptError, SettingsError
+from dinoiser.models.maskclip import MaskClip
+from dinoiser.prompts import PromptSet
+from dinoiser.segment.segmenter import Segmenter
+
+
+def accuracy(result, scene):
+    return (result.labels == scene.labels).mean()
+
+
+def test_classes_are_found_where_they_are(tiny, scene, scene_prompts):
+    result = Segmenter(tiny).segment(scene.image, scene_prompts)
+    assert result.labels.shape == scene.labels.shape
+    assert result.labels.dtype == np.uint8
+    assert accuracy(result, scene) > 0.95
+    for label in range(1, 4):
+        found = result.labels[scene.labels == label]
+        assert np.bincount(found).argmax() == label
+
+
+def test_other_words_do_not_run_the_image_tower(tiny, scene, scene_prompts, monkeypatch):
+    encoded = Segmenter(tiny).encode(scene.image)
+    expected = Segmenter(tiny).segment(scene.image, scene_prompts)
+
+    def fail(_):
+        raise AssertionError("the image tower ran")
+
+    monkeypatch.setattr(tiny.visual.conv1, "forward", fail)
+    again = encoded.segment(scene_prompts)
+    np.testing.assert_array_equal(again.labels, expected.labels)
+    np.testing.assert_allclose(again.confidence, expected.confidence, atol=2e-3)
+    fewer = encoded.segment(PromptSet.from_names(["background", scene.names[0]]))
+    assert set(np.unique(fewer.labels)) == {0, 1}
+
+
+def test_heat_maps_and_confidence_agree_with_the_labels(tiny, scene, scene_prompts):
+    result = Segmenter(tiny).segment(scene.image, scene_prompts)
+    heat = np.stack([result.probabilities(name) for name in scene_prompts.names])
+    assert heat.dtype == np.float32
+    ids = np.array([c.id for c in scene_prompts.classes])
+    np.testing.assert_array_equal(ids[heat.argmax(0)], result.labels)
+    np.testing.assert_allclose(heat.max(0), result.confidence, atol=1e-3)
+    with pytest.raises(PromptError, match="wombat"):
+        result.probabilities("wombat")
+
+
+def test_labels_are_the_classes_own_ids(tiny, scene):
+    text = f"classes: [{{name: {scene.names[0]}, id: 77}}, {{name: background}}]\nversion: 1\n"
+    result = Segmenter(tiny).segment(scene.image, PromptSet.from_yaml(text))
+    assert set(np.unique(result.labels)) == {0, 77}
+
+
+def test_without_a_background_class_every_pixel_gets_a_class(tiny, scene):
+    result = Segmenter(tiny).segment(scene.image, PromptSet.from_names(scene.names))
+    assert 0 not in result.labels
+
+
+def test_synonyms_count_as_one_class(tiny, scene):
+    words = scene.names[0]
+    one = Segmenter(tiny).segment(scene.image, PromptSet.parse(f"background, {words}"))
+    both = Segmenter(tiny).segment(
+        scene.image, PromptSet.parse(f"background, thing=purple zebra; {words}")
+    )
+    found = one.labels == 1
+    assert found.any()
+    assert (both.labels[found] == 1).mean() > 0.98
+
+
+def test_unsure_pixels_can_be_ignored(tiny, scene, scene_prompts):
+    segmenter = Segmenter(tiny)
+    plain = segmenter.segment(scene.image, scene_prompts)
+    strict = segmenter.segment(scene.image, replace(scene_prompts, ignore_below=0.9))
+    unsure = plain.confidence < 0.9
+    assert 0 < unsure.mean() < 0.5
+    assert (strict.labels[unsure] == 255).all()
+    np.testing.assert_array_equal(strict.labels[~unsure], plain.labels[~unsure])
+    assert strict.pixel_counts()[255] == unsure.sum()
+
+
+def test_superpixels_bring_edges_nearer_to_the_truth(tiny, scene, scene_prompts):
+    plain = Segmenter(tiny).segment(scene.image, scene_prompts)
+    refined = Segmenter(tiny, refine="superpixel").segment(scene.image, scene_prompts)
+    assert accuracy(refined, scene) > accuracy(plain, scene)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (5, 3), (223, 700)])
+@pytest.mark.parametrize("whole", [False, True], ids=["windows", "whole"])
+def test_any_size(tiny, size, whole):
+    image = np.full((*size, 3), 200, np.uint8)
+    result = Segmenter(tiny, whole=whole).segment(image, PromptSet.parse("background, red star"))
+    assert result.labels.shape == result.confidence.shape == size
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["windows", "whole"])
+def test_the_number_of_windows_in_a_pass_changes_nothing(tiny, scene, scene_prompts, whole):
+    wide = np.concatenate([scene.image, scene.image[:, ::-1]], 1)
+    results = [
+        Segmenter(tiny, whole=whole, batch_size=n).segment(wide, scene_prompts) for n in (1, 3)
+    ]
+    np.testing.assert_array_equal(results[0].labels, results[1].labels)
+
+
+def test_a_model_without_heads_asks_for_the_background_by_word_alone(tiny, scene, scene_prompts):
+    result = Segmenter(MaskClip(tiny.clip, windows=tiny.windows)).segment(
+        scene.image, scene_prompts
+    )
+    assert accuracy(result, scene) > 0.9
+
+
+def test_models_bring_their_window_sizes(tiny):
+    assert Segmenter(tiny).windows.short_side == 224
+    assert Segmenter(tiny, window=100).windows.stride == 100
+    assert Segmenter(tiny, short_side=96, window=96, stride=48).windows.stride == 48
+
+
+def test_half_precision_sees_the_same(tiny, scene, scene_prompts):
+    from dinoiser.models.load import load_model
+
+    half = load_model("tiny", device="cpu", precision="bf16")
+    assert half.dtype == torch.bfloat16
+    assert accuracy(Segmenter(half).segment(scene.image, scene_prompts), scene) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"refine": "magic"}, "magic.*superpixel"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"window": 64, "stride": 65}, "stride 65.*window 64"),
+        ({"short_side": 0}, "short_side is 0"),
+    ],
+)
+def test_wrong_settings(tiny, settings, message):
+    with pytest.raises(SettingsError, match=message):
+        Segmenter(tiny, **settings)
+
+
+def test_what_is_no_picture_is_refused(tiny):
+    with pytest.raises(ImageError):
+        Segmenter(tiny).segment(np.zeros((4, 5, 6, 7)), PromptSet.parse("dog"))
