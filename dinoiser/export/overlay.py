@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL.Image import Image
-    from PIL.ImageFont import FreeTypeFont
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
     from dinoiser.prompts import PromptClass
     from dinoiser.segmentation import Segmentation
@@ -91,7 +91,7 @@ def _with_legend(picture: Image, classes: list[PromptClass]) -> Image:
 
 
 def _lay_out(
-    classes: list[PromptClass], font: FreeTypeFont, size: int, width: int
+    classes: list[PromptClass], font: FreeTypeFont | ImageFont, size: int, width: int
 ) -> tuple[list[tuple[int, int]], int]:
     """Place legend entries line by line: their top left corners, and the height of all lines."""
     gap = size // 2

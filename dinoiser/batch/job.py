@@ -1,0 +1,172 @@
+"""What a job is: pictures, words, a model and settings, and the file that remembers them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from dinoiser.errors import SettingsError
+from dinoiser.export.files import atomic_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dinoiser.models.base import SegmentationModel
+    from dinoiser.prompts import PromptSet
+    from dinoiser.segment.segmenter import Segmenter
+
+FORMATS = ("png", "overlay")
+JOB_FILE = "job.yaml"
+PROMPT_FILE = "prompts.yaml"
+RECORDED_VERSIONS = ("napari-dinoiser", "torch", "open-clip-torch", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class LabelJob:
+    """Pictures to label and how.
+
+    Attributes
+    ----------
+    inputs
+        Files, folders and globs.
+    output
+        Folder of the results; made when missing.
+    prompts
+        The classes to tell apart.
+    formats
+        What to write: any of `FORMATS`.
+    model, device, precision, heads
+        See `dinoiser.load_model`.
+    settings
+        Keyword settings of `Segmenter`.
+    overwrite
+        Start anew, where a folder with an earlier job is resumed otherwise.
+    retry_failed
+        Try pictures again that failed in an earlier run.
+    limit
+        At most this many pictures; None for all.
+
+    Raises
+    ------
+    SettingsError
+        A format is unknown, none is given, or the limit is below 1.
+    """
+
+    inputs: tuple[str | Path, ...]
+    output: Path
+    prompts: PromptSet
+    formats: tuple[str, ...] = FORMATS
+    model: str = "clip-dinoiser"
+    device: str = "auto"
+    precision: str = "auto"
+    heads: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+    retry_failed: bool = False
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"format {name!r} is unknown, expected {' or '.join(FORMATS)}"
+            for name in self.formats
+            if name not in FORMATS
+        ]
+        if not self.formats:
+            problems.append(f"there is no format, expected {' or '.join(FORMATS)}")
+        if self.limit is not None and self.limit < 1:
+            problems.append(f"limit is {self.limit}, expected at least 1")
+        if problems:
+            raise SettingsError("; ".join(problems) + ".")
+
+
+def describe_job(job: LabelJob, model: SegmentationModel, segmenter: Segmenter) -> dict[str, Any]:
+    """Everything that decides the pixels, as job.yaml holds it."""
+    windows = segmenter.windows
+    return {
+        "version": 1,
+        "model": {
+            "name": model.name,
+            "digest": model.digest,
+            "precision": str(model.dtype).removeprefix("torch."),
+        },
+        "prompts": yaml.safe_load(job.prompts.to_yaml()),
+        "settings": {
+            "short_side": windows.short_side,
+            "window": windows.window,
+            "stride": windows.stride,
+            "whole": windows.whole,
+            "antialias": windows.antialias,
+            "refine": segmenter.refine,
+            "delta": segmenter.delta,
+        },
+        "formats": sorted(job.formats),
+        "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
+    }
+
+
+def write_job(output: Path, description: dict[str, Any]) -> None:
+    """Write job.yaml into the output folder."""
+    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+    with atomic_file(output / JOB_FILE) as file:
+        file.write(text.encode())
+
+
+def read_job(output: Path) -> dict[str, Any] | None:
+    """Read job.yaml of an earlier run; None where there is none.
+
+    Raises
+    ------
+    SettingsError
+        The file is there but is no job file.
+    """
+    path = output / JOB_FILE
+    if not path.exists():
+        return None
+    cause: Exception | None = None
+    try:
+        description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        description, cause = None, error
+    if not isinstance(description, dict):
+        msg = f"{path} is not a job file; move it away, or give another output folder."
+        raise SettingsError(msg) from cause
+    return description
+
+
+def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to mix two jobs' results in one folder.
+
+    Versions are written down but not compared.
+
+    Raises
+    ------
+    SettingsError
+        With every setting that differs, its value then and now.
+    """
+    before, after = _flatten(earlier), _flatten(now)
+    differences = [
+        f"{key} was {before.get(key, 'not set')}, now {after.get(key, 'not set')}"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key) and not key.startswith("versions.")
+    ]
+    if differences:
+        msg = (
+            f"{output} holds the results of a job with other settings ({'; '.join(differences)}); "
+            "give another output folder, or --overwrite to start anew."
+        )
+        raise SettingsError(msg)
+
+
+def _flatten(node: Any, key: str = "") -> dict[str, Any]:
+    """Nested dictionaries, and lists of things with names, as one with dotted keys."""
+    if isinstance(node, list) and all(isinstance(item, dict) and "name" in item for item in node):
+        node = {item["name"]: item for item in node}
+    if not isinstance(node, dict):
+        return {key: node}
+    flat: dict[str, Any] = {}
+    for name, value in node.items():
+        flat |= _flatten(value, f"{key}.{name}" if key else str(name))
+    return flat

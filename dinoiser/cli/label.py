@@ -1,0 +1,256 @@
+"""`dinoiser label`: masks for pictures, by words."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dinoiser.cli.console import download_bar, print_json, say_error, stderr, stdout
+from dinoiser.errors import PromptError, SettingsError
+
+if TYPE_CHECKING:
+    from dinoiser.batch import LabelJob, Record, Summary
+    from dinoiser.prompts import PromptSet
+
+SHOWN_FAILURES = 20
+
+
+def label(
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders or globs.")],
+    prompt: Annotated[
+        str | None,
+        typer.Option("-p", "--prompt", help='Classes: "background, dog; puppy, grass".'),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path(
+        "dinoiser-output"
+    ),
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="See `dinoiser models list`.")
+    ] = "clip-dinoiser",
+    device: Annotated[
+        str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="Prompt file (YAML) instead of -p.")
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("-f", "--format", help="png, overlay; give it again for more. Default: both."),
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(help="Side of the windows in pixels. Default: the model's.")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Step between windows in pixels. Default: the model's.")
+    ] = None,
+    short_side: Annotated[
+        int | None, typer.Option(help="Pictures are resized to this. Default: the model's.")
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="One pass over the picture at its own size.")
+    ] = False,
+    refine: Annotated[
+        str, typer.Option(help="none, or superpixel: snap edges to the picture's.")
+    ] = "none",
+    ignore_below: Annotated[
+        float | None, typer.Option(help="Pixels less sure than this become 255.")
+    ] = None,
+    batch_size: Annotated[
+        str, typer.Option(help="Windows in one pass: a number, or auto.")
+    ] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    heads: Annotated[
+        Path | None, typer.Option(help="Heads of your own instead of the model's.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew instead of resuming.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try failed pictures again.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="At most this many pictures.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Label pictures with words: an indexed PNG mask and a preview each.
+
+    A folder that holds the same job is resumed. Exit code 0: all labelled; 1:
+    some pictures failed; 2: could not run.
+    """
+    from dinoiser.batch import LabelJob
+
+    windows = {"window": window, "stride": stride, "short_side": short_side}
+    given = [f"--{name.replace('_', '-')}" for name, value in windows.items() if value is not None]
+    if whole and given:
+        msg = f"--whole looks at a picture in one pass, so {', '.join(given)} cannot be given too."
+        raise SettingsError(msg)
+    job = LabelJob(
+        inputs=tuple(paths),
+        output=output,
+        prompts=_read_prompts(prompt, prompts, ignore_below),
+        formats=tuple(dict.fromkeys(formats or ("png", "overlay"))),
+        model=model,
+        device=device,
+        precision=precision,
+        heads=heads,
+        settings={
+            **windows,
+            "whole": whole,
+            "refine": refine,
+            "batch_size": _read_batch_size(batch_size),
+        },
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        limit=limit,
+    )
+    for warning in job.prompts.warnings:
+        stderr().print(f"Note: {warning}", markup=False)
+    if dry_run:
+        _describe(job, as_json)
+        return
+    summary = _run(job)
+    if as_json:
+        print_json(_document(job, summary))
+    else:
+        _print_summary(job, summary)
+    if summary.cancelled:
+        raise KeyboardInterrupt
+    if summary.failures:
+        raise typer.Exit(1)
+
+
+def _read_prompts(inline: str | None, path: Path | None, ignore_below: float | None) -> PromptSet:
+    from dataclasses import replace
+
+    from dinoiser.prompts import PromptSet
+
+    if (inline is None) == (path is None):
+        msg = (
+            "Which classes? Give either -p with words, such as -p 'background, dog; puppy', or "
+            "--prompts with a prompt file."
+        )
+        raise PromptError(msg)
+    prompts = PromptSet.load(path) if path else PromptSet.parse(inline or "")
+    return prompts if ignore_below is None else replace(prompts, ignore_below=ignore_below)
+
+
+def _read_batch_size(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal():
+        msg = f"--batch-size is {text!r}, expected 'auto' or a number of at least 1."
+        raise SettingsError(msg)
+    return int(text)
+
+
+def _run(job: LabelJob) -> Summary:
+    """Run the job behind a progress bar; the first Ctrl-C lets the picture in hand finish."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from dinoiser.batch import run
+
+    columns = (
+        TextColumn("Labelling"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    console = stderr()
+    with ExitStack() as stack:
+        downloads = stack.enter_context(download_bar())
+        bar = Progress(*columns, console=console)
+        task = bar.add_task("label", total=None, rate="")
+
+        def advance(record: Record | None, through: int, total: int) -> None:
+            if record is None:
+                stack.pop_all().close()
+                bar.start()
+            speed = bar.tasks[task].speed
+            bar.update(task, completed=through, total=total, rate=_rate(speed))
+
+        try:
+            return run(job, progress=advance, download_progress=downloads)
+        finally:
+            bar.stop()
+
+
+def _rate(speed: float | None) -> str:
+    return f"{speed:.2g} images/s" if speed else ""
+
+
+def _describe(job: LabelJob, as_json: bool) -> None:
+    """Say what a job would do, without touching the model or the disk."""
+    from dinoiser.inputs import find_images
+    from dinoiser.models.catalog import find_model
+
+    find_model(job.model)
+    images = find_images(job.inputs)[: job.limit]
+    if as_json:
+        classes = [{"id": c.id, "name": c.name, "phrases": c.phrases} for c in job.prompts.classes]
+        print_json({"images": [image.name for image in images], "classes": classes})
+        return
+    console = stdout()
+    for c in job.prompts.classes:
+        console.print(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}", markup=False)
+    for image in images:
+        console.print(image.name, markup=False)
+    console.print(f"{len(images)} pictures would be labelled into {job.output}.", markup=False)
+
+
+def _document(job: LabelJob, summary: Summary) -> dict[str, Any]:
+    return {
+        "output": str(job.output),
+        "images": summary.total,
+        "done": summary.done,
+        "resumed": summary.resumed,
+        "failed": summary.failures,
+        "classes": [
+            {
+                "id": c.id,
+                "name": c.name,
+                "share": summary.share(c.id),
+                "mean_confidence": summary.mean_confidence(c.id),
+            }
+            for c in job.prompts.classes
+        ],
+        "ignored_share": summary.share(255),
+    }
+
+
+def _print_summary(job: LabelJob, summary: Summary) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from dinoiser.batch.records import RECORDS
+
+    table = Table("", "class", "share of pixels", "mean confidence", box=None)
+    for c in job.prompts.classes:
+        confidence = summary.mean_confidence(c.id)
+        shown = "-" if confidence is None else f"{confidence:.2f}"
+        table.add_row(Text("██", style=c.color), Text(c.name), f"{summary.share(c.id):.1%}", shown)
+    if summary.share(255):
+        table.add_row("", "(ignored)", f"{summary.share(255):.1%}", "-")
+    console = stdout()
+    console.print(table)
+    earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
+    console.print(f"{summary.done} of {summary.total} pictures labelled{earlier}: {job.output}")
+    if summary.failures:
+        say_error(f"{len(summary.failures)} of {summary.total} pictures failed:")
+        for name, reason in list(summary.failures.items())[:SHOWN_FAILURES]:
+            stderr().print(f"  {name}: {reason}", markup=False, soft_wrap=True)
+        if len(summary.failures) > SHOWN_FAILURES:
+            stderr().print(f"  and more: see {job.output / RECORDS}", markup=False)

@@ -1,0 +1,262 @@
+"""`dinoiser label` as a person runs it, with the embedded model."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from dinoiser.cli import main
+from dinoiser.scenes import draw_scenes
+
+WORDS = "background, red circle, blue star, green square"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "deep" / "er").mkdir(parents=True)
+    for name, scene in zip(["a.png", "b.jpg", "deep/er/a.webp"], draw_scenes(3, 5), strict=True):
+        Image.fromarray(scene.image).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def dinoiser(capsys, monkeypatch):
+    """Run the command line: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dinoiser", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def label(*arguments):
+    return ["label", *arguments, "-m", "tiny", "-d", "cpu", "--precision", "fp32"]
+
+
+def one_sentence(err, *parts):
+    """Whether stderr holds one error sentence with these parts and no traceback."""
+    errors = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, err
+    assert "Traceback" not in err
+    for part in parts:
+        assert str(part) in errors[0]
+
+
+def test_a_folder_becomes_masks_previews_and_a_job(dinoiser, pictures, tmp_path):
+    out = tmp_path / "out"
+    code, stdout, _ = dinoiser(*label(pictures, "-p", WORDS, "-o", out))
+    assert code == 0
+    assert "3 of 3 pictures labelled" in stdout
+    masks = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png"))
+    assert masks == ["masks/a.png", "masks/b.png", "masks/deep/er/a.png"]
+    assert (out / "overlays" / "deep" / "er" / "a.jpg").exists()
+    with Image.open(out / "masks" / "a.png") as mask:
+        assert mask.mode == "P"
+        assert set(np.unique(np.asarray(mask))) <= {0, 1, 2, 3}
+    job = yaml.safe_load((out / "job.yaml").read_text())
+    assert job["model"]["name"] == "tiny"
+    assert job["settings"]["short_side"] == 224
+    prompts = yaml.safe_load((out / "prompts.yaml").read_text())
+    assert [c["name"] for c in prompts["classes"]] == WORDS.split(", ")
+
+
+def test_json_is_one_document_and_nothing_else(dinoiser, pictures, tmp_path):
+    code, stdout, _ = dinoiser(*label(pictures, "-p", WORDS, "-o", tmp_path, "--json"))
+    document = json.loads(stdout)
+    assert code == 0
+    assert document["done"] == document["images"] == 3
+    assert sum(c["share"] for c in document["classes"]) == pytest.approx(1)
+
+
+def test_its_prompt_file_gives_the_same_masks(dinoiser, pictures, tmp_path):
+    first, second = tmp_path / "1", tmp_path / "2"
+    dinoiser(*label(pictures, "-p", WORDS, "-o", first))
+    dinoiser(*label(pictures, "--prompts", first / "prompts.yaml", "-o", second))
+    for path in first.rglob("*.png"):
+        assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
+
+
+def test_the_same_command_goes_on_where_it_was(dinoiser, pictures, tmp_path):
+    command = label(pictures, "-p", WORDS, "-o", tmp_path)
+    dinoiser(*command, "--limit", 1)
+    mask = tmp_path / "masks" / "a.png"
+    before = mask.stat().st_mtime_ns
+    code, stdout, _ = dinoiser(*command)
+    assert code == 0
+    assert "3 of 3 pictures labelled, 1 of them in an earlier run" in stdout
+    assert mask.stat().st_mtime_ns == before
+    dinoiser(*command, "--overwrite")
+    assert mask.stat().st_mtime_ns > before
+
+
+def test_a_record_that_a_crash_cut_short_is_done_again(dinoiser, pictures, tmp_path):
+    command = label(pictures, "-p", WORDS, "-o", tmp_path)
+    dinoiser(*command)
+    records = tmp_path / "records" / "labels.jsonl"
+    whole = records.read_bytes()
+    records.write_bytes(whole[:-20])
+    code, stdout, _ = dinoiser(*command)
+    assert code == 0
+    assert "3 of 3 pictures labelled, 2 of them" in stdout
+    last = json.loads(records.read_text().splitlines()[-1])
+    assert last["image"] == "deep/er/a.webp"
+
+
+def test_other_settings_are_not_mixed_into_a_job(dinoiser, pictures, tmp_path):
+    dinoiser(*label(pictures, "-p", WORDS, "-o", tmp_path))
+    kept = (tmp_path / "prompts.yaml").read_bytes()
+    code, _, err = dinoiser(
+        *label(pictures, "-p", "background, red circle", "-o", tmp_path, "--stride", 56)
+    )
+    assert code == 2
+    one_sentence(err, "stride was 112, now 56", "blue star", "--overwrite")
+    assert (tmp_path / "prompts.yaml").read_bytes() == kept
+
+
+def test_bad_pictures_fail_alone(dinoiser, pictures, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    jpeg = (pictures / "b.jpg").read_bytes()
+    (folder / "truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (folder / "text.jpg").write_text("this is no picture")
+    (folder / "nothing.png").write_bytes(b"")
+    (folder / "good.jpg").write_bytes(jpeg)
+    for name, size in {"dot.png": (1, 1), "line.png": (3000, 1), "pole.png": (1, 3000)}.items():
+        Image.new("RGB", size, "red").save(folder / name)
+    command = label(folder, "-p", WORDS, "-o", tmp_path / "out")
+    code, stdout, err = dinoiser(*command)
+    assert code == 1
+    assert "4 of 7 pictures labelled" in stdout
+    assert "Traceback" not in err
+    lines = err.splitlines()
+    for name in ("truncated.jpg", "text.jpg", "nothing.png"):
+        assert sum(line.strip().startswith(f"{name}: ") for line in lines) == 1
+    masks = sorted(p.name for p in (tmp_path / "out" / "masks").iterdir())
+    assert masks == ["dot.png", "good.png", "line.png", "pole.png"]
+
+    (folder / "truncated.jpg").write_bytes(jpeg)
+    assert dinoiser(*command)[0] == 1
+    code, stdout, _ = dinoiser(*command, "--retry-failed")
+    assert code == 1
+    assert "5 of 7 pictures labelled, 4 of them in an earlier run" in stdout
+
+
+def test_results_inside_the_input_folder_are_not_taken_for_pictures(dinoiser, pictures, tmp_path):
+    Image.open(pictures / "a.png").save(tmp_path / "a.png")
+    command = label(tmp_path, "-p", WORDS, "-o", tmp_path)
+    assert dinoiser(*command)[0] == 0
+    code, stdout, _ = dinoiser(*command)
+    assert code == 0
+    assert "1 of 1 pictures labelled" in stdout
+
+
+def test_a_dry_run_touches_nothing(dinoiser, pictures, tmp_path):
+    out = tmp_path / "out"
+    code, stdout, _ = dinoiser(*label(pictures, "-p", WORDS, "-o", out, "--dry-run"))
+    assert code == 0
+    assert "deep/er/a.webp" in stdout
+    assert "3 pictures would be labelled" in stdout
+    assert not out.exists()
+
+
+WRONG = {
+    "no words": (["-p", ""], ["no classes"]),
+    "an empty class": (["-p", "dog,,cat"], ["class 2"]),
+    "a class twice": (["-p", "dog, Dog"], ["Dog"]),
+    "no classes at all": ([], ["-p", "--prompts"]),
+    "an unknown model": (["-p", "dog", "-m", "clip-dinosaur"], ["clip-dinosaur", "clip-dinoiser"]),
+    "an unknown device": (["-p", "dog", "-d", "tpu"], ["tpu", "cpu", "auto"]),
+    "an unknown format": (["-p", "dog", "-f", "jpg"], ["jpg", "png"]),
+    "a batch size that is none": (["-p", "dog", "--batch-size", "many"], ["many", "auto"]),
+    "whole and windows": (["-p", "dog", "--whole", "--stride", "9"], ["--whole", "--stride"]),
+    "a missing prompt file": (["--prompts", "nowhere.yaml"], ["nowhere.yaml"]),
+    "missing heads": (["-p", "dog", "--heads", "nowhere.pt"], ["nowhere.pt"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "parts"), WRONG.values(), ids=WRONG.keys())
+def test_what_cannot_run_is_one_sentence(dinoiser, pictures, tmp_path, arguments, parts):
+    command = ["label", pictures, "-o", tmp_path / "out", "-m", "tiny", *arguments]
+    code, stdout, err = dinoiser(*command)
+    assert code == 2
+    assert stdout == ""
+    one_sentence(err, *parts)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_without_a_card(dinoiser, pictures, tmp_path):
+    code, _, err = dinoiser(
+        "label", pictures, "-p", "dog", "-o", tmp_path, "-m", "tiny", "-d", "cuda"
+    )
+    assert code == 2
+    one_sentence(err, "cuda", "this machine", "cpu")
+
+
+def test_an_output_folder_that_cannot_be_written(dinoiser, pictures, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = dinoiser(*label(pictures, "-p", WORDS, "-o", tmp_path / "file" / "out"))
+    assert code == 2
+    one_sentence(err, tmp_path / "file" / "out")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_no_pictures(dinoiser, tmp_path):
+    code, _, err = dinoiser(*label(tmp_path, "-p", WORDS, "-o", tmp_path / "out"))
+    assert code == 2
+    one_sentence(err, tmp_path)
+    code, _, err = dinoiser(*label(tmp_path / "gone", "-p", WORDS, "-o", tmp_path / "out"))
+    assert code == 2
+    one_sentence(err, tmp_path / "gone")
+
+
+def test_heads_that_do_not_fit_or_carry_code(dinoiser, pictures, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"obj_proj.weight": torch.zeros(4, 9, 3, 3)}, tmp_path / "odd.pt")
+    torch.save({"obj_proj.weight": Evil()}, tmp_path / "evil.pt")
+    for name in ("odd.pt", "evil.pt"):
+        command = label(pictures, "-p", "dog", "-o", tmp_path / "out", "--heads", tmp_path / name)
+        code, _, err = dinoiser(*command)
+        assert code == 2
+        one_sentence(err, tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_without_a_connection_the_default_model_says_what_to_do(dinoiser, pictures, tmp_path):
+    code, _, err = dinoiser("label", pictures, "-p", "dog", "-o", tmp_path / "out")
+    assert code == 2
+    one_sentence(err, "open_clip", "-m tiny")
+
+
+def test_models_list_and_verify(dinoiser):
+    code, stdout, _ = dinoiser("models", "list", "--json")
+    assert code == 0
+    names = [model["name"] for model in json.loads(stdout)]
+    assert names[0] == "clip-dinoiser"
+    code, stdout, _ = dinoiser("models", "verify", "tiny", "--json")
+    assert code == 0
+    assert {check["status"] for check in json.loads(stdout)} == {"ok"}
+    assert dinoiser("models", "verify", "clip-dinoiser")[0] == 1
+
+
+def test_info_names_what_a_bug_report_needs(dinoiser):
+    code, stdout, _ = dinoiser("info", "--json")
+    document = json.loads(stdout)
+    assert code == 0
+    assert document["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert "cpu" in document["devices"]
+    assert document["models"]["tiny"] == "here"
