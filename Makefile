@@ -2,6 +2,9 @@
 # Both make their own environment in .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Start-up takes twice as long without compiled bytecode, which some systems switch off.
+export PYTHONDONTWRITEBYTECODE :=
+
 UV := $(BIN)/uv pip install --quiet --python .venv
 
 .PHONY: demo test lint format docs clean

@@ -1,0 +1,63 @@
+"""Peak memory of large pictures against a naive version's arrays: python -m benchmarks.memory.
+
+Each case runs in a process of its own; its peak is counted above the model
+and the picture.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+
+from benchmarks.setting import PROMPTS, describe_machine, random_model, random_picture
+from dinoiser.segment.segmenter import Segmenter
+
+MB = 1e6
+PATCH, HEADS = 16, 12
+
+
+def peak() -> float:
+    """Highest resident memory of this process so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def measure(height: int, width: int, whole: bool, answer) -> None:
+    """Send the growth of the peak while one picture is segmented."""
+    segmenter = Segmenter(random_model(), whole=whole)
+    segmenter.segment(random_picture(64, 64), PROMPTS)
+    picture = random_picture(height, width)
+    before = peak()
+    segmenter.segment(picture, PROMPTS)
+    answer.put(peak() - before)
+
+
+def run(height: int, width: int, whole: bool) -> float:
+    """Growth of the peak in a fresh process, in bytes."""
+    context = multiprocessing.get_context("spawn")
+    answer = context.SimpleQueue()
+    process = context.Process(target=measure, args=(height, width, whole, answer))
+    process.start()
+    process.join()
+    return answer.get()
+
+
+def main() -> None:
+    """Print peaks and ratios."""
+    describe_machine()
+    tokens = (2048 // PATCH) ** 2
+    ours = run(2048, 2048, True)
+    print(f"2048 x 2048 whole ({tokens} patches): {ours / MB:.0f} MB; ", end="")
+    matrix = 4 * tokens**2
+    print(f"one N x N matrix {matrix / MB:.0f} MB (ours is {ours / matrix:.2f} of it), ", end="")
+    print(f"attention weights of a block {HEADS * matrix / MB:.0f} MB")
+
+    ours = run(9000, 12000, False)
+    naive = 4 * len(PROMPTS.classes) * 9000 * 12000
+    print(f"12000 x 9000 in windows: {ours / MB:.0f} MB; ", end="")
+    print(f"K x H x W floats {naive / MB:.0f} MB (ours is {ours / naive:.2f} of it)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What the benchmarks share: a full-size model with random weights, and timing of pairs."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import open_clip
+import torch
+
+from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
+from dinoiser.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLASSES = (
+    "sky, grass, tree, water, road, building, person, dog, cat, horse, "
+    "sheep, car, bus, bicycle, table, chair, book, bottle, lamp"
+)
+PROMPTS = PromptSet.parse(f"background, {CLASSES}")  # 20 classes
+
+
+def random_model(dtype: torch.dtype = torch.float32) -> ClipDinoiser:
+    """CLIP-DINOiser over ViT-B/16 in full size; speed does not depend on the weights."""
+    torch.manual_seed(0)
+    clip = open_clip.CLIP(**open_clip.get_model_config("ViT-B-16")).to(dtype)
+    return ClipDinoiser(clip, DinoiserHeads(768, 256))
+
+
+def random_picture(height: int, width: int) -> np.ndarray:
+    """Noise with some large-scale structure, (height, width, 3) uint8."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 200, (height // 32 + 1, width // 32 + 1, 3), np.uint8)
+    picture = coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
+    return picture + rng.integers(0, 50, (height, width, 3), np.uint8)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def compare(
+    name: str, ours: Callable[[], object], baseline: Callable[[], object], pairs: int
+) -> float:
+    """Time two things in turn and print the median of the pairs' ratios, ours / baseline."""
+    ours(), baseline()
+    times = [(seconds(ours), seconds(baseline)) for _ in range(pairs)]
+    ratio = statistics.median(a / b for a, b in times)
+    mine, other = (statistics.median(column) for column in zip(*times, strict=True))
+    print(f"{name}: {mine:.3f} s against {other:.3f} s, ratio {ratio:.3f}")
+    return ratio
+
+
+def describe_machine() -> None:
+    """Print what the figures depend on."""
+    cpu = torch.backends.cpu.get_cpu_capability()
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads ({cpu}), "
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )

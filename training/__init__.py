@@ -1,0 +1,1 @@
+"""Recipes: how the weights that dinoiser uses are made."""
