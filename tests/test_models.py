@@ -133,7 +133,9 @@ class TestHeads:
             torch.testing.assert_close(read(guide), heads(guide))
 
     def test_official_names_of_the_weights(self):
-        assert {name: tuple(value.shape) for name, value in DinoiserHeads(768).state_dict().items()} == {
+        assert {
+            name: tuple(value.shape) for name, value in DinoiserHeads(768).state_dict().items()
+        } == {
             "obj_proj.weight": (256, 768, 3, 3),
             "obj_proj.bias": (256,),
             "bkg_decoder.weight": (1, 768, 1, 1),
