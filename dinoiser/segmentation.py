@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 IGNORE = 255
 """The label of pixels that are left out of training."""
+PIXELS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,26 @@ class Segmentation:
 
     def pixel_counts(self) -> dict[int, int]:
         """Count the pixels of every class id, and of `IGNORE`."""
-        counts = np.bincount(self.labels.ravel(), minlength=256)
+        counts, _ = self._totals
         ids = [c.id for c in self.prompts.classes]
         return {label: int(counts[label]) for label in [*ids, IGNORE]}
 
     def mean_confidence(self) -> dict[int, float | None]:
         """Mean confidence of the pixels of every class id; None for a class without pixels."""
-        flat = self.labels.ravel()
-        sums = np.bincount(flat, weights=self.confidence.ravel(), minlength=256)
-        counts = np.bincount(flat, minlength=256)
+        counts, sums = self._totals
         return {
             c.id: float(sums[c.id] / counts[c.id]) if counts[c.id] else None
             for c in self.prompts.classes
         }
+
+    @cached_property
+    def _totals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels and summed confidence of all 256 labels; bincount widens what it is given."""
+        counts, sums = np.zeros(256, np.int64), np.zeros(256)
+        step = max(1, PIXELS_AT_ONCE // self.labels.shape[1])
+        for start in range(0, len(self.labels), step):
+            labels = self.labels[start : start + step].ravel()
+            confidence = self.confidence[start : start + step].ravel()
+            counts += np.bincount(labels, minlength=256)
+            sums += np.bincount(labels, weights=confidence, minlength=256)
+        return counts, sums

@@ -40,7 +40,9 @@ def build_overlay(image: np.ndarray, segmentation: Segmentation) -> Image:
     """
     from PIL import Image
 
-    picture, labels = Image.fromarray(image), Image.fromarray(segmentation.labels)
+    step = max(1, max(image.shape) // (4 * LONGEST_SIDE))  # Pillow copies all that it is given
+    picture = Image.fromarray(image[::step, ::step])
+    labels = Image.fromarray(segmentation.labels[::step, ::step])
     if max(picture.size) > LONGEST_SIDE:
         picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
         labels = labels.resize(picture.size, Image.Resampling.NEAREST)
@@ -48,7 +50,8 @@ def build_overlay(image: np.ndarray, segmentation: Segmentation) -> Image:
     tint = segmentation.prompts.palette[ids].astype(np.float32)
     share = np.where(ids == 0, 0.35, OPACITY)[..., None].astype(np.float32)
     blended = np.asarray(picture, np.float32) * (1 - share) + tint * share
-    shown = [c for c in segmentation.prompts.classes if (segmentation.labels == c.id).any()]
+    counts = segmentation.pixel_counts()
+    shown = [c for c in segmentation.prompts.classes if counts[c.id]]
     return _with_legend(Image.fromarray(blended.astype(np.uint8)), shown)
 
 
