@@ -1,7 +1,11 @@
 """`dinoiser label` as a person runs it, with the embedded model."""
 
 import json
+import shutil
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -260,3 +264,34 @@ def test_info_names_what_a_bug_report_needs(dinoiser):
     assert document["versions"]["torch"] == torch.__version__.split("+")[0]
     assert "cpu" in document["devices"]
     assert document["models"]["tiny"] == "here"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_says_how_to_go_on_and_the_rest_is_byte_for_byte_the_same(pictures, tmp_path):
+    folder, out, undisturbed = tmp_path / "in", tmp_path / "out", tmp_path / "undisturbed"
+    folder.mkdir()
+    for i in range(40):
+        shutil.copy(pictures / "a.png", folder / f"{i:02}.png")
+    program = [sys.executable, "-c", "from dinoiser.cli import main; main()"]
+    command = [*program, *map(str, label(folder, "-p", WORDS)), "-o"]
+    process = subprocess.Popen([*command, out], stderr=subprocess.PIPE, text=True)
+    wait_for(out / "records" / "labels.jsonl")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    one_sentence(err, "Run the same command again")
+    done = len((out / "records" / "labels.jsonl").read_text().splitlines())
+    assert 0 < done < 40
+    assert not list(out.rglob("*.part"))
+
+    for target in (out, undisturbed):
+        subprocess.run([*command, target], check=True, capture_output=True)
+    for path in undisturbed.rglob("*.png"):
+        assert path.read_bytes() == (out / path.relative_to(undisturbed)).read_bytes()
+
+
+def wait_for(path, seconds=120):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.02)

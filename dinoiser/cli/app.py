@@ -35,6 +35,3 @@ def main() -> None:
     except DinoiserError as error:
         say_error(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        say_error("Stopped. Run the same command again to go on where it was.")
-        sys.exit(130)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
 
 SHOWN_FAILURES = 20
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C stopped: 128 + SIGINT."""
 
 
 def label(
@@ -120,8 +122,6 @@ def label(
         print_json(_document(job, summary))
     else:
         _print_summary(job, summary)
-    if summary.cancelled:
-        raise KeyboardInterrupt
     if summary.failures:
         raise typer.Exit(1)
 
@@ -151,7 +151,7 @@ def _read_batch_size(text: str) -> int | str:
 
 
 def _run(job: LabelJob) -> Summary:
-    """Run the job behind a progress bar; the first Ctrl-C lets the picture in hand finish."""
+    """Run the job behind a progress bar."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -184,6 +184,10 @@ def _run(job: LabelJob) -> Summary:
 
         try:
             return run(job, progress=advance, download_progress=downloads)
+        except KeyboardInterrupt as stop:
+            bar.stop()
+            say_error("Stopped. Run the same command again to go on from here.")
+            raise typer.Exit(INTERRUPTED) from stop
         finally:
             bar.stop()
 

@@ -1,0 +1,60 @@
+"""`dinoiser demo`: the whole chain does what its words say, measured on drawn scenes."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinoiser.cli import main
+from dinoiser.evaluation.metrics import ClassIoU
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The folder that the demo leaves, and its figures."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        lines = []
+        patch.setattr(sys, "argv", ["dinoiser", "demo", "-o", str(folder), "--json"])
+        patch.setattr("builtins.print", lambda *args, **_: lines.extend(args))
+        main_without_exit()
+    return folder, json.loads("".join(lines))
+
+
+def main_without_exit():
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+
+
+@pytest.mark.parametrize("scenes", ["easy 224x224", "easy 320x448"])
+def test_easy_scenes_are_labelled_right(demo, scenes):
+    figures = demo[1]["mean_iou"][scenes]
+    assert figures["full"] >= 0.75
+    assert figures["full"] >= figures["MaskCLIP"] - 0.01
+
+
+def test_the_heads_help_on_hard_scenes(demo):
+    figures = demo[1]["mean_iou"]["hard 224x224"]
+    assert figures["full"] > figures["MaskCLIP"]
+
+
+def test_it_leaves_pictures_masks_and_previews(demo):
+    folder, document = demo
+    pictures = sorted((folder / "pictures").glob("*.png"))
+    assert len(pictures) == document["labelled"] == 8
+    for picture in pictures:
+        with Image.open(folder / "labels" / "masks" / picture.name) as mask:
+            assert len(np.unique(np.asarray(mask))) >= 2
+        assert (folder / "labels" / "overlays" / picture.with_suffix(".jpg").name).exists()
+
+
+def test_mean_iou_by_hand():
+    score = ClassIoU()
+    score.add(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]]), ["background", "dog"])
+    score.add(np.array([[0, 1]]), np.array([[0, 0]]), ["background", "cat"])
+    expected = {"background": 2 / 4, "dog": 2 / 3}
+    assert score.by_class() == pytest.approx(expected)
+    assert score.mean() == pytest.approx(np.mean(list(expected.values())))
