@@ -91,6 +91,7 @@ def describe_job(job: LabelJob, model: SegmentationModel, segmenter: Segmenter) 
             "name": model.name,
             "digest": model.digest,
             "precision": str(model.dtype).removeprefix("torch."),
+            "gamma": getattr(model, "gamma", None),  # models without heads have none
         },
         "prompts": yaml.safe_load(job.prompts.to_yaml()),
         "settings": {

@@ -28,11 +28,10 @@ class SceneSet:
     seed: int
     size: tuple[int, int]
     hard: bool = False
-    count: int = 100
 
-    def draw(self) -> Iterator[Scene]:
-        """Draw the scenes; the same ones every time."""
-        return draw_scenes(self.count, self.seed, self.size, self.hard)
+    def draw(self, count: int = 100) -> Iterator[Scene]:
+        """Draw the first scenes of the set; the same ones every time."""
+        return draw_scenes(count, self.seed, self.size, self.hard)
 
 
 SCENE_SETS = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from dinoiser.errors import UnknownModelError
 from dinoiser.models.weight_files import FrozenModel, PackageFile, WeightFile
@@ -33,7 +33,8 @@ class ModelEntry(FrozenModel):
     """One model of the catalogue: what it is made of and whose it is.
 
     ``architecture`` and ``pretrained`` are open_clip's names; ``config`` is the
-    architecture's file where open_clip does not know it.
+    architecture's file where open_clip does not know it. ``gamma`` is the threshold
+    of the correlations that the heads were made for, 0.2 in the paper.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelEntry(FrozenModel):
     clip: WeightFile
     heads: WeightFile | None = None
     config: PackageFile | None = None
+    gamma: float = Field(default=0.2, ge=0, lt=1)
     windows: WindowDefaults
 
     @model_validator(mode="after")

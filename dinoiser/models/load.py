@@ -68,7 +68,7 @@ def load_model(
     }
     if loaded_heads is None:
         return MaskClip(clip, **described)
-    return ClipDinoiser(clip, loaded_heads, **described)
+    return ClipDinoiser(clip, loaded_heads, entry.gamma, **described)
 
 
 def build_clip(entry: ModelEntry, path: Path) -> nn.Module:
