@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from dinoiser.errors import UnknownModelError
 from dinoiser.models.weight_files import FrozenModel, PackageFile, WeightFile
