@@ -1,0 +1,1 @@
+"""The embedded model `tiny`: weights only, see training/tiny."""
