@@ -51,6 +51,7 @@ class DinoiserHeads(nn.Module):
         foreground
             (B, h, w), logits, positive = object.
         """
+        guide = guide.contiguous()  # replicate padding is several times slower on a permuted view
         return self.obj_proj(guide), self.bkg_decoder(F.normalize(guide, dim=1))[:, 0]
 
     @classmethod

@@ -84,6 +84,7 @@ class MaskClip:
         self.embedding_dim: int = self.visual.output_dim
         self._mean = torch.tensor(CLIP_MEAN).view(3, 1, 1)
         self._std = torch.tensor(CLIP_STD).view(3, 1, 1)
+        self._latest_positions: tuple[tuple[int, int], Tensor | None] = ((0, 0), None)
 
     @property
     def device(self) -> torch.device:
@@ -139,8 +140,16 @@ class MaskClip:
         grid = (patches.shape[-2], patches.shape[-1])
         class_token = self.visual.class_embedding.to(self.dtype).expand(len(patches), 1, -1)
         tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], 1)
-        table = position_table(self.visual.positional_embedding, self.visual.grid_size, grid)
-        return self.visual.ln_pre(tokens + table.to(self.dtype)), grid
+        return self.visual.ln_pre(tokens + self._positions(grid)), grid
+
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        """Position table (1 + h * w, C) of a grid; the latest is kept, windows being alike."""
+        kept_grid, table = self._latest_positions
+        if table is None or kept_grid != grid or table.device != self.device:
+            trained = self.visual.positional_embedding
+            table = position_table(trained, self.visual.grid_size, grid).to(self.dtype)
+            self._latest_positions = (grid, table)
+        return table
 
 
 def pad_to_patches(pixels: Tensor, patch_size: int) -> Tensor:
