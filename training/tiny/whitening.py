@@ -1,8 +1,8 @@
 """Whitened 3x3 neighbourhoods of patches: the space in which the object head is trained.
 
 Neighbouring tokens are so alike that a few directions hold nearly all of their
-variance. A convolution trained on the raw tokens sees only those, and tells no
-more than objects from background. In the whitened space every direction counts
+variance, and a convolution trained on the raw tokens learns little else. In the
+whitened space every direction counts
 alike, and a map of that space is a convolution of the raw tokens.
 """
 
