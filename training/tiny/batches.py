@@ -57,7 +57,8 @@ class Batch:
     def classes_present(self) -> Tensor:
         """(B, number of ``CLASSES``), bool."""
         present = torch.zeros(len(self.pixels), len(CLASSES) + 1, dtype=torch.bool)
-        return present.scatter_(1, self.region_classes, True)[:, :-1]
+        column = self.region_classes % (len(CLASSES) + 1)  # no region: the last, which is cut off
+        return present.scatter_(1, column, True)[:, :-1]
 
 
 def draw_batch(rng: np.random.Generator, progress: float) -> Batch:
