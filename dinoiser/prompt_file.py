@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import reprlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from dinoiser.atomic import atomic_file
 from dinoiser.errors import OutputError, PromptError
 from dinoiser.palette import normalize_color
 
@@ -246,24 +246,16 @@ def read_text(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a prompt file so that readers find the old text or the new one, never a part."""
+    """Write a prompt file so that readers find the old text or the new one, never a part.
+
+    A link stays a link: the file that it leads to is replaced.
+    """
     target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        msg = (
-            f"prompt file {str(path)!r} cannot be written ({error.strerror}): "
-            "check that its folder exists and that you may write there"
-        )
-        raise OutputError(msg) from error
+    if not target.parent.is_dir():
+        msg = f"prompt file {str(path)!r} cannot be written: check that its folder exists"
+        raise OutputError(msg)
+    with atomic_file(target) as file:
+        file.write(text.encode())
 
 
 def format_document(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dinoiser.errors import OutputError
 from dinoiser.export import write_overlay, write_png
-from dinoiser.export.files import atomic_file
+from dinoiser.atomic import atomic_file
 from dinoiser.prompts import PromptSet
 from dinoiser.segmentation import Segmentation
 

@@ -58,7 +58,7 @@ def _label_pictures(output: Path) -> Summary:
     from PIL import Image
 
     from dinoiser.batch import LabelJob, run
-    from dinoiser.export.files import atomic_file
+    from dinoiser.atomic import atomic_file
     from dinoiser.prompts import PromptSet
     from dinoiser.scenes import draw_scenes
 

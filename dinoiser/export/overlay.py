@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.export.files import atomic_file
+from dinoiser.atomic import atomic_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dinoiser.export.files import atomic_file
+from dinoiser.atomic import atomic_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -183,7 +183,7 @@ def train_backbone(
         optimizer.step()
         step += 1
         if step % STEPS_PER_LINE == 0:
-            terms = ", ".join(f"{k} {float(v):.3f}" for k, v in losses._asdict().items())
+            terms = ", ".join(f"{k} {v.item():.3f}" for k, v in losses._asdict().items())
             logger.info("%3.0f %%, step %d: %s", 100 * progress, step, terms)
     return trainee
 

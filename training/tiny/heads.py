@@ -28,10 +28,10 @@ from dinoiser.scenes import draw_scenes
 from .losses import (
     background_loss,
     correlations,
-    draw_windows,
+    draw_queries,
     leak_loss,
-    pixel_loss,
     pooled_features,
+    pooling_loss,
 )
 from .patches import ScenePatches, encode_scenes
 from .whitening import Whitening, fit_whitening
@@ -45,21 +45,15 @@ REPORT_EVERY = 50
 
 
 class TrainingSet(NamedTuple):
-    """Scenes of one kind: their number, seed and size, and how many a step takes of them."""
+    """Scenes of one kind: how many, and their seed."""
 
     scenes: int
     seed: int
-    size: tuple[int, int]
     hard: bool
-    batch_size: int
 
 
-TRAINING_SETS = (
-    TrainingSet(2000, 910_000, (224, 224), False, 8),
-    TrainingSet(2000, 910_001, (224, 224), True, 8),
-    TrainingSet(300, 920_000, (320, 448), False, 3),
-    TrainingSet(300, 920_001, (320, 448), True, 3),
-)
+TRAINING_SETS = (TrainingSet(2000, 910_000, False), TrainingSet(2000, 910_001, True))
+SCENE_SIZE = (224, 224)
 WHITENING_SCENES = 400
 
 
@@ -73,18 +67,27 @@ class Settings:
         Length of the vectors in which patches are compared.
     steps
         Gradient steps, taken on the training sets in turn.
+    batch_size
+        Scenes a step.
+    queries
+        Patches of each scene that a step pools.
     rate
-        Learning rate of the object head; the background head's is 20 times as high.
+        Learning rate of the object head.
+    background_rate
+        Learning rate of the background head.
     leak_weight
-        Factor of `leak_loss` beside `pixel_loss`.
+        Factor of `leak_loss` beside `pooling_loss`.
     seed
         Start of all randomness but the scenes'.
     """
 
     projection_dim: int = 512
-    steps: int = 900
+    steps: int = 1000
+    batch_size: int = 8
+    queries: int = 192
     rate: float = 1.5e-3
-    leak_weight: float = 0.3
+    background_rate: float = 2e-2
+    leak_weight: float = 0.5
     seed: int = 0
 
 
@@ -123,35 +126,32 @@ class Student(nn.Module):
 class Losses(NamedTuple):
     """The three terms of a step."""
 
-    pixels: Tensor
+    pooling: Tensor
     leak: Tensor
     background: Tensor
 
 
-def step_losses(student: Student, scenes: ScenePatches, random: torch.Generator) -> Losses:
-    """Losses of one window in each of the scenes."""
-    windows = draw_windows(scenes.classes, scenes.labels, random)
+def step_losses(student: Student, scenes: ScenePatches, queries: Tensor) -> Losses:
+    """Losses of the queries (B, Q) of B scenes."""
     embeddings, foreground = student(scenes.guide.float())
-    cosines = correlations(embeddings, windows.rows)
+    cosines = correlations(embeddings, queries)
     pooled = pooled_features(cosines, scenes.features.float())
     return Losses(
-        pixel_loss(pooled, scenes.class_embeddings, windows),
-        leak_loss(cosines, scenes.classes, scenes.share, windows.rows),
+        pooling_loss(pooled, scenes, queries),
+        leak_loss(cosines, scenes, queries),
         background_loss(foreground, scenes.classes),
     )
 
 
-def train_heads(
-    data: Sequence[ScenePatches], batch_sizes: Sequence[int], settings: Settings
-) -> DinoiserHeads:
+def train_heads(data: Sequence[ScenePatches], settings: Settings) -> DinoiserHeads:
     """Train heads on encoded scenes, the sets of which take turns."""
     random = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
-    whitening = fit_whitening(_mixture(data[:2]))
+    whitening = fit_whitening(_mixture(data))
     student = Student(whitening, settings.projection_dim)
     groups = [
         {"params": [student.weight, student.bias], "lr": settings.rate},
-        {"params": student.background.parameters(), "lr": 20 * settings.rate},
+        {"params": student.background.parameters(), "lr": settings.background_rate},
     ]
     optimizer = torch.optim.AdamW(groups)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -159,11 +159,13 @@ def train_heads(
     )
     recent: deque[Losses] = deque(maxlen=REPORT_EVERY)
     for step in range(settings.steps):
-        turn = step % len(data)
-        chosen = torch.randperm(len(data[turn]), generator=random)[: batch_sizes[turn]]
-        losses = step_losses(student, data[turn].select(chosen), random)
+        kind = data[step % len(data)]
+        scenes = kind.select(torch.randperm(len(kind), generator=random)[: settings.batch_size])
+        losses = step_losses(
+            student, scenes, draw_queries(scenes.classes, settings.queries, random)
+        )
         optimizer.zero_grad()
-        (losses.pixels + settings.leak_weight * losses.leak + losses.background).backward()
+        (losses.pooling + settings.leak_weight * losses.leak + losses.background).backward()
         optimizer.step()
         schedule.step()
         recent.append(Losses(*(loss.detach() for loss in losses)))
@@ -173,8 +175,9 @@ def train_heads(
 
 
 def _mixture(data: Sequence[ScenePatches]) -> ScenePatches:
-    """Return some scenes of each of the sets, which are of one size."""
-    some = [scenes.select(torch.arange(min(len(scenes), WHITENING_SCENES // 2))) for scenes in data]
+    """Return some scenes of each of the sets."""
+    count = WHITENING_SCENES // len(data)
+    some = [scenes.select(torch.arange(min(len(scenes), count))) for scenes in data]
     columns = ([getattr(s, f.name) for s in some] for f in dataclasses.fields(ScenePatches))
     return ScenePatches(*map(torch.cat, columns))
 
@@ -193,11 +196,10 @@ def draw_training_data(share: float) -> list[ScenePatches]:
     model = load_model("maskclip-tiny", device="cpu", precision="fp32")
     embeddings = PhraseEmbeddings(model)
     data = []
-    for count, seed, size, hard, _ in TRAINING_SETS:
-        scenes = draw_scenes(max(1, round(share * count)), seed, size, hard=hard)
+    for count, seed, hard in TRAINING_SETS:
+        scenes = draw_scenes(max(1, round(share * count)), seed, SCENE_SIZE, hard=hard)
         data.append(encode_scenes(model, scenes, embeddings))
-        kind = "hard" if hard else "easy"
-        logger.info("%d %s scenes of %s pixels are encoded", len(data[-1]), kind, size)
+        logger.info("%d %s scenes are encoded", len(data[-1]), "hard" if hard else "easy")
     return data
 
 
@@ -212,8 +214,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(arguments.threads)
     data = draw_training_data(arguments.share)
-    batch_sizes = [each.batch_size for each in TRAINING_SETS]
-    heads = train_heads(data, batch_sizes, Settings(steps=arguments.steps))
+    heads = train_heads(data, Settings(steps=arguments.steps))
     tensors = {name: value.half().contiguous() for name, value in heads.state_dict().items()}
     save_file(tensors, arguments.out)
     logger.info("the heads are in %s", arguments.out)

@@ -2,121 +2,88 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .patches import PATCH
+if TYPE_CHECKING:
+    from .patches import ScenePatches
 
-WINDOW = 14
-TRAINING_GAMMA = 0.4
-"""Threshold of the correlations while training, a little below the catalogue's at inference.
+TRAINING_GAMMA = 0.1
+"""Threshold of the correlations while training, well below the catalogue's at inference.
 
-Pairs of unseen scenes come out a little more alike than those trained on, and
-have to stay below the threshold all the same.
+Pairs of unseen scenes come out more alike than those trained on, and have to
+stay below the threshold all the same.
 """
 TEMPERATURE = 100.0
 LEAK_SOFTNESS = 0.05
 
 
-class Windows(NamedTuple):
-    """A square window of patches in each of B scenes: only those are pooled in a step.
+def draw_queries(classes: Tensor, count: int, random: torch.Generator) -> Tensor:
+    """Draw the patches to pool in a step, all segments alike whatever their size.
 
-    Attributes
-    ----------
-    rows
-        (B, WINDOW ** 2), int64: the window's patches, row-major.
-    labels
-        (B, side, side), int64: the window's pixels.
-    weights
-        (B, side, side): what a pixel counts.
-    """
-
-    rows: Tensor
-    labels: Tensor
-    weights: Tensor
-
-
-def draw_windows(classes: Tensor, labels: Tensor, random: torch.Generator) -> Windows:
-    """Draw windows around objects, all objects alike whatever their size.
+    Patches beside a small segment are drawn as often as its own.
 
     Parameters
     ----------
     classes
         (B, h, w), majority class of each patch.
-    labels
-        (B, H, W), the same of each pixel.
+    count
+        Number of queries Q.
     random
         Source of randomness.
+
+    Returns
+    -------
+    Tensor
+        (B, Q), int64, row-major indices, each at most once.
     """
-    _, height, width = classes.shape
-    drawn = [_draw_window(c, p, random) for c, p in zip(classes, labels.long(), strict=True)]
-    patches = torch.arange(height * width).view(height, width)
-    rows = [patches[top : top + WINDOW, left : left + WINDOW] for top, left, _, _ in drawn]
-    pixels, weights = zip(*(d[2:] for d in drawn), strict=True)
-    return Windows(torch.stack(rows).flatten(1), torch.stack(pixels), torch.stack(weights))
+    rarity = _segment_sizes(classes).reciprocal()
+    beside = F.max_pool2d(rarity[:, None], 3, stride=1, padding=1)
+    return torch.multinomial(beside.flatten(1), count, generator=random)
 
 
-def _draw_window(
-    classes: Tensor, labels: Tensor, random: torch.Generator
-) -> tuple[int, int, Tensor, Tensor]:
-    """Top and left in patches, labels and weights of the pixels."""
-    areas = classes.flatten().bincount().float().clamp(min=1)
-    chances = areas.reciprocal()[classes] * (classes > 0) + 1e-6
-    centre = int(torch.multinomial(chances.flatten(), 1, generator=random))
-    offset = int(torch.randint(WINDOW // 4, 3 * WINDOW // 4, (1,), generator=random))
-    top = min(max(centre // classes.shape[1] - offset, 0), classes.shape[0] - WINDOW)
-    left = min(max(centre % classes.shape[1] - offset, 0), classes.shape[1] - WINDOW)
-    side = PATCH * WINDOW
-    window = labels[PATCH * top :, PATCH * left :][:side, :side]
-    weights = labels.flatten().bincount().float().clamp(min=1).rsqrt()[window]
-    # A background pixel taken for an object spoils its mask as much as a lost object pixel.
-    return top, left, window, torch.where(window > 0, weights, weights.max())
+def _segment_sizes(classes: Tensor) -> Tensor:
+    """(B, h, w), float32: of how many patches each patch's class has the majority."""
+    flat = classes.flatten(1)
+    return F.one_hot(flat).sum(1).gather(1, flat).float().view_as(classes)
 
 
-def correlations(embeddings: Tensor, rows: Tensor) -> Tensor:
-    """Cosines (B, R, N) between some and all patches of embeddings (B, P, h, w)."""
+def certainty(scenes: ScenePatches, queries: Tensor) -> Tensor:
+    """Return what the queries count (B, Q): 0 up to half a patch of one class, 1 from 70 % on."""
+    return ((_of(scenes.share, queries) - 0.5) / 0.2).clamp(0, 1)
+
+
+def correlations(embeddings: Tensor, queries: Tensor) -> Tensor:
+    """Cosines (B, Q, N) between the queries and all patches of embeddings (B, P, h, w)."""
     unit = F.normalize(embeddings.flatten(2), dim=1)
-    some = unit.gather(2, rows[:, None].expand(-1, unit.shape[1], -1))
+    some = unit.gather(2, queries[:, None].expand(-1, unit.shape[1], -1))
     with torch.autocast("cpu", torch.bfloat16):
         return (some.transpose(1, 2) @ unit).float()
 
 
 def pooled_features(cosines: Tensor, features: Tensor) -> Tensor:
-    """(B, R, D), pooled by the formula of inference from features (B, D, h, w)."""
+    """(B, Q, D), pooled by the formula of inference from features (B, D, h, w)."""
     weights = cosines.masked_fill(cosines < TRAINING_GAMMA, 0)
     with torch.autocast("cpu", torch.bfloat16):
         sums = weights @ features.flatten(2).transpose(1, 2)
     return sums.float() / (weights.sum(-1, keepdim=True) + 1e-6)
 
 
-def pixel_loss(pooled: Tensor, class_embeddings: Tensor, windows: Windows) -> Tensor:
-    """How wrong the windows' pixels are, after scoring and enlarging as at inference.
-
-    2 (1 - sqrt(p)) of the right class's probability p: between cross-entropy, which cares most
-    for objects that are lost anyway, and the error rate, which has no gradient there.
-
-    Parameters
-    ----------
-    pooled
-        (B, WINDOW ** 2, D).
-    class_embeddings
-        (B, K, D); rows of zeros stand for no class.
-    windows
-        The B windows.
-    """
-    logits = TEMPERATURE * F.normalize(pooled, dim=-1) @ class_embeddings.transpose(1, 2)
-    no_class = (class_embeddings == 0).all(-1)[:, None]
-    probabilities = logits.masked_fill(no_class, -1e4).softmax(-1).transpose(1, 2)
-    maps = probabilities.unflatten(2, (WINDOW, WINDOW))
-    large = F.interpolate(maps, windows.labels.shape[1:], mode="bilinear", align_corners=False)
-    right = large.gather(1, windows.labels[:, None])[:, 0]
-    return _mean(2 * (1 - right.clamp(min=1e-6).sqrt()), windows.weights)
+def pooling_loss(pooled: Tensor, scenes: ScenePatches, queries: Tensor) -> Tensor:
+    """Cross-entropy of the pooled patches (B, Q, D) against their majority class."""
+    texts = scenes.class_embeddings
+    logits = TEMPERATURE * F.normalize(pooled, dim=-1) @ texts.transpose(1, 2)
+    no_class = (texts == 0).all(-1)[:, None]
+    logits = logits.masked_fill(no_class, -1e4)
+    targets = _of(scenes.classes, queries)
+    losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    return _mean(losses, certainty(scenes, queries))
 
 
-def leak_loss(cosines: Tensor, classes: Tensor, share: Tensor, rows: Tensor) -> Tensor:
+def leak_loss(cosines: Tensor, scenes: ScenePatches, queries: Tensor) -> Tensor:
     """Share of the pooling's weight that falls on other classes, as -log(1 - share).
 
     The threshold is softened, so that pairs just below it are pushed away as well.
@@ -124,20 +91,16 @@ def leak_loss(cosines: Tensor, classes: Tensor, share: Tensor, rows: Tensor) -> 
     Parameters
     ----------
     cosines
-        (B, R, N).
-    classes, share
-        (B, h, w), majority class of each patch and its share of the patch.
-    rows
-        (B, R), which patches are pooled.
+        (B, Q, N).
+    scenes
+        The B scenes.
+    queries
+        (B, Q), which patches are pooled.
     """
     weights = cosines.clamp(min=0) * torch.sigmoid((cosines - TRAINING_GAMMA) / LEAK_SOFTNESS)
-    classes = classes.flatten(1)
-    own = classes.gather(1, rows)
-    same = own[:, :, None] == classes[:, None]
+    same = _of(scenes.classes, queries)[:, :, None] == scenes.classes.flatten(1)[:, None]
     inside = (weights * same).sum(-1) / (weights.sum(-1) + 1e-6)
-    certainty = ((share.flatten(1).gather(1, rows) - 0.5) / 0.2).clamp(0, 1)
-    sizes = F.one_hot(classes).sum(1).gather(1, own)
-    return _mean(-(inside + 1e-6).log(), certainty * sizes.float().rsqrt())
+    return _mean(-(inside + 1e-6).log(), certainty(scenes, queries))
 
 
 def background_loss(logits: Tensor, classes: Tensor) -> Tensor:
@@ -145,6 +108,10 @@ def background_loss(logits: Tensor, classes: Tensor) -> Tensor:
     objects = (classes > 0).float()
     losses = F.binary_cross_entropy_with_logits(logits, objects, reduction="none")
     return (_mean(losses, objects) + _mean(losses, 1 - objects)) / 2
+
+
+def _of(patches: Tensor, queries: Tensor) -> Tensor:
+    return patches.flatten(1).gather(1, queries)
 
 
 def _mean(losses: Tensor, weights: Tensor) -> Tensor:

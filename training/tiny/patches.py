@@ -33,10 +33,8 @@ class ScenePatches:
         (S, D, h, w), float16: MaskCLIP's dense features.
     guide
         (S, C, h, w), float16: what the heads read.
-    labels
-        (S, H, W), uint8: exact labels of the pixels, 0 = background.
     classes
-        (S, h, w), int64: majority class of each patch.
+        (S, h, w), int64: majority class of each patch, 0 = background.
     share
         (S, h, w), float32 in [0, 1]: how much of the patch is of that class.
     class_embeddings
@@ -45,7 +43,6 @@ class ScenePatches:
 
     features: Tensor
     guide: Tensor
-    labels: Tensor
     classes: Tensor
     share: Tensor
     class_embeddings: Tensor
@@ -69,8 +66,7 @@ def encode_scenes(
         texts = embeddings.get(scene_phrases(scene))
         texts = F.pad(texts, (0, 0, 0, MOST_CLASSES - len(texts)))
         features, guide = patches.features[0].half(), patches.guide[0].half()
-        labels = torch.from_numpy(scene.labels)
-        columns.append((features, guide, labels, *patch_classes(labels), texts))
+        columns.append((features, guide, *patch_classes(torch.from_numpy(scene.labels)), texts))
     return ScenePatches(*(torch.stack(column) for column in zip(*columns, strict=True)))
 
 

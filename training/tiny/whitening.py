@@ -2,8 +2,8 @@
 
 Neighbouring tokens are so alike that a few directions hold nearly all of their
 variance, and a convolution trained on the raw tokens learns little else. In the
-whitened space every direction counts
-alike, and a map of that space is a convolution of the raw tokens.
+whitened space every direction counts alike, and a map of that space is a
+convolution of the raw tokens.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from .patches import ScenePatches
 
-SMALLEST_VARIANCE = 1e-4
-"""Of the mean variance; directions with less are float16's rounding."""
+COMPONENTS = 640
+"""Directions that are kept, those of the largest variance."""
+SMALLEST_VARIANCE = 1e-3
+"""Added to every variance, as a share of their mean."""
 
 
 @dataclass(frozen=True)
 class Whitening:
-    """Maps 3x3 neighbourhoods to uncorrelated numbers of variance 1.
+    """Maps 3x3 neighbourhoods to K uncorrelated numbers of about variance 1.
 
     Attributes
     ----------
     mean
         (9 C,), mean neighbourhood, in the order of a convolution's weights.
     matrix
-        (9 C, 9 C).
+        (K, 9 C).
     within
-        (9 C, 9 C), covariance that remains inside the segments, in the whitened space.
+        (K, K), covariance that remains inside the segments, in the whitened space.
     """
 
     mean: Tensor
@@ -41,7 +43,7 @@ class Whitening:
     within: Tensor
 
     def first_map(self, rows: int) -> Tensor:
-        """(rows, 9 C), the directions in which patches of one segment differ least.
+        """(rows, K), the directions in which patches of one segment differ least.
 
         All variances are 1, so these are also the directions that tell segments apart best:
         linear discriminant analysis with the segments as classes.
@@ -71,7 +73,7 @@ def fit_whitening(scenes: ScenePatches) -> Whitening:
         within += (weights * inside).T @ inside
     variances, directions = torch.linalg.eigh((second - torch.outer(mean, mean)).double())
     scales = variances.clamp(min=0) + SMALLEST_VARIANCE * variances.mean()
-    matrix = (directions * scales.rsqrt()).T.float()
+    matrix = (directions * scales.rsqrt())[:, -COMPONENTS:].T.float()
     return Whitening(mean, matrix, matrix @ within @ matrix.T)
 
 

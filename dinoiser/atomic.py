@@ -13,6 +13,10 @@ from dinoiser.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PARTIAL_SUFFIX = ".part"
+"""Ending of files that are being written; what a crash leaves behind ends so."""
+_LONGEST_NAME = 200
+
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
@@ -27,7 +31,9 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         The file or its folder cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    # cut, so that the neighbour's name is not too long where the file's own just is not
+    stem = path.name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    partial = path.with_name(f".{stem}.{uuid4().hex[:8]}{PARTIAL_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
