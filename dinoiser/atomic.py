@@ -41,6 +41,8 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OutputError:  # of another file
+        raise
     except OSError as error:
         msg = (
             f"Cannot write {path}: {error.strerror or error}; give an output folder on a disk "

@@ -12,6 +12,7 @@
     │   ├── DeviceError               no such device on this machine
     │   ├── CheckpointError           a weights file is unsafe, unreadable or does not fit
     │   └── WeightsError              a weights file is missing or could not be fetched
+    ├── ClusterError (RuntimeError)   a scheduler or its workers cannot be used
     └── OutputError (OSError)         a result cannot be written
 
 Every message says what was wrong, the value received, what was expected and
@@ -57,6 +58,10 @@ class CheckpointError(ModelError):
 
 class WeightsError(ModelError):
     """A weights file is missing or could not be fetched."""
+
+
+class ClusterError(DinoiserError, RuntimeError):
+    """A dask scheduler cannot be reached, is gone, or its workers cannot do the work."""
 
 
 class OutputError(DinoiserError, OSError):

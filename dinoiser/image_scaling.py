@@ -42,8 +42,42 @@ def to_uint8(pixels: np.ndarray, visible: np.ndarray | None = None) -> np.ndarra
     if pixels.dtype == bool:
         return pixels.astype(np.uint8) * np.uint8(255)
     if pixels.dtype.kind == "f" and _within_unit_range(pixels):
-        return _stretch(pixels, 0.0, 1.0)
-    return _stretch(pixels, *_percentile_range(pixels, visible))
+        return stretch(pixels, 0.0, 1.0)
+    step = sample_step(*pixels.shape[:2])
+    sample = pixels[::step, ::step]
+    if visible is not None:
+        sample = sample[visible[::step, ::step]]
+    return stretch(pixels, *percentile_range(sample))
+
+
+def sample_step(height: int, width: int) -> int:
+    """Step of the grid whose pixels stand for a picture of this size, about two million."""
+    return math.ceil(math.sqrt(height * width / _SAMPLE_PIXELS))
+
+
+def percentile_range(sample: np.ndarray) -> tuple[float, float]:
+    """Values that become 0 and 255, from a sample of any shape."""
+    values = sample[np.isfinite(sample)]
+    if values.size == 0:
+        return 0.0, 0.0
+    low, high = np.percentile(values, PERCENTILES, method="nearest")
+    if low == high:
+        low, high = values.min(), values.max()
+    # keeps high - low finite for the largest floats
+    low, high = np.clip((float(low), float(high)), -8e307, 8e307)
+    return float(low), float(high)
+
+
+def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scale values (H, W, C) to uint8 so that `low` becomes 0 and `high` 255; NaN becomes 0."""
+    stretched = np.zeros(pixels.shape, np.uint8)
+    if low == high:
+        return stretched
+    for band in _bands(pixels):
+        values = pixels[band].astype(np.float64)
+        values[np.isnan(values)] = low
+        stretched[band] = np.rint((values.clip(low, high) - low) / (high - low) * 255)
+    return stretched
 
 
 def on_white(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -79,34 +113,6 @@ def _within_unit_range(pixels: np.ndarray) -> bool:
     # fmin and fmax pass over NaN and, unlike nanmin, do not copy the picture
     lowest, highest = np.fmin.reduce(pixels, axis=None), np.fmax.reduce(pixels, axis=None)
     return bool(lowest >= 0 and highest <= 1)
-
-
-def _percentile_range(pixels: np.ndarray, visible: np.ndarray | None) -> tuple[float, float]:
-    height, width = pixels.shape[:2]
-    step = math.ceil(math.sqrt(height * width / _SAMPLE_PIXELS))
-    sample = pixels[::step, ::step]
-    if visible is not None:
-        sample = sample[visible[::step, ::step]]
-    values = sample[np.isfinite(sample)]
-    if values.size == 0:
-        return 0.0, 0.0
-    low, high = np.percentile(values, PERCENTILES, method="nearest")
-    if low == high:
-        low, high = values.min(), values.max()
-    # keeps high - low finite for the largest floats
-    low, high = np.clip((float(low), float(high)), -8e307, 8e307)
-    return float(low), float(high)
-
-
-def _stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    stretched = np.zeros(pixels.shape, np.uint8)
-    if low == high:
-        return stretched
-    for band in _bands(pixels):
-        values = pixels[band].astype(np.float64)
-        values[np.isnan(values)] = low
-        stretched[band] = np.rint((values.clip(low, high) - low) / (high - low) * 255)
-    return stretched
 
 
 def _bands(pixels: np.ndarray) -> Iterator[slice]:

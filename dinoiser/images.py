@@ -20,7 +20,7 @@ from dinoiser.errors import ImageError
 from dinoiser.image_arrays import pillow_pixels, to_rgb, upright
 from dinoiser.pixel_limit import check_pixels, pixel_limit
 
-__all__ = ["read_image", "to_rgb"]
+__all__ = ["read_image", "read_size", "to_rgb"]
 
 _HEADER_BYTES = 32
 _SIGNATURES = {
@@ -85,6 +85,23 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
         )
         raise ImageError(msg) from error
     return np.require(rgb, requirements=["C", "W"])
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Read (height, width) of a picture from its header, as it lies in the file.
+
+    Returns
+    -------
+    tuple
+        In pixels; (0, 0) where the header does not tell.
+    """
+    path = Path(path)
+    try:
+        kind = _kind(path, _read_header(path))
+        with path.open("rb") as file, _open_picture(kind, file) as picture:
+            return picture.height, picture.width
+    except Exception:  # decoders raise almost anything on damaged files
+        return 0, 0
 
 
 def _read_header(path: Path) -> bytes:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 IGNORE = 255
 """The label of pixels that are left out of training."""
+HISTOGRAM_BINS = 20
 PIXELS_AT_ONCE = 2**20
 
 
@@ -62,24 +63,38 @@ class Segmentation:
         """Count the pixels of every class id, and of `IGNORE`."""
         counts, _ = self._totals
         ids = [c.id for c in self.prompts.classes]
-        return {label: int(counts[label]) for label in [*ids, IGNORE]}
+        return {label: int(counts[label].sum()) for label in [*ids, IGNORE]}
 
     def mean_confidence(self) -> dict[int, float | None]:
         """Mean confidence of the pixels of every class id; None for a class without pixels."""
         counts, sums = self._totals
         return {
-            c.id: float(sums[c.id] / counts[c.id]) if counts[c.id] else None
+            c.id: float(sums[c.id] / counts[c.id].sum()) if counts[c.id].any() else None
             for c in self.prompts.classes
         }
 
+    def confidence_histogram(self) -> dict[int, tuple[int, ...]]:
+        """Count the pixels by confidence, of every class id that has any.
+
+        Returns
+        -------
+        dict
+            `HISTOGRAM_BINS` numbers each, for equal steps from 0 to 1.
+        """
+        counts, _ = self._totals
+        ids = [c.id for c in self.prompts.classes]
+        return {label: tuple(counts[label].tolist()) for label in ids if counts[label].any()}
+
     @cached_property
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels and summed confidence of all 256 labels; bincount widens what it is given."""
-        counts, sums = np.zeros(256, np.int64), np.zeros(256)
+        """Pixels by label and bin, (256, HISTOGRAM_BINS), and the labels' summed confidence."""
+        counts, sums = np.zeros(256 * HISTOGRAM_BINS, np.int64), np.zeros(256)
         step = max(1, PIXELS_AT_ONCE // self.labels.shape[1])
-        for start in range(0, len(self.labels), step):
+        for start in range(0, len(self.labels), step):  # bincount widens what it is given
             labels = self.labels[start : start + step].ravel()
-            confidence = self.confidence[start : start + step].ravel()
-            counts += np.bincount(labels, minlength=256)
+            confidence = self.confidence[start : start + step].ravel().astype(np.float32)
+            bins = np.minimum(confidence * HISTOGRAM_BINS, HISTOGRAM_BINS - 1).astype(np.int32)
+            bins += HISTOGRAM_BINS * labels.astype(np.int32)
+            counts += np.bincount(bins, minlength=len(counts))
             sums += np.bincount(labels, weights=confidence, minlength=256)
-        return counts, sums
+        return counts.reshape(256, HISTOGRAM_BINS), sums

@@ -49,21 +49,32 @@ def read_tiff(path: Path, limit: int) -> np.ndarray | None:
         channels are the colours would have to be guessed.
     """
     with TiffFile(path) as tiff:
-        if not tiff.series:
-            msg = "the TIFF file holds no picture, probably because it is cut off; get it anew"
-            raise ImageError(msg)
-        series = tiff.series[0]
+        series = first_series(tiff)
         layout = series.keyframe
         check_pixels(layout.imagewidth, layout.imagelength, limit)
-        if not _is_understood(layout):
+        if not is_understood(layout):
             return None
-        pages = _pages_of_first_image(series)
+        pages = pages_of_first_image(series)
         pixels = np.concatenate([_read_page(page, layout) for page in pages], axis=-1)
-        tag = layout.tags.get(_ORIENTATION_TAG)
-        return upright(to_rgb(pixels, channel_axis=-1), tag.value if tag else 1)
+        return upright(to_rgb(pixels, channel_axis=-1), orientation(layout))
 
 
-def _is_understood(page: TiffPage) -> bool:
+def first_series(tiff: TiffFile) -> TiffPageSeries:
+    """Return what the first image of a file is part of."""
+    if not tiff.series:
+        msg = "the TIFF file holds no picture, probably because it is cut off; get it anew"
+        raise ImageError(msg)
+    return tiff.series[0]
+
+
+def orientation(page: TiffPage) -> int:
+    """Value of the orientation tag, see `upright`."""
+    tag = page.tags.get(_ORIENTATION_TAG)
+    return tag.value if tag else 1
+
+
+def is_understood(page: TiffPage) -> bool:
+    """Whether the colour space is one that is read here."""
     if page.photometric == PHOTOMETRIC.YCBCR:
         return page.compression == COMPRESSION.JPEG
     return page.photometric in (
@@ -74,7 +85,7 @@ def _is_understood(page: TiffPage) -> bool:
     )
 
 
-def _pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
+def pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
     """Return the first page, or the pages of its channels where each has its own."""
     layout = series.keyframe
     axes = series.axes[: len(series.shape) - len(layout.shape)]
@@ -105,12 +116,17 @@ def _unclear_channels(count: int) -> ImageError:
 
 def _read_page(page: TiffPage | TiffFrame, layout: TiffPage) -> np.ndarray:
     """Decode one page to (H, W, C): grey, RGB or RGBA of any dtype."""
-    samples = _color_samples(layout)
-    _check_is_complete(page)
+    color_samples(layout)  # refuses before decoding
+    check_is_complete(page)
     pixels = page.asarray()
     # to: Y, X, S
     pixels = np.moveaxis(pixels, layout.axes.index("S"), -1) if "S" in layout.axes else pixels
-    pixels = pixels.reshape(layout.imagelength, layout.imagewidth, -1)
+    return to_colors(pixels.reshape(layout.imagelength, layout.imagewidth, -1), layout)
+
+
+def to_colors(pixels: np.ndarray, layout: TiffPage) -> np.ndarray:
+    """Turn a page's samples (H, W, S), or a part of them, into grey, RGB or RGBA (H, W, C)."""
+    samples = color_samples(layout)
     if layout.colormap is not None and layout.photometric == PHOTOMETRIC.PALETTE:
         return (layout.colormap.T >> 8).astype(np.uint8)[pixels[..., 0]]
     if samples != list(range(pixels.shape[-1])):
@@ -120,7 +136,7 @@ def _read_page(page: TiffPage | TiffFrame, layout: TiffPage) -> np.ndarray:
     return _black_to_white(pixels, layout)
 
 
-def _color_samples(page: TiffPage) -> list[int]:
+def color_samples(page: TiffPage) -> list[int]:
     """Return the indices of a page's grey or red, green and blue samples, then of alpha."""
     count = page.samplesperpixel
     first_extra = count - len(page.extrasamples)
@@ -135,7 +151,8 @@ def _color_samples(page: TiffPage) -> list[int]:
     return colors + alpha
 
 
-def _check_is_complete(page: TiffPage | TiffFrame) -> None:
+def check_is_complete(page: TiffPage | TiffFrame) -> None:
+    """Refuse a page that the file does not hold to its end."""
     # a JPEG-compressed page that is cut off would be filled up with grey
     size = page.parent.filehandle.size
     segments = zip(page.dataoffsets, page.databytecounts, strict=True)

@@ -1,7 +1,19 @@
 """Jobs: the same words over many pictures, with everything written down as it is done."""
 
+from dinoiser.batch.export import export
 from dinoiser.batch.job import LabelJob
-from dinoiser.batch.records import Record
-from dinoiser.batch.run import Summary, run
+from dinoiser.batch.records import Record, read_records
+from dinoiser.batch.run import Progress, run
+from dinoiser.batch.summary import Summary
+from dinoiser.export.options import ExportOptions
 
-__all__ = ["LabelJob", "Record", "Summary", "run"]
+__all__ = [
+    "ExportOptions",
+    "LabelJob",
+    "Progress",
+    "Record",
+    "Summary",
+    "export",
+    "read_records",
+    "run",
+]

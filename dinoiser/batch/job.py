@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dinoiser.atomic import atomic_file
 from dinoiser.errors import SettingsError
-from dinoiser.export.files import atomic_file
+from dinoiser.export.options import ExportOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.segmenter import Segmenter
 
-FORMATS = ("png", "overlay")
+FORMATS = ("png", "overlay", "confidence", "coco", "panoptic", "yolo")
+DEFAULT_FORMATS = ("png", "overlay")
+SCHEDULERS = ("auto", "local", "sync")
 JOB_FILE = "job.yaml"
 PROMPT_FILE = "prompts.yaml"
 RECORDED_VERSIONS = ("napari-dinoiser", "torch", "open-clip-torch", "numpy", "pillow")
@@ -37,7 +40,8 @@ class LabelJob:
     prompts
         The classes to tell apart.
     formats
-        What to write: any of `FORMATS`.
+        What to write: any of `FORMATS`. The masks (png) are always written:
+        resuming, exporting and reviewing stand on them.
     model, device, precision, heads
         See `dinoiser.load_model`.
     settings
@@ -48,17 +52,31 @@ class LabelJob:
         Try pictures again that failed in an earlier run.
     limit
         At most this many pictures; None for all.
+    scheduler
+        "sync": in this process. "local": a dask cluster on this machine, a
+        process a GPU or one on the CPU. An address such as
+        "tcp://host:8786": a running scheduler, whose workers see the same
+        files; those with the resource GPU are taken if there are any. "auto":
+        "sync" for few pictures, else "local".
+    workers
+        Processes of the local cluster; None for as said.
+    shard_size
+        Pictures that a worker is given at a time.
+    export
+        What annotations look like.
+    report
+        Write report.html at the end.
 
     Raises
     ------
     SettingsError
-        A format is unknown, none is given, or the limit is below 1.
+        With all settings that are out of their range.
     """
 
     inputs: tuple[str | Path, ...]
     output: Path
     prompts: PromptSet
-    formats: tuple[str, ...] = FORMATS
+    formats: tuple[str, ...] = DEFAULT_FORMATS
     model: str = "clip-dinoiser"
     device: str = "auto"
     precision: str = "auto"
@@ -68,16 +86,30 @@ class LabelJob:
     retry_failed: bool = False
     limit: int | None = None
 
+    scheduler: str = "auto"
+    workers: int | None = None
+    shard_size: int = 32
+    export: ExportOptions = field(default_factory=ExportOptions)
+    report: bool = True
+
     def __post_init__(self) -> None:
+        expected = f"expected {' or '.join(FORMATS)}"
         problems = [
-            f"format {name!r} is unknown, expected {' or '.join(FORMATS)}"
+            f"format {name!r} is unknown, {expected}"
             for name in self.formats
             if name not in FORMATS
         ]
         if not self.formats:
-            problems.append(f"there is no format, expected {' or '.join(FORMATS)}")
-        if self.limit is not None and self.limit < 1:
-            problems.append(f"limit is {self.limit}, expected at least 1")
+            problems.append(f"there is no format, {expected}")
+        if self.scheduler not in SCHEDULERS and "://" not in self.scheduler:
+            schedulers = ", ".join(SCHEDULERS)
+            problems.append(
+                f"scheduler is {self.scheduler!r}, expected {schedulers} or an address: tcp://..."
+            )
+        for name in ("limit", "workers", "shard_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                problems.append(f"{name} is {value}, expected at least 1")
         if problems:
             raise SettingsError("; ".join(problems) + ".")
 
@@ -103,7 +135,6 @@ def describe_job(job: LabelJob, model: SegmentationModel, segmenter: Segmenter) 
             "refine": segmenter.refine,
             "delta": segmenter.delta,
         },
-        "formats": sorted(job.formats),
         "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
     }
 

@@ -1,202 +1,171 @@
-"""Running a job: pictures in, masks and records out, one after another in this process."""
+"""Running a job: pictures in; masks, records, exports and a report out."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import shutil
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from dinoiser.batch.job import PROMPT_FILE, describe_job, read_job, refuse_other_job, write_job
-from dinoiser.batch.records import RECORDS, Record, append_record, read_records
-from dinoiser.errors import DinoiserError, OutputError
-from dinoiser.export import write_overlay, write_png
-from dinoiser.export.files import atomic_file
-from dinoiser.images import read_image
-from dinoiser.inputs import find_images, output_stem
-from dinoiser.segmentation import IGNORE
+from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file
+from dinoiser.batch.job import PROMPT_FILE, read_job, refuse_other_job, write_job
+from dinoiser.batch.pictures import Picture, find_pictures, result_files
+from dinoiser.batch.records import RECORDS, Record, merge_records, read_records
+from dinoiser.batch.summary import Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from dinoiser.batch.engines import Engine
     from dinoiser.batch.job import LabelJob
-    from dinoiser.inputs import ImageFile
-    from dinoiser.segment.segmenter import Segmenter
 
-RESULT_FOLDERS = {"png": "masks", "overlay": "overlays"}
-
-_log = logging.getLogger(__name__)
+SMALL_JOB = 64
+"""Pictures below which starting a cluster takes longer than it saves."""
 
 
-@dataclass
-class Summary:
-    """How a job went, over this run and the ones it resumed.
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
 
     Attributes
     ----------
-    total
-        Pictures of the job.
-    done, resumed
-        Pictures labelled, and how many of them by an earlier run.
-    failures
-        Why pictures failed, by their names.
-    pixels
-        Number of pixels of every class id, and of 255 = ignore.
-    confidence_sums
-        Sum of the confidence over every class id's pixels.
-    cancelled
-        Whether the run was stopped before its end.
+    step
+        "label" while pictures are labelled, then "export".
+    through, total
+        Pictures that this step is through with, earlier runs' included, and in all.
+    where
+        Which processes do the work, in words.
+    dashboard
+        Address of the dask dashboard; None where there is none.
+    record
+        The latest picture's; None at the start of a step and while exporting.
     """
 
+    step: Literal["label", "export"]
+    through: int
     total: int
-    done: int = 0
-    resumed: int = 0
-    failures: dict[str, str] = field(default_factory=dict)
-    pixels: dict[int, int] = field(default_factory=dict)
-    confidence_sums: dict[int, float] = field(default_factory=dict)
-    cancelled: bool = False
-
-    def add(self, record: Record) -> None:
-        """Count one picture."""
-        if record.status == "failed":
-            self.failures[record.image] = record.error or "unknown"
-            return
-        self.done += 1
-        for label, count in record.pixels.items():
-            self.pixels[label] = self.pixels.get(label, 0) + count
-            mean = record.confidence.get(label) or 0.0
-            self.confidence_sums[label] = self.confidence_sums.get(label, 0.0) + mean * count
-
-    def share(self, label: int) -> float:
-        """Share of a label in all labelled pixels, 0 to 1."""
-        return self.pixels.get(label, 0) / max(1, sum(self.pixels.values()))
-
-    def mean_confidence(self, label: int) -> float | None:
-        """Mean confidence of a class id's pixels; None where it has none."""
-        count = self.pixels.get(label, 0)
-        return self.confidence_sums[label] / count if count and label != IGNORE else None
+    where: str
+    dashboard: str | None = None
+    record: Record | None = None
 
 
 def run(
     job: LabelJob,
     *,
-    progress: Callable[[Record | None, int, int], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     download_progress: Callable[[str, int, int], None] | None = None,
 ) -> Summary:
     """Label the pictures of a job.
 
+    A script that lets this start a cluster on this machine (`scheduler`
+    "local", or "auto" with many pictures) needs `if __name__ == "__main__":`
+    around it, like all that starts processes.
+
     Parameters
     ----------
     job
-        What to do. A folder with the same job is resumed: pictures that have
-        a record are not touched again.
+        What to do. A folder with the same job is resumed: pictures that are
+        through are not touched again.
     progress
-        Called with the latest record (None at the start), the number of
-        pictures that are through, and their number in all.
+        Called at the start of a step and after every picture.
     cancelled
-        Asked before every picture; True stops the run, which can be resumed.
+        Asked all the time; True stops the run, which can be resumed.
     download_progress
         See `dinoiser.load_model`.
 
+    Returns
+    -------
+    Summary
+        Of this run and the ones that it resumed.
+
     Raises
     ------
-    InputError, ModelError, OutputError
-        The job cannot run at all, or the disk is full. A picture that cannot
-        be labelled is no error: it is in the summary and in the records.
+    InputError, ModelError, ClusterError, OutputError
+        The job cannot run at all, the scheduler is lost, or the disk is full;
+        what is labelled is kept. A picture that cannot be labelled is no
+        error: it is in the summary and in the records.
     """
-    from dinoiser.models.load import load_model
-    from dinoiser.segment.segmenter import Segmenter
+    from dinoiser.batch.engines import open_engine
+    from dinoiser.batch.export import export
+    from dinoiser.batch.report import RunFigures, write_report
 
-    images = _images(job)
+    start = time.perf_counter()
+    job = replace(job, output=job.output.resolve())
+    pictures = find_pictures(job)
     _check_writable(job.output)
-    model = load_model(
-        job.model,
-        job.device,
-        job.precision,
-        heads=job.heads,
-        progress=download_progress,
-        cancelled=cancelled,
-    )
-    segmenter = Segmenter(model, **job.settings)
-    _open_folder(job, describe_job(job, model, segmenter))
-    return _label_all(job, segmenter, images, progress, cancelled)
-
-
-def _label_all(
-    job: LabelJob,
-    segmenter: Segmenter,
-    images: list[ImageFile],
-    progress: Callable[[Record | None, int, int], None] | None,
-    cancelled: Callable[[], bool] | None,
-) -> Summary:
-    known = {record.image: record for record in read_records(job.output)}
-    stems = output_stem(images)
-    summary = Summary(total=len(images))
-    if progress:
-        progress(None, 0, len(images))
-    for through, image in enumerate(images, start=1):
-        if cancelled and cancelled():
-            summary.cancelled = True
-            break
-        record = known.get(image.name)
-        if record is None or (record.status == "failed" and job.retry_failed):
-            record = _label_one(job, segmenter, image, stems[image.name])
-            append_record(job.output, record)
-        elif record.status == "done":
-            summary.resumed += 1
-        summary.add(record)
+    summary, todo = _sort_out(job, pictures)
+    if job.scheduler == "auto":
+        job = replace(job, scheduler="local" if len(todo) >= SMALL_JOB else "sync")
+    with open_engine(job, download_progress, cancelled) as engine:
+        description = engine.describe(job)
+        _open_folder(job, description)
+        labelled = _label(job, engine, description["model"], todo, summary, progress, cancelled)
+        merge_records(job.output)
+        summary.cancelled = len(todo) > labelled
+        if summary.cancelled:
+            return summary
         if progress:
-            progress(record, through, len(images))
+            progress(Progress("export", 0, summary.done, "this process"))
+        export(
+            job.output,
+            job.formats,
+            job.export,
+            progress=progress
+            and (lambda done, total: progress(Progress("export", done, total, "this process"))),
+            cancelled=cancelled,
+        )
+        if job.report:
+            seconds = time.perf_counter() - start
+            new = summary.done - summary.resumed
+            write_report(job.output, RunFigures(seconds, new, engine.where))
     return summary
 
 
-def _label_one(job: LabelJob, segmenter: Segmenter, image: ImageFile, stem: str) -> Record:
-    """Label a picture and write its results; whatever is wrong with it goes into the record."""
-    start = time.perf_counter()
-    try:
-        pixels = read_image(image.path)
-        result = segmenter.segment(pixels, job.prompts)
-        if "png" in job.formats:
-            write_png(result, job.output / RESULT_FOLDERS["png"] / f"{stem}.png")
-        if "overlay" in job.formats:
-            path = job.output / RESULT_FOLDERS["overlay"] / f"{stem}.jpg"
-            write_overlay(pixels, result, path)
-        return Record(
-            image=image.name,
-            status="done",
-            digest=_file_digest(image.path),
-            size=np.shape(result.labels),
-            pixels=result.pixel_counts(),
-            confidence=result.mean_confidence(),
-            seconds=round(time.perf_counter() - start, 3),
-        )
-    except OutputError:
-        raise
-    except DinoiserError as error:
-        reason = str(error)
-    except Exception as error:
-        _log.exception("labelling %s failed", image.path)
-        reason = f"{type(error).__name__}: {error}"
-    return Record(image=image.name, status="failed", error=reason)
+def _sort_out(job: LabelJob, pictures: list[Picture]) -> tuple[Summary, list[Picture]]:
+    """Count what earlier runs are through with; the rest is to be done."""
+    summary = Summary(total=len(pictures))
+    todo = {picture.name: picture for picture in pictures}
+    for record in () if job.overwrite else read_records(job.output):
+        picture = todo.get(record.image)
+        if picture and _is_through(job, record, picture):
+            del todo[record.image]
+            summary.add(record)
+            summary.resumed += record.status == "done"
+    return summary, list(todo.values())
 
 
-def _images(job: LabelJob) -> list[ImageFile]:
-    """Find the job's pictures; those in the output folder are results, not pictures."""
-    output = job.output.resolve()
-    images = [
-        image
-        for image in find_images(job.inputs)
-        if not any(
-            (output / folder) in image.path.resolve().parents for folder in RESULT_FOLDERS.values()
-        )
-    ]
-    return images[: job.limit]
+def _is_through(job: LabelJob, record: Record, picture: Picture) -> bool:
+    if record.status == "failed":
+        return not job.retry_failed
+    files = result_files(job.output, picture.stem, job.formats)
+    return record.stem == picture.stem and all(path.exists() for path in files)
+
+
+def _label(
+    job: LabelJob,
+    engine: Engine,
+    model: dict[str, Any],
+    todo: list[Picture],
+    summary: Summary,
+    progress: Callable[[Progress], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> int:
+    """Label what is to be done; returns how many pictures are through."""
+    from dinoiser.batch.shards import make_shards
+
+    shards = make_shards(todo, job.shard_size)
+    records: Iterator[Record | None] = engine.label(job, model, shards, cancelled)
+    count = -1
+    for count, record in enumerate(chain([None], records)):  # noqa: B007
+        if record:
+            summary.add(record)
+        if progress:
+            through, total = summary.through, summary.total
+            progress(Progress("label", through, total, engine.where, engine.dashboard, record))
+    return count
 
 
 def _check_writable(output: Path) -> None:
@@ -206,19 +175,26 @@ def _check_writable(output: Path) -> None:
     (output / ".probe").unlink()
 
 
-def _open_folder(job: LabelJob, description: dict) -> None:
+def _open_folder(job: LabelJob, description: dict[str, Any]) -> None:
     """Start the output folder, or make sure that it belongs to the same job."""
+    from dinoiser.export.png import write_classes
+
     earlier = read_job(job.output)
-    if earlier is not None and job.overwrite:
-        for folder in [RECORDS.parts[0], *RESULT_FOLDERS.values()]:
-            shutil.rmtree(job.output / folder, ignore_errors=True)
-    elif earlier is not None:
+    if earlier is not None and not job.overwrite:
         refuse_other_job(job.output, earlier, description)
-        return
-    job.prompts.save(job.output / PROMPT_FILE)
-    write_job(job.output, description)
+    elif earlier is not None:
+        _remove_results(job.output)
+    for path in job.output.rglob(f".*{PARTIAL_SUFFIX}"):  # of a run that was killed
+        path.unlink(missing_ok=True)
+    if earlier is None or job.overwrite:
+        job.prompts.save(job.output / PROMPT_FILE)
+        write_job(job.output, description)
+    write_classes(job.prompts, job.output / "classes.json")
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _remove_results(output: Path) -> None:
+    """Remove what the records of the earlier job tell of, and nothing else."""
+    for record in read_records(output):
+        for path in result_files(output, record.stem):
+            path.unlink(missing_ok=True)
+    shutil.rmtree(output / RECORDS, ignore_errors=True)

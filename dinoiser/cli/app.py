@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dinoiser.cli import demo, info, label, models
+from dinoiser.cli import demo, export, info, label, models
 from dinoiser.cli.console import say_error
 from dinoiser.errors import DinoiserError
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("label")(label.label)
+app.command("export")(export.export)
 app.command("demo")(demo.demo)
 app.command("info")(info.info)
 app.add_typer(models.app, name="models")

@@ -57,8 +57,8 @@ def _label_pictures(output: Path) -> Summary:
     """Run a real job: draw pictures, and ask for every class that is in one of them."""
     from PIL import Image
 
-    from dinoiser.batch import LabelJob, run
     from dinoiser.atomic import atomic_file
+    from dinoiser.batch import LabelJob, run
     from dinoiser.prompts import PromptSet
     from dinoiser.scenes import draw_scenes
 

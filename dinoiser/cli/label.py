@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dinoiser.cli.console import download_bar, print_json, say_error, stderr, stdout
+from dinoiser.cli.job_bars import JobBars
 from dinoiser.errors import PromptError, SettingsError
 
 if TYPE_CHECKING:
-    from dinoiser.batch import LabelJob, Record, Summary
+    from dinoiser.batch import LabelJob, Progress, Summary
     from dinoiser.prompts import PromptSet
 
 SHOWN_FAILURES = 20
@@ -40,8 +41,20 @@ def label(
     ] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("-f", "--format", help="png, overlay; give it again for more. Default: both."),
+        typer.Option(
+            "-f",
+            "--format",
+            help="png, overlay, confidence, coco, panoptic, yolo; give it again for more. "
+            "Default: png and overlay.",
+        ),
     ] = None,
+    polygons: Annotated[
+        bool, typer.Option("--polygons", help="COCO: polygons instead of run lengths.")
+    ] = False,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="An annotation for every connected part.")
+    ] = False,
+    min_area: Annotated[int, typer.Option(help="Leave out annotations of fewer pixels.")] = 0,
     window: Annotated[
         int | None, typer.Option(help="Side of the windows in pixels. Default: the model's.")
     ] = None,
@@ -67,6 +80,13 @@ def label(
     heads: Annotated[
         Path | None, typer.Option(help="Heads of your own instead of the model's.")
     ] = None,
+    scheduler: Annotated[
+        str,
+        typer.Option(help="auto, local, sync, or the address of a dask scheduler: tcp://..."),
+    ] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes on this machine. Default: one a GPU, or one.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew instead of resuming.")
     ] = False,
@@ -77,16 +97,19 @@ def label(
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
     limit: Annotated[int | None, typer.Option(help="At most this many pictures.")] = None,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html at the end.")
+    ] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON on stdout.")
     ] = False,
 ) -> None:
-    """Label pictures with words: an indexed PNG mask and a preview each.
+    """Label pictures with words: an indexed PNG mask each, previews, COCO and more.
 
     A folder that holds the same job is resumed. Exit code 0: all labelled; 1:
     some pictures failed; 2: could not run.
     """
-    from dinoiser.batch import LabelJob
+    from dinoiser.batch import ExportOptions, LabelJob
 
     windows = {"window": window, "stride": stride, "short_side": short_side}
     given = [f"--{name.replace('_', '-')}" for name, value in windows.items() if value is not None]
@@ -111,6 +134,10 @@ def label(
         overwrite=overwrite,
         retry_failed=retry_failed,
         limit=limit,
+        scheduler=scheduler,
+        workers=workers,
+        export=ExportOptions(polygons, instances, min_area),
+        report=report,
     )
     for warning in job.prompts.warnings:
         stderr().print(f"Note: {warning}", markup=False)
@@ -151,49 +178,25 @@ def _read_batch_size(text: str) -> int | str:
 
 
 def _run(job: LabelJob) -> Summary:
-    """Run the job behind a progress bar."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
+    """Run the job behind progress bars."""
     from dinoiser.batch import run
 
-    columns = (
-        TextColumn("Labelling"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    console = stderr()
     with ExitStack() as stack:
         downloads = stack.enter_context(download_bar())
-        bar = Progress(*columns, console=console)
-        task = bar.add_task("label", total=None, rate="")
+        bars = JobBars()
 
-        def advance(record: Record | None, through: int, total: int) -> None:
-            if record is None:
-                stack.pop_all().close()
-                bar.start()
-            speed = bar.tasks[task].speed
-            bar.update(task, completed=through, total=total, rate=_rate(speed))
+        def advance(progress: Progress) -> None:
+            stack.pop_all().close()
+            bars.show(progress)
 
         try:
             return run(job, progress=advance, download_progress=downloads)
         except KeyboardInterrupt as stop:
-            bar.stop()
+            bars.stop()
             say_error("Stopped. Run the same command again to go on from here.")
             raise typer.Exit(INTERRUPTED) from stop
         finally:
-            bar.stop()
-
-
-def _rate(speed: float | None) -> str:
-    return f"{speed:.2g} images/s" if speed else ""
+            bars.stop()
 
 
 def _describe(job: LabelJob, as_json: bool) -> None:
@@ -239,7 +242,8 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from dinoiser.batch.records import RECORDS
+    from dinoiser.batch.records import MERGED
+    from dinoiser.batch.report import REPORT_FILE
 
     table = Table("", "class", "share of pixels", "mean confidence", box=None)
     for c in job.prompts.classes:
@@ -252,9 +256,11 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
     console.print(table)
     earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
     console.print(f"{summary.done} of {summary.total} pictures labelled{earlier}: {job.output}")
+    if job.report:
+        console.print(f"How it went: {job.output / REPORT_FILE}", markup=False, soft_wrap=True)
     if summary.failures:
         say_error(f"{len(summary.failures)} of {summary.total} pictures failed:")
         for name, reason in list(summary.failures.items())[:SHOWN_FAILURES]:
             stderr().print(f"  {name}: {reason}", markup=False, soft_wrap=True)
         if len(summary.failures) > SHOWN_FAILURES:
-            stderr().print(f"  and more: see {job.output / RECORDS}", markup=False)
+            stderr().print(f"  and more: see {job.output / MERGED}", markup=False)

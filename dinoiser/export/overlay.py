@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-    from dinoiser.prompts import PromptClass
+    from dinoiser.prompts import PromptClass, PromptSet
     from dinoiser.segmentation import Segmentation
 
 OPACITY = 0.55
@@ -22,16 +22,19 @@ LONGEST_SIDE = 1600
 """Previews are shrunk to this; the masks keep the picture's size."""
 
 
-def build_overlay(image: np.ndarray, segmentation: Segmentation) -> Image:
+def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> Image:
     """Blend a picture with its labels' colours and put a legend under it.
 
     Parameters
     ----------
     image
         (H, W, 3) uint8 RGB.
-    segmentation
-        Of the same picture. Background keeps the picture's own colours,
-        darkened; ignored pixels get the palette's ignore colour.
+    labels
+        (H, W) uint8 class ids of the same picture. Background keeps the
+        picture's own colours, darkened; ignored pixels get the palette's
+        ignore colour.
+    prompts
+        The classes that the labels refer to.
 
     Returns
     -------
@@ -42,17 +45,19 @@ def build_overlay(image: np.ndarray, segmentation: Segmentation) -> Image:
 
     step = max(1, max(image.shape) // (4 * LONGEST_SIDE))  # Pillow copies all that it is given
     picture = Image.fromarray(image[::step, ::step])
-    labels = Image.fromarray(segmentation.labels[::step, ::step])
+    small = Image.fromarray(labels[::step, ::step])
     if max(picture.size) > LONGEST_SIDE:
         picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
-        labels = labels.resize(picture.size, Image.Resampling.NEAREST)
-    ids = np.asarray(labels)
-    tint = segmentation.prompts.palette[ids].astype(np.float32)
+        small = small.resize(picture.size, Image.Resampling.NEAREST)
+    ids = np.asarray(small)
+    tint = prompts.palette[ids].astype(np.float32)
     share = np.where(ids == 0, 0.35, OPACITY)[..., None].astype(np.float32)
     blended = np.asarray(picture, np.float32) * (1 - share) + tint * share
-    counts = segmentation.pixel_counts()
-    shown = [c for c in segmentation.prompts.classes if counts[c.id]]
-    return _with_legend(Image.fromarray(blended.astype(np.uint8)), shown)
+    shown = np.zeros(256, bool)
+    for row in labels:  # an index of 8 bytes a pixel is made on the way
+        shown[row] = True
+    legend = [c for c in prompts.classes if shown[c.id]]
+    return _with_legend(Image.fromarray(blended.astype(np.uint8)), legend)
 
 
 def write_overlay(image: np.ndarray, segmentation: Segmentation, path: str | Path) -> None:
@@ -60,7 +65,29 @@ def write_overlay(image: np.ndarray, segmentation: Segmentation, path: str | Pat
 
     Parameters
     ----------
-    image, segmentation
+    image
+        (H, W, 3) uint8 RGB.
+    segmentation
+        Of the same picture.
+    path
+        The file; its folder is made when missing.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    write_label_overlay(image, segmentation.labels, segmentation.prompts, path)
+
+
+def write_label_overlay(
+    image: np.ndarray, labels: np.ndarray, prompts: PromptSet, path: str | Path
+) -> None:
+    """Write the preview of a picture whose labels are known, such as from its mask.
+
+    Parameters
+    ----------
+    image, labels, prompts
         See `build_overlay`.
     path
         The file; its folder is made when missing.
@@ -70,7 +97,7 @@ def write_overlay(image: np.ndarray, segmentation: Segmentation, path: str | Pat
     OutputError
         The file cannot be written.
     """
-    overlay = build_overlay(image, segmentation)
+    overlay = build_overlay(image, labels, prompts)
     with atomic_file(path) as file:
         overlay.save(file, "JPEG", quality=90)
 

@@ -1,16 +1,20 @@
-"""Indexed PNG masks."""
+"""Indexed PNG masks, and what their indices mean."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dinoiser.atomic import atomic_file
+from dinoiser.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from PIL.Image import Image
 
+    from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
 
 
@@ -42,3 +46,66 @@ def write_png(segmentation: Segmentation, path: str | Path) -> None:
     mask = build_mask(segmentation)
     with atomic_file(path) as file:
         mask.save(file, "PNG")
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Read labels from an indexed PNG.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    ndarray
+        (H, W) uint8: the palette indices, which are class ids, 0 = background,
+        255 = ignore.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or no indexed PNG.
+    """
+    from PIL.PngImagePlugin import PngImageFile  # knows no limit of size, unlike Image.open
+
+    try:
+        with Path(path).open("rb") as file, PngImageFile(file) as mask:
+            kind, labels = mask.mode, np.array(mask)
+    except FileNotFoundError as error:
+        msg = f"there is no mask {path}; label the picture again"
+        raise InputError(msg) from error
+    except Exception as error:  # decoders raise almost anything on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        msg = f"the mask {path} cannot be read ({reason}); label the picture again"
+        raise InputError(msg) from error
+    if kind != "P":
+        msg = (
+            f"the mask {path} holds colours of the kind {kind!r}, expected palette indices; save "
+            "it as an indexed PNG of 8 bits, or label the picture again"
+        )
+        raise InputError(msg)
+    return labels
+
+
+def write_classes(prompts: PromptSet, path: str | Path) -> None:
+    """Write what class ids stand for, as JSON for other programs.
+
+    Parameters
+    ----------
+    prompts
+        Of every class: id, name, color ("#rrggbb") and phrases.
+    path
+        The file; its folder is made when missing.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    classes = [
+        {"id": c.id, "name": c.name, "color": c.color, "phrases": list(c.phrases)}
+        for c in prompts.classes
+    ]
+    with atomic_file(path) as file:
+        file.write(json.dumps(classes, indent=2).encode() + b"\n")

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from dinoiser.segment.interpolation import linear_weights, to_steps
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dinoiser.segment.windows import WindowLayout
+    from dinoiser.segment.windows import Spans, WindowLayout
 
-VALUES_AT_ONCE = 2**21
-"""Probabilities of a tile, 8 MB of float32: larger tiles are no quicker."""
+VALUES_AT_ONCE = 2**20
+"""Probabilities of a tile, 8 MB of float64: larger tiles are no quicker."""
 TILE_WIDTH = 1024
 
 
@@ -33,8 +35,9 @@ class ProbabilityMap:
     Attributes
     ----------
     mosaic
-        (K, h, w) float32: the patches of all windows, side by side as the
-        windows lie, overlapping parts repeated.
+        (K, h, w) float32, multiples of `interpolation.STEP`: the patches of
+        all windows, side by side as the windows lie, overlapping parts
+        repeated.
     layout
         Where the windows lie.
     patch_size
@@ -48,7 +51,9 @@ class ProbabilityMap:
     Windows are interpolated bilinearly to pixels (`align_corners=False`), the
     plain mean is taken where they overlap, and that map is interpolated to
     the picture's size. All three are linear, and along rows and columns apart:
-    a tile is `down @ mosaic @ across`, and nothing else is ever made.
+    a tile is `down @ mosaic @ across`, and nothing else is ever made. Both
+    products are exact, see `interpolation`, so a pixel is the same in any tile,
+    also where the mosaic holds no more than the tile's own windows.
     """
 
     mosaic: Tensor
@@ -60,8 +65,18 @@ class ProbabilityMap:
         cls, patches: Tensor, layout: WindowLayout, patch_size: int | None = None
     ) -> ProbabilityMap:
         """Lay out the patches (n, K, h, w) of `layout.windows`."""
-        grid = patches.unflatten(0, (len(layout.rows), len(layout.columns)))
-        mosaic = grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)  # to: K, rows, columns
+        blocks = layout.blocks
+        counts = [len(block.rows) * len(block.columns) for row in blocks for block in row]
+        pieces = iter(patches.split(counts))
+        grid = [[_lay_out(next(pieces), block) for block in row] for row in blocks]
+        return cls.join(grid, layout, patch_size)
+
+    @classmethod
+    def join(
+        cls, mosaics: list[list[Tensor]], layout: WindowLayout, patch_size: int | None = None
+    ) -> ProbabilityMap:
+        """Put the mosaics (K, h, w) of neighbouring blocks together."""
+        mosaic = torch.cat([torch.cat(row, 2) for row in mosaics], 1)
         return cls(mosaic, layout, patch_size)
 
     def select(self, channels: list[int]) -> ProbabilityMap:
@@ -78,33 +93,41 @@ class ProbabilityMap:
         threshold = 1 / len(self.mosaic) - 1e-6
         return torch.nonzero(self.mosaic.amax((1, 2)) >= threshold).flatten().tolist()
 
-    def tiles(self, height: int | None = None) -> Iterator[tuple[Tile, Tensor]]:
+    def tiles(
+        self, height: int | None = None, within: Tile | None = None
+    ) -> Iterator[tuple[Tile, Tensor]]:
         """Go through the picture, left to right and top to bottom.
 
         Parameters
         ----------
         height
             Rows of a tile; None fits them to `VALUES_AT_ONCE`.
+        within
+            The part to go through; None is the whole picture.
 
         Yields
         ------
         tile, probabilities
             A place and its probabilities (K, rows, columns).
         """
-        full_height, full_width = self.layout.size
-        columns = _cut(full_width, TILE_WIDTH)
-        width = columns[0].stop
+        within = within or Tile(*(slice(0, length) for length in self.layout.size))
+        columns = [(some, self._across.weights(some)) for some in _cut(within.columns, TILE_WIDTH)]
+        width = columns[0][0].stop - columns[0][0].start
         height = height or max(1, VALUES_AT_ONCE // (len(self.mosaic) * width))
-        for rows in _cut(full_height, height):
-            for some in columns:
-                yield Tile(rows, some), self.pixels(Tile(rows, some))
+        for rows in _cut(within.rows, height):
+            down = self._down.weights(rows)
+            for some, across in columns:
+                yield Tile(rows, some), self._mix(down, across)
 
     def pixels(self, tile: Tile) -> Tensor:
-        """Probabilities (K, rows, columns) of one tile."""
-        some_rows, row_weights = self._down.weights(tile.rows)
-        some_columns, column_weights = self._across.weights(tile.columns)
-        patches = self.mosaic[:, some_rows, some_columns]
-        return row_weights.to(patches) @ patches @ column_weights.to(patches).T
+        """Probabilities (K, rows, columns) float32 of one tile."""
+        return self._mix(self._down.weights(tile.rows), self._across.weights(tile.columns))
+
+    def _mix(self, down: tuple[slice, Tensor], across: tuple[slice, Tensor]) -> Tensor:
+        (some_rows, row_weights), (some_columns, column_weights) = down, across
+        patches = self.mosaic[:, some_rows, some_columns].double()
+        rows = to_steps(row_weights.to(patches) @ patches)
+        return (rows @ column_weights.to(patches).T).float()
 
     @cached_property
     def _down(self) -> _Axis:
@@ -114,7 +137,7 @@ class ProbabilityMap:
     def _across(self) -> _Axis:
         return self._axis(1, self.layout.columns)
 
-    def _axis(self, axis: int, spans: tuple[tuple[int, int], ...]) -> _Axis:
+    def _axis(self, axis: int, spans: Spans) -> _Axis:
         length, working = self.layout.size[axis], self.layout.working_size[axis]
         patches = self.mosaic.shape[1 + axis] // len(spans)
         return _Axis(length, working, spans, patches, self.patch_size)
@@ -138,7 +161,7 @@ class _Axis:
 
     length: int
     working: int
-    spans: tuple[tuple[int, int], ...]
+    spans: Spans
     patches: int
     patch_size: int | None
 
@@ -151,40 +174,34 @@ class _Axis:
             A slice of the mosaic's axis, and (pixels, patches) float64, rows
             sum to 1.
         """
-        resized = _interpolation(self.working, self.length, pixels)
-        used = resized.any(0).nonzero()
-        start, stop = int(used[0]), int(used[-1]) + 1
-        mixed = resized[:, start:stop] @ self._working_weights(start, stop)
+        places, resized = linear_weights(self.working, self.length, pixels)
+        mixed = to_steps(resized @ self._working_weights(places))
         used = mixed.any(0).nonzero()
         some = slice(int(used[0]), int(used[-1]) + 1)
         return some, mixed[:, some]
 
-    def _working_weights(self, start: int, stop: int) -> Tensor:
-        """Shares (stop - start, all patches) of patches in pixels of the working size."""
-        shares = torch.zeros(stop - start, len(self.spans) * self.patches, dtype=torch.float64)
+    def _working_weights(self, places: slice) -> Tensor:
+        """Shares (places, all patches) of patches in pixels of the working size."""
+        count = places.stop - places.start
+        shares = torch.zeros(count, len(self.spans) * self.patches, dtype=torch.float64)
         for i, (first, end) in enumerate(self.spans):
-            top, bottom = max(first, start), min(end, stop)
+            top, bottom = max(first, places.start), min(end, places.stop)
             if top < bottom:
                 spread = self.patches * self.patch_size if self.patch_size else end - first
-                window = _interpolation(self.patches, spread, slice(top - first, bottom - first))
-                mine = slice(i * self.patches, (i + 1) * self.patches)
-                shares[top - start : bottom - start, mine] = window
-        return shares / shares.sum(1, keepdim=True)  # the mean over the windows at a place
+                inside = slice(top - first, bottom - first)
+                used, window = linear_weights(self.patches, spread, inside)
+                mine = slice(i * self.patches + used.start, i * self.patches + used.stop)
+                shares[top - places.start : bottom - places.start, mine] = window
+        return to_steps(shares / shares.sum(1, keepdim=True))  # the mean over windows at a place
 
 
-def _interpolation(length: int, new_length: int, places: slice) -> Tensor:
-    """Matrix (places, length) float64 that interpolates linearly between pixel centres."""
-    count = places.stop - places.start
-    center = torch.arange(places.start, places.stop, dtype=torch.float64) + 0.5
-    center = (center * length / new_length - 0.5).clamp(min=0)
-    lower = center.long().clamp(max=length - 1)
-    upper = (lower + 1).clamp(max=length - 1)
-    matrix = torch.zeros(count, length, dtype=torch.float64)
-    row = torch.arange(count)
-    matrix[row, lower] += 1 - (center - lower)
-    matrix[row, upper] += center - lower
-    return matrix
+def _lay_out(patches: Tensor, block: WindowLayout) -> Tensor:
+    """Patches (n, K, h, w) of a block's windows as a mosaic (K, rows, columns)."""
+    grid = patches.unflatten(0, (len(block.rows), len(block.columns)))
+    mosaic = grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)  # to: K, rows, columns
+    return to_steps(mosaic)
 
 
-def _cut(length: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+def _cut(places: slice, step: int) -> list[slice]:
+    stop = places.stop
+    return [slice(start, min(start + step, stop)) for start in range(places.start, stop, step)]

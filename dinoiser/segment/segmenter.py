@@ -14,10 +14,11 @@ from dinoiser.models.base import PatchFeatures
 from dinoiser.models.text import PhraseEmbeddings
 from dinoiser.models.weight_files import cache_dir
 from dinoiser.segment.background import apply_background
-from dinoiser.segment.probability_map import TILE_WIDTH, ProbabilityMap
+from dinoiser.segment.probability_map import TILE_WIDTH, ProbabilityMap, Tile
 from dinoiser.segment.refine import snap_to_superpixels
+from dinoiser.segment.resize import resize
 from dinoiser.segment.scoring import class_probabilities
-from dinoiser.segment.windows import WindowLayout, WindowSettings, cut, resize
+from dinoiser.segment.windows import WindowLayout, WindowSettings, cut
 from dinoiser.segmentation import IGNORE, Segmentation
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ class Segmenter:
         scores = [self.score(batch, prompts) for batch in self._encode_windows(image, layout)]
         return self._decide(image, self._map(torch.cat(scores), layout), prompts)
 
+    def embed(self, prompts: PromptSet) -> Tensor:
+        """Embeddings (P, D) float32 of all phrases, in the order of the classes."""
+        phrases = [phrase for c in prompts.classes for phrase in c.phrases]
+        return self.phrases.get(phrases, prompts.templates)
+
     @torch.no_grad()
     def score(self, patches: PatchFeatures, prompts: PromptSet) -> Tensor:
         """Probabilities (B, K, h, w) float32 of patches, the background filter applied.
@@ -135,59 +141,103 @@ class Segmenter:
         Channels are in the order of `prompts.classes`. The filter runs where
         the prompt set has a background and the model has the head for it.
         """
-        classes = prompts.classes
-        phrases = [phrase for c in classes for phrase in c.phrases]
         probabilities = class_probabilities(
             patches.features,
-            self.phrases.get(phrases, prompts.templates),
-            phrases_per_class=[len(c.phrases) for c in classes],
+            self.embed(prompts),
+            phrases_per_class=[len(c.phrases) for c in prompts.classes],
         )
         if prompts.background is None or patches.foreground is None:
             return probabilities
         return apply_background(probabilities, patches.foreground, self.delta)
 
-    def _encode_windows(self, image: np.ndarray, layout: WindowLayout) -> Iterator[PatchFeatures]:
-        pixels = torch.from_numpy(image).permute(2, 0, 1)  # from: rows, columns, channels
-        pixels = resize(pixels, layout.working_size, self.windows.antialias)
-        windows = layout.windows
-        step = self._windows_at_once(layout)
+    def encode_block(
+        self, pixels: Tensor, block: WindowLayout, top: int = 0, left: int = 0
+    ) -> Iterator[PatchFeatures]:
+        """Run the image tower over the windows of one block, a batch at a time.
+
+        Parameters
+        ----------
+        pixels
+            (3, h, w) uint8, the picture at its working size or a part of it
+            that holds the block.
+        block
+            One of `WindowLayout.blocks`.
+        top, left
+            Where the part begins, in pixels of the working size.
+        """
+        windows = block.windows
+        size = (windows[0].bottom - windows[0].top, windows[0].right - windows[0].left)
+        step = windows_at_once(self.model, size) if self.batch_size == "auto" else self.batch_size
         for i in range(0, len(windows), step):
-            yield self.model.encode_image(cut(pixels, windows[i : i + step]).to(self.model.device))
-
-    def _windows_at_once(self, layout: WindowLayout) -> int:
-        if self.batch_size != "auto":
-            return self.batch_size
-        window = layout.windows[0]
-        patch = self.model.patch_size
-        tokens = -(-(window.bottom - window.top) // patch) * -(
-            -(window.right - window.left) // patch
-        )
-        return max(1, TOKENS_AT_ONCE.get(self.model.device.type, 4096) // tokens)
-
-    def _map(self, probabilities: Tensor, layout: WindowLayout) -> ProbabilityMap:
-        patch_size = self.model.patch_size if self.windows.whole else None
-        return ProbabilityMap.from_windows(probabilities, layout, patch_size)
+            batch = cut(pixels, windows[i : i + step], top, left)
+            yield self.model.encode_image(batch.to(self.model.device))
 
     @torch.no_grad()
-    def _decide(
-        self, image: np.ndarray, probabilities: ProbabilityMap, prompts: PromptSet
-    ) -> Segmentation:
-        labels = np.empty(image.shape[:2], np.uint8)
-        confidence = np.empty(image.shape[:2], np.float16)
+    def label(
+        self,
+        probabilities: ProbabilityMap,
+        prompts: PromptSet,
+        within: Tile,
+        image: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Label a part of a picture.
+
+        Parameters
+        ----------
+        probabilities
+            Those of all windows, or at least of those that reach into the part.
+        prompts
+            What they were scored against.
+        within
+            The part; with superpixels it has to begin at a multiple of
+            `TILE_WIDTH`, and to end at one or at the picture's edge.
+        image
+            (rows, columns, 3) uint8, the part's pixels; only superpixels need
+            them.
+
+        Returns
+        -------
+        labels, confidence
+            (rows, columns) uint8 and float16, see `Segmentation`.
+        """
+        top, left = within.rows.start, within.columns.start
+        size = (within.rows.stop - top, within.columns.stop - left)
+        labels, confidence = np.empty(size, np.uint8), np.empty(size, np.float16)
         channels = probabilities.winners()
         ids = torch.tensor([prompts.classes[channel].id for channel in channels])
         ids = ids.to(probabilities.mosaic.device, torch.uint8)
-        refine = self.refine == "superpixel"
-        side = self._superpixel_side(probabilities.layout)
-        for tile, pixels in probabilities.select(channels).tiles(TILE_WIDTH if refine else None):
-            if refine:
-                snapped = snap_to_superpixels(pixels.cpu().numpy(), image[tile], side)
+        height = TILE_WIDTH if self.refine == "superpixel" else None
+        for tile, pixels in probabilities.select(channels).tiles(height, within):
+            part = _moved(tile, top, left)
+            if self.refine == "superpixel" and image is not None:
+                side = self._superpixel_side(probabilities.layout)
+                snapped = snap_to_superpixels(pixels.cpu().numpy(), image[part], side)
                 pixels = torch.from_numpy(snapped).to(ids.device)
             best, winner = pixels.max(0)
-            labels[tile] = ids[winner].cpu().numpy()
-            confidence[tile] = best.clamp(max=1).cpu().numpy()
+            labels[part] = ids[winner].cpu().numpy()
+            confidence[part] = best.clamp(max=1).cpu().numpy()
         if prompts.ignore_below > 0:
             labels[confidence < prompts.ignore_below] = IGNORE
+        return labels, confidence
+
+    def _encode_windows(self, image: np.ndarray, layout: WindowLayout) -> Iterator[PatchFeatures]:
+        pixels = torch.from_numpy(image).permute(2, 0, 1)  # from: rows, columns, channels
+        pixels = resize(pixels, layout.working_size, self.windows.antialias)
+        for blocks in layout.blocks:
+            for block in blocks:
+                yield from self.encode_block(pixels, block)
+
+    def _map(self, probabilities: Tensor, layout: WindowLayout) -> ProbabilityMap:
+        patch_size = self.model.patch_size if self.windows.whole else None
+        if probabilities.device.type == "mps":  # which has no float64
+            probabilities = probabilities.cpu()
+        return ProbabilityMap.from_windows(probabilities, layout, patch_size)
+
+    def _decide(
+        self, image: np.ndarray, probabilities: ProbabilityMap, prompts: PromptSet
+    ) -> Segmentation:
+        everything = Tile(slice(0, image.shape[0]), slice(0, image.shape[1]))
+        labels, confidence = self.label(probabilities, prompts, everything, image)
         return Segmentation(labels, confidence, prompts, _HeatMaps(probabilities))
 
     def _superpixel_side(self, layout: WindowLayout) -> float:
@@ -220,6 +270,20 @@ class EncodedImage:
         """Segment with these classes; the image tower is not run."""
         scores = self.segmenter.score(self.patches, prompts)
         return self.segmenter._decide(self.image, self.segmenter._map(scores, self.layout), prompts)
+
+
+def windows_at_once(model: SegmentationModel, size: tuple[int, int]) -> int:
+    """How many windows of (height, width) pixels suit the model's device in one pass."""
+    height, width = (-(-side // model.patch_size) for side in size)
+    return max(1, TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cpu"]) // (height * width))
+
+
+def _moved(tile: Tile, top: int, left: int) -> Tile:
+    """Place a tile of the picture in a part of it that begins at (top, left)."""
+    rows, columns = tile
+    return Tile(
+        slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+    )
 
 
 def _as_rgb(image: ArrayLike) -> np.ndarray:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dinoiser.errors import SettingsError
 
 MAX_ASPECT = 2048 / 448
 """mmsegmentation's scale (2048, 448): a long side over 2048 / 448 short sides limits the size."""
+BLOCK_SIDE = 2048
+"""Side of a block of windows in pixels of the working size."""
+
+Spans = tuple[tuple[int, int], ...]
 
 
 class Window(NamedTuple):
@@ -84,13 +88,34 @@ class WindowLayout:
 
     size: tuple[int, int]
     working_size: tuple[int, int]
-    rows: tuple[tuple[int, int], ...]
-    columns: tuple[tuple[int, int], ...]
+    rows: Spans
+    columns: Spans
 
     @property
     def windows(self) -> list[Window]:
-        """All windows, row by row from the top left."""
-        return [Window(*row, *column) for row in self.rows for column in self.columns]
+        """All windows, block by block; in a block row by row from the top left."""
+        return [
+            Window(*row, *column)
+            for blocks in self.blocks
+            for block in blocks
+            for row in block.rows
+            for column in block.columns
+        ]
+
+    @property
+    def blocks(self) -> list[list[WindowLayout]]:
+        """The same windows in blocks, from the top left; all but large pictures are one block.
+
+        No batch of windows crosses a block, so that a block can be computed
+        by itself.
+        """
+        rows, columns = _groups(self.rows), _groups(self.columns)
+        return [[replace(self, rows=some, columns=others) for others in columns] for some in rows]
+
+    @property
+    def extent(self) -> Window:
+        """The rectangle that the windows cover."""
+        return Window(self.rows[0][0], self.rows[-1][1], self.columns[0][0], self.columns[-1][1])
 
     @classmethod
     def plan(cls, size: tuple[int, int], settings: WindowSettings) -> WindowLayout:
@@ -113,7 +138,7 @@ def working_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
     return max(1, int(size[0] * factor + 0.5)), max(1, int(size[1] * factor + 0.5))
 
 
-def spans(length: int, window: int, stride: int) -> tuple[tuple[int, int], ...]:
+def spans(length: int, window: int, stride: int) -> Spans:
     """Windows (start, end) along an axis; the last is pushed back inside the picture.
 
     An axis shorter than `window` gets a single, shorter one.
@@ -123,16 +148,17 @@ def spans(length: int, window: int, stride: int) -> tuple[tuple[int, int], ...]:
     return tuple((max(end - window, 0), end) for end in ends)
 
 
-def resize(image: Tensor, size: tuple[int, int], antialias: bool = True) -> Tensor:
-    """Resize an image (3, H, W) uint8 to (3, h, w) uint8, bilinearly."""
-    if tuple(image.shape[-2:]) == size:
-        return image
-    return F.interpolate(
-        image[None], size, mode="bilinear", align_corners=False, antialias=antialias
-    )[0]
+def cut(image: Tensor, windows: list[Window], top: int = 0, left: int = 0) -> Tensor:
+    """Windows of an image (3, h, w) uint8 as pixels (n, 3, height, width) float32 in [0, 1].
 
-
-def cut(image: Tensor, windows: list[Window]) -> Tensor:
-    """Windows of an image (3, h, w) uint8 as pixels (n, 3, height, width) float32 in [0, 1]."""
-    pieces = [image[:, w.top : w.bottom, w.left : w.right] for w in windows]
+    The image may be a part of the picture; `top` and `left` say where it begins.
+    """
+    pieces = [
+        image[:, w.top - top : w.bottom - top, w.left - left : w.right - left] for w in windows
+    ]
     return torch.stack(pieces).float() / 255
+
+
+def _groups(spans: Spans) -> list[Spans]:
+    """Put the windows of an axis together by the block that they start in."""
+    return [tuple(some) for _, some in groupby(spans, lambda span: span[0] // BLOCK_SIDE)]

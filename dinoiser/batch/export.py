@@ -1,0 +1,269 @@
+"""Other formats from a job's masks: the masks are the truth, whoever painted them last."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from dinoiser.batch.job import FORMATS, PROMPT_FILE
+from dinoiser.batch.records import RECORDS, read_records
+from dinoiser.errors import InputError, SettingsError
+from dinoiser.export import (
+    CocoWriter,
+    PanopticWriter,
+    build_annotations,
+    build_panoptic,
+    build_yolo,
+    link_picture,
+    read_mask,
+    write_classes,
+    write_data_yaml,
+    write_label_overlay,
+    write_panoptic_png,
+    write_yolo,
+)
+from dinoiser.export.options import DEFAULTS, ExportOptions
+from dinoiser.images import read_image
+from dinoiser.inputs import ImageFile
+from dinoiser.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy as np
+
+    from dinoiser.batch.records import Record
+
+__all__ = ["ExportOptions", "export"]
+
+
+def export(
+    output: Path,
+    formats: Sequence[str],
+    options: ExportOptions = DEFAULTS,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Write a job's results in other formats, from its masks as they are now.
+
+    Parameters
+    ----------
+    output
+        The job's folder. Its pictures that are labelled are exported.
+    formats
+        Any of `dinoiser.batch.job.FORMATS`. "png" writes classes.json only, as
+        the masks are there; "confidence" is refused where its files are not
+        there, as masks do not hold it.
+    options
+        How labels become annotations.
+    progress
+        Called with the number of pictures that are through, and their number
+        in all.
+    cancelled
+        Asked before every picture; True stops. What was there of COCO's and
+        panoptic's JSON files before then stays as it was.
+
+    Raises
+    ------
+    InputError
+        The folder holds no job, or a mask, picture or record is missing,
+        damaged or does not fit the others.
+    SettingsError
+        A format is unknown or none is given.
+    OutputError
+        A file cannot be written.
+    """
+    _check_formats(formats)
+    job = _Job(output, _read_prompts(output), options)
+    total = 0
+    if progress:
+        total = sum(1 for _ in _labelled(output))
+        progress(0, total)
+    with suppress(_Cancelled), ExitStack() as stack:
+        writers = [_WRITERS[name](job, stack) for name in dict.fromkeys(formats)]
+        pool = ThreadPoolExecutor(os.cpu_count())
+        stack.callback(pool.shutdown, cancel_futures=True)
+        for through, (record, made) in enumerate(_make_all(job, writers, pool), start=1):
+            if cancelled and cancelled():
+                raise _Cancelled
+            for writer, part in zip(writers, made, strict=True):
+                writer.add(record, part)
+            if progress:
+                progress(through, total)
+
+
+class _Cancelled(Exception):
+    """Leaves the blocks of open files so that they are given up."""
+
+
+class _Job(NamedTuple):
+    output: Path
+    prompts: PromptSet
+    options: ExportOptions
+
+
+class _Writer(Protocol):
+    """What a format does with every picture."""
+
+    def make(self, record: Record, labels: np.ndarray) -> Any:
+        """Build its part and write its own files; called in several threads."""
+
+    def add(self, record: Record, made: Any) -> None:
+        """Add it to the files about all pictures; called in order, in one thread."""
+
+
+class _OwnFiles:
+    """A format without files about all pictures."""
+
+    def __init__(self, job: _Job, stack: ExitStack) -> None:
+        self.job = job
+
+    def make(self, record: Record, labels: np.ndarray) -> Any:
+        """Do nothing."""
+
+    def add(self, record: Record, made: Any) -> None:
+        """Do nothing."""
+
+
+class _Png(_OwnFiles):
+    def __init__(self, job: _Job, stack: ExitStack) -> None:
+        write_classes(job.prompts, job.output / "classes.json")
+
+
+class _Overlay(_OwnFiles):
+    def make(self, record: Record, labels: np.ndarray) -> None:
+        image = read_image(record.path)
+        if image.shape[:2] != labels.shape:
+            msg = (
+                f"the picture {record.path} is {image.shape[:2]} pixels (height, width), its mask "
+                f"{labels.shape}; put back the picture that was labelled, or label it again"
+            )
+            raise InputError(msg)
+        path = self.job.output / "overlays" / f"{record.stem}.jpg"
+        write_label_overlay(image, labels, self.job.prompts, path)
+
+
+class _Confidence(_OwnFiles):
+    def make(self, record: Record, labels: np.ndarray) -> None:
+        if not (self.job.output / "confidence" / f"{record.stem}.png").is_file():
+            msg = (
+                "its confidence was not written, and is only known while labelling: run the same "
+                "`dinoiser label` command again with -f confidence"
+            )
+            raise SettingsError(msg)
+
+
+class _Coco:
+    def __init__(self, job: _Job, stack: ExitStack) -> None:
+        self.job = job
+        self.file = stack.enter_context(CocoWriter(job.output / "annotations.json", job.prompts))
+
+    def make(self, record: Record, labels: np.ndarray) -> Any:
+        annotations = build_annotations(labels, record.image, self.job.prompts, self.job.options)
+        return labels.shape, annotations
+
+    def add(self, record: Record, made: Any) -> None:
+        self.file.add(record.image, *made)
+
+
+class _Panoptic:
+    def __init__(self, job: _Job, stack: ExitStack) -> None:
+        self.job = job
+        writer = PanopticWriter(job.output / "panoptic.json", job.prompts, job.options)
+        self.file = stack.enter_context(writer)
+
+    def make(self, record: Record, labels: np.ndarray) -> Any:
+        ids, segments = build_panoptic(labels, self.job.prompts, self.job.options)
+        name = f"{record.stem}.png"
+        write_panoptic_png(ids, self.job.output / "panoptic" / name)
+        return labels.shape, name, segments
+
+    def add(self, record: Record, made: Any) -> None:
+        self.file.add(record.image, *made)
+
+
+class _Yolo(_OwnFiles):
+    def __init__(self, job: _Job, stack: ExitStack) -> None:
+        super().__init__(job, stack)
+        write_data_yaml(job.output, job.prompts)
+
+    def make(self, record: Record, labels: np.ndarray) -> None:
+        text = build_yolo(labels, self.job.prompts, self.job.options)
+        picture = Path(record.path)
+        link_picture(picture, self.job.output / "images" / f"{record.stem}{picture.suffix}")
+        write_yolo(text, self.job.output / "labels" / f"{record.stem}.txt")
+
+
+_WRITERS: dict[str, Callable[[_Job, ExitStack], _Writer]] = {
+    "png": _Png,
+    "overlay": _Overlay,
+    "confidence": _Confidence,
+    "coco": _Coco,
+    "panoptic": _Panoptic,
+    "yolo": _Yolo,
+}
+
+
+def _check_formats(formats: Sequence[str]) -> None:
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        problem = f"format {unknown[0]!r} is unknown" if unknown else "there is no format"
+        msg = f"{problem}, expected {' or '.join(FORMATS)}."
+        raise SettingsError(msg)
+
+
+def _read_prompts(output: Path) -> PromptSet:
+    if not (output / PROMPT_FILE).is_file() or not (output / RECORDS).is_dir():
+        msg = (
+            f"{output} holds no job of `dinoiser label`: {PROMPT_FILE} or {RECORDS}/ is missing; "
+            "give the folder that was its output"
+        )
+        raise InputError(msg)
+    return PromptSet.load(output / PROMPT_FILE)
+
+
+def _labelled(output: Path) -> Iterator[Record]:
+    return (record for record in read_records(output) if record.status == "done")
+
+
+def _make_all(
+    job: _Job, writers: list[_Writer], pool: ThreadPoolExecutor
+) -> Iterator[tuple[Record, list[Any]]]:
+    """Make the parts of all pictures, a few of them ahead, in the order of their names."""
+    ahead = 2 * (os.cpu_count() or 1)
+    waiting: deque[tuple[Record, Future[list[Any]]]] = deque()
+    for record in _labelled(job.output):
+        waiting.append((record, pool.submit(_make, job, writers, record)))
+        if len(waiting) > ahead:
+            first, made = waiting.popleft()
+            yield first, made.result()
+    for first, made in waiting:
+        yield first, made.result()
+
+
+def _make(job: _Job, writers: list[_Writer], record: Record) -> list[Any]:
+    """Make the parts of one picture; what is wrong with it names it."""
+    try:
+        labels = _read_labels(job.output, record)
+        return [writer.make(record, labels) for writer in writers]
+    except InputError as error:
+        msg = f"{record.image}: {error}"
+        raise type(error)(msg) from error
+
+
+def _read_labels(output: Path, record: Record) -> np.ndarray:
+    ImageFile(Path(record.path), record.stem)  # refuses names that lead out of the folder
+    path = output / "masks" / f"{record.stem}.png"
+    labels = read_mask(path)
+    if record.size and labels.shape != record.size:
+        msg = (
+            f"the mask {path} is {labels.shape} pixels (height, width), its picture {record.size}; "
+            "save it at the picture's size, or label the picture again"
+        )
+        raise InputError(msg)
+    return labels

@@ -1,0 +1,177 @@
+"""What a report counts: one record after another, in memory that does not grow with the job."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE
+
+if TYPE_CHECKING:
+    from dinoiser.batch.records import Record
+
+SHOWN_SPREAD = 48
+SHOWN_LEAST_CERTAIN = 24
+SHOWN_FAILURES = 200
+
+T = TypeVar("T")
+
+
+@dataclass
+class LabelFigures:
+    """What became of one label over all pictures.
+
+    Attributes
+    ----------
+    pixels
+        Number of pixels that have it.
+    pictures
+        Number of pictures that have such pixels.
+    histogram
+        Number of pixels by confidence, in `HISTOGRAM_BINS` equal steps from 0 to 1.
+    """
+
+    pixels: int = 0
+    pictures: int = 0
+    histogram: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BINS)
+    _confidence_sum: float = 0.0
+    _confident_pixels: int = 0
+
+    @property
+    def confidence(self) -> float | None:
+        """Mean confidence over the pixels; None where there are none, and of ignored pixels."""
+        return self._confidence_sum / self._confident_pixels if self._confident_pixels else None
+
+    def add(self, pixels: int, confidence: float | None, histogram: tuple[int, ...]) -> None:
+        """Count the label's pixels of one picture."""
+        self.pixels += pixels
+        self.pictures += pixels > 0
+        self.histogram = [
+            a + b for a, b in zip(self.histogram, histogram or [0] * HISTOGRAM_BINS, strict=True)
+        ]
+        if confidence is not None:
+            self._confidence_sum += confidence * pixels
+            self._confident_pixels += pixels
+
+
+class EvenSample(Generic[T]):
+    """A fixed number of things, evenly spread over a stream of unknown length.
+
+    Every `step`-th thing is kept; where that gets too many, every other one of
+    them is let go and the step doubles.
+
+    Parameters
+    ----------
+    size
+        How many to give back at most.
+    """
+
+    _SPARE = 8  # the more are kept, the more even are the gaps
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._kept: list[T] = []
+        self._step = 1
+        self._seen = 0
+
+    def add(self, item: T) -> None:
+        """Take the next thing of the stream."""
+        if self._seen % self._step == 0:
+            self._kept.append(item)
+        self._seen += 1
+        if len(self._kept) > self._SPARE * self.size:
+            self._kept = self._kept[::2]
+            self._step *= 2
+
+    def items(self) -> list[T]:
+        """Give the sample, in the stream's order."""
+        count = len(self._kept)
+        if count <= self.size:
+            return list(self._kept)
+        return [self._kept[i * (count - 1) // (self.size - 1)] for i in range(self.size)]
+
+
+class JobFigures:
+    """Everything that a report says about a job's pictures.
+
+    Attributes
+    ----------
+    done, failed
+        Number of pictures.
+    labels
+        Figures by label, 255 = ignore.
+    spread
+        Labelled pictures from all over the job.
+    failures
+        The first `SHOWN_FAILURES` pictures that failed, and why.
+    """
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failed = 0
+        self.labels: dict[int, LabelFigures] = defaultdict(LabelFigures)
+        self.spread: EvenSample[Record] = EvenSample(SHOWN_SPREAD)
+        self.failures: list[tuple[str, str]] = []
+        self._uncertain: list[tuple[float, int, Record]] = []
+        self._seconds: Counter[int] = Counter()
+
+    def add(self, record: Record) -> None:
+        """Count one picture."""
+        if record.status == "failed":
+            self.failed += 1
+            if len(self.failures) < SHOWN_FAILURES:
+                reason = record.error or "no reason was written down"
+                # the page is for others too, whom this machine's folders tell nothing
+                self.failures.append((record.image, reason.replace(record.path, record.image)))
+            return
+        for label, pixels in record.pixels.items():
+            confidence = record.confidence.get(label) if label != IGNORE else None
+            self.labels[label].add(pixels, confidence, record.histogram.get(label, ()))
+        shown = record.model_copy(update={"histogram": {}})  # counted, and the most of a record
+        self.spread.add(shown)
+        self._keep_if_uncertain(shown)
+        if record.seconds > 0:
+            self._seconds[round(100 * math.log(record.seconds))] += 1  # steps of 1 %
+        self.done += 1
+
+    def _keep_if_uncertain(self, record: Record) -> None:
+        """Keep the least certain; a picture of which nothing was sure enough comes before all."""
+        certainty = -1.0 if record.certainty is None else record.certainty
+        # the heap lets its smallest go: the most certain, and of equals the last by name
+        entry = (-certainty, -self.done, record)
+        if len(self._uncertain) < SHOWN_LEAST_CERTAIN:
+            heapq.heappush(self._uncertain, entry)
+        else:
+            heapq.heappushpop(self._uncertain, entry)
+
+    @property
+    def least_certain(self) -> list[Record]:
+        """The pictures that the model was least sure of, those first."""
+        return [record for _, _, record in sorted(self._uncertain, reverse=True)]
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of all labelled pictures."""
+        return sum(figures.pixels for figures in self.labels.values())
+
+    @property
+    def all_classes(self) -> LabelFigures:
+        """Figures of all labels but ignore together, each picture counted once."""
+        together = LabelFigures()
+        for label, figures in self.labels.items():
+            if label != IGNORE:
+                together.add(figures.pixels, figures.confidence, tuple(figures.histogram))
+        together.pictures = self.done
+        return together
+
+    def seconds_quantile(self, quantile: float) -> float | None:
+        """Seconds a picture, within 1 %: 0.5 gives the median; None without figures."""
+        rank = math.ceil(quantile * self._seconds.total())
+        for step, count in sorted(self._seconds.items()):
+            rank -= count
+            if rank <= 0:
+                return math.exp(step / 100)
+        return None

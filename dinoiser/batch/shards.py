@@ -1,0 +1,131 @@
+"""Shards: a few pictures that a process labels in one go."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from dinoiser.batch.job import describe_job
+from dinoiser.batch.labeller import Labeller
+from dinoiser.batch.pictures import Picture
+from dinoiser.batch.records import RecordFile
+from dinoiser.errors import ClusterError
+from dinoiser.images import read_size
+from dinoiser.models.device import PRECISIONS
+from dinoiser.models.load import load_model
+from dinoiser.segment.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from dinoiser.batch.job import LabelJob
+    from dinoiser.batch.records import Record
+    from dinoiser.models.maskclip import MaskClip
+
+NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in PRECISIONS.items()}
+Shard = tuple[Picture, ...]
+
+_one_at_a_time = threading.Lock()
+
+
+def make_shards(pictures: Iterable[Picture], size: int) -> Iterator[Shard]:
+    """Cut a list of pictures into shards of at most `size`."""
+    pictures = iter(pictures)
+    while shard := tuple(islice(pictures, size)):
+        yield shard
+
+
+def split_shard(shard: Shard) -> list[Shard]:
+    """Cut a shard that cost a process its life into at most eight, to find the culprit."""
+    return list(make_shards(shard, -(-len(shard) // 8)))
+
+
+def describe_here(
+    job: LabelJob,
+    download_progress: Callable[[str, int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Load the job's model into this process and say all that decides the pixels."""
+    with _one_at_a_time:
+        model = load_model(
+            job.model,
+            job.device,
+            job.precision,
+            heads=job.heads,
+            progress=download_progress,
+            cancelled=cancelled,
+        )
+        _loaded[:] = [model]
+        return describe_job(job, model, Segmenter(model, **job.settings))
+
+
+def label_shard(
+    job: LabelJob,
+    model: dict[str, Any],
+    shard: Shard,
+    threads: int | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Iterator[Record]:
+    """Label a shard in this process, with the model that earlier shards have loaded.
+
+    Pictures of one size come together, so that their windows share batches.
+    Only one shard at a time has the process; threads of the same process wait.
+
+    Parameters
+    ----------
+    job
+        What to do.
+    model
+        What job.yaml says of the model.
+    shard
+        The pictures.
+    threads
+        See `Labeller`.
+    cancelled
+        See `Labeller.label`.
+
+    Yields
+    ------
+    Record
+        One a picture, in any order, each when it is on the disk.
+    """
+    with _one_at_a_time:
+        labeller = Labeller(job, _model(job, model), _record_file(job.output), threads)
+        by_size = sorted(shard, key=lambda picture: (read_size(picture.path), picture.name))
+        yield from labeller.label(by_size, cancelled)
+
+
+def forget_model() -> None:
+    """Let go of the model that this process keeps for the next shard."""
+    _loaded.clear()
+
+
+_loaded: list[MaskClip] = []
+"""The model of the latest job: loading one takes as long as many pictures."""
+
+
+def _model(job: LabelJob, expected: dict[str, Any]) -> MaskClip:
+    """Give the model of a job, and make sure that it is the one that the job began with."""
+    wanted = (expected["name"], expected["digest"], expected["precision"])
+    if not any(_identity(model) == wanted for model in _loaded):
+        precision = NAMES[expected["precision"]]
+        _loaded[:] = [load_model(job.model, job.device, precision, heads=job.heads)]
+    if _identity(_loaded[0]) != wanted:
+        msg = (
+            f"This worker's weights of {job.model} are others than those that the job began with "
+            f"(digest {_loaded[0].digest}, expected {wanted[1]}); give every worker the same files."
+        )
+        raise ClusterError(msg)
+    return _loaded[0]
+
+
+def _identity(model: MaskClip) -> tuple[str, str | None, str]:
+    return model.name, model.digest, str(model.dtype).removeprefix("torch.")
+
+
+@lru_cache(maxsize=1)
+def _record_file(output: Path) -> RecordFile:
+    return RecordFile(output)

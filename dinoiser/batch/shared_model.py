@@ -1,0 +1,143 @@
+"""One model for the threads that label pictures side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from dinoiser.errors import SettingsError
+from dinoiser.models.base import PatchFeatures
+from dinoiser.segment.segmenter import windows_at_once
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Literal, Self
+
+    from torch import Tensor
+
+    from dinoiser.models.base import SegmentationModel
+
+PATIENCE = 0.05
+"""Seconds for which a batch waits to be filled when no new window comes."""
+
+
+class _Ticket(NamedTuple):
+    """A window, and where its features are awaited."""
+
+    window: Tensor
+    answer: Future[tuple[Tensor, Tensor | None]]
+
+
+class BatchedModel:
+    """A model on an accelerator: windows of several threads' pictures run in one batch.
+
+    Every batch has the same size, filled up with black where windows are few:
+    kernels are chosen by size, so a window's features do not depend on what it
+    happens to share its batch with.
+
+    Parameters
+    ----------
+    model
+        The model; everything but `encode_image` is passed on to it.
+    batch_size
+        Windows in one pass, "auto" as in `Segmenter`.
+
+    Notes
+    -----
+    Use it as a context: leaving it ends its thread.
+    """
+
+    def __init__(self, model: SegmentationModel, batch_size: int | Literal["auto"]) -> None:
+        self._model = model
+        self._batch_size = batch_size
+        self._waiting: dict[tuple[int, ...], list[_Ticket]] = defaultdict(list)
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def encode_image(self, pixels: Tensor) -> PatchFeatures:
+        """See `SegmentationModel`; waits until all windows (B, 3, h, w) have been through."""
+        tickets = [_Ticket(window, Future()) for window in pixels]
+        with self._changed:
+            self._waiting[tuple(pixels.shape[1:])] += tickets
+            self._changed.notify()
+        features, foreground = zip(*(ticket.answer.result() for ticket in tickets), strict=True)
+        objects = [logits for logits in foreground if logits is not None]
+        return PatchFeatures(torch.stack(features), torch.stack(objects) if objects else None)
+
+    def batch_size(self, shape: tuple[int, ...]) -> int:
+        """Windows (3, h, w) in one pass."""
+        if self._batch_size != "auto":
+            return self._batch_size
+        return windows_at_once(self._model, (shape[1], shape[2]))
+
+    def _serve(self) -> None:
+        while tickets := self._next_batch():
+            try:
+                self._run(tickets)
+            except BaseException as error:
+                for ticket in tickets:
+                    ticket.answer.set_exception(error)
+
+    def _next_batch(self) -> list[_Ticket]:
+        """Take the next full batch, or after some patience the fullest; none at the end."""
+        with self._changed:
+            while not self._closed:
+                for shape, waiting in self._waiting.items():
+                    if len(waiting) >= self.batch_size(shape):
+                        return self._take(shape)
+                came = self._changed.wait(PATIENCE)
+                fullest = max(self._waiting, key=lambda s: len(self._waiting[s]), default=None)
+                if not came and fullest is not None:
+                    return self._take(fullest)
+        return []
+
+    def _take(self, shape: tuple[int, ...]) -> list[_Ticket]:
+        size = self.batch_size(shape)
+        tickets, rest = self._waiting[shape][:size], self._waiting[shape][size:]
+        if rest:
+            self._waiting[shape] = rest
+        else:
+            del self._waiting[shape]
+        return tickets
+
+    @torch.inference_mode()
+    def _run(self, tickets: list[_Ticket]) -> None:
+        shape = tuple(tickets[0].window.shape)
+        size = self.batch_size(shape)
+        batch = tickets[0].window.new_zeros((size, *shape))
+        torch.stack([ticket.window for ticket in tickets], out=batch[: len(tickets)])
+        try:
+            patches = self._model.encode_image(batch)
+        except torch.OutOfMemoryError as error:
+            msg = (
+                f"{size} windows of {shape[1]}x{shape[2]} pixels do not fit into the memory of "
+                f"{self._model.device}; give a smaller --batch-size."
+            )
+            raise SettingsError(msg) from error
+        foreground = patches.foreground
+        for i, ticket in enumerate(tickets):
+            logits = None if foreground is None else foreground[i]
+            ticket.answer.set_result((patches.features[i], logits))

@@ -1,0 +1,65 @@
+"""How a job went, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dinoiser.segmentation import IGNORE
+
+if TYPE_CHECKING:
+    from dinoiser.batch.records import Record
+
+
+@dataclass
+class Summary:
+    """How a job went, over this run and the ones it resumed.
+
+    Attributes
+    ----------
+    total
+        Pictures of the job.
+    done, resumed
+        Pictures labelled, and how many of them by an earlier run.
+    failures
+        Why pictures failed, by their names.
+    pixels
+        Number of pixels of every class id, and of 255 = ignore.
+    confidence_sums
+        Sum of the confidence over every class id's pixels.
+    cancelled
+        Whether the run was stopped before its end.
+    """
+
+    total: int
+    done: int = 0
+    resumed: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    pixels: dict[int, int] = field(default_factory=dict)
+    confidence_sums: dict[int, float] = field(default_factory=dict)
+    cancelled: bool = False
+
+    @property
+    def through(self) -> int:
+        """Pictures that are labelled or have failed."""
+        return self.done + len(self.failures)
+
+    def add(self, record: Record) -> None:
+        """Count one picture."""
+        if record.status == "failed":
+            self.failures[record.image] = record.error or "unknown"
+            return
+        self.done += 1
+        for label, count in record.pixels.items():
+            self.pixels[label] = self.pixels.get(label, 0) + count
+            mean = record.confidence.get(label) or 0.0
+            self.confidence_sums[label] = self.confidence_sums.get(label, 0.0) + mean * count
+
+    def share(self, label: int) -> float:
+        """Share of a label in all labelled pixels, 0 to 1."""
+        return self.pixels.get(label, 0) / max(1, sum(self.pixels.values()))
+
+    def mean_confidence(self, label: int) -> float | None:
+        """Mean confidence of a class id's pixels; None where it has none."""
+        count = self.pixels.get(label, 0)
+        return self.confidence_sums[label] / count if count and label != IGNORE else None

@@ -1,0 +1,84 @@
+"""`dinoiser export`: other formats from the masks of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 (typer reads the annotations)
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dinoiser.cli.console import print_json, say_error, stderr, stdout
+
+if TYPE_CHECKING:
+    from dinoiser.export import ExportOptions
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C stopped: 128 + SIGINT."""
+
+
+def export(
+    output: Annotated[Path, typer.Argument(help="Folder that `dinoiser label` has filled.")],
+    formats: Annotated[
+        list[str],
+        typer.Option(
+            "-f", "--format", help="coco, panoptic, yolo, overlay or png; again for more."
+        ),
+    ],
+    polygons: Annotated[
+        bool, typer.Option("--polygons", help="COCO: polygons instead of run lengths.")
+    ] = False,
+    instances: Annotated[
+        bool,
+        typer.Option("--instances", help="One annotation a connected part, not one a class."),
+    ] = False,
+    min_area: Annotated[int, typer.Option(help="Leave out annotations of fewer pixels.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was written as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Write the masks of a job, corrected ones too, as COCO, panoptic, YOLO or previews.
+
+    Exit code 0: all written; 2: could not run.
+    """
+    from dinoiser.export import ExportOptions
+
+    options = ExportOptions(polygons=polygons, instances=instances, min_area=min_area)
+    pictures = _run(output, formats, options)
+    if as_json:
+        print_json({"output": str(output), "formats": formats, "images": pictures})
+    else:
+        said = f"{pictures} pictures exported as {', '.join(formats)}: {output}"
+        stdout().print(said, markup=False, soft_wrap=True)
+
+
+def _run(output: Path, formats: list[str], options: ExportOptions) -> int:
+    """Export behind a progress bar; the number of pictures."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from dinoiser.batch.export import export
+
+    columns = (
+        TextColumn("Exporting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr()) as bar:
+        task = bar.add_task("export", total=None)
+
+        def advance(through: int, total: int) -> None:
+            bar.update(task, completed=through, total=total)
+
+        try:
+            export(output, formats, options, progress=advance)
+        except KeyboardInterrupt as stop:
+            bar.stop()
+            say_error("Stopped. Run the same command again to export all.")
+            raise typer.Exit(INTERRUPTED) from stop
+        return int(bar.tasks[task].completed)

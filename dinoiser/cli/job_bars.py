@@ -1,0 +1,52 @@
+"""Progress of a job on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dinoiser.cli.console import stderr
+
+if TYPE_CHECKING:
+    from dinoiser.batch import Progress
+
+STEPS = {"label": "Labelling", "export": "Exporting"}
+
+
+class JobBars:
+    """A bar for each step of a job, with its speed and the time that is left."""
+
+    def __init__(self) -> None:
+        from rich import progress
+
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TimeRemainingColumn(),
+            console=stderr(),
+        )
+        self._tasks: dict[str, progress.TaskID] = {}
+
+    def show(self, progress: Progress) -> None:
+        """Show where a job stands."""
+        if progress.step not in self._tasks:
+            self._begin(progress)
+        task = self._tasks[progress.step]
+        speed = self._bar.tasks[task].speed
+        rate = f"{speed:.2g} images/s" if speed else ""
+        self._bar.update(task, completed=progress.through, total=progress.total, rate=rate)
+
+    def _begin(self, progress: Progress) -> None:
+        if not self._tasks:
+            self._bar.start()
+        if progress.dashboard:
+            where = f"{progress.where}; dashboard: {progress.dashboard}"
+            self._bar.console.print(f"Working with {where}", markup=False, soft_wrap=True)
+        self._tasks[progress.step] = self._bar.add_task(
+            STEPS[progress.step], completed=progress.through, total=progress.total, rate=""
+        )
+
+    def stop(self) -> None:
+        """Leave the bars as they are."""
+        self._bar.stop()

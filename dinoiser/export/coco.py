@@ -1,0 +1,133 @@
+"""COCO: one JSON file with the annotations of all pictures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from dinoiser.export.dataset_file import DatasetWriter, stable_id
+from dinoiser.export.options import DEFAULTS, ExportOptions
+from dinoiser.export.polygons import trace_polygons
+from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from dinoiser.export.regions import Region
+    from dinoiser.prompts import PromptSet
+
+
+def build_annotations(
+    labels: np.ndarray,
+    image_name: str,
+    prompts: PromptSet,
+    options: ExportOptions = DEFAULTS,
+) -> list[dict[str, Any]]:
+    """Describe the labels of one picture as COCO annotations.
+
+    Parameters
+    ----------
+    labels
+        (H, W) uint8 class ids; 0 = background and 255 = ignore are left out.
+    image_name
+        Its path relative to the input folder, forward slashes.
+    prompts
+        The classes that the labels refer to.
+    options
+        Polygons or run lengths, one annotation a class or a part, least area.
+
+    Returns
+    -------
+    list of dict
+        As they stand in the file, by class, parts in reading order; `area` in
+        pixels, `bbox` x, y, width and height in pixels.
+
+    Raises
+    ------
+    InputError
+        A label is no class of the prompt set.
+    """
+    regions = map_parts(labels) if options.instances else map_classes(labels)
+    found = find_regions(labels, regions, prompts)
+    polygons = _polygons_by_region(labels, regions) if options.polygons else None
+    return [
+        {
+            "id": stable_id(image_name, region.class_id, region.index),
+            "image_id": stable_id(image_name),
+            "category_id": region.class_id,
+            "segmentation": polygons[region.value] if polygons else _rle(region, labels.shape),
+            "area": region.area,
+            "bbox": list(region.box),
+            "iscrowd": 0,
+        }
+        for region in sorted(found, key=lambda region: (region.class_id, region.index))
+        if region.area >= options.min_area
+    ]
+
+
+class CocoWriter(DatasetWriter):
+    """A COCO file, written picture by picture: memory does not grow with them.
+
+    A context manager: the file takes its name when the block ends without an
+    error; otherwise what was there before stays.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made when missing.
+    prompts
+        Its classes but the background become the categories, under their ids.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+
+    Examples
+    --------
+    ::
+
+        with CocoWriter("annotations.json", prompts) as coco:
+            annotations = build_annotations(result.labels, "a/b.jpg", prompts)
+            coco.add("a/b.jpg", result.labels.shape, annotations)
+    """
+
+    def __init__(self, path: str | Path, prompts: PromptSet) -> None:
+        classes = annotated_classes(prompts)
+        super().__init__(path, [{"id": c.id, "name": c.name, "supercategory": ""} for c in classes])
+
+    def add(
+        self, image_name: str, size: tuple[int, ...], annotations: Sequence[dict[str, Any]]
+    ) -> None:
+        """Add a picture.
+
+        Parameters
+        ----------
+        image_name
+            Its path relative to the input folder, forward slashes.
+        size
+            Its height and width in pixels.
+        annotations
+            From `build_annotations`.
+        """
+        self._add(image_name, size, annotations)
+
+
+def _rle(region: Region, shape: tuple[int, ...]) -> dict[str, Any]:
+    from pycocotools import mask
+
+    size = list(shape)
+    rle = mask.frPyObjects({"size": size, "counts": region.run_lengths}, *size)
+    return {"size": size, "counts": rle["counts"].decode("ascii")}
+
+
+def _polygons_by_region(labels: np.ndarray, regions: np.ndarray) -> dict[int, list[list[int]]]:
+    """Gather the polygons of every region's parts, as lists x, y, x, y, ..."""
+    polygons = defaultdict(list)
+    for polygon in trace_polygons(map_parts(labels)).values():
+        x, y = polygon[0]
+        polygons[int(regions[y, x])].append(polygon.ravel().tolist())
+    return polygons

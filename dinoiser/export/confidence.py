@@ -1,0 +1,44 @@
+"""How sure every pixel is, as a grey picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dinoiser.atomic import atomic_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+
+    from dinoiser.segmentation import Segmentation
+
+
+def build_confidence(segmentation: Segmentation) -> Image:
+    """Grey picture of 8 bits: the confidence from 0 to 1 as 0 to 255, rounded."""
+    from PIL import Image
+
+    scaled = np.multiply(segmentation.confidence, 255, dtype=np.float32)
+    return Image.fromarray(np.rint(scaled, out=scaled).astype(np.uint8), "L")
+
+
+def write_confidence(segmentation: Segmentation, path: str | Path) -> None:
+    """Write the confidence as a grey PNG.
+
+    Parameters
+    ----------
+    segmentation
+        Its confidence, 0 to 1, becomes 0 to 255.
+    path
+        The file; its folder is made when missing.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    picture = build_confidence(segmentation)
+    with atomic_file(path) as file:
+        picture.save(file, "PNG")

@@ -1,0 +1,43 @@
+"""What can be chosen about annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dinoiser.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How labels become annotations.
+
+    Attributes
+    ----------
+    polygons
+        COCO: write polygons instead of run lengths.
+    instances
+        COCO and panoptic: one annotation a 4-connected part of a class,
+        instead of one a class and picture. YOLO always has one a part.
+    min_area
+        Leave out annotations of fewer pixels.
+
+    Raises
+    ------
+    SettingsError
+        `min_area` is not a whole number of at least 0.
+    """
+
+    polygons: bool = False
+    instances: bool = False
+    min_area: int = 0
+
+    def __post_init__(self) -> None:
+        if type(self.min_area) is not int or self.min_area < 0:
+            msg = (
+                f"min_area is {self.min_area!r}, expected a number of pixels: a whole number of "
+                "at least 0."
+            )
+            raise SettingsError(msg)
+
+
+DEFAULTS = ExportOptions()

@@ -1,0 +1,161 @@
+"""COCO panoptic: a picture of segment ids each, and one JSON file about all segments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dinoiser.atomic import atomic_file
+from dinoiser.errors import InputError
+from dinoiser.export.dataset_file import DatasetWriter, stable_id
+from dinoiser.export.options import DEFAULTS, ExportOptions
+from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from dinoiser.prompts import PromptSet
+
+VOID = 0
+MOST_SEGMENTS = 2**24 - 1
+"""Ids are three bytes: the colours of a pixel."""
+
+
+def build_panoptic(
+    labels: np.ndarray, prompts: PromptSet, options: ExportOptions = DEFAULTS
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Cut the labels of one picture into segments.
+
+    Parameters
+    ----------
+    labels
+        (H, W) uint8 class ids; 0 = background and 255 = ignore become void.
+    prompts
+        The classes that the labels refer to.
+    options
+        One segment a class or a part, least area; smaller ones become void.
+
+    Returns
+    -------
+    ids : ndarray
+        (H, W) integers: the segment of every pixel, 0 = void. The id of a
+        class's only segment is the class's.
+    segments : list of dict
+        `segments_info` as it stands in the file, by id; `area` in pixels,
+        `bbox` x, y, width and height in pixels.
+
+    Raises
+    ------
+    InputError
+        A label is no class of the prompt set, or there are too many segments.
+    """
+    ids = map_parts(labels) if options.instances else map_classes(labels)
+    found = find_regions(labels, ids, prompts)
+    if len(found) > MOST_SEGMENTS:
+        msg = (
+            f"there are {len(found)} segments, but a panoptic picture holds {MOST_SEGMENTS}; "
+            "export without instances"
+        )
+        raise InputError(msg)
+    kept = [region for region in found if region.area >= options.min_area]
+    if len(kept) < len(found):
+        ids = np.where(np.isin(ids, [region.value for region in kept]), ids, VOID)
+    segments = [
+        {
+            "id": region.value,
+            "category_id": region.class_id,
+            "area": region.area,
+            "bbox": list(region.box),
+            "iscrowd": 0,
+        }
+        for region in kept
+    ]
+    return ids, segments
+
+
+def write_panoptic_png(ids: np.ndarray, path: str | Path) -> None:
+    """Write segment ids as an RGB picture: id = R + 256 G + 256 ** 2 B.
+
+    Parameters
+    ----------
+    ids
+        (H, W) integers from 0 to 2 ** 24 - 1.
+    path
+        The file; its folder is made when missing.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    from PIL import Image
+
+    # the lowest three of four bytes
+    colors = np.ascontiguousarray(ids, "<u4").view(np.uint8).reshape(*ids.shape, 4)[..., :3]
+    with atomic_file(path) as file:
+        Image.fromarray(np.ascontiguousarray(colors)).save(file, "PNG")
+
+
+class PanopticWriter(DatasetWriter):
+    """The JSON file about all segments, written picture by picture.
+
+    A context manager like `CocoWriter`.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made when missing.
+    prompts
+        Its classes but the background become the categories, under their ids.
+    options
+        With instances the categories are things, without them stuff.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+
+    def __init__(
+        self, path: str | Path, prompts: PromptSet, options: ExportOptions = DEFAULTS
+    ) -> None:
+        categories = [
+            {
+                "id": c.id,
+                "name": c.name,
+                "supercategory": "",
+                "isthing": int(options.instances),
+                "color": prompts.palette[c.id].tolist(),
+            }
+            for c in annotated_classes(prompts)
+        ]
+        super().__init__(path, categories)
+
+    def add(
+        self,
+        image_name: str,
+        size: tuple[int, ...],
+        png_name: str,
+        segments: Sequence[dict[str, Any]],
+    ) -> None:
+        """Add a picture.
+
+        Parameters
+        ----------
+        image_name
+            Its path relative to the input folder, forward slashes.
+        size
+            Its height and width in pixels.
+        png_name
+            The picture of its segment ids, relative to the panoptic folder.
+        segments
+            From `build_panoptic`.
+        """
+        annotation = {
+            "image_id": stable_id(image_name),
+            "file_name": png_name,
+            "segments_info": list(segments),
+        }
+        self._add(image_name, size, [annotation])

@@ -1,0 +1,167 @@
+"""YOLO segmentation: a text file of polygons a picture, links to the pictures, and data.yaml."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import yaml
+
+from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file
+from dinoiser.errors import InputError, OutputError
+from dinoiser.export.options import DEFAULTS, ExportOptions
+from dinoiser.export.polygons import trace_polygons
+from dinoiser.export.regions import annotated_classes, find_regions, map_parts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from dinoiser.prompts import PromptSet
+
+
+def build_yolo(labels: np.ndarray, prompts: PromptSet, options: ExportOptions = DEFAULTS) -> str:
+    """Describe the labels of one picture as lines of YOLO segmentation.
+
+    Parameters
+    ----------
+    labels
+        (H, W) uint8 class ids; 0 = background and 255 = ignore are left out.
+    prompts
+        The classes that the labels refer to.
+    options
+        Parts of fewer than `min_area` pixels are left out.
+
+    Returns
+    -------
+    str
+        A line a 4-connected part in reading order: the class's index from 0 by
+        id, then the polygon's x / W and y / H with 8 decimals.
+
+    Raises
+    ------
+    InputError
+        A label is no class of the prompt set.
+    """
+    parts = map_parts(labels)
+    polygons = trace_polygons(parts)
+    indices = {c.id: index for index, c in enumerate(annotated_classes(prompts))}
+    down, across = (_fractions(size) for size in labels.shape)
+    lines = []
+    for region in find_regions(labels, parts, prompts):
+        if region.area >= options.min_area:
+            corners = [f"{across[x]} {down[y]}" for x, y in polygons[region.value].tolist()]
+            lines.append(f"{indices[region.class_id]} {' '.join(corners)}\n")
+    return "".join(lines)
+
+
+def _fractions(size: int) -> list[str]:
+    """Spell every place from 0 to size as a fraction of it."""
+    return [f"{place / size:.8f}".rstrip("0").rstrip(".") for place in range(size + 1)]
+
+
+def write_yolo(text: str, path: str | Path) -> None:
+    """Write the lines of one picture; an empty file says that nothing is on it.
+
+    Parameters
+    ----------
+    text
+        From `build_yolo`.
+    path
+        The file; its folder is made when missing.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def write_data_yaml(output: Path, prompts: PromptSet) -> None:
+    """Write data.yaml: where the pictures are and what the classes' indices mean.
+
+    Parameters
+    ----------
+    output
+        The folder that holds `images` and `labels`.
+    prompts
+        Its classes but the background are numbered from 0 by id.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    data = {
+        "path": str(output.resolve()),
+        "train": "images",
+        "val": "images",
+        "names": {index: c.name for index, c in enumerate(annotated_classes(prompts))},
+    }
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    with atomic_file(output / "data.yaml") as file:
+        file.write(text.encode())
+
+
+def link_picture(picture: Path, path: Path) -> None:
+    """Put a picture where readers of YOLO look for it: a link, or a copy where none can be made.
+
+    Parameters
+    ----------
+    picture
+        The picture.
+    path
+        The link; its folder is made when missing. An earlier link is replaced.
+
+    Raises
+    ------
+    InputError
+        There is no such picture.
+    OutputError
+        Another file is in the way, or nothing can be written.
+    """
+    if not picture.is_file():
+        msg = (
+            f"there is no picture {picture}; put it back, or label the pictures where they are now"
+        )
+        raise InputError(msg)
+    if _is_there(picture, path):
+        return
+    if path.exists() and not path.is_symlink():
+        msg = f"{path} is in the way of a link to {picture}; move it away and export again."
+        raise OutputError(msg)
+    link = path.with_name(f".{uuid4().hex}{PARTIAL_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(picture.resolve(), link)
+        link.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            link.unlink()
+        msg = f"Cannot write {path}: {error.strerror or error}; free space on the disk."
+        raise OutputError(msg) from error
+
+
+def _is_there(picture: Path, path: Path) -> bool:
+    """Whether a path is the picture itself, a link to it, or its copy."""
+    if not path.exists():
+        return False
+    if path.samefile(picture):
+        return True
+    here, there = path.stat(), picture.stat()
+    return not path.is_symlink() and (here.st_size, here.st_mtime_ns) == (
+        there.st_size,
+        there.st_mtime_ns,
+    )
+
+
+def _link_or_copy(picture: Path, path: Path) -> None:
+    try:
+        path.symlink_to(picture)
+    except OSError:  # Windows without the right to, and some file systems
+        shutil.copy2(picture, path)

@@ -1,0 +1,64 @@
+"""Linear interpolation along one axis, with sums that are exact.
+
+Weights and values are rounded to multiples of `STEP`. A product of two then has at most 50 bits
+behind the point, and so have its sums: in float64, which holds 53, nothing is rounded, whatever
+the order. A pixel is the same in every tile, on any number of threads, on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+STEP = 2.0**-25
+
+
+def to_steps(values: Tensor) -> Tensor:
+    """Round values in [0, 1] to multiples of `STEP`; float32 holds these too."""
+    return torch.round(values / STEP) * STEP
+
+
+def source(length: int, new_length: int, places: slice, antialias: bool = False) -> slice:
+    """Which of the old places some new ones are made of, see `linear_weights`."""
+    reach = _reach(length, new_length, antialias)
+    start = math.floor((places.start + 0.5) * length / new_length - reach)
+    stop = math.ceil((places.stop - 0.5) * length / new_length + reach)
+    return slice(max(start, 0), min(stop, length))
+
+
+def linear_weights(
+    length: int, new_length: int, places: slice, antialias: bool = False
+) -> tuple[slice, Tensor]:
+    """Resize an axis linearly between the centres of its places.
+
+    Parameters
+    ----------
+    length, new_length
+        Places of the axis before and after.
+    places
+        The new ones that are asked for.
+    antialias
+        Smooth when shrinking: widen the triangle of weights by the factor,
+        as torch and Pillow do.
+
+    Returns
+    -------
+    used, weights
+        Slice of the old places, and their shares (new, old) float64 in the
+        new ones; multiples of `STEP`, rows sum to 1 but for their rounding.
+    """
+    used = source(length, new_length, places, antialias)
+    center = (_centers(places) * length / new_length)[:, None]
+    distance = (_centers(used) - center).abs() / _reach(length, new_length, antialias)
+    weights = to_steps((1 - distance).clamp(min=0))
+    return used, to_steps(weights / weights.sum(1, keepdim=True))
+
+
+def _reach(length: int, new_length: int, antialias: bool) -> float:
+    return max(1.0, length / new_length) if antialias else 1.0
+
+
+def _centers(places: slice) -> Tensor:
+    return torch.arange(places.start, places.stop, dtype=torch.float64) + 0.5

@@ -1,0 +1,68 @@
+"""Pictures at their working size: whole, or the same numbers in pieces.
+
+Columns first, each row by itself; then rows, with exact sums. So a picture may be cut into bands
+and each part of the result made of those that it needs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dinoiser.segment.interpolation import linear_weights
+
+ROWS_AT_ONCE = 32
+
+
+def resize(image: Tensor, size: tuple[int, int], antialias: bool = True) -> Tensor:
+    """Resize an image (3, H, W) uint8 to (3, h, w) uint8, bilinearly.
+
+    Within 1 of `torch.nn.functional.interpolate`, whose weights have fewer
+    bits.
+    """
+    columns = resize_columns(image, size[1], antialias)
+    return resize_rows(columns, 0, image.shape[1], size[0], slice(0, size[0]), antialias)
+
+
+def resize_columns(image: Tensor, width: int, antialias: bool) -> Tensor:
+    """Resize rows (3, n, W) uint8 of an image to (3, n, w) uint8; no row depends on another."""
+    rows = image.shape[1]
+    if image.shape[2] == width:
+        return image
+    return F.interpolate(
+        image[None], (rows, width), mode="bilinear", align_corners=False, antialias=antialias
+    )[0]
+
+
+def resize_rows(
+    rows: Tensor, first: int, length: int, new_length: int, places: slice, antialias: bool
+) -> Tensor:
+    """Make some rows of the resized image.
+
+    Parameters
+    ----------
+    rows
+        (3, n, w) uint8: the rows that `interpolation.source` names, or more.
+    first
+        Which row of the image the first of them is.
+    length, new_length
+        Rows of the image before and after.
+    places
+        The new rows.
+
+    Returns
+    -------
+    Tensor
+        (3, places, w) uint8.
+    """
+    if length == new_length:
+        return rows[:, places.start - first : places.stop - first]
+    resized = torch.empty(3, places.stop - places.start, rows.shape[2], dtype=torch.uint8)
+    for start in range(places.start, places.stop, ROWS_AT_ONCE):
+        some = slice(start, min(start + ROWS_AT_ONCE, places.stop))
+        used, weights = linear_weights(length, new_length, some, antialias)
+        values = weights @ rows[:, used.start - first : used.stop - first].double()
+        some = slice(some.start - places.start, some.stop - places.start)
+        resized[:, some] = values.add_(0.5).clamp_(0, 255)  # which drops the fraction
+    return resized
