@@ -14,7 +14,15 @@ from uuid import uuid4
 
 import dask.array as da
 import numpy as np
-from tifffile import COMPRESSION, PLANARCONFIG, TiffFile, TiffFileError, TiffFrame, TiffPage
+from tifffile import (
+    COMPRESSION,
+    PHOTOMETRIC,
+    PLANARCONFIG,
+    TiffFile,
+    TiffFileError,
+    TiffFrame,
+    TiffPage,
+)
 
 from dinoiser.errors import ImageError
 from dinoiser.image_arrays import to_rgb, upright
@@ -47,14 +55,19 @@ _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def is_large_tiff(path: str | Path) -> bool:
-    """Whether a file is a TIFF of more than `LARGE_PIXELS`; False for all that cannot be read."""
+    """Whether a file is a TIFF that is read in parts; False for all that cannot be read.
+
+    These have more than `LARGE_PIXELS`; kinds that can only be read as a whole
+    count up from where `read_image` refuses them.
+    """
     try:
         with Path(path).open("rb") as file:
             if file.read(4) not in _SIGNATURES:
                 return False
         with TiffFile(path) as tiff:
             page = first_series(tiff).keyframe
-            return page.imagewidth * page.imagelength > LARGE_PIXELS
+            pixels = page.imagewidth * page.imagelength
+            return pixels > (pixel_limit() if _obstacle(page) else LARGE_PIXELS)
     except Exception:  # what is wrong with it, the ordinary way says
         return False
 
@@ -72,8 +85,15 @@ def open_large_tiff(path: str | Path) -> Iterator[LargeTiff]:
     try:
         with TiffFile(path) as tiff:
             series = first_series(tiff)
-            _check_kind(series.keyframe)
-            yield LargeTiff(pages_of_first_image(series), series.keyframe)
+            layout = series.keyframe
+            if MAX_PIXELS_VARIABLE in os.environ:
+                check_pixels(layout.imagewidth, layout.imagelength, pixel_limit())
+            if obstacle := _obstacle(layout):
+                msg = (
+                    f"{obstacle}, which cannot be read in parts; save it as RGB of 8 bits in tiles"
+                )
+                raise ImageError(msg)
+            yield LargeTiff(pages_of_first_image(series), layout)
     except (ImageError, TiffFileError) as error:
         msg = f"{path}: {error}"
         raise ImageError(msg) from error
@@ -94,12 +114,9 @@ class LargeTiff:
         self._pages, self._layout, self._turns = pages, layout, threading.Lock()
         self._dtype = np.dtype(layout.dtype)
         self._stored = (layout.imagelength, layout.imagewidth)
-        self._segment = (layout.tilelength, layout.tilewidth)
-        if not layout.is_tiled:
-            self._segment = (min(layout.rowsperstrip, layout.imagelength), layout.imagewidth)
-        self._mapped = _map(layout) if layout.is_memmappable and len(pages) == 1 else None
-        if self._mapped is None:
-            _check_segments(layout, self._segment)
+        in_one_run = layout.is_memmappable and all(_is_one_run(page) for page in pages)
+        self._mapped = [_map(page, layout) for page in pages] if in_one_run else []
+        self._segment = (1, 1) if in_one_run else _segment(layout)
         turned = orientation(layout) in (5, 6, 7, 8)
         self.size = self._stored[::-1] if turned else self._stored
 
@@ -150,13 +167,14 @@ class LargeTiff:
 
     def _read_chunk(self, block_info: dict) -> np.ndarray:
         rows, columns, _ = (slice(*span) for span in block_info[None]["array-location"])
-        parts = [to_colors(self._read(page, rows, columns), self._layout) for page in self._pages]
-        return np.concatenate(parts, axis=-1)
+        if self._mapped:
+            parts = [np.asarray(samples[rows, columns]) for samples in self._mapped]
+        else:
+            parts = [self._read(page, rows, columns) for page in self._pages]
+        return np.concatenate([to_colors(part, self._layout) for part in parts], axis=-1)
 
     def _read(self, page: TiffPage | TiffFrame, rows: slice, columns: slice) -> np.ndarray:
         """Read samples (rows, columns, S) of a page."""
-        if self._mapped is not None:
-            return np.asarray(self._mapped[rows, columns])
         layout, (height, width) = self._layout, self._segment
         size = (rows.stop - rows.start, columns.stop - columns.start, layout.samplesperpixel)
         samples = np.full(size, layout.nodata, self._dtype)
@@ -198,43 +216,42 @@ def _place(samples: np.ndarray, pixels: np.ndarray, top: int, left: int) -> None
     samples[rows, columns, : pixels.shape[2]] = inside
 
 
-def _map(page: TiffPage) -> np.ndarray:
+def _is_one_run(page: TiffPage | TiffFrame) -> bool:
+    """Whether a page's strips follow each other in the file."""
+    ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))
+    return all(end == start for end, start in zip(ends, page.dataoffsets[1:], strict=False))
+
+
+def _map(page: TiffPage | TiffFrame, layout: TiffPage) -> np.ndarray:
     """Map the samples (H, W, S) of an uncompressed page, which stay on the disk."""
-    file = page.parent.filehandle
-    dtype = np.dtype(page.parent.byteorder + np.dtype(page.dtype).char)
-    mapped = np.memmap(file.path, dtype, "r", page.dataoffsets[0], page.shape)
-    mapped = np.moveaxis(mapped, page.axes.index("S"), -1) if "S" in page.axes else mapped
-    return mapped.reshape(page.imagelength, page.imagewidth, -1)
+    dtype = np.dtype(layout.parent.byteorder + np.dtype(layout.dtype).char)
+    path = page.parent.filehandle.path
+    mapped = np.memmap(path, dtype, "r", page.dataoffsets[0], layout.shape)
+    mapped = np.moveaxis(mapped, layout.axes.index("S"), -1) if "S" in layout.axes else mapped
+    return mapped.reshape(layout.imagelength, layout.imagewidth, -1)
 
 
-def _check_kind(page: TiffPage) -> None:
-    """Refuse what is not read in parts; of those allowed, any part is read like the whole."""
-    if MAX_PIXELS_VARIABLE in os.environ:
-        check_pixels(page.imagewidth, page.imagelength, pixel_limit())
+def _segment(page: TiffPage) -> tuple[int, int]:
+    """Rows and columns of a tile or strip."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
+def _obstacle(page: TiffPage) -> str | None:
+    """Say why an image cannot be read in parts; None where any part is read like the whole."""
+    dtype, segment = np.dtype(page.dtype), _segment(page)
     if not is_understood(page) or page.imagedepth != 1:
-        msg = f"its colours are stored as {page.photometric!s}"
-    elif np.dtype(page.dtype).kind not in "bui":
-        msg = f"its values are of the kind {page.dtype}"
-    elif len(color_samples(page)) == 4 and page.dtype != np.uint8:
-        msg = f"it has transparency at {page.bitspersample} bits"
-    else:
-        return
-    msg += (
-        ", which cannot be read in parts; save it as RGB of 8 bits, or have it read as a whole by "
-        f"cutting it into pictures of fewer than {LARGE_PIXELS:,} pixels"
-    )
-    raise ImageError(msg)
-
-
-def _check_segments(page: TiffPage, segment: tuple[int, int]) -> None:
-    if math.prod(segment) * page.samplesperpixel * np.dtype(page.dtype).itemsize > SEGMENT_BYTES:
+        return f"its colours are stored as {PHOTOMETRIC(page.photometric).name}"
+    if dtype.kind not in "bui":
+        return f"its values are of the type {dtype}"
+    if len(color_samples(page)) == 4 and dtype != np.uint8:
+        return f"it has transparency at {page.bitspersample} bits"
+    size = math.prod(segment) * page.samplesperpixel * dtype.itemsize
+    if size > SEGMENT_BYTES and not page.is_memmappable:
         kind = "tiles" if page.is_tiled else "strips"
-        msg = (
-            f"its {kind} of {segment[1]:,} x {segment[0]:,} pixels can only be decoded as a "
-            "whole; save it in smaller tiles (gdal_translate -co TILED=YES, or vips tiffsave "
-            "--tile)"
-        )
-        raise ImageError(msg)
+        return f"its {kind} have {segment[1]:,} x {segment[0]:,} pixels"
+    return None
 
 
 def _described(dtype: np.dtype | type) -> dict[str, Any]:

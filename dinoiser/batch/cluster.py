@@ -70,6 +70,8 @@ def _local_cluster(job: LabelJob) -> Iterator[Any]:
     config = {
         "distributed.scheduler.allowed-failures": 1,  # a second death is no accident
         "distributed.scheduler.worker-saturation": 1.0,
+        # else the nanny is closed when it restarts its worker at a bad moment
+        "distributed.deploy.lost-worker-timeout": "100 days",
     }
     with (
         dask.config.set(config),

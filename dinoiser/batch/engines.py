@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from concurrent.futures import CancelledError
@@ -29,12 +30,15 @@ if TYPE_CHECKING:
     from dinoiser.batch.job import LabelJob
 
 SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_START = 60
 SHARDS_AHEAD = 4
 """Shards that are handed over for each worker, so that none waits for the client."""
 KILLER = (
     "the process that labelled it was killed, twice (out of memory, or its decoder crashed); "
     "shrink the picture or save it in another format"
 )
+
+_log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -151,11 +155,14 @@ class OnCluster:
         A shard whose workers die is cut up until the picture is found that
         kills them, and only that one fails.
         """
-        news = _News(self.client)
+        news, patience = _News(self.client), _Patience(local=job.scheduler == "local")
         todo, again, running = iter(shards), deque[Shard](), dict[Any, Shard]()
         try:
             while not (cancelled and cancelled()):
-                while len(running) < SHARDS_AHEAD * max(1, len(self.client.nthreads())):
+                with _cluster_errors():
+                    workers = len(self.client.nthreads())
+                patience.look(workers)
+                while len(running) < SHARDS_AHEAD * max(1, workers):
                     shard = again.popleft() if again else news.expect(next(todo, None))
                     if shard is None:
                         break
@@ -177,6 +184,36 @@ class OnCluster:
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
         return self.client.submit(function, *arguments, pure=False, resources=self._resources)
+
+
+class _Patience:
+    """Waiting for workers: a user's may be queueing, but ours start in seconds or not at all."""
+
+    def __init__(self, local: bool) -> None:
+        self._local = local
+        self._last_seen = time.monotonic()
+        self._warned = False
+
+    def look(self, workers: int) -> None:
+        """Note how many there are now.
+
+        Raises
+        ------
+        ClusterError
+            This machine's own have been away for too long.
+        """
+        waited = time.monotonic() - self._last_seen
+        if workers:
+            self._last_seen, self._warned = time.monotonic(), False
+        elif self._local and waited > SECONDS_TO_START:
+            msg = (
+                "The worker process does not start again; run the same command to go on from "
+                "here, with --scheduler sync to see what is wrong."
+            )
+            raise ClusterError(msg)
+        elif waited > SECONDS_TO_START and not self._warned:
+            self._warned = True
+            _log.warning("The scheduler has no workers; waiting for some. Ctrl-C stops.")
 
 
 class _News:
@@ -244,22 +281,31 @@ def _finish(job: LabelJob, task: Future, shard: Shard) -> tuple[list[Record], li
 def _result(task: Future) -> Any:
     """Give a task's result; whatever is no error of ours is the cluster's."""
     from distributed import KilledWorker
-    from distributed.comm import CommClosedError
 
     try:
-        return task.result()
+        with _cluster_errors():
+            return task.result()
     except (DinoiserError, KilledWorker):
         raise
-    except (CancelledError, CommClosedError, OSError) as error:
-        msg = (
-            "The dask scheduler is gone; start it again, and run the same command to go on from "
-            "here."
-        )
-        raise ClusterError(msg) from error
     except Exception as error:
         msg = (
             f"A worker cannot do the work ({type(error).__name__}: {error}); it needs the same "
             "version of napari-dinoiser as this machine."
+        )
+        raise ClusterError(msg) from error
+
+
+@contextmanager
+def _cluster_errors() -> Iterator[None]:
+    """Say in our words that the scheduler is gone."""
+    try:
+        yield
+    except DinoiserError:
+        raise
+    except (CancelledError, OSError) as error:  # dask's CommClosedError is an OSError
+        msg = (
+            "The dask scheduler is gone; start it again, and run the same command to go on from "
+            "here."
         )
         raise ClusterError(msg) from error
 

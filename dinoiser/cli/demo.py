@@ -57,16 +57,15 @@ def _label_pictures(output: Path) -> Summary:
     """Run a real job: draw pictures, and ask for every class that is in one of them."""
     from PIL import Image
 
-    from dinoiser.atomic import atomic_file
     from dinoiser.batch import LabelJob, run
+    from dinoiser.export.picture_file import write_picture
     from dinoiser.prompts import PromptSet
     from dinoiser.scenes import draw_scenes
 
     names: dict[str, None] = {}
     for i, scene in enumerate(draw_scenes(PICTURES, PICTURE_SEED, PICTURE_SIZE), start=1):
         names |= dict.fromkeys(scene.names)
-        with atomic_file(output / "pictures" / f"scene-{i}.png") as file:
-            Image.fromarray(scene.image).save(file, "PNG")
+        write_picture(Image.fromarray(scene.image), output / "pictures" / f"scene-{i}.png", "PNG")
     job = LabelJob(
         inputs=(output / "pictures",),
         output=output / "labels",

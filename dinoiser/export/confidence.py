@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.atomic import atomic_file
+from dinoiser.export.picture_file import write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,4 @@ def write_confidence(segmentation: Segmentation, path: str | Path) -> None:
     OutputError
         The file cannot be written.
     """
-    picture = build_confidence(segmentation)
-    with atomic_file(path) as file:
-        picture.save(file, "PNG")
+    write_picture(build_confidence(segmentation), path, "PNG")

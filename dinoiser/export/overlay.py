@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.atomic import atomic_file
+from dinoiser.export.picture_file import write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,8 +98,7 @@ def write_label_overlay(
         The file cannot be written.
     """
     overlay = build_overlay(image, labels, prompts)
-    with atomic_file(path) as file:
-        overlay.save(file, "JPEG", quality=90)
+    write_picture(overlay, path, "JPEG", quality=90)
 
 
 def _with_legend(picture: Image, classes: list[PromptClass]) -> Image:

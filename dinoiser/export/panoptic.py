@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dinoiser.atomic import atomic_file
 from dinoiser.errors import InputError
 from dinoiser.export.dataset_file import DatasetWriter, stable_id
 from dinoiser.export.options import DEFAULTS, ExportOptions
+from dinoiser.export.picture_file import write_picture
 from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_parts
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def write_panoptic_png(ids: np.ndarray, path: str | Path) -> None:
 
     # the lowest three of four bytes
     colors = np.ascontiguousarray(ids, "<u4").view(np.uint8).reshape(*ids.shape, 4)[..., :3]
-    with atomic_file(path) as file:
-        Image.fromarray(np.ascontiguousarray(colors)).save(file, "PNG")
+    write_picture(Image.fromarray(np.ascontiguousarray(colors)), path, "PNG")
 
 
 class PanopticWriter(DatasetWriter):

@@ -10,6 +10,7 @@ import numpy as np
 
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import InputError
+from dinoiser.export.picture_file import write_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,9 +44,7 @@ def write_png(segmentation: Segmentation, path: str | Path) -> None:
     OutputError
         The file cannot be written.
     """
-    mask = build_mask(segmentation)
-    with atomic_file(path) as file:
-        mask.save(file, "PNG")
+    write_picture(build_mask(segmentation), path, "PNG")
 
 
 def read_mask(path: str | Path) -> np.ndarray:

@@ -7,32 +7,74 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dask.array as da
 import numpy as np
-from dask import delayed
+from dask.highlevelgraph import HighLevelGraph
+from dask.threaded import get
 
 from dinoiser.errors import ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dask.delayed import Delayed
+
+class TaskGraph:
+    """Tasks on the chunks of an array, and on each other.
+
+    dask's own `delayed` merges whole graphs with every new task, which takes
+    minutes where thousands of tasks depend on thousands.
+
+    Parameters
+    ----------
+    array
+        What the tasks start from.
+    """
+
+    def __init__(self, array: da.Array) -> None:
+        self.array = array
+        self.tasks: dict[str, tuple] = {}
+        self._name = f"dinoiser-{uuid4().hex}"
+
+    def add(self, function: Callable, *keys: Any) -> str:
+        """Plan a call with results of other tasks, by their keys or nested lists of keys."""
+        key = f"{self._name}-{len(self.tasks)}"
+        self.tasks[key] = (function, *keys)
+        return key
+
+    def as_array(self, keys: list[list[str]], chunks: Any, dtype: type) -> da.Array:
+        """Make a lazy array of tasks that give its chunks."""
+        name = f"{self._name}-{len(self.tasks)}-array"
+        pieces: dict = {
+            (name, i, j): key for i, row in enumerate(keys) for j, key in enumerate(row)
+        }
+        tasks: Any = {**self.tasks, **pieces}
+        graph = HighLevelGraph.from_collections(name, tasks, dependencies=[self.array])  # type: ignore[list-item]
+        return da.Array(graph, name, chunks, dtype=dtype)
+
+    def compute(self, keys: list[str], threads: int) -> list:
+        """Compute some tasks by threads of this process."""
+        graph: dict = {**self.array.__dask_graph__(), **self.tasks}
+        return list(get(graph, keys, num_workers=threads))
 
 
 @dataclass(frozen=True)
 class ChunkGrid:
-    """An array (H, W, ...) in delayed pieces, each of which is made once for all its uses.
+    """An array (H, W, ...) in pieces, each of which is made once for all its uses.
 
     Attributes
     ----------
+    graph
+        Makes the pieces.
     pieces
-        Row by row.
+        Their keys, row by row.
     rows, columns
         Where the pieces begin and, as the last number, where all end.
     """
 
-    pieces: list[list[Delayed]]
+    graph: TaskGraph
+    pieces: list[list[Any]]
     rows: list[int]
     columns: list[int]
 
@@ -40,17 +82,19 @@ class ChunkGrid:
     def of(cls, array: da.Array) -> ChunkGrid:
         """Take the chunks of an array (H, W, C) that is not cut along C."""
         rows, columns = (np.cumsum([0, *sizes]).tolist() for sizes in array.chunks[:2])
-        return cls(array.to_delayed()[..., 0].tolist(), rows, columns)
+        down, across = array.numblocks[:2]
+        keys = [[(array.name, i, j, 0) for j in range(across)] for i in range(down)]
+        return cls(TaskGraph(array), keys, rows, columns)
 
     def apply(
         self, function: Callable[[np.ndarray], Any], rows: slice, columns: slice | None = None
-    ) -> Delayed:
-        """Delay a function of the pixels of a part; without `columns`, of whole rows."""
+    ) -> str:
+        """Plan a call with the pixels of a part; without `columns`, of whole rows."""
         row_cuts = _cuts(self.rows, rows)
         column_cuts = _cuts(self.columns, columns or slice(0, self.columns[-1]))
         pieces = [[self.pieces[i][j] for j in column_cuts] for i in row_cuts]
         cuts = (list(row_cuts.values()), list(column_cuts.values()))
-        return delayed(partial(_on_part, function, *cuts))(pieces)
+        return self.graph.add(partial(_on_part, function, *cuts), pieces)
 
 
 def as_chunks(array: Any) -> da.Array:

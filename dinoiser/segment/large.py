@@ -7,11 +7,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import dask
 import numpy as np
-from dask import delayed
 
 from dinoiser.atomic import atomic_file
 from dinoiser.export.confidence import build_confidence
@@ -27,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dask.delayed import Delayed
-
     from dinoiser.prompts import PromptSet
+    from dinoiser.segment.chunks import TaskGraph
     from dinoiser.segment.parts import Part
     from dinoiser.segment.segmenter import Segmenter
 
@@ -154,12 +151,9 @@ def label_large_tiff(
             grey = stack.enter_context(atomic_file(confidence_path))
             streams.append(stack.enter_context(PngStream(grey, tiff.size)))
         writer = _Writer(tiff.size, prompts, streams, progress, cancelled)
-        preview, _ = dask.compute(
-            _shrink(picture, writer.preview.shape),
-            writer.plan(parts),
-            scheduler="threads",
-            num_workers=threads or min(os.cpu_count() or 1, MOST_THREADS),
-        )
+        keys = [_shrink(picture, writer.preview.shape), writer.plan(picture.graph, parts)]
+        threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
+        preview, _ = picture.graph.compute(keys, threads)
         return LargeSegmentation(tiff.size, prompts, preview, writer.preview, writer.measures)
     return None
 
@@ -194,16 +188,16 @@ class _Writer:
         self.preview = np.zeros((height, width), np.uint8)
         self.measures: list[_Measure] = []
 
-    def plan(self, parts: list[list[Part]]) -> Delayed:
-        """Delay the writing of all rows, each after the one before."""
+    def plan(self, graph: TaskGraph, parts: list[list[Part]]) -> str:
+        """Plan the writing of all rows, each after the one before."""
         measure = partial(_measure, self.prompts, len(self.streams) > 1)
-        before: Delayed = delayed(None)
+        before = graph.add(tuple)
         for row in parts:
-            measured = [delayed(measure)(part.result) for part in row]
-            before = delayed(partial(self._write, row[0].tile.rows))(measured, before)
+            measured = [graph.add(measure, part.result) for part in row]
+            before = graph.add(partial(self._write, row[0].tile.rows), measured, before)
         return before
 
-    def _write(self, rows: slice, parts: list[tuple], _before: None) -> None:
+    def _write(self, rows: slice, parts: list[tuple], _before: Any) -> None:
         if self.cancelled and self.cancelled():
             raise _CancelledError
         *images, measures = zip(*parts, strict=True)
@@ -238,20 +232,20 @@ def _no_heat_map(channel: int) -> np.ndarray:
     raise NotImplementedError(msg)
 
 
-def _shrink(picture: ChunkGrid, size: tuple[int, int]) -> Delayed:
-    """Resize a picture for looking at: every piece by itself."""
+def _shrink(picture: ChunkGrid, size: tuple[int, int]) -> str:
+    """Plan to resize a picture for looking at: every piece by itself."""
     rows, columns = (
         [round(edge * small / edges[-1]) for edge in edges]
         for edges, small in zip((picture.rows, picture.columns), size, strict=True)
     )
     pieces = [
         [
-            delayed(partial(_shrink_piece, (bottom - top, right - left)))(piece)
+            picture.graph.add(partial(_shrink_piece, (bottom - top, right - left)), piece)
             for piece, (left, right) in zip(row, pairwise(columns), strict=True)
         ]
         for row, (top, bottom) in zip(picture.pieces, pairwise(rows), strict=True)
     ]
-    return delayed(_join)(pieces)
+    return picture.graph.add(_join, pieces)
 
 
 def _shrink_piece(size: tuple[int, int], pixels: np.ndarray) -> np.ndarray:

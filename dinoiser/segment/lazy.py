@@ -5,21 +5,26 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import dask.array as da
 import numpy as np
 
 from dinoiser.models.catalog import find_model
 from dinoiser.models.load import load_model
 from dinoiser.segment.chunks import ChunkGrid, as_chunks
-from dinoiser.segment.parts import Part, label_parts
+from dinoiser.segment.parts import label_parts
 from dinoiser.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:
+    import dask.array as da
+
     from dinoiser.models.base import SegmentationModel
     from dinoiser.models.catalog import WindowDefaults
     from dinoiser.prompts import PromptSet
+
+PART_SIZE = (2048, 2048)
+"""Chunks of the results: multiples of `TILE_WIDTH`, which the superpixels need."""
 
 _LOADING = threading.Lock()
 
@@ -97,21 +102,20 @@ def lazy_segmentation(
     grid = ChunkGrid.of(as_chunks(array))
     if isinstance(model, str):
         plan = Segmenter(cast("SegmentationModel", _Planned(find_model(model).windows)), **settings)
-        parts = label_parts(grid, prompts, plan, _Named(model, tuple(settings.items())))
+        named = _Named(model, tuple(settings.items()))
+        parts = label_parts(grid, prompts, plan, named, PART_SIZE)
     else:
         segmenter = Segmenter(model, **settings)
-        parts = label_parts(grid, prompts, segmenter, lambda: segmenter)
-    return LazySegmentation(
-        *(
-            da.block([[_as_array(part, i, dtype) for part in row] for row in parts])
-            for i, dtype in enumerate((np.uint8, np.float16))
-        )
+        parts = label_parts(grid, prompts, segmenter, lambda: segmenter, PART_SIZE)
+    chunks = (
+        tuple(row[0].tile.size[0] for row in parts),
+        tuple(part.tile.size[1] for part in parts[0]),
     )
-
-
-def _as_array(part: Part, which: int, dtype: type) -> da.Array:
-    shape = tuple(places.stop - places.start for places in part.tile)
-    return da.from_delayed(part.result[which], shape, dtype)
+    arrays = []
+    for i, dtype in enumerate((np.uint8, np.float16)):
+        keys = [[grid.graph.add(itemgetter(i), part.result) for part in row] for row in parts]
+        arrays.append(grid.graph.as_array(keys, chunks, dtype))
+    return LazySegmentation(*arrays)
 
 
 class _Planned(NamedTuple):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from dask import delayed
 from dask.utils import SerializableLock
 
 from dinoiser.errors import SettingsError
@@ -22,15 +21,12 @@ from dinoiser.segment.resize import resize_columns, resize_rows
 from dinoiser.segment.windows import WindowLayout
 
 if TYPE_CHECKING:
-    from dask.delayed import Delayed
     from torch import Tensor
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.segmenter import Segmenter
     from dinoiser.segment.windows import Spans
 
-PART_SIZE = (2048, 2048)
-"""Rows and columns of a part: multiples of `TILE_WIDTH`, which the superpixels need."""
 BAND_BYTES = 2**25
 """Of the rows of a picture that are shrunk at a time."""
 
@@ -39,10 +35,10 @@ SegmenterSource = Callable[[], "Segmenter"]
 
 
 class Part(NamedTuple):
-    """A part of a picture: its place, and its labels and confidence to be computed."""
+    """A part of a picture: its place, and the key of its labels and confidence."""
 
     tile: Tile
-    result: Delayed
+    result: str
 
 
 def label_parts(
@@ -50,9 +46,9 @@ def label_parts(
     prompts: PromptSet,
     plan: Segmenter,
     segmenter: SegmenterSource,
-    part_size: tuple[int, int] = PART_SIZE,
+    part_size: tuple[int, int],
 ) -> list[list[Part]]:
-    """Plan the labels of a picture, part by part.
+    """Plan the labels of a picture, part by part, in the picture's graph.
 
     Parameters
     ----------
@@ -86,17 +82,21 @@ def label_parts(
     size = (picture.rows[-1], picture.columns[-1])
     layout = WindowLayout.plan(size, plan.windows)
     blocks = _score_blocks(picture, layout, prompts, plan.windows.antialias, segmenter)
+    groups = [row[0].rows for row in layout.blocks], [some.columns for some in layout.blocks[0]]
     rows, columns = (
         [slice(start, min(start + step, length)) for start in range(0, length, step)]
         for length, step in zip(size, part_size, strict=True)
     )
 
     def part(tile: Tile) -> Part:
-        near, some_rows, some_columns = _blocks_under(tile, layout)
-        mosaics = [row[some_columns] for row in blocks[some_rows]]
+        (row_spans, down), (column_spans, across) = (
+            _spans_under(pixels, axis, layout, groups[axis]) for axis, pixels in enumerate(tile)
+        )
+        near = replace(layout, rows=row_spans, columns=column_spans)
+        mosaics = [row[across] for row in blocks[down]]
         image = picture.apply(np.asarray, *tile) if plan.refine == "superpixel" else None
         work = partial(_label_part, segmenter, prompts, near, tile)
-        return Part(tile, delayed(work, nout=2)(mosaics, image))
+        return Part(tile, picture.graph.add(work, mosaics, image))
 
     return [[part(Tile(row, column)) for column in columns] for row in rows]
 
@@ -107,12 +107,12 @@ def _score_blocks(
     prompts: PromptSet,
     antialias: bool,
     segmenter: SegmenterSource,
-) -> list[list[Delayed]]:
+) -> list[list[str]]:
     """Mosaics of all blocks of windows, see `ProbabilityMap`."""
     narrow = _narrow(picture, layout.working_size[1], antialias)
     turns = SerializableLock()
 
-    def score(block: WindowLayout) -> Delayed:
+    def score(block: WindowLayout) -> str:
         top, bottom, left, right = block.extent
         rows = slice(top, bottom)
         if layout.size[0] != layout.working_size[0]:
@@ -132,7 +132,7 @@ def _narrow(picture: ChunkGrid, width: int, antialias: bool) -> ChunkGrid:
     edges.append(picture.rows[-1])
     work = partial(_narrow_band, width, antialias)
     bands = [[picture.apply(work, slice(*band))] for band in pairwise(edges)]
-    return ChunkGrid(bands, edges, [0, width])
+    return ChunkGrid(picture.graph, bands, edges, [0, width])
 
 
 def _narrow_band(width: int, antialias: bool, band: np.ndarray) -> np.ndarray:
@@ -179,19 +179,10 @@ def _label_part(
     return found.label(ProbabilityMap.join(grid, near), prompts, tile, image)
 
 
-def _blocks_under(tile: Tile, layout: WindowLayout) -> tuple[WindowLayout, slice, slice]:
-    """Windows of the blocks that a tile needs, and which rows and columns of blocks these are."""
-    blocks = layout.blocks
-    row_spans, some_rows = _spans_under(tile.rows, 0, layout, [row[0].rows for row in blocks])
-    column_spans, some_columns = _spans_under(
-        tile.columns, 1, layout, [block.columns for block in blocks[0]]
-    )
-    return replace(layout, rows=row_spans, columns=column_spans), some_rows, some_columns
-
-
 def _spans_under(
     pixels: slice, axis: int, layout: WindowLayout, groups: list[Spans]
 ) -> tuple[Spans, slice]:
+    """Windows along an axis in the blocks that some pixels need, and which blocks these are."""
     places = source(layout.working_size[axis], layout.size[axis], pixels)
     near = [i for i, g in enumerate(groups) if g[0][0] < places.stop and g[-1][1] > places.start]
     some = slice(near[0], near[-1] + 1)

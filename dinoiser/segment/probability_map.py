@@ -27,6 +27,19 @@ class Tile(NamedTuple):
     rows: slice
     columns: slice
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns, in pixels."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def inside(self, other: Tile) -> Tile:
+        """Give the same place counted from another tile's corner."""
+        top, left = other.rows.start, other.columns.start
+        return Tile(
+            slice(self.rows.start - top, self.rows.stop - top),
+            slice(self.columns.start - left, self.columns.stop - left),
+        )
+
 
 @dataclass(frozen=True)
 class ProbabilityMap:

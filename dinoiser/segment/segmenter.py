@@ -200,15 +200,14 @@ class Segmenter:
         labels, confidence
             (rows, columns) uint8 and float16, see `Segmentation`.
         """
-        top, left = within.rows.start, within.columns.start
-        size = (within.rows.stop - top, within.columns.stop - left)
-        labels, confidence = np.empty(size, np.uint8), np.empty(size, np.float16)
+        labels = np.empty(within.size, np.uint8)
+        confidence = np.empty(within.size, np.float16)
         channels = probabilities.winners()
         ids = torch.tensor([prompts.classes[channel].id for channel in channels])
         ids = ids.to(probabilities.mosaic.device, torch.uint8)
         height = TILE_WIDTH if self.refine == "superpixel" else None
         for tile, pixels in probabilities.select(channels).tiles(height, within):
-            part = _moved(tile, top, left)
+            part = tile.inside(within)
             if self.refine == "superpixel" and image is not None:
                 side = self._superpixel_side(probabilities.layout)
                 snapped = snap_to_superpixels(pixels.cpu().numpy(), image[part], side)
@@ -276,14 +275,6 @@ def windows_at_once(model: SegmentationModel, size: tuple[int, int]) -> int:
     """How many windows of (height, width) pixels suit the model's device in one pass."""
     height, width = (-(-side // model.patch_size) for side in size)
     return max(1, TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cpu"]) // (height * width))
-
-
-def _moved(tile: Tile, top: int, left: int) -> Tile:
-    """Place a tile of the picture in a part of it that begins at (top, left)."""
-    rows, columns = tile
-    return Tile(
-        slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
-    )
 
 
 def _as_rgb(image: ArrayLike) -> np.ndarray:

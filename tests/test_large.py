@@ -1,0 +1,241 @@
+"""Large TIFF files: the same mask in parts as at once, in bounded memory."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from dinoiser.errors import ImageError, SettingsError
+from dinoiser.export import read_mask, write_confidence, write_png
+from dinoiser.images import read_image
+from dinoiser.large_tiff import is_large_tiff, open_large_tiff
+from dinoiser.prompts import PromptSet
+from dinoiser.scenes import draw_scene
+from dinoiser.segment.large import label_large_tiff
+from dinoiser.segment.segmenter import Segmenter
+
+PROMPTS = PromptSet.parse("background, red star, circle, green triangle", ignore_below=0.4)
+TILED = {"tile": (256, 256), "compression": "zlib", "photometric": "rgb"}
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """A drawn picture of 3000 x 4000 pixels."""
+    rng = np.random.default_rng(1)
+    scene = draw_scene(rng, (1500, 2000)).image
+    return np.block([[[scene], [scene[::-1]]], [[scene[:, ::-1]], [scene[::-1, ::-1]]]])
+
+
+@pytest.fixture
+def small(picture):
+    return np.ascontiguousarray(picture[::9, ::9])
+
+
+def read_in_parts(path, chunk=(100, 100)):
+    with open_large_tiff(path) as tiff:
+        array = tiff.pixels(chunk)
+        assert array.shape == (*tiff.size, 3)
+        return array.compute(scheduler="threads")
+
+
+KINDS = {
+    "tiles": (lambda rgb: rgb, {"tile": (64, 48), "compression": "zlib", "predictor": True}),
+    "strips": (lambda rgb: rgb, {"rowsperstrip": 37, "compression": "lzw"}),
+    "uncompressed": (lambda rgb: rgb, {}),
+    "big endian": (lambda rgb: rgb.astype(np.uint16) * 99, {"byteorder": ">"}),
+    "jpeg": (lambda rgb: rgb, {"tile": (64, 64), "compression": "jpeg", "photometric": "ycbcr"}),
+    "grey": (lambda rgb: rgb[..., 0], {"tile": (64, 64), "photometric": "minisblack"}),
+    "inverted": (lambda rgb: rgb[..., 0], {"tile": (64, 64), "photometric": "miniswhite"}),
+    "16 bits": (lambda rgb: rgb[..., 1].astype(np.uint16) * 31 + 7, {"photometric": "minisblack"}),
+    "planes": (
+        lambda rgb: np.moveaxis(rgb, -1, 0).astype(np.uint16) * 9,
+        {"tile": (64, 64), "planarconfig": "separate", "compression": "zlib"},
+    ),
+    "mapped planes": (lambda rgb: np.moveaxis(rgb, -1, 0), {"planarconfig": "separate"}),
+    "transparent": (
+        lambda rgb: np.dstack([rgb, rgb[..., 0]]),
+        {"tile": (64, 64), "extrasamples": ["unassalpha"]},
+    ),
+    "turned": (
+        lambda rgb: rgb,
+        {"tile": (64, 64), "extratags": [(274, 3, 1, 6, True)], "compression": "zlib"},
+    ),
+    "mapped pages": (
+        lambda rgb: np.moveaxis(rgb, -1, 0),
+        {"ome": True, "metadata": {"axes": "CYX"}, "photometric": "minisblack"},
+    ),
+    "pages": (
+        lambda rgb: np.moveaxis(rgb, -1, 0),
+        {"tile": (64, 64), "ome": True, "metadata": {"axes": "CYX"}, "photometric": "minisblack"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_are_those_of_the_whole_picture(kind, small, tmp_path):
+    change, options = KINDS[kind]
+    path = tmp_path / "picture.tif"
+    tifffile.imwrite(path, change(small), **{"photometric": "rgb", **options})
+    np.testing.assert_array_equal(read_in_parts(path), read_image(path))
+
+
+def test_tiles_that_are_not_in_the_file_are_empty(tmp_path):
+    path = tmp_path / "picture.tif"
+    tiles = (np.full((64, 64, 3), 9, np.uint8) if i % 2 == 0 else None for i in range(6))
+    options = {"tile": (64, 64), "compression": "zlib", "photometric": "rgb"}
+    tifffile.imwrite(path, tiles, shape=(128, 190, 3), dtype=np.uint8, **options)
+    np.testing.assert_array_equal(read_in_parts(path), read_image(path))
+
+
+@pytest.mark.parametrize(
+    ("size", "settings"),
+    [
+        ((3000, 4000), {}),
+        ((2100, 1100), {"short_side": 1100, "stride": 224}),
+        ((1200, 1100), {"refine": "superpixel"}),
+    ],
+    ids=["shrunk", "at its own size", "superpixels"],
+)
+def test_the_mask_is_that_of_the_whole_picture(tiny, picture, size, settings, tmp_path):
+    picture = picture[: size[0], : size[1]]
+    tifffile.imwrite(tmp_path / "picture.tif", picture, **TILED)
+    segmenter, rows = Segmenter(tiny, **settings), []
+    found = label_large_tiff(
+        tmp_path / "picture.tif",
+        PROMPTS,
+        segmenter,
+        tmp_path / "mask.png",
+        tmp_path / "confidence.png",
+        progress=lambda done, total: rows.append((done, total)),
+    )
+    expected = segmenter.segment(picture, PROMPTS)
+    write_png(expected, tmp_path / "expected.png")
+    write_confidence(expected, tmp_path / "expected_confidence.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected.labels)
+    masks = [Image.open(tmp_path / name) for name in ("mask.png", "expected.png")]
+    assert masks[0].getpalette() == masks[1].getpalette()
+    np.testing.assert_array_equal(
+        *(Image.open(tmp_path / name) for name in ("confidence.png", "expected_confidence.png"))
+    )
+    assert found.size == size
+    assert found.pixel_counts() == expected.pixel_counts()
+    assert found.confidence_histogram() == expected.confidence_histogram()
+    assert found.mean_confidence() == pytest.approx(expected.mean_confidence())
+    assert rows == [(min(end, size[0]), size[0]) for end in range(1024, size[0] + 1024, 1024)]
+
+
+def test_previews_are_the_picture_in_small(tiny, picture, tmp_path):
+    tifffile.imwrite(tmp_path / "picture.tif", picture, **TILED)
+    segmenter = Segmenter(tiny)
+    found = label_large_tiff(
+        tmp_path / "picture.tif", PROMPTS, segmenter, tmp_path / "mask.png", threads=1
+    )
+    shrunk = np.asarray(Image.fromarray(picture).resize((1600, 1200), Image.Resampling.BOX))
+    difference = np.abs(found.preview_image.astype(int) - shrunk)
+    assert difference.mean() < 4
+    labels = Image.fromarray(read_mask(tmp_path / "mask.png"))
+    labels = labels.resize((1600, 1200), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(found.preview_labels, np.asarray(labels))
+
+
+def test_stopping_leaves_nothing_behind(tiny, small, tmp_path):
+    tifffile.imwrite(tmp_path / "picture.tif", small, **TILED)
+    arguments = (tmp_path / "picture.tif", PROMPTS, Segmenter(tiny), tmp_path / "out/mask.png")
+    assert label_large_tiff(*arguments, cancelled=lambda: True) is None
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+class TestErrors:
+    def test_damage(self, tiny, small, tmp_path):
+        path = tmp_path / "picture.tif"
+        tifffile.imwrite(path, small, **TILED)
+        data = bytearray(path.read_bytes())
+        with tifffile.TiffFile(path) as tiff:
+            start = tiff.pages[0].dataoffsets[1]
+        data[start : start + 40] = b"oops" * 10
+        path.write_bytes(data)
+        with pytest.raises(ImageError, match=r"picture.tif: tile or strip 1 cannot be decoded"):
+            label_large_tiff(path, PROMPTS, Segmenter(tiny), tmp_path / "out/mask.png")
+        assert list((tmp_path / "out").iterdir()) == []
+        path.write_bytes(data[: len(data) // 2])
+        with pytest.raises(ImageError, match="cut off"):
+            read_in_parts(path)
+
+    @pytest.mark.parametrize(
+        ("change", "options", "message"),
+        [
+            (lambda rgb: rgb.astype(np.float32), {}, "float32"),
+            (
+                lambda rgb: np.dstack([rgb, rgb[..., 0]]).astype(np.uint16),
+                {"extrasamples": ["unassalpha"]},
+                "transparency at 16 bits",
+            ),
+            (lambda rgb: rgb, {"photometric": "cielab"}, "CIELAB"),
+        ],
+    )
+    def test_kinds_that_are_read_as_a_whole_only(self, small, tmp_path, change, options, message):
+        path = tmp_path / "picture.tif"
+        tifffile.imwrite(path, change(small), **{"photometric": "rgb", **options})
+        with pytest.raises(ImageError, match=f"{message}.*cannot be read in parts; save it"):
+            read_in_parts(path)
+
+    def test_strips_that_hold_it_all(self, small, tmp_path, monkeypatch):
+        monkeypatch.setattr("dinoiser.large_tiff.SEGMENT_BYTES", 10_000)
+        path = tmp_path / "picture.tif"
+        tifffile.imwrite(path, small, photometric="rgb", compression="zlib", rowsperstrip=334)
+        with pytest.raises(ImageError, match=r"strips have 445 x 334 pixels.*in tiles"):
+            read_in_parts(path)
+        tifffile.imwrite(path, small, photometric="rgb", rowsperstrip=334)
+        np.testing.assert_array_equal(read_in_parts(path), small)
+
+    def test_whole_pictures(self, tiny, small, tmp_path):
+        tifffile.imwrite(tmp_path / "picture.tif", small, **TILED)
+        with pytest.raises(SettingsError, match="whole=True"):
+            label_large_tiff(
+                tmp_path / "picture.tif", PROMPTS, Segmenter(tiny, whole=True), tmp_path / "m.png"
+            )
+
+    def test_a_limit_that_was_set_counts(self, small, tmp_path, monkeypatch):
+        tifffile.imwrite(tmp_path / "picture.tif", small, **TILED)
+        monkeypatch.setenv("DINOISER_MAX_PIXELS", "1000")
+        with pytest.raises(ImageError, match="limit is 1,000"):
+            read_in_parts(tmp_path / "picture.tif")
+
+
+def test_which_files_are_large(small, tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "picture.tif", small, **TILED)
+    Image.fromarray(small).save(tmp_path / "picture.png")
+    (tmp_path / "damaged.tif").write_bytes(b"II*\0nothing")
+    names = ("picture.tif", "picture.png", "damaged.tif", "missing.tif")
+    assert not any(is_large_tiff(tmp_path / name) for name in names)
+    monkeypatch.setattr("dinoiser.large_tiff.LARGE_PIXELS", 10_000)
+    assert [is_large_tiff(tmp_path / name) for name in names] == [True, False, False, False]
+
+
+MEASURE = """
+import resource, sys
+import numpy as np, tifffile
+import dinoiser
+from dinoiser.segment.large import label_large_tiff
+
+tile = np.arange(512 * 512 * 3, dtype=np.uint32).reshape(512, 512, 3).astype(np.uint8)
+options = {"tile": (512, 512), "photometric": "rgb", "compression": "zlib", "dtype": np.uint8}
+segmenter = dinoiser.Segmenter(dinoiser.load_model("tiny", "cpu", "fp32"))
+prompts = dinoiser.PromptSet.parse("background, star")
+for side in map(int, sys.argv[1:]):
+    tiles = (tile for _ in range((side // 512) ** 2))
+    tifffile.imwrite("picture.tif", tiles, shape=(side, side, 3), **options)
+    label_large_tiff("picture.tif", prompts, segmenter, "mask.png", threads=2)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="units of ru_maxrss differ")
+def test_memory_does_not_grow_with_the_picture(tmp_path):
+    command = [sys.executable, "-c", MEASURE, "5120", "10240"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    small, large = map(int, done.stdout.split())
+    assert large - small < 0.3 * 3 * (10_240**2 - 5_120**2)  # of the pixels alone
