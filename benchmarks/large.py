@@ -47,8 +47,9 @@ def write_picture(path: Path, side: int) -> None:
 
 def measure(folder: Path, short_side: int | None, answer) -> None:
     """Send the seconds, the peak before and the highest while the picture is labelled."""
-    segmenter = Segmenter(load_model("tiny", device="cpu"), short_side=short_side)
-    segmenter.segment(np.zeros((224, 224, 3), np.uint8), PROMPTS)
+    model = load_model("tiny", device="cpu")
+    Segmenter(model).segment(np.zeros((224, 224, 3), np.uint8), PROMPTS)
+    segmenter = Segmenter(model, short_side=short_side)
     reset_peak()
     before = peak()
     arguments = (folder / "picture.tif", PROMPTS, segmenter, folder / "mask.png")

@@ -60,6 +60,8 @@ def is_large_tiff(path: str | Path) -> bool:
     These have more than `LARGE_PIXELS`; kinds that can only be read as a whole
     count up from where `read_image` refuses them.
     """
+    if not Path(path).is_file():  # opening a pipe would wait for its writer
+        return False
     try:
         with Path(path).open("rb") as file:
             if file.read(4) not in _SIGNATURES:

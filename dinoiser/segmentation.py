@@ -39,6 +39,11 @@ class Segmentation:
     prompts: PromptSet
     _heat_map: Callable[[int], np.ndarray] = field(repr=False, compare=False)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.labels.shape
+
     def probabilities(self, name: str) -> np.ndarray:
         """Heat map of one class, computed when asked for.
 

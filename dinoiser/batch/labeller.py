@@ -6,20 +6,22 @@ import hashlib
 import logging
 import os
 import time
+import warnings
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from dinoiser.batch.pictures import Picture, result_file
+from dinoiser.batch.pictures import RESULTS, Picture, as_text, result_file
 from dinoiser.batch.records import Record, RecordFile
 from dinoiser.batch.shared_model import BatchedModel
-from dinoiser.errors import DinoiserError, OutputError, SettingsError
-from dinoiser.export import write_confidence, write_overlay, write_png
+from dinoiser.errors import DinoiserError, ImageError, OutputError, SettingsError
+from dinoiser.export import write_confidence, write_label_overlay, write_overlay, write_png
 from dinoiser.images import read_image
+from dinoiser.large_tiff import is_large_tiff
+from dinoiser.segment.large import LargeSegmentation, label_large_tiff
 from dinoiser.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from dinoiser.batch.job import LabelJob
     from dinoiser.models.base import SegmentationModel
+    from dinoiser.segmentation import Segmentation
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +89,7 @@ class Labeller:
             A batch of windows does not fit into the device's memory.
         """
         with ExitStack() as stack:
+            stack.enter_context(_silent_decoders())
             segmenter, threads = self._prepare(stack)
             pool = stack.enter_context(ThreadPoolExecutor(threads))
             running: set[Future[Record]] = set()
@@ -142,21 +146,51 @@ class Labeller:
 
     def _results(self, segmenter: Segmenter, picture: Picture) -> dict[str, Any]:
         path = Path(picture.path)
-        image = read_image(path)
-        result = segmenter.segment(image, self.job.prompts)
-        output, stem = self.job.output, picture.stem
-        write_png(result, result_file(output, stem, "png"))
-        if "confidence" in self.job.formats:
-            write_confidence(result, result_file(output, stem, "confidence"))
-        if "overlay" in self.job.formats:
-            write_overlay(image, result, result_file(output, stem, "overlay"))
+        if as_text(picture.path) != picture.path:
+            name = os.fsencode(path.name)
+            msg = f"its name {name!r} is not UTF-8, as annotation files need; rename it"
+            raise ImageError(msg)
+        places = {
+            name: result_file(self.job.output, picture.stem, name)
+            for name in ("png", *self.job.formats)
+            if name in RESULTS
+        }
+        if is_large_tiff(path) and not segmenter.windows.whole:
+            result: Segmentation | LargeSegmentation = self._label_in_parts(segmenter, path, places)
+        else:
+            result = self._label_at_once(segmenter, path, places)
         return {
             "digest": _file_digest(path),
-            "size": np.shape(result.labels),
+            "size": result.size,
             "pixels": result.pixel_counts(),
             "confidence": result.mean_confidence(),
             "histogram": result.confidence_histogram(),
         }
+
+    def _label_at_once(
+        self, segmenter: Segmenter, path: Path, places: dict[str, Path]
+    ) -> Segmentation:
+        image = read_image(path)
+        result = segmenter.segment(image, self.job.prompts)
+        write_png(result, places["png"])
+        if "confidence" in places:
+            write_confidence(result, places["confidence"])
+        if "overlay" in places:
+            write_overlay(image, result, places["overlay"])
+        return result
+
+    def _label_in_parts(
+        self, segmenter: Segmenter, path: Path, places: dict[str, Path]
+    ) -> LargeSegmentation:
+        prompts = self.job.prompts
+        result = label_large_tiff(
+            path, prompts, segmenter, places["png"], places.get("confidence"), threads=self.threads
+        )
+        assert result is not None  # it is None only where it was cancelled
+        if "overlay" in places:
+            image, labels = result.preview_image, result.preview_labels
+            write_label_overlay(image, labels, prompts, places["overlay"])
+        return result
 
 
 def failed_record(picture: Picture, reason: str) -> Record:
@@ -165,7 +199,21 @@ def failed_record(picture: Picture, reason: str) -> Record:
 
 
 def _record(picture: Picture, **found: Any) -> Record:
-    return Record(image=picture.name, stem=picture.stem, path=picture.path, **found)
+    return Record(image=picture.name, stem=picture.stem, path=as_text(picture.path), **found)
+
+
+@contextmanager
+def _silent_decoders() -> Iterator[None]:
+    """Let decoders not write between the progress bars: what they cannot read is in the records."""
+    tifffile = logging.getLogger("tifffile")
+    level = tifffile.level
+    tifffile.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        tifffile.setLevel(level)
 
 
 @contextmanager

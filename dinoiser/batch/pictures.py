@@ -48,4 +48,11 @@ def find_pictures(job: LabelJob) -> list[Picture]:
         if not any(folder in image.path.parents for folder in results)
     ]
     stems = output_stem(images)
-    return [Picture(i.name, stems[i.name], str(i.path)) for i in images[: job.limit]]
+    return [
+        Picture(as_text(i.name), as_text(stems[i.name]), str(i.path)) for i in images[: job.limit]
+    ]
+
+
+def as_text(name: str) -> str:
+    """Write out, as backslash escapes, bytes of a file's name that are no UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
