@@ -89,7 +89,6 @@ class Labeller:
             A batch of windows does not fit into the device's memory.
         """
         with ExitStack() as stack:
-            stack.enter_context(_silent_decoders())
             segmenter, threads = self._prepare(stack)
             pool = stack.enter_context(ThreadPoolExecutor(threads))
             running: set[Future[Record]] = set()
@@ -203,7 +202,7 @@ def _record(picture: Picture, **found: Any) -> Record:
 
 
 @contextmanager
-def _silent_decoders() -> Iterator[None]:
+def silent_decoders() -> Iterator[None]:
     """Let decoders not write between the progress bars: what they cannot read is in the records."""
     tifffile = logging.getLogger("tifffile")
     level = tifffile.level

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file
 from dinoiser.batch.job import PROMPT_FILE, read_job, refuse_other_job, write_job
-from dinoiser.batch.pictures import Picture, find_pictures, result_files
+from dinoiser.batch.pictures import RESULTS, Picture, find_pictures, result_files
 from dinoiser.batch.records import RECORDS, Record, merge_records, read_records
 from dinoiser.batch.summary import Summary
 
@@ -89,7 +89,6 @@ def run(
         error: it is in the summary and in the records.
     """
     from dinoiser.batch.engines import open_engine
-    from dinoiser.batch.export import export
     from dinoiser.batch.report import RunFigures, write_report
 
     start = time.perf_counter()
@@ -105,19 +104,9 @@ def run(
         labelled = _label(job, engine, description["model"], todo, summary, progress, cancelled)
         merge_records(job.output)
         summary.cancelled = len(todo) > labelled
-        if summary.cancelled:
-            return summary
-        if progress:
-            progress(Progress("export", 0, summary.done, "this process"))
-        export(
-            job.output,
-            job.formats,
-            job.export,
-            progress=progress
-            and (lambda done, total: progress(Progress("export", done, total, "this process"))),
-            cancelled=cancelled,
-        )
-        if job.report:
+        if not summary.cancelled:
+            _export(job, summary, progress, cancelled)
+        if job.report and not summary.cancelled:
             seconds = time.perf_counter() - start
             new = summary.done - summary.resumed
             write_report(job.output, RunFigures(seconds, new, engine.where))
@@ -166,6 +155,25 @@ def _label(
             through, total = summary.through, summary.total
             progress(Progress("label", through, total, engine.where, engine.dashboard, record))
     return count
+
+
+def _export(
+    job: LabelJob,
+    summary: Summary,
+    progress: Callable[[Progress], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> None:
+    """Write what is made from the masks, once all are there."""
+    from dinoiser.batch.export import export
+
+    def advance(through: int, total: int) -> None:
+        if progress:
+            progress(Progress("export", through, total, "this process"))
+
+    formats = [name for name in job.formats if name not in RESULTS]
+    if formats:
+        export(job.output, formats, job.export, progress=advance, cancelled=cancelled)
+        summary.cancelled = bool(cancelled and cancelled())
 
 
 def _check_writable(output: Path) -> None:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dinoiser.batch.job import describe_job
-from dinoiser.batch.labeller import Labeller
+from dinoiser.batch.labeller import Labeller, silent_decoders
 from dinoiser.batch.pictures import Picture
 from dinoiser.batch.records import RecordFile
 from dinoiser.errors import ClusterError
@@ -92,7 +92,7 @@ def label_shard(
     Record
         One a picture, in any order, each when it is on the disk.
     """
-    with _one_at_a_time:
+    with _one_at_a_time, silent_decoders():
         labeller = Labeller(job, _model(job, model), _record_file(job.output), threads)
         by_size = sorted(shard, key=lambda picture: (read_size(picture.path), picture.name))
         yield from labeller.label(by_size, cancelled)
