@@ -24,10 +24,10 @@ CLASSES = (
 PROMPTS = PromptSet.parse(f"background, {CLASSES}")  # 20 classes
 
 
-def random_model(dtype: torch.dtype = torch.float32) -> ClipDinoiser:
+def random_model(dtype: torch.dtype = torch.float32, device: str = "cpu") -> ClipDinoiser:
     """CLIP-DINOiser over ViT-B/16 in full size; speed does not depend on the weights."""
     torch.manual_seed(0)
-    clip = open_clip.CLIP(**open_clip.get_model_config("ViT-B-16")).to(dtype)
+    clip = open_clip.CLIP(**open_clip.get_model_config("ViT-B-16")).to(device, dtype)
     return ClipDinoiser(clip, DinoiserHeads(768, 256))
 
 

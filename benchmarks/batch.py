@@ -1,0 +1,175 @@
+"""Whole jobs against the bare image tower: python -m benchmarks.batch.
+
+From JPEG files to PNG masks and COCO annotations in this process, against
+`encode_image` on the same windows in memory: in batches that suit the device,
+and one by one. A job decodes, scores, enlarges, encodes and writes beside that;
+it should reach 0.90 of the bare tower's speed on two CPU cores, 0.60 on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+
+from benchmarks.setting import describe_machine, random_model, seconds
+from dinoiser.batch import LabelJob, export
+from dinoiser.batch.labeller import Labeller
+from dinoiser.batch.pictures import find_pictures
+from dinoiser.batch.records import RecordFile
+from dinoiser.export import write_png
+from dinoiser.images import read_image
+from dinoiser.models.load import load_model
+from dinoiser.prompts import PromptSet
+from dinoiser.scenes import draw_scenes
+from dinoiser.segment.segmenter import Segmenter, windows_at_once
+from dinoiser.segment.windows import WindowLayout, cut
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dinoiser.models.base import SegmentationModel
+
+WORDS = "background, red circle, blue star, green square, yellow triangle, grass"
+ROUNDS = 3
+
+
+def draw_folder(folder: Path, pictures: int, side: int) -> Path:
+    """Write JPEG files of drawn scenes, so large that each is one window."""
+    folder.mkdir(parents=True)
+    scenes = list(draw_scenes(min(pictures, 40), 7, (side, side)))
+    for i in range(pictures):
+        Image.fromarray(scenes[i % 40].image).save(folder / f"{i:05}.jpg", quality=92)
+    return folder
+
+
+def run_job(job: LabelJob, model: SegmentationModel) -> None:
+    """Label a folder from the first file to the last annotation."""
+    labeller = Labeller(job, model, RecordFile(job.output))
+    job.prompts.save(job.output / "prompts.yaml")
+    assert all(record.status == "done" for record in labeller.label(find_pictures(job)))
+    export(job.output, job.formats)
+
+
+def run_bare(model: SegmentationModel, windows: Tensor, batch: int) -> None:
+    """Run nothing but the image tower."""
+    for some in windows.split(batch):
+        model.encode_image(some.to(model.device)).features.cpu()
+
+
+def run_one_by_one(job: LabelJob, model: SegmentationModel) -> None:
+    """Work as the published code does: a picture at a time, window after window."""
+    segmenter = Segmenter(model, batch_size=1)
+    for picture in find_pictures(job):
+        result = segmenter.segment(read_image(picture.path), job.prompts)
+        write_png(result, job.output / "masks" / f"{picture.stem}.png")
+
+
+def all_windows(job: LabelJob, model: SegmentationModel) -> Tensor:
+    """Cut all pictures up; (n, 3, h, w) float32 in [0, 1]."""
+    settings = Segmenter(model).windows
+    pieces = []
+    for picture in find_pictures(job):
+        image = read_image(picture.path)
+        layout = WindowLayout.plan(image.shape[:2], settings)
+        assert layout.working_size == image.shape[:2]
+        pieces.append(cut(torch.from_numpy(image).permute(2, 0, 1), layout.windows))
+    return torch.cat(pieces)
+
+
+def compare(
+    name: str, model: SegmentationModel, plain: SegmentationModel, pictures: int, side: int
+) -> None:
+    """Print a job's speed as a share of the bare tower's, and against the published way.
+
+    Parameters
+    ----------
+    name
+        For the lines.
+    model, plain
+        The model as jobs use it, and in float32.
+    pictures, side
+        How many, and their sides in pixels.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        top, runs = Path(temporary), count()
+        job = LabelJob(
+            inputs=(draw_folder(top / "pictures", pictures, side),),
+            output=top,
+            prompts=PromptSet.parse(WORDS),
+            formats=("png", "coco"),
+        )
+
+        def fresh() -> LabelJob:
+            output = top / str(next(runs))
+            output.mkdir()
+            return replace(job, output=output)
+
+        windows = all_windows(job, model)
+        batch = windows_at_once(model, (side, side))
+        works = {
+            "job": lambda: run_job(fresh(), model),
+            f"bare, batches of {batch}": lambda: run_bare(model, windows, batch),
+            "bare, one by one": lambda: run_bare(model, windows, 1),
+            "published way, float32": lambda: run_one_by_one(fresh(), plain),
+        }
+        for work in works.values():
+            work()
+        times = [{key: seconds(work) for key, work in works.items()} for _ in range(ROUNDS)]
+    for key in works:
+        median = statistics.median(one[key] for one in times)
+        ratio = statistics.median(one[key] / one["job"] for one in times)
+        speed = pictures / median
+        print(f"{name}: {key}: {speed:.1f} images/s; the job is {ratio:.2f} times as fast")
+
+
+def peak_memory(pictures: int) -> float:
+    """Peak resident memory of a job in a process of its own, in MB."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = draw_folder(Path(temporary) / "pictures", pictures, 224)
+        code = (
+            "import resource, sys; from pathlib import Path; "
+            "from dinoiser.batch import LabelJob, run; from dinoiser.prompts import PromptSet; "
+            "job = LabelJob((sys.argv[1],), Path(sys.argv[2]), PromptSet.parse(sys.argv[3]), "
+            "('png', 'overlay', 'coco'), 'tiny', 'cpu', scheduler='sync'); run(job); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)"
+        )
+        arguments = [sys.executable, "-c", code, str(folder), f"{temporary}/out", WORDS]
+        return float(subprocess.run(arguments, check=True, capture_output=True).stdout)
+
+
+def main() -> None:
+    """Print all ratios."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--only", choices=["tiny", "full", "memory"])
+    only = parser.parse_args().only
+    describe_machine()
+    if only in (None, "tiny"):
+        plain = load_model("tiny", precision="fp32")
+        compare("tiny", load_model("tiny"), plain, 200, 224)
+        compare("tiny, float32", plain, plain, 200, 224)
+    if only in (None, "full"):
+        cuda = torch.cuda.is_available()
+        device = "cuda" if cuda else "cpu"
+        fast, plain = (random_model(dtype, device) for dtype in (torch.bfloat16, torch.float32))
+        compare("ViT-B/16, bfloat16", fast, plain, 800 if cuda else 16, 448)
+        if not cuda:
+            compare("ViT-B/16, float32", plain, plain, 8, 448)
+    if only in (None, "memory"):
+        few, many = peak_memory(200), peak_memory(2000)
+        print(
+            f"peak memory: {few:.0f} MB for 200 pictures, {many:.0f} MB for 2000: {many / few:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
