@@ -11,6 +11,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -227,10 +228,12 @@ class PromptSet:
         """The background class, or None if the background is not asked for."""
         return next((item for item in self.classes if item.background), None)
 
-    @property
+    @cached_property
     def palette(self) -> np.ndarray:
         """Colour of each label: shape (256, 3), uint8, RGB; 255 is that of ignored pixels."""
-        return palette.palette({item.id: item.color for item in self.classes})
+        table = palette.palette({item.id: item.color for item in self.classes})
+        table.flags.writeable = False  # it is kept, and shared by all results
+        return table
 
     @property
     def warnings(self) -> tuple[str, ...]:

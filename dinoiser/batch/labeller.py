@@ -108,7 +108,7 @@ class Labeller:
         batch_size = settings.pop("batch_size", "auto")
         if self.model.device.type == "cpu":
             segmenter = Segmenter(self.model, batch_size=1, **settings)
-            threads = self.threads or torch.get_num_threads()
+            threads = 1 + (self.threads or torch.get_num_threads())  # one waits for the disk
             stack.enter_context(_one_thread_a_window())
         else:
             shared = stack.enter_context(BatchedModel(self.model, batch_size))

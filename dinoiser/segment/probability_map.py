@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -187,13 +187,9 @@ class _Axis:
             A slice of the mosaic's axis, and (pixels, patches) float64, rows
             sum to 1.
         """
-        places, resized = linear_weights(self.working, self.length, pixels)
-        mixed = to_steps(resized @ self._working_weights(places))
-        used = mixed.any(0).nonzero()
-        some = slice(int(used[0]), int(used[-1]) + 1)
-        return some, mixed[:, some]
+        return _weights(self, pixels.start, pixels.stop)
 
-    def _working_weights(self, places: slice) -> Tensor:
+    def working_weights(self, places: slice) -> Tensor:
         """Shares (places, all patches) of patches in pixels of the working size."""
         count = places.stop - places.start
         shares = torch.zeros(count, len(self.spans) * self.patches, dtype=torch.float64)
@@ -206,6 +202,15 @@ class _Axis:
                 mine = slice(i * self.patches + used.start, i * self.patches + used.stop)
                 shares[top - places.start : bottom - places.start, mine] = window
         return to_steps(shares / shares.sum(1, keepdim=True))  # the mean over windows at a place
+
+
+@lru_cache(maxsize=32)  # the pictures of a folder are often of one size
+def _weights(axis: _Axis, start: int, stop: int) -> tuple[slice, Tensor]:
+    places, resized = linear_weights(axis.working, axis.length, slice(start, stop))
+    mixed = to_steps(resized @ axis.working_weights(places))
+    used = mixed.any(0).nonzero()
+    some = slice(int(used[0]), int(used[-1]) + 1)
+    return some, mixed[:, some].clone()  # a view would keep all columns
 
 
 def _lay_out(patches: Tensor, block: WindowLayout) -> Tensor:
