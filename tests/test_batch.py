@@ -254,6 +254,20 @@ def test_a_cluster_that_loses_its_scheduler(pictures, undisturbed, tmp_path):
     assert_same(out, undisturbed)
 
 
+def test_ctrl_c_on_a_local_cluster(pictures, undisturbed, tmp_path):
+    process = start(command(pictures, tmp_path, "--scheduler", "local"))
+    wait_until(lambda: count_lines(tmp_path) > 10 or process.poll() is not None, "progress")
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes of the group
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Run the same command again" in said
+    assert "Traceback" not in said
+    assert "KeyboardInterrupt" not in said
+    assert 0 < count_lines(tmp_path) < 200
+    subprocess.run(command(pictures, tmp_path), check=True, capture_output=True)
+    assert_same(tmp_path, undisturbed)
+
+
 def test_no_scheduler_at_the_address(make_job, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

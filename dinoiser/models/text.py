@@ -130,12 +130,10 @@ class PhraseEmbeddings:
         sentences = template_sentences(templates)
         keys = {phrase: self._key(phrase, sentences) for phrase in phrases}
         missing = [phrase for phrase, key in keys.items() if self._find(key) is None]
-        if missing:
-            texts = [sentence.replace("{}", phrase) for phrase in missing for sentence in sentences]
-            embeddings = self.model.encode_text(texts).unflatten(0, (len(missing), len(sentences)))
-            means = F.normalize(embeddings.mean(1), dim=-1).cpu().numpy()
-            for phrase, mean in zip(missing, means, strict=True):
-                self._keep(keys[phrase], mean)
+        for phrase in missing:  # one by one: the bits do not depend on what else is asked for
+            texts = [sentence.replace("{}", phrase) for sentence in sentences]
+            mean = F.normalize(self.model.encode_text(texts).mean(0), dim=-1).cpu().numpy()
+            self._keep(keys[phrase], mean)
         rows = np.stack([self._known[keys[phrase]] for phrase in phrases])
         return torch.from_numpy(rows).to(self.model.device)
 
