@@ -28,7 +28,7 @@ def random_model(dtype: torch.dtype = torch.float32, device: str = "cpu") -> Cli
     """CLIP-DINOiser over ViT-B/16 in full size; speed does not depend on the weights."""
     torch.manual_seed(0)
     clip = open_clip.CLIP(**open_clip.get_model_config("ViT-B-16")).to(device, dtype)
-    return ClipDinoiser(clip, DinoiserHeads(768, 256))
+    return ClipDinoiser(clip, DinoiserHeads(768, 256), digest=f"random-{dtype}")
 
 
 def random_picture(height: int, width: int) -> np.ndarray:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dinoiser.models.base import SegmentationModel
     from dinoiser.prompts import PromptSet
 
-TOKENS_AT_ONCE = {"cpu": 4096, "mps": 8192, "cuda": 32768}
+TOKENS_AT_ONCE = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 
 
 class Segmenter:
