@@ -1,13 +1,18 @@
 """What several test files need."""
 
+import sys
+
 import numpy as np
 import open_clip
 import pytest
 import torch
 
+from dinoiser.cli import main
+from dinoiser.models import download
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
+from tests.weight_server import CONTENT, serving, weights_at
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -60,3 +65,43 @@ def make_clip():
         )
 
     return make
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder, the net switched on, and no long pauses between tries."""
+    monkeypatch.setenv("DINOISER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DINOISER_OFFLINE", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "PAUSES", (0.01, 0.02, 0.03, 0.04))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server():
+    """A web server that hands out one weights file."""
+    with serving(CONTENT) as running:
+        yield running
+
+
+@pytest.fixture
+def file(server):
+    """That file, as the catalogue names files."""
+    return weights_at(server.endpoint)
+
+
+@pytest.fixture
+def dinoiser(capsys, monkeypatch):
+    """Run the command line: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dinoiser", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

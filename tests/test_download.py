@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,29 +11,12 @@ from dinoiser.errors import WeightsError
 from dinoiser.models import download
 from dinoiser.models.weight_files import UrlFile
 from dinoiser.models.weights import fetch, locate
-from tests.weight_server import CONTENT, Answer, WeightServer, serving, weights_at
+from tests.weight_server import CONTENT, Answer, WeightServer
 
 WRONG = CONTENT[::-1]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DINOISER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("DINOISER_OFFLINE", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(download, "PAUSES", (0.01, 0.02, 0.03, 0.04))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def server() -> Iterator[WeightServer]:
-    with serving(CONTENT) as running:
-        yield running
-
-
-@pytest.fixture
-def file(server: WeightServer) -> UrlFile:
-    return weights_at(server.endpoint)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_progress_grows_to_the_whole_size(file: UrlFile) -> None:

@@ -12,7 +12,6 @@ from pycocotools.coco import COCO
 
 from dinoiser.batch.export import export
 from dinoiser.batch.records import Record, RecordFile
-from dinoiser.cli import main
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export import read_mask, write_confidence, write_png
 from tests.export_jobs import decodes, make_job, scene, segmentation
@@ -25,23 +24,6 @@ EVERYTHING = ["png", "overlay", "coco", "panoptic", "yolo"]
 @pytest.fixture
 def job(tmp_path):
     return make_job(tmp_path, {"b.png": scene(), "a/c.jpg": scene(2), "a.png": scene() * 0})
-
-
-@pytest.fixture
-def dinoiser(capsys, monkeypatch):
-    """Run the command line: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dinoiser", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def contents(folder):

@@ -13,7 +13,6 @@ import torch
 import yaml
 from PIL import Image
 
-from dinoiser.cli import main
 from dinoiser.scenes import draw_scenes
 
 WORDS = "background, red circle, blue star, green square"
@@ -26,23 +25,6 @@ def pictures(tmp_path_factory):
     for name, scene in zip(["a.png", "b.jpg", "deep/er/a.webp"], draw_scenes(3, 5), strict=True):
         Image.fromarray(scene.image).save(folder / name)
     return folder
-
-
-@pytest.fixture
-def dinoiser(capsys, monkeypatch):
-    """Run the command line: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dinoiser", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def label(*arguments):

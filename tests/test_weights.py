@@ -15,29 +15,12 @@ from dinoiser.models import download
 from dinoiser.models.catalog import find_model
 from dinoiser.models.weight_files import UrlFile
 from dinoiser.models.weights import cache_dir, digest, fetch, is_offline, locate, verify
-from tests.weight_server import CONTENT, WeightServer, serving, weights_at
+from tests.weight_server import CONTENT, WeightServer, weights_at
 
 WRONG = CONTENT[::-1]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DINOISER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("DINOISER_OFFLINE", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(download, "PAUSES", (0.01, 0.02, 0.03, 0.04))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def server() -> Iterator[WeightServer]:
-    with serving(CONTENT) as running:
-        yield running
-
-
-@pytest.fixture
-def file(server: WeightServer) -> UrlFile:
-    return weights_at(server.endpoint)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def test_a_file_is_fetched_into_the_cache_and_nothing_else_is_left(

@@ -52,16 +52,25 @@ class OnCluster:
         self.dashboard: str | None = client.dashboard_link
         self._address = client.scheduler_info()["address"]
         self._resources = {"GPU": 1} if client.run_on_scheduler(_has_gpus) else None
+        self._workers = len(client.nthreads())
 
     @property
     def where(self) -> str:
         """See `Engine`."""
-        count = len(self.client.nthreads())
-        return f"{count} worker{'s' * (count != 1)} at {self._address}"
+        return f"{self._workers} worker{'s' * (self._workers != 1)} at {self._address}"
 
     def describe(self, job: LabelJob) -> dict[str, Any]:
         """See `Engine`."""
-        return _result(self._submit(describe_here, job))
+        from distributed import KilledWorker
+
+        try:
+            return _result(self._submit(describe_here, job))
+        except KilledWorker as error:
+            msg = (
+                f"Loading {job.model} kills its worker, probably for want of memory; take a "
+                "larger machine or a smaller model."
+            )
+            raise ClusterError(msg) from error
 
     def label(
         self,
@@ -80,9 +89,9 @@ class OnCluster:
         try:
             while not (cancelled and cancelled()):
                 with _cluster_errors():
-                    workers = len(self.client.nthreads())
-                patience.look(workers)
-                while len(running) < SHARDS_AHEAD * max(1, workers):
+                    self._workers = len(self.client.nthreads())
+                patience.look(self._workers)
+                while len(running) < SHARDS_AHEAD * max(1, self._workers):
                     shard = again.popleft() if again else news.expect(next(todo, None))
                     if shard is None:
                         break

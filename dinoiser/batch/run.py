@@ -92,7 +92,8 @@ def run(
     from dinoiser.batch.report import RunFigures, write_report
 
     start = time.perf_counter()
-    job = replace(job, output=job.output.resolve())
+    heads = job.heads and job.heads.resolve()  # workers may be in other folders
+    job = replace(job, output=job.output.resolve(), heads=heads)
     pictures = find_pictures(job)
     _check_writable(job.output)
     summary, todo = _sort_out(job, pictures)

@@ -201,11 +201,11 @@ def _run(job: LabelJob) -> Summary:
 
 def _describe(job: LabelJob, as_json: bool) -> None:
     """Say what a job would do, without touching the model or the disk."""
-    from dinoiser.inputs import find_images
+    from dinoiser.batch.pictures import find_pictures
     from dinoiser.models.catalog import find_model
 
     find_model(job.model)
-    images = find_images(job.inputs)[: job.limit]
+    images = find_pictures(job)
     if as_json:
         classes = [{"id": c.id, "name": c.name, "phrases": c.phrases} for c in job.prompts.classes]
         print_json({"images": [image.name for image in images], "classes": classes})
