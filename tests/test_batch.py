@@ -116,6 +116,12 @@ def start(arguments, **options):
     return subprocess.Popen(arguments, **pipes, start_new_session=True, **options)
 
 
+def finish(pictures, out):
+    """Run the same command again, to its end."""
+    arguments = command(pictures, out, "--scheduler", "sync")
+    subprocess.run(arguments, check=True, capture_output=True)
+
+
 def labelling_processes(process):
     """Worker processes of a run: children of children are the nannies' workers."""
     found = []
@@ -158,7 +164,7 @@ def test_twenty_kills_leave_what_an_undisturbed_run_leaves(pictures, undisturbed
         else:
             kill_client_at_random(arguments, tmp_path, moments)
     assert 20 < count_lines(tmp_path) < 200
-    subprocess.run(command(pictures, tmp_path), check=True, capture_output=True)
+    finish(pictures, tmp_path)
     assert_same(tmp_path, undisturbed)
 
 
@@ -250,7 +256,7 @@ def test_a_cluster_that_loses_its_scheduler(pictures, undisturbed, tmp_path):
     assert len(errors) == 1
     assert "run the same command to go on" in errors[0]
     assert "Traceback" not in said
-    subprocess.run(command(pictures, out), check=True, capture_output=True)
+    finish(pictures, out)
     assert_same(out, undisturbed)
 
 
@@ -264,7 +270,7 @@ def test_ctrl_c_on_a_local_cluster(pictures, undisturbed, tmp_path):
     assert "Traceback" not in said
     assert "KeyboardInterrupt" not in said
     assert 0 < count_lines(tmp_path) < 200
-    subprocess.run(command(pictures, tmp_path), check=True, capture_output=True)
+    finish(pictures, tmp_path)
     assert_same(tmp_path, undisturbed)
 
 
@@ -313,7 +319,7 @@ def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(pictures, und
         with Image.open(path) as preview:
             preview.load()
     assert count_lines(tmp_path) < 200
-    subprocess.run(command(pictures, tmp_path), check=True, capture_output=True)
+    finish(pictures, tmp_path)
     assert_same(tmp_path, undisturbed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dinoiser.batch.job import LabelJob
 
 SECONDS_TO_CONNECT = 30
+PRELOAD = "dinoiser.batch.worker_preload"
 
 
 @contextmanager
@@ -34,7 +35,13 @@ def connect(job: LabelJob) -> Iterator[Client]:
     from distributed import Client
 
     if job.scheduler == "local":
-        with _local_cluster(job) as cluster, Client(cluster) as client:
+        with ExitStack() as stack:
+            try:
+                cluster = stack.enter_context(_local_cluster(job))
+                client = stack.enter_context(Client(cluster))
+            except (OSError, RuntimeError) as error:
+                msg = f"The processes on this machine do not start ({error}); use --scheduler sync."
+                raise ClusterError(msg) from error
             yield client
         return
     try:
@@ -92,7 +99,7 @@ def _gpus(job: LabelJob) -> list[int]:
 
 
 def _worker_options(job: LabelJob, number: int, count: int) -> dict[str, Any]:
-    gpus = _gpus(job)
+    gpus, preload = _gpus(job), dask.config.get("distributed.worker.preload")
     env = {"OMP_NUM_THREADS": str(max(1, CPU_COUNT // count))}
     if gpus:
         env["CUDA_VISIBLE_DEVICES"] = str(gpus[number % len(gpus)])
@@ -101,5 +108,6 @@ def _worker_options(job: LabelJob, number: int, count: int) -> dict[str, Any]:
         "host": "127.0.0.1",
         "env": env,
         "memory_limit": 0.9 / count,
+        "preload": [*([preload] if isinstance(preload, str) else preload), PRELOAD],
         "silence_logs": logging.CRITICAL,
     }
