@@ -1,0 +1,96 @@
+"""Prompt sets as the looks of a napari Labels layer, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dinoiser.prompts import PromptSet
+from dinoiser.segmentation import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from napari.utils.colormaps import DirectLabelColormap
+
+METADATA = "dinoiser"
+"""Key of a layer's metadata; `PROMPTS` in it holds the prompt file's text."""
+PROMPTS = "prompts"
+TRANSPARENT = "#00000000"
+
+
+def style_labels(prompts: PromptSet) -> dict[str, Any]:
+    """Give what a Labels layer needs to show a prompt set's names and colours.
+
+    Parameters
+    ----------
+    prompts
+        The classes of the labels.
+
+    Returns
+    -------
+    dict
+        `colormap`, `features` and `metadata` for `napari.layers.Labels`.
+
+    See Also
+    --------
+    prompts_of_layer : the inverse.
+    """
+    return {
+        "colormap": label_colormap(prompts),
+        "features": label_features(prompts),
+        "metadata": {METADATA: {PROMPTS: prompts.to_yaml()}},
+    }
+
+
+def label_colormap(prompts: PromptSet) -> DirectLabelColormap:
+    """Colours of the classes; 0 is transparent, and so is what is no class's label."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    colors: dict[int | None, Any] = {None: TRANSPARENT, IGNORE: prompts.palette[IGNORE] / 255}
+    colors |= {item.id: item.color for item in prompts.classes}
+    return DirectLabelColormap(color_dict={**colors, 0: TRANSPARENT})
+
+
+def label_features(prompts: PromptSet) -> dict[str, list]:
+    """Table of the labels: `index` is the label, `class` the name that napari shows for it."""
+    names = {0: "background", **{item.id: item.name for item in prompts.classes}, IGNORE: "ignore"}
+    return {"index": list(names), "class": list(names.values())}
+
+
+def prompts_of_layer(metadata: Mapping[str, Any], features: pd.DataFrame) -> PromptSet | None:
+    """Find the prompt set of a Labels layer.
+
+    Parameters
+    ----------
+    metadata, features
+        The layer's. What `style_labels` left in the metadata counts first, then
+        the names in the column `class` of the features.
+
+    Returns
+    -------
+    PromptSet or None
+        None where neither says anything.
+
+    See Also
+    --------
+    style_labels : the inverse.
+    """
+    text = metadata.get(METADATA, {}).get(PROMPTS)
+    if text is not None:
+        return PromptSet.from_yaml(text, "the layer's prompts")
+    if "class" not in features or "index" not in features:
+        return None
+    named = zip(features["index"], features["class"], strict=True)
+    classes = [
+        {"name": str(name), "id": int(label), "background": int(label) == 0}
+        for label, name in named
+        if label != IGNORE
+    ]
+    return _from_classes(classes)
+
+
+def _from_classes(classes: list[dict[str, Any]]) -> PromptSet:
+    import yaml
+
+    return PromptSet.from_yaml(yaml.safe_dump({"version": 1, "classes": classes}), "the features")
