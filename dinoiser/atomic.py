@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PARTIAL_SUFFIX = ".part"
-"""Ending of files that are being written; what a crash leaves behind ends so."""
+_PARTIAL = re.compile(rf"\..*\.[0-9a-f]{{8}}\{PARTIAL_SUFFIX}", re.DOTALL)
 _LONGEST_NAME = 200
 
 
@@ -51,3 +52,10 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         raise OutputError(msg) from error
     finally:
         partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what killed writers have left behind, in a folder and in those below it."""
+    for path in folder.rglob(f".*{PARTIAL_SUFFIX}"):
+        if _PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dinoiser.prompts import PromptSet
 
 IGNORE = 255
 """The label of pixels that are left out of training."""
 HISTOGRAM_BINS = 20
 PIXELS_AT_ONCE = 2**20
+
+
+class Probabilities(Protocol):
+    """Where a segmentation's probabilities come from, when they are asked for."""
+
+    def heat_map(self, channel: int) -> np.ndarray:
+        """Probabilities (H, W) float32 in [0, 1] of one class."""
+
+    def at(self, row: int, column: int) -> np.ndarray:
+        """Probabilities (K,) float32 in [0, 1] of all classes at one pixel."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Segmentation:
     labels: np.ndarray
     confidence: np.ndarray
     prompts: PromptSet
-    _heat_map: Callable[[int], np.ndarray] = field(repr=False, compare=False)
+    _source: Probabilities | None = field(default=None, repr=False, compare=False)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -62,7 +70,26 @@ class Segmentation:
         PromptError
             There is no such class.
         """
-        return self._heat_map(self.prompts.classes.index(self.prompts.by_name(name)))
+        channel = self.prompts.classes.index(self.prompts.by_name(name))
+        assert self._source is not None  # only parts of very large pictures have none
+        return self._source.heat_map(channel)
+
+    def ranking(self, row: int, column: int) -> list[tuple[str, float]]:
+        """Classes at one pixel and their probabilities, before any refinement, the highest first.
+
+        Parameters
+        ----------
+        row, column
+            In pixels from the top left.
+
+        Returns
+        -------
+        list
+            (class name, probability in [0, 1]) pairs.
+        """
+        assert self._source is not None
+        pairs = zip(self.prompts.names, self._source.at(row, column).tolist(), strict=True)
+        return sorted(pairs, key=lambda pair: -pair[1])
 
     def pixel_counts(self) -> dict[int, int]:
         """Count the pixels of every class id, and of `IGNORE`."""

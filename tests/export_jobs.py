@@ -38,7 +38,7 @@ IDS = [1, 3, 7]
 def segmentation(labels, prompts=PROMPTS, confidence=None):
     if confidence is None:
         confidence = np.full(labels.shape, 0.5, np.float16)
-    return Segmentation(labels, confidence, prompts, lambda _: np.zeros(labels.shape, np.float32))
+    return Segmentation(labels, confidence, prompts)
 
 
 def label_arrays(max_side=12, ids=(0, *IDS, 255)):

@@ -1,5 +1,6 @@
 """Segmenter on pictures whose truth is known."""
 
+from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,28 @@ def test_unsure_pixels_can_be_ignored(tiny, scene, scene_prompts):
     assert (strict.labels[unsure] == 255).all()
     np.testing.assert_array_equal(strict.labels[~unsure], plain.labels[~unsure])
     assert strict.pixel_counts()[255] == unsure.sum()
+
+
+def test_the_ranking_of_a_pixel_is_that_of_the_heat_maps(tiny, scene, scene_prompts):
+    result = Segmenter(tiny).segment(scene.image, scene_prompts)
+    maps = {name: result.probabilities(name)[100, 40] for name in scene_prompts.names}
+    ranking = result.ranking(100, 40)
+    assert dict(ranking) == pytest.approx(maps, abs=1e-6)
+    assert [p for _, p in ranking] == sorted(maps.values(), reverse=True)
+    assert ranking[0][0] == {c.id: c.name for c in scene_prompts.classes}[result.labels[100, 40]]
+
+
+def test_encoding_tells_how_far_it_is_and_can_be_stopped(tiny, scene):
+    wide, told = np.concatenate([scene.image] * 3, 1), []
+    segmenter = Segmenter(tiny, batch_size=1)
+    segmenter.encode(wide, progress=lambda *counts: told.append(counts))
+    total = told[-1][1]
+    assert total > 3
+    assert told == [(i, total) for i in range(1, total + 1)]
+    told.clear()
+    with pytest.raises(CancelledError):
+        segmenter.encode(wide, progress=lambda *c: told.append(c), cancelled=lambda: len(told) == 2)
+    assert len(told) == 2
 
 
 def test_superpixels_bring_edges_nearer_to_the_truth(tiny, scene, scene_prompts):

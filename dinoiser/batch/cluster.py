@@ -53,9 +53,20 @@ def connect(job: LabelJob) -> Iterator[Client]:
         )
         raise ClusterError(msg) from error
     try:
-        yield client
+        with _quiet_when_lost():
+            yield client
     finally:
         client.close(timeout=5)
+
+
+@contextmanager
+def _quiet_when_lost() -> Iterator[None]:
+    """Keep asyncio from printing the traces of tasks that a lost scheduler leaves unanswered."""
+    try:
+        yield
+    except ClusterError:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
 
 
 def threads_of_a_worker(job: LabelJob) -> int | None:

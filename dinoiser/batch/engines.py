@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dinoiser.batch.shards import Shard, describe_here, forget_model, label_shard
+from dinoiser.batch.shards import Shard, describe_here, forget_labeller, label_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -49,7 +49,7 @@ def open_engine(
         try:
             yield InProcess(download_progress, cancelled)
         finally:
-            forget_model()
+            forget_labeller()
         return
     from dinoiser.batch.cluster import connect, threads_of_a_worker
     from dinoiser.batch.on_cluster import OnCluster

@@ -13,6 +13,7 @@ from dinoiser.errors import SettingsError
 from dinoiser.export.options import ExportOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from dinoiser.models.base import SegmentationModel
@@ -24,6 +25,7 @@ DEFAULT_FORMATS = ("png", "overlay")
 SCHEDULERS = ("auto", "local", "sync")
 JOB_FILE = "job.yaml"
 PROMPT_FILE = "prompts.yaml"
+CLASSES_FILE = "classes.json"
 RECORDED_VERSIONS = ("napari-dinoiser", "torch", "open-clip-torch", "numpy", "pillow")
 
 
@@ -85,7 +87,6 @@ class LabelJob:
     overwrite: bool = False
     retry_failed: bool = False
     limit: int | None = None
-
     scheduler: str = "auto"
     workers: int | None = None
     shard_size: int = 32
@@ -93,14 +94,7 @@ class LabelJob:
     report: bool = True
 
     def __post_init__(self) -> None:
-        expected = f"expected {' or '.join(FORMATS)}"
-        problems = [
-            f"format {name!r} is unknown, {expected}"
-            for name in self.formats
-            if name not in FORMATS
-        ]
-        if not self.formats:
-            problems.append(f"there is no format, {expected}")
+        problems = format_problems(self.formats)
         if self.scheduler not in SCHEDULERS and "://" not in self.scheduler:
             schedulers = ", ".join(SCHEDULERS)
             problems.append(
@@ -114,6 +108,13 @@ class LabelJob:
             raise SettingsError("; ".join(problems) + ".")
 
 
+def format_problems(formats: Sequence[str]) -> list[str]:
+    """Say what is wrong with a choice of formats; nothing where nothing is."""
+    expected = f"expected {' or '.join(FORMATS)}"
+    unknown = [f"format {name!r} is unknown, {expected}" for name in formats if name not in FORMATS]
+    return unknown if formats else [f"there is no format, {expected}"]
+
+
 def describe_job(job: LabelJob, model: SegmentationModel, segmenter: Segmenter) -> dict[str, Any]:
     """Everything that decides the pixels, as job.yaml holds it."""
     windows = segmenter.windows
@@ -122,7 +123,7 @@ def describe_job(job: LabelJob, model: SegmentationModel, segmenter: Segmenter) 
         "model": {
             "name": model.name,
             "digest": model.digest,
-            "precision": str(model.dtype).removeprefix("torch."),
+            "precision": dtype_name(model),
             "gamma": getattr(model, "gamma", None),  # models without heads have none
         },
         "prompts": yaml.safe_load(job.prompts.to_yaml()),
@@ -137,6 +138,11 @@ def describe_job(job: LabelJob, model: SegmentationModel, segmenter: Segmenter) 
         },
         "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
     }
+
+
+def dtype_name(model: SegmentationModel) -> str:
+    """Name of a model's number format in job.yaml, such as "bfloat16"."""
+    return str(model.dtype).removeprefix("torch.")
 
 
 def write_job(output: Path, description: dict[str, Any]) -> None:

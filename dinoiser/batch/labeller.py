@@ -21,6 +21,8 @@ from dinoiser.errors import DinoiserError, ImageError, OutputError, SettingsErro
 from dinoiser.export import write_confidence, write_label_overlay, write_overlay, write_png
 from dinoiser.images import read_image
 from dinoiser.large_tiff import is_large_tiff
+from dinoiser.models.text import PhraseEmbeddings
+from dinoiser.models.weight_files import cache_dir
 from dinoiser.segment.large import LargeSegmentation, label_large_tiff
 from dinoiser.segment.segmenter import Segmenter
 
@@ -67,6 +69,7 @@ class Labeller:
         self.model = model
         self.records = records
         self.threads = threads
+        self._phrases = PhraseEmbeddings(model, cache_dir() / "phrases")
 
     def label(
         self, pictures: Iterable[Picture], cancelled: Callable[[], bool] | None = None
@@ -115,9 +118,8 @@ class Labeller:
             segmenter = Segmenter(shared, batch_size=batch_size, **settings)
             window = segmenter.windows.window
             threads = shared.batch_size((3, window, window)) + (os.cpu_count() or 1)
-        prompts = self.job.prompts
-        phrases = [phrase for c in prompts.classes for phrase in c.phrases]
-        segmenter.phrases.get(phrases, prompts.templates)  # once, before the threads ask for it
+        segmenter.phrases = self._phrases
+        segmenter.embed(self.job.prompts)  # once, before the threads ask for it
         return segmenter, threads
 
     def _keep(self, done: set[Future[Record]]) -> list[Record]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import OutputError
@@ -96,18 +95,30 @@ class RecordFile:
         OutputError
             They cannot be written.
         """
-        lines = b"".join(record.model_dump_json().encode() + b"\n" for record in records)
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a+b") as file:
-                if file.tell() and not _ends_a_line(file):
-                    file.write(b"\n")
-                file.write(lines)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            msg = f"Cannot write {self.path}: {error.strerror or error}; free space on the disk."
-            raise OutputError(msg) from error
+        append_lines(self.path, b"".join(r.model_dump_json().encode() + b"\n" for r in records))
+
+
+def append_lines(path: Path, lines: bytes) -> None:
+    """Add whole lines to a file and see them onto the disk.
+
+    A line that a crash cut short stays a line of its own.
+
+    Raises
+    ------
+    OutputError
+        They cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            if file.tell() and not _ends_a_line(file):
+                file.write(b"\n")
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        msg = f"Cannot write {path}: {error.strerror or error}; free space on the disk."
+        raise OutputError(msg) from error
 
 
 def read_records(output: Path) -> Iterator[Record]:
@@ -147,8 +158,8 @@ def _find_records(file: BinaryIO, places: dict[str, _Place]) -> None:
     offset = 0
     for line in file:
         try:
-            record = Record.model_validate(json.loads(line))
-        except (ValueError, ValidationError):
+            record = Record.model_validate_json(line)
+        except ValueError:
             pass
         else:
             done, earlier = record.status == "done", places.get(record.image)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dinoiser.batch.pictures import result_file
 from dinoiser.errors import InputError
-from dinoiser.export.overlay import LONGEST_SIDE, OPACITY
+from dinoiser.export.overlay import LONGEST_SIDE, blend
 from dinoiser.export.png import read_mask
 from dinoiser.images import read_image
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from dinoiser.batch.records import Record
 
 QUALITY = 75
-BACKGROUND_OPACITY = 0.35
 
 
 def thumbnail_uri(output: Path, record: Record, side: int, colors: np.ndarray) -> str | None:
@@ -78,6 +77,4 @@ def _from_mask(output: Path, record: Record, side: int, colors: np.ndarray) -> I
     picture = Image.fromarray(read_image(record.path))
     picture.thumbnail((side, side))
     ids = np.asarray(labels.resize(picture.size, Image.Resampling.NEAREST))
-    share = np.where(ids == 0, BACKGROUND_OPACITY, OPACITY)[..., None]
-    blended = np.asarray(picture) * (1 - share) + colors[ids] * share
-    return Image.fromarray(blended.astype(np.uint8))
+    return Image.fromarray(blend(np.asarray(picture), ids, colors))

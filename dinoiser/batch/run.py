@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
-from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file
-from dinoiser.batch.job import PROMPT_FILE, read_job, refuse_other_job, write_job
+from dinoiser.atomic import atomic_file, remove_partial_files
+from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, read_job, refuse_other_job, write_job
 from dinoiser.batch.pictures import RESULTS, Picture, find_pictures, result_files
 from dinoiser.batch.records import RECORDS, Record, merge_records, read_records
+from dinoiser.batch.reviews import REVIEWS, UNSAVED, read_reviews
 from dinoiser.batch.summary import Summary
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Progress:
     step: Literal["label", "export"]
     through: int
     total: int
-    where: str
+    where: str = "this process"
     dashboard: str | None = None
     record: Record | None = None
 
@@ -106,6 +107,7 @@ def run(
         merge_records(job.output)
         summary.cancelled = len(todo) > labelled
         if not summary.cancelled:
+            remove_partial_files(job.output)
             _export(job, summary, progress, cancelled)
         if job.report and not summary.cancelled:
             seconds = time.perf_counter() - start
@@ -118,19 +120,22 @@ def _sort_out(job: LabelJob, pictures: list[Picture]) -> tuple[Summary, list[Pic
     """Count what earlier runs are through with; the rest is to be done."""
     summary = Summary(total=len(pictures))
     todo = {picture.name: picture for picture in pictures}
+    reviews = read_reviews(job.output)
     for record in () if job.overwrite else read_records(job.output):
-        picture = todo.get(record.image)
-        if picture and _is_through(job, record, picture):
+        picture, review = todo.get(record.image), reviews.get(record.image)
+        corrected = bool(review and review.edited)
+        if picture and _is_through(job, record, picture, corrected):
             del todo[record.image]
             summary.add(record)
             summary.resumed += record.status == "done"
     return summary, list(todo.values())
 
 
-def _is_through(job: LabelJob, record: Record, picture: Picture) -> bool:
+def _is_through(job: LabelJob, record: Record, picture: Picture, corrected: bool) -> bool:
     if record.status == "failed":
         return not job.retry_failed
-    files = result_files(job.output, picture.stem, job.formats)
+    formats = () if corrected else job.formats  # a mask that a person corrected is kept
+    files = result_files(job.output, picture.stem, formats)
     return record.stem == picture.stem and all(path.exists() for path in files)
 
 
@@ -169,11 +174,12 @@ def _export(
 
     def advance(through: int, total: int) -> None:
         if progress:
-            progress(Progress("export", through, total, "this process"))
+            progress(Progress("export", through, total))
 
     formats = [name for name in job.formats if name not in RESULTS]
     if formats:
-        export(job.output, formats, job.export, progress=advance, cancelled=cancelled)
+        counted = advance if progress else None
+        export(job.output, formats, job.export, progress=counted, cancelled=cancelled)
         summary.cancelled = bool(cancelled and cancelled())
 
 
@@ -193,12 +199,10 @@ def _open_folder(job: LabelJob, description: dict[str, Any]) -> None:
         refuse_other_job(job.output, earlier, description)
     elif earlier is not None:
         _remove_results(job.output)
-    for path in job.output.rglob(f".*{PARTIAL_SUFFIX}"):  # of a run that was killed
-        path.unlink(missing_ok=True)
     if earlier is None or job.overwrite:
         job.prompts.save(job.output / PROMPT_FILE)
         write_job(job.output, description)
-    write_classes(job.prompts, job.output / "classes.json")
+    write_classes(job.prompts, job.output / CLASSES_FILE)
 
 
 def _remove_results(output: Path) -> None:
@@ -207,3 +211,5 @@ def _remove_results(output: Path) -> None:
         for path in result_files(output, record.stem):
             path.unlink(missing_ok=True)
     shutil.rmtree(output / RECORDS, ignore_errors=True)
+    shutil.rmtree(output / UNSAVED, ignore_errors=True)
+    (output / REVIEWS).unlink(missing_ok=True)

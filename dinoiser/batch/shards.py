@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from dinoiser.batch.job import describe_job
+from dinoiser.batch.job import describe_job, dtype_name
 from dinoiser.batch.labeller import Labeller, silent_decoders
 from dinoiser.batch.pictures import Picture
 from dinoiser.batch.records import RecordFile
@@ -19,11 +18,10 @@ from dinoiser.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from dinoiser.batch.job import LabelJob
     from dinoiser.batch.records import Record
-    from dinoiser.models.maskclip import MaskClip
+    from dinoiser.models.base import SegmentationModel
 
 NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in PRECISIONS.items()}
 Shard = tuple[Picture, ...]
@@ -58,7 +56,7 @@ def describe_here(
             progress=download_progress,
             cancelled=cancelled,
         )
-        _loaded[:] = [model]
+        _kept[:] = [Labeller(job, model, RecordFile(job.output))]
         return describe_job(job, model, Segmenter(model, **job.settings))
 
 
@@ -69,7 +67,7 @@ def label_shard(
     threads: int | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[Record]:
-    """Label a shard in this process, with the model that earlier shards have loaded.
+    """Label a shard in this process, with the labeller of the shards before.
 
     Pictures of one size come together, so that their windows share batches.
     Only one shard at a time has the process; threads of the same process wait.
@@ -93,39 +91,39 @@ def label_shard(
         One a picture, in any order, each when it is on the disk.
     """
     with _one_at_a_time, silent_decoders():
-        labeller = Labeller(job, _model(job, model), _record_file(job.output), threads)
+        labeller = _labeller(job, model, threads)
         by_size = sorted(shard, key=lambda picture: (read_size(picture.path), picture.name))
         yield from labeller.label(by_size, cancelled)
 
 
-def forget_model() -> None:
-    """Let go of the model that this process keeps for the next shard."""
-    _loaded.clear()
+def forget_labeller() -> None:
+    """Let go of the labeller that this process keeps for the next shard."""
+    _kept.clear()
 
 
-_loaded: list[MaskClip] = []
-"""The model of the latest job: loading one takes as long as many pictures."""
+_kept: list[Labeller] = []
+"""The labeller of the latest shard: loading its model takes as long as many pictures."""
 
 
-def _model(job: LabelJob, expected: dict[str, Any]) -> MaskClip:
-    """Give the model of a job, and make sure that it is the one that the job began with."""
+def _labeller(job: LabelJob, expected: dict[str, Any], threads: int | None) -> Labeller:
+    """Give a job's labeller, and make sure that its model is the one that the job began with."""
     wanted = (expected["name"], expected["digest"], expected["precision"])
-    if not any(_identity(model) == wanted for model in _loaded):
-        precision = NAMES[expected["precision"]]
-        _loaded[:] = [load_model(job.model, job.device, precision, heads=job.heads)]
-    if _identity(_loaded[0]) != wanted:
+    earlier = next((kept for kept in _kept if _identity(kept.model) == wanted), None)
+    if earlier and (earlier.job, earlier.threads) == (job, threads):
+        return earlier
+    precision = NAMES[expected["precision"]]
+    model = (
+        earlier.model if earlier else load_model(job.model, job.device, precision, heads=job.heads)
+    )
+    if _identity(model) != wanted:
         msg = (
             f"This worker's weights of {job.model} are others than those that the job began with "
-            f"(digest {_loaded[0].digest}, expected {wanted[1]}); give every worker the same files."
+            f"(digest {model.digest}, expected {wanted[1]}); give every worker the same files."
         )
         raise ClusterError(msg)
-    return _loaded[0]
+    _kept[:] = [Labeller(job, model, RecordFile(job.output), threads)]
+    return _kept[0]
 
 
-def _identity(model: MaskClip) -> tuple[str, str | None, str]:
-    return model.name, model.digest, str(model.dtype).removeprefix("torch.")
-
-
-@lru_cache(maxsize=1)
-def _record_file(output: Path) -> RecordFile:
-    return RecordFile(output)
+def _identity(model: SegmentationModel) -> tuple[str, str | None, str]:
+    return model.name, model.digest, dtype_name(model)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     DownloadProgress = Callable[[str, int, int], None]
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C stopped: 128 + SIGINT."""
+
 
 def stderr() -> Console:
     """Console for progress and messages."""

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dinoiser.cli.console import print_json, say_error, stderr, stdout
+from dinoiser.cli.console import INTERRUPTED, print_json, say_error, stdout
+from dinoiser.cli.job_bars import JobBars
 
 if TYPE_CHECKING:
     from dinoiser.export import ExportOptions
-
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C stopped: 128 + SIGINT."""
 
 
 def export(
@@ -53,32 +51,21 @@ def export(
 
 def _run(output: Path, formats: list[str], options: ExportOptions) -> int:
     """Export behind a progress bar; the number of pictures."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from dinoiser.batch import Progress, export
 
-    from dinoiser.batch.export import export
+    bars, pictures = JobBars(), 0
 
-    columns = (
-        TextColumn("Exporting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=stderr()) as bar:
-        task = bar.add_task("export", total=None)
+    def advance(through: int, total: int) -> None:
+        nonlocal pictures
+        pictures = through
+        bars.show(Progress("export", through, total))
 
-        def advance(through: int, total: int) -> None:
-            bar.update(task, completed=through, total=total)
-
-        try:
-            export(output, formats, options, progress=advance)
-        except KeyboardInterrupt as stop:
-            bar.stop()
-            say_error("Stopped. Run the same command again to export all.")
-            raise typer.Exit(INTERRUPTED) from stop
-        return int(bar.tasks[task].completed)
+    try:
+        export(output, formats, options, progress=advance)
+    except KeyboardInterrupt as stop:
+        bars.stop()
+        say_error("Stopped. Run the same command again to export all.")
+        raise typer.Exit(INTERRUPTED) from stop
+    finally:
+        bars.stop()
+    return pictures

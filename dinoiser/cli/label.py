@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dinoiser.cli.console import download_bar, print_json, say_error, stderr, stdout
+from dinoiser.cli.console import INTERRUPTED, download_bar, print_json, say_error, stderr, stdout
 from dinoiser.cli.job_bars import JobBars
 from dinoiser.errors import PromptError, SettingsError
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
 
 SHOWN_FAILURES = 20
-INTERRUPTED = 130
-"""Exit code of a command that Ctrl-C stopped: 128 + SIGINT."""
 
 
 def label(

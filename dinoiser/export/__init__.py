@@ -5,7 +5,7 @@ from dinoiser.export.confidence import write_confidence
 from dinoiser.export.options import ExportOptions
 from dinoiser.export.overlay import write_label_overlay, write_overlay
 from dinoiser.export.panoptic import PanopticWriter, build_panoptic, write_panoptic_png
-from dinoiser.export.png import read_mask, write_classes, write_png
+from dinoiser.export.png import read_mask, write_classes, write_mask, write_png
 from dinoiser.export.polygons import trace_polygons
 from dinoiser.export.yolo import build_yolo, link_picture, write_data_yaml, write_yolo
 
@@ -23,6 +23,7 @@ __all__ = [
     "write_confidence",
     "write_data_yaml",
     "write_label_overlay",
+    "write_mask",
     "write_overlay",
     "write_panoptic_png",
     "write_png",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dinoiser.segmentation import Segmentation
 
 OPACITY = 0.55
+BACKGROUND_OPACITY = 0.35
 LONGEST_SIDE = 1600
 """Previews are shrunk to this; the masks keep the picture's size."""
 
@@ -49,15 +50,18 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
     if max(picture.size) > LONGEST_SIDE:
         picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
         small = small.resize(picture.size, Image.Resampling.NEAREST)
-    ids = np.asarray(small)
-    tint = prompts.palette[ids].astype(np.float32)
-    share = np.where(ids == 0, 0.35, OPACITY)[..., None].astype(np.float32)
-    blended = np.asarray(picture, np.float32) * (1 - share) + tint * share
+    blended = blend(np.asarray(picture), np.asarray(small), prompts.palette)
     shown = np.zeros(256, bool)
     for row in labels:  # an index of 8 bytes a pixel is made on the way
         shown[row] = True
     legend = [c for c in prompts.classes if shown[c.id]]
-    return _with_legend(Image.fromarray(blended.astype(np.uint8)), legend)
+    return _with_legend(Image.fromarray(blended), legend)
+
+
+def blend(image: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """Tint a picture (H, W, 3) uint8 with the colours (256, 3) uint8 of its labels (H, W)."""
+    share = np.where(labels == 0, BACKGROUND_OPACITY, OPACITY)[..., None].astype(np.float32)
+    return (image * (1 - share) + colors[labels] * share).astype(np.uint8)
 
 
 def write_overlay(image: np.ndarray, segmentation: Segmentation, path: str | Path) -> None:

@@ -19,23 +19,25 @@ if TYPE_CHECKING:
     from dinoiser.segmentation import Segmentation
 
 
-def build_mask(segmentation: Segmentation) -> Image:
+def build_mask(labels: np.ndarray, prompts: PromptSet) -> Image:
     """Palette picture whose indices are the labels and whose colours are the classes'."""
     from PIL import Image
 
-    mask = Image.fromarray(segmentation.labels, "L")
-    mask.putpalette(segmentation.prompts.palette.tobytes(), "RGB")
+    mask = Image.fromarray(labels, "L")
+    mask.putpalette(prompts.palette.tobytes(), "RGB")
     return mask
 
 
-def write_png(segmentation: Segmentation, path: str | Path) -> None:
+def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None:
     """Write labels as an indexed PNG.
 
     Parameters
     ----------
-    segmentation
-        Its labels become the palette indices: class ids, 0 = background,
-        255 = ignore.
+    labels
+        (H, W) uint8, the palette indices: class ids, 0 = background, 255 =
+        ignore.
+    prompts
+        The classes that the labels refer to; their colours are the palette.
     path
         The file; its folder is made when missing.
 
@@ -43,8 +45,17 @@ def write_png(segmentation: Segmentation, path: str | Path) -> None:
     ------
     OutputError
         The file cannot be written.
+
+    See Also
+    --------
+    read_mask : the inverse.
     """
-    write_picture(build_mask(segmentation), path, "PNG")
+    write_picture(build_mask(labels, prompts), path, "PNG")
+
+
+def write_png(segmentation: Segmentation, path: str | Path) -> None:
+    """Write the labels of a result as `write_mask` does."""
+    write_mask(segmentation.labels, segmentation.prompts, path)
 
 
 def read_mask(path: str | Path) -> np.ndarray:

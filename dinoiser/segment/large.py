@@ -221,15 +221,10 @@ def _measure(
     prompts: PromptSet, with_confidence: bool, result: tuple[np.ndarray, np.ndarray]
 ) -> tuple:
     """Images to write of a part, and its measure."""
-    part = Segmentation(*result, prompts, _no_heat_map)
+    part = Segmentation(*result, prompts)
     counts = part.pixel_counts(), part.mean_confidence(), part.confidence_histogram()
     grey = [np.asarray(build_confidence(part))] if with_confidence else []
     return part.labels, *grey, _Measure(*counts)
-
-
-def _no_heat_map(channel: int) -> np.ndarray:
-    msg = f"parts of large pictures keep no heat maps, also not number {channel}"
-    raise NotImplementedError(msg)
 
 
 def _shrink(picture: ChunkGrid, size: tuple[int, int]) -> str:

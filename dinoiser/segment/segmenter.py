@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +23,7 @@ from dinoiser.segment.windows import WindowLayout, WindowSettings, cut
 from dinoiser.segmentation import IGNORE, Segmentation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import ArrayLike
     from torch import Tensor
@@ -95,7 +96,13 @@ class Segmenter:
         self.delta = delta
         self.phrases = PhraseEmbeddings(model, cache_dir() / "phrases")
 
-    def encode(self, image: ArrayLike) -> EncodedImage:
+    def encode(
+        self,
+        image: ArrayLike,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> EncodedImage:
         """Run the image tower: the expensive part, once a picture.
 
         Parameters
@@ -103,10 +110,27 @@ class Segmenter:
         image
             (H, W, 3) uint8 RGB, or anything that `dinoiser.images.to_rgb`
             takes.
+        progress
+            Called with the number of windows that are done, and of all.
+        cancelled
+            Asked between batches of windows.
+
+        Raises
+        ------
+        CancelledError
+            If `cancelled` said so.
         """
         image = _as_rgb(image)
         layout = WindowLayout.plan(image.shape[:2], self.windows)
-        batches = list(self._encode_windows(image, layout))
+        batches: list[PatchFeatures] = []
+        done, total = 0, len(layout.windows)
+        for batch in self._encode_windows(image, layout):
+            batches.append(batch)
+            done += len(batch.features)
+            if progress:
+                progress(done, total)
+            if cancelled and cancelled():
+                raise CancelledError
         foreground = [batch.foreground for batch in batches if batch.foreground is not None]
         features = PatchFeatures(
             torch.cat([batch.features for batch in batches]),
@@ -237,7 +261,7 @@ class Segmenter:
     ) -> Segmentation:
         everything = Tile(slice(0, image.shape[0]), slice(0, image.shape[1]))
         labels, confidence = self.label(probabilities, prompts, everything, image)
-        return Segmentation(labels, confidence, prompts, _HeatMaps(probabilities))
+        return Segmentation(labels, confidence, prompts, _OnDemand(probabilities))
 
     def _superpixel_side(self, layout: WindowLayout) -> float:
         """Half a patch, in pixels of the picture."""
@@ -286,12 +310,18 @@ def _as_rgb(image: ArrayLike) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _HeatMaps:
-    """One class's heat map on demand: holds patches, not pixels."""
+class _OnDemand:
+    """Probabilities of pixels when asked for: holds those of patches."""
 
     probabilities: ProbabilityMap
 
-    def __call__(self, channel: int) -> np.ndarray:
+    def at(self, row: int, column: int) -> np.ndarray:
+        """See `Probabilities`."""
+        tile = Tile(slice(row, row + 1), slice(column, column + 1))
+        return self.probabilities.pixels(tile).clamp(max=1).flatten().cpu().numpy()
+
+    def heat_map(self, channel: int) -> np.ndarray:
+        """See `Probabilities`."""
         one = self.probabilities.select([channel])
         heat = np.empty(one.layout.size, np.float32)
         for tile, pixels in one.tiles():

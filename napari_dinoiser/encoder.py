@@ -1,0 +1,179 @@
+"""One model, and the pictures that it has looked at lately."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dinoiser.segment.segmenter import EncodedImage, Segmenter
+    from napari_dinoiser.image_source import ImageSource, Part
+
+BUDGET = 2**30
+"""Bytes of encoded pictures that are kept."""
+
+_Key = tuple["ModelChoice", "ImageSource", "tuple[Any, ...]"]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What decides what a picture is encoded to.
+
+    Attributes
+    ----------
+    name, heads, device
+        See `dinoiser.load_model`.
+    whole, short_side, refine
+        See `dinoiser.Segmenter`; a `short_side` of None is the model's own.
+    """
+
+    name: str
+    heads: Path | None = None
+    device: str = "auto"
+    whole: bool = False
+    short_side: int | None = None
+    refine: str = "none"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Keyword settings of `Segmenter`."""
+        return {"whole": self.whole, "short_side": self.short_side, "refine": self.refine}
+
+
+class Encoder:
+    """Runs the image tower once a picture, and keeps what came out within a budget.
+
+    Parameters
+    ----------
+    budget
+        Bytes of encoded pictures that are kept; the least recently used go
+        first, the latest always stays.
+    """
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self.budget = budget
+        self._lock = threading.RLock()
+        self._segmenters: dict[ModelChoice, Segmenter] = {}
+        self._kept: OrderedDict[_Key, EncodedImage] = OrderedDict()
+
+    def knows(self, choice: ModelChoice, source: ImageSource, part: Part) -> bool:
+        """Whether encoding this part would cost nothing."""
+        return _key(choice, source, part) in self._kept
+
+    def encode(
+        self,
+        choice: ModelChoice,
+        source: ImageSource,
+        part: Part,
+        progress: Callable[[str, int, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> EncodedImage:
+        """Encode a part of a picture, or find it among those that are kept.
+
+        Parameters
+        ----------
+        choice, source, part
+            How and what.
+        progress
+            Called with what is being done, how far it is, and how far it goes.
+        cancelled
+            Asked all the time; True stops.
+
+        Raises
+        ------
+        CancelledError, DinoiserError
+            See `dinoiser.load_model` and `Segmenter.encode`.
+        """
+        key = _key(choice, source, part)
+        with self._lock:
+            if key not in self._kept:
+                segmenter = self._segmenter(choice, progress, cancelled)
+                self._kept[key] = _encode(segmenter, source, part, progress, cancelled)
+            self._kept.move_to_end(key)
+            self._shrink()
+            return self._kept[key]
+
+    def forget(self, source: ImageSource) -> None:
+        """Let go of a picture that is closed or has changed."""
+        with self._lock:
+            for key in [key for key in self._kept if key[1] is source]:
+                del self._kept[key]
+
+    def _segmenter(
+        self,
+        choice: ModelChoice,
+        progress: Callable[[str, int, int], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> Segmenter:
+        from dinoiser.models.load import load_model
+        from dinoiser.segment.segmenter import Segmenter
+
+        if choice not in self._segmenters:
+            if progress:
+                progress(f"Loading {choice.name}", 0, 0)
+            identity = (choice.name, choice.heads, choice.device)
+            loaded = (
+                (known.model, known.phrases)
+                for other, known in self._segmenters.items()
+                if (other.name, other.heads, other.device) == identity
+            )
+            model, phrases = next(loaded, (None, None))
+            if model is None:
+                self._segmenters.clear()  # one model at a time in memory
+                model = load_model(
+                    choice.name,
+                    choice.device,
+                    heads=choice.heads,
+                    progress=progress,
+                    cancelled=cancelled,
+                )
+            segmenter = Segmenter(model, **choice.settings)
+            segmenter.phrases = phrases or segmenter.phrases
+            self._segmenters[choice] = segmenter
+        return self._segmenters[choice]
+
+    def _shrink(self) -> None:
+        sizes = {key: _bytes(encoded) for key, encoded in self._kept.items()}
+        while len(self._kept) > 1 and sum(sizes.values()) > self.budget:
+            oldest, _ = self._kept.popitem(last=False)
+            del sizes[oldest]
+
+
+def _encode(
+    segmenter: Segmenter,
+    source: ImageSource,
+    part: Part,
+    progress: Callable[[str, int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> EncodedImage:
+    def advance(done: int, total: int) -> None:
+        if progress:
+            progress("Looking at the picture", done, total)
+
+    full_size = segmenter.windows.whole or segmenter.refine != "none"
+    image = source.read(part, None if full_size else segmenter.windows.short_side)
+    encoded = segmenter.encode(image, progress=advance, cancelled=cancelled)
+    if image.shape[:2] == part.size:
+        return encoded
+    # a smaller level of a pyramid was looked at; labels are made for the full size all the same
+    nothing = np.broadcast_to(np.uint8(0), (*part.size, 3))
+    return replace(encoded, image=nothing, layout=replace(encoded.layout, size=part.size))
+
+
+def _key(choice: ModelChoice, source: ImageSource, part: Part) -> _Key:
+    spans = ((span.start, span.stop) for span in part[1:])  # slices have no hash before 3.12
+    return choice, source, (part.index, *spans)
+
+
+def _bytes(encoded: EncodedImage) -> int:
+    tensors = [encoded.patches.features, encoded.patches.foreground]
+    image = encoded.image.base if encoded.image.strides == (0, 0, 0) else encoded.image
+    pixels = 1 if image is None else image.nbytes
+    return pixels + sum(t.element_size() * t.nelement() for t in tensors if t is not None)

@@ -1,0 +1,120 @@
+"""A Labels layer whose painted pixels are noticed."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dinoiser.image_source import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari.layers import Labels
+
+    from napari_dinoiser.session import Session
+
+
+class LabelEditor:
+    """Tells a session what a person does to its Labels layer, and the status bar what it knows.
+
+    napari says that something was painted, but not which of the pixels had
+    the label already, nor that a change was an undo. So the layer's own
+    methods are called through this.
+
+    Parameters
+    ----------
+    layer
+        Shows `session.edits.labels`.
+    session
+        Where the edits are kept.
+    """
+
+    def __init__(self, layer: Labels, session: Session) -> None:
+        from napari.layers import Labels
+
+        self.layer = layer
+        self.session = session
+        # painted like the layer, so that napari itself says which pixels a tool touches
+        self._touched = Labels(np.zeros(layer.data.shape, np.uint8))
+        self._planes: set[tuple[int, ...]] = set()
+        edits = session.edits
+        layer.paint = self._touching(layer.paint, self._touched.paint)
+        layer.paint_polygon = self._touching(layer.paint_polygon, self._touched.paint_polygon)
+        layer.fill = self._touching(layer.fill, None)  # fills what has one label: all of it changes
+        layer.undo = self._followed(layer.undo, edits.undo)
+        layer.redo = self._followed(layer.redo, edits.redo)
+        layer.get_status = self._informed(layer.get_status)
+        layer.events.paint.connect(self._end_stroke)
+        layer.events.data.connect(self._use_data)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the layer still shows labels of the session's shape."""
+        return self.layer.data.shape == self.session.edits.labels.shape
+
+    def draw(self) -> None:
+        """Show what the session has changed."""
+        self.layer.refresh(extent=False)
+
+    def clear(self) -> None:
+        """Give all pixels back to the model; there is nothing to undo then."""
+        self.session.edits.clear()
+        self.layer.editable = False  # makes napari forget its history
+        self.layer.editable = True
+        self.draw()
+
+    def _touching(
+        self, original: Callable[..., None], touch: Callable[..., None] | None
+    ) -> Callable[..., None]:
+        def painting(places: Any, new_label: int, *rest: Any, **keywords: Any) -> None:
+            points = np.atleast_2d(np.asarray(places))
+            self._planes.update(map(tuple, np.rint(points[:, :-2]).astype(int).tolist()))
+            if touch and not self.layer.preserve_labels:  # else only what changes is meant
+                self._touched.brush_size = self.layer.brush_size
+                self._touched.n_edit_dimensions = self.layer.n_edit_dimensions
+                touch(places, 1, *rest, **keywords)
+            original(places, new_label, *rest, **keywords)
+
+        return painting
+
+    def _followed(
+        self, original: Callable[[], None], follow: Callable[[], None]
+    ) -> Callable[[], None]:
+        def both() -> None:
+            original()
+            follow()
+            self.draw()
+
+        return both
+
+    def _informed(self, original: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
+        def get_status(position: Any = None, **keywords: Any) -> dict[str, str]:
+            status = original(position, **keywords)
+            if position is not None and self.fits:
+                data = self.layer.world_to_data(position) if keywords.get("world") else position
+                known = self.session.describe([round(float(value)) for value in data])
+                status["coordinates"] += f"; {known}" if known else ""
+            return status
+
+        return get_status
+
+    def _end_stroke(self, event: Any = None) -> None:
+        parts = list(self._painted())
+        self._planes.clear()
+        self.session.edits.end_stroke([(part, self._touched.data[part.key] != 0) for part in parts])
+        for part in parts:
+            self._touched.data[part.key] = 0
+
+    def _painted(self) -> Iterator[Part]:
+        """Give the planes that were painted on, or all where that is not known."""
+        *stack, height, width = self.layer.data.shape
+        known = self._planes and self.layer.n_edit_dimensions == 2
+        for index in self._planes if known else product(*map(range, stack)):
+            yield Part(index, slice(0, height), slice(0, width))
+
+    def _use_data(self, event: Any = None) -> None:
+        if self.fits:
+            self.session.edits.labels = self.layer.data
