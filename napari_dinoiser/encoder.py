@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoiser.triton_import import import_triton
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -112,6 +114,7 @@ class Encoder:
         progress: Callable[[str, int, int], None] | None,
         cancelled: Callable[[], bool] | None,
     ) -> Segmenter:
+        import_triton()
         from dinoiser.models.load import load_model
         from dinoiser.segment.segmenter import Segmenter
 

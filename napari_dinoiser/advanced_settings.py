@@ -1,0 +1,111 @@
+"""The Advanced fold: where and how the model looks at a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Shapes
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+WHOLE_IMAGE, VISIBLE = "whole image", "visible part"
+
+
+class AdvancedSettings(QWidget):
+    """Settings that most people never need.
+
+    Parameters
+    ----------
+    viewer
+        Whose Shapes layers are offered as regions.
+    parent
+        Owner.
+    """
+
+    ignore_below_changed = Signal(float)
+    """Confidence in [0, 1) below which pixels are left out."""
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._create_children()
+        self._fill_regions()
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.connect(self._fill_regions)
+        self._ignore.valueChanged.connect(self.ignore_below_changed)
+
+    def device(self) -> str:
+        """Name of the device, see `dinoiser.load_model`."""
+        return self._device.currentText()
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword settings of `dinoiser.Segmenter`."""
+        return {
+            "whole": self._looking.currentIndex() == 1,
+            "short_side": self._short_side.value() or None,
+            "refine": self._refine.currentText(),
+        }
+
+    def all_planes(self) -> bool:
+        """Whether all slices of a stack are to be labelled."""
+        return self._planes.currentIndex() == 1
+
+    def region(self) -> str | Shapes:
+        """`WHOLE_IMAGE`, `VISIBLE`, or the layer that holds a rectangle."""
+        return self._region.currentData()
+
+    def set_ignore_below(self, confidence: float) -> None:
+        """Show the threshold of a prompt file."""
+        self._ignore.setValue(confidence)
+
+    def _create_children(self) -> None:
+        self._region, self._planes = QComboBox(), QComboBox()
+        self._looking, self._refine, self._device = QComboBox(), QComboBox(), QComboBox()
+        self._planes.addItems(["current slice", "all slices"])
+        self._looking.addItems(["in windows", "as a whole"])
+        self._refine.addItems(["none", "superpixel"])
+        self._device.addItems(DEVICES)
+        self._short_side, self._ignore = QSpinBox(), QDoubleSpinBox()
+        self._short_side.setRange(0, 16384)
+        self._short_side.setSingleStep(64)
+        self._short_side.setSpecialValueText("the model's")
+        self._short_side.setSuffix(" px")
+        self._ignore.setRange(0, 0.99)
+        self._ignore.setSingleStep(0.05)
+        rows: tuple[tuple[str, QWidget, str, str], ...] = (
+            ("Region", self._region, "region", "Label all of the picture or a part of it; a "
+             "rectangle in a Shapes layer can be chosen, too"),
+            ("Stacks", self._planes, "planes", "Label the slice that is shown, or all of them"),
+            ("Ignore below", self._ignore, "ignore_below", "Pixels that are less sure than this "
+             "become 255 and are left out of training"),
+            ("Edges", self._refine, "refine", "superpixel: move the labels' edges to the edges in "
+             "the picture; slower"),
+            ("Look", self._looking, "looking", "in windows: as in the paper, for pictures of any "
+             "size; as a whole: in one pass at the picture's own size"),
+            ("Short side", self._short_side, "short_side", "The picture is shrunk or enlarged to "
+             "this before the model sees it; larger finds smaller things, but takes longer"),
+            ("Device", self._device, "device", "auto takes the GPU where there is one"),
+        )  # fmt: skip
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        for label, child, name, tooltip in rows:
+            child.setObjectName(name)
+            child.setToolTip(tooltip)
+            form.addRow(label, child)
+            form.labelForField(child).setToolTip(tooltip)
+
+    def _fill_regions(self, event: Any = None) -> None:
+        chosen = self._region.currentData()
+        layers = [layer for layer in self._viewer.layers if isinstance(layer, Shapes)]
+        self._region.clear()
+        for item in (WHOLE_IMAGE, VISIBLE):
+            self._region.addItem(item, item)
+        for layer in layers:
+            self._region.addItem(f"rectangle in {layer.name}", layer)
+        known = [WHOLE_IMAGE, VISIBLE, *layers]
+        self._region.setCurrentIndex(known.index(chosen) if chosen in known else 0)

@@ -1,0 +1,164 @@
+"""The image picker: which layer is labelled, and what its channels are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+
+from napari_dinoiser.image_layers import channel_axes, source_of_layer
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+    from napari_dinoiser.image_source import ImageSource
+
+COLORS = ("red", "green", "blue")
+OWN = "dinoiser-made"
+"""Key of the metadata of layers that this plugin made, which are not offered."""
+
+
+class ImagePicker(QWidget):
+    """Choose an image layer of a viewer.
+
+    Follows the layer that is selected in the layer list.
+
+    Parameters
+    ----------
+    viewer
+        Whose layers are offered.
+    parent
+        Owner.
+    """
+
+    image_changed = Signal()
+    """Another layer, other channels, or other pixels in the layer."""
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._source: ImageSource | None = None
+        self._watched: Image | None = None
+        self._create_children()
+        self._lay_out()
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.connect(self._fill)
+        viewer.layers.selection.events.active.connect(self._follow)
+        self._combo.currentIndexChanged.connect(self._on_layer)
+        self._axis.currentIndexChanged.connect(self._on_channels)
+        for spin in self._spins:
+            spin.valueChanged.connect(self._on_channels)
+        self._fill()
+
+    def layer(self) -> Image | None:
+        """Give the layer that is chosen; None where there is none."""
+        return self._combo.currentData()
+
+    def channel_axis(self) -> int | None:
+        """Axis of the layer that holds channels."""
+        return self._axis.currentData()
+
+    def source(self) -> ImageSource | None:
+        """Give the layer's pixels; the same object until something about them changes."""
+        layer = self.layer()
+        if self._source is None and layer is not None:
+            self._source = source_of_layer(layer, self.channel_axis(), self._channels())
+        return self._source
+
+    def _channels(self) -> tuple[int, ...]:
+        values = tuple(spin.value() for spin in self._spins)
+        return values[:1] if len(set(values)) == 1 else values
+
+    def _create_children(self) -> None:
+        self._combo, self._axis = QComboBox(), QComboBox()
+        self._spins = [QSpinBox() for _ in COLORS]
+        self._chooser = QWidget()
+        children: list[tuple[QWidget, str, str]] = [
+            (self._combo, "image_picker", "The image layer to label"),
+            (self._axis, "channel_axis", "Which axis of the layer holds channels"),
+        ]
+        for spin, color in zip(self._spins, COLORS, strict=True):
+            tooltip = f"The channel that the model sees as {color}; three alike are seen as grey"
+            children.append((spin, f"{color}_channel", tooltip))
+        for child, name, tooltip in children:
+            child.setObjectName(name)
+            child.setToolTip(tooltip)
+        self._combo.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self._combo.setMinimumContentsLength(12)
+
+    def _lay_out(self) -> None:
+        line = QHBoxLayout(self._chooser)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(QLabel("Channels"))
+        for child in (self._axis, *self._spins):
+            line.addWidget(child, int(child is self._axis))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._combo)
+        layout.addWidget(self._chooser)
+
+    def _fill(self, event: Any = None) -> None:
+        chosen = self.layer()
+        offered = [
+            layer
+            for layer in reversed(self._viewer.layers)
+            if isinstance(layer, Image) and OWN not in layer.metadata
+        ]
+        self._combo.blockSignals(True)
+        self._combo.clear()
+        for layer in offered:
+            self._combo.addItem(layer.name, layer)
+        if chosen in offered:
+            self._combo.setCurrentIndex(offered.index(chosen))
+        self._combo.blockSignals(False)
+        if self.layer() is not chosen or self._watched is not chosen:
+            self._on_layer()
+
+    def _follow(self, event: Any) -> None:
+        for index in range(self._combo.count()):
+            if self._combo.itemData(index) is event.value:
+                self._combo.setCurrentIndex(index)
+
+    def _on_layer(self, *_: Any) -> None:
+        self._watch(self.layer())
+        self._axis.blockSignals(True)
+        self._axis.clear()
+        axes = channel_axes(self.layer()) if self.layer() else {}
+        self._axis.addItem("none", None)
+        for axis, count in axes.items():
+            self._axis.addItem(f"axis {axis} ({count})", axis)
+        self._axis.blockSignals(False)
+        self._chooser.setVisible(bool(axes))
+        self._on_channels()
+
+    def _on_channels(self, *_: Any) -> None:
+        axis = self.channel_axis()
+        count = channel_axes(self.layer())[axis] if axis is not None else 0
+        for place, spin in enumerate(self._spins):
+            spin.setVisible(axis is not None)
+            if axis is not None and spin.maximum() != count - 1:
+                spin.blockSignals(True)
+                spin.setRange(0, count - 1)
+                spin.setValue(min(place, count - 1))
+                spin.blockSignals(False)
+        self._renew()
+
+    def _watch(self, layer: Image | None) -> None:
+        if self._watched is not None:
+            for event in (self._watched.events.data, self._watched.events.contrast_limits):
+                event.disconnect(self._renew)
+            self._watched.events.name.disconnect(self._fill)
+        self._watched = layer
+        if layer is not None:
+            for event in (layer.events.data, layer.events.contrast_limits):
+                event.connect(self._renew)
+            layer.events.name.connect(self._fill)
+
+    def _renew(self, event: Any = None) -> None:
+        self._source = None
+        self.image_changed.emit()

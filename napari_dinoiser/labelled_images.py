@@ -1,0 +1,178 @@
+"""The image layers of a viewer that are being labelled, each with its Labels layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_dinoiser.image_layers import place_labels
+from napari_dinoiser.image_picker import OWN
+from napari_dinoiser.label_editor import LabelEditor
+from napari_dinoiser.label_layers import TRANSPARENT, label_colormap, style_labels
+from napari_dinoiser.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from napari import Viewer
+    from napari.layers import Image, Layer
+
+    from dinoiser.prompts import PromptSet
+    from dinoiser.segmentation import Segmentation
+    from napari_dinoiser.image_source import Part
+    from napari_dinoiser.session import Request
+
+CONFIDENCE, HEAT_MAP = "confidence", "heat map"
+
+
+@dataclass
+class Labelled:
+    """An image layer and what belongs to it.
+
+    Attributes
+    ----------
+    image
+        The image layer.
+    channel_axis
+        Axis of it that its labels do not have.
+    session
+        Its labels and edits.
+    editor
+        Its Labels layer, `editor.layer`.
+    maps
+        Its confidence and heat map layers, where they are shown.
+    """
+
+    image: Image
+    channel_axis: int | None
+    session: Session
+    editor: LabelEditor
+    maps: dict[str, Image]
+
+
+class LabelledImages:
+    """Makes Labels layers and keeps them up to date.
+
+    Parameters
+    ----------
+    viewer
+        Where the layers are.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self._all: list[Labelled] = []
+        viewer.layers.events.removed.connect(self._forget)
+
+    def of(self, image: Image | None) -> Labelled | None:
+        """Find what belongs to an image layer; None where it has not been labelled yet."""
+        return next((known for known in self._all if known.image is image), None)
+
+    def take(
+        self,
+        image: Image,
+        request: Request,
+        part: Part,
+        result: Segmentation,
+    ) -> Labelled:
+        """Show a result on an image layer, whose Labels layer is made with the first."""
+        axis, shape = request.source.channel_axis, request.source.shape
+        known = self.of(image)
+        if known and (not known.editor.fits or known.session.edits.labels.shape != shape):
+            self._all.remove(known)  # the picture is another now; its old labels are left alone
+            known = None
+        session = known.session if known else Session(shape)
+        session.take(request, part, result)
+        if known is None:
+            known = self._add(image, axis, session)
+        known.editor.draw()
+        return known
+
+    def style(self, known: Labelled, prompts: PromptSet, visible: Collection[int]) -> None:
+        """Give labels the prompts' names and colours, and hide the classes that are not visible."""
+        layer, style = known.editor.layer, style_labels(prompts)
+        layer.features = style["features"]
+        layer.metadata = {**layer.metadata, **style["metadata"]}
+        hidden = {item.id for item in prompts.classes} - set(visible) - {0}
+        colormap = label_colormap(prompts)
+        if hidden:
+            colors = {**colormap.color_dict, **dict.fromkeys(hidden, TRANSPARENT)}
+            colormap = type(colormap)(color_dict=colors)
+        layer.colormap = colormap
+
+    def show_map(self, known: Labelled, kind: str, name: str | None) -> None:
+        """Show the confidence or a class's heat map of the plane in view, or take it away.
+
+        Parameters
+        ----------
+        known
+            The image.
+        kind
+            `CONFIDENCE` or `HEAT_MAP`.
+        name
+            The layer's title after "of the image"; for a heat map the class.
+            None takes the layer away.
+        """
+        layer = known.maps.get(kind)
+        found = known.session.result(self.plane(known))
+        if name is None or found is None:
+            if layer is not None and layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+            known.maps.pop(kind, None)
+            return
+        part, result = found
+        values = result.confidence if kind == CONFIDENCE else result.probabilities(name)
+        if layer is None or layer.data.shape != known.session.edits.labels.shape:
+            layer = known.maps[kind] = self._add_map(known, kind)
+        layer.data[part.key] = values
+        layer.name = f"{kind} of {known.image.name}" if kind == CONFIDENCE else f"{kind}: {name}"
+        layer.refresh(extent=False)
+
+    def plane(self, known: Labelled) -> tuple[int, ...]:
+        """Which plane of the labels the viewer shows."""
+        layer = known.editor.layer
+        point = np.zeros(self.viewer.dims.ndim)
+        point[:] = self.viewer.dims.point
+        data = layer.world_to_data(point[-layer.ndim :])
+        return tuple(round(float(value)) for value in data[:-2])
+
+    def _add(self, image: Image, axis: int | None, session: Session) -> Labelled:
+        prompts = session.prompts
+        assert prompts is not None  # it has taken a result
+        layer = self.viewer.add_labels(
+            session.edits.labels,
+            name=f"labels of {image.name}",
+            **style_labels(prompts),
+            **place_labels(image, axis),
+        )
+        layer.selected_label = next((item.id for item in prompts.classes if item.id), 1)
+        known = Labelled(image, axis, session, LabelEditor(layer, session), {})
+        self._all.append(known)
+        return known
+
+    def _add_map(self, known: Labelled, kind: str) -> Image:
+        selected = set(self.viewer.layers.selection)
+        layer = self.viewer.add_image(
+            np.zeros(known.session.edits.labels.shape, np.float32),
+            name=kind,
+            colormap="gray" if kind == CONFIDENCE else "inferno",
+            contrast_limits=(0, 1),
+            opacity=0.7,
+            metadata={OWN: True},
+            **place_labels(known.image, known.channel_axis),
+        )
+        self.viewer.layers.move(
+            self.viewer.layers.index(layer), self.viewer.layers.index(known.editor.layer)
+        )
+        self.viewer.layers.selection = selected  # painting goes on where it was
+        return layer
+
+    def _forget(self, event: Any) -> None:
+        layer: Layer = event.value
+        for known in list(self._all):
+            if layer in (known.image, known.editor.layer):
+                self._all.remove(known)
+            for kind in [kind for kind, shown in known.maps.items() if shown is layer]:
+                del known.maps[kind]

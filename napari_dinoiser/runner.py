@@ -1,0 +1,140 @@
+"""Working off requests beside the window, the latest first."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from dinoiser.errors import DinoiserError
+from napari_dinoiser.session import Request, work_off
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari.qt.threading import GeneratorWorker
+
+    from dinoiser.segmentation import Segmentation
+    from napari_dinoiser.encoder import Encoder
+    from napari_dinoiser.image_source import Part
+
+POLL_MILLISECONDS = 50
+
+
+@dataclass
+class Job:
+    """A request that is being worked off: written by its thread, read by the window.
+
+    Attributes
+    ----------
+    request
+        What is asked for.
+    stopped
+        Whether to stop as soon as possible.
+    doing, done, total
+        What is going on, and how far it is.
+    """
+
+    request: Request
+    stopped: bool = False
+    doing: str = "Starting"
+    done: int = 0
+    total: int = 0
+
+    def work(self, encoder: Encoder) -> Iterator[tuple[Request, Part, Segmentation]]:
+        """Label part after part, until stopped."""
+        try:
+            for part, result in work_off(self.request, encoder, self._tell, self._is_stopped):
+                yield self.request, part, result
+        except CancelledError:
+            pass
+        except DinoiserError:
+            if not self.stopped:  # a download that was stopped says so, too
+                raise
+
+    def _tell(self, doing: str, done: int, total: int) -> None:
+        self.doing, self.done, self.total = doing, done, total
+
+    def _is_stopped(self) -> bool:
+        return self.stopped
+
+
+class Runner(QObject):
+    """Works off one request at a time; a newer one takes the place of one that waits.
+
+    Parameters
+    ----------
+    encoder
+        Does the work.
+    parent
+        Owner.
+    """
+
+    labelled = Signal(object, object, object)
+    """A part is labelled: the request, the part, the segmentation."""
+    progressed = Signal(str, int, int)
+    """What is being done, how far it is, and how far it goes (0 where that is not known)."""
+    running_changed = Signal(bool)
+    failed = Signal(Exception)
+
+    def __init__(self, encoder: Encoder, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.encoder = encoder
+        self._job: Job | None = None
+        self._next: Request | None = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MILLISECONDS)
+        self._timer.timeout.connect(self._tell)
+
+    @property
+    def request(self) -> Request | None:
+        """What is being worked off, or is next; None where nothing is."""
+        return self._next or (self._job.request if self._job else None)
+
+    def submit(self, request: Request) -> None:
+        """Work off a request next, in the place of what is being done now."""
+        if self._job is None:
+            self._start(request)
+            return
+        self._next = request
+        waits_for_tower = self._job.done < self._job.total and len(request.parts) == 1
+        # where only the words differ, the tower's work is needed for the new ones, too
+        if not (waits_for_tower and request.looks_at_the_same_as(self._job.request)):
+            self._job.stopped = True
+
+    def cancel(self) -> None:
+        """Stop, and forget what waits."""
+        self._next = None
+        if self._job:
+            self._job.stopped = True
+
+    def _start(self, request: Request) -> None:
+        from napari.qt.threading import create_worker
+
+        job = self._job = Job(request)
+        worker: GeneratorWorker = create_worker(job.work, self.encoder, _ignore_errors=True)
+        worker.yielded.connect(self._pass_on)
+        worker.errored.connect(self.failed)
+        worker.finished.connect(self._end)
+        self.destroyed.connect(lambda: setattr(job, "stopped", True))
+        worker.start()
+        self._timer.start()
+        self.running_changed.emit(True)
+
+    def _tell(self) -> None:
+        if self._job:
+            self.progressed.emit(self._job.doing, self._job.done, self._job.total)
+
+    def _pass_on(self, found: tuple[Request, Part, Segmentation]) -> None:
+        if self._job and not self._job.stopped:
+            self.labelled.emit(*found)
+
+    def _end(self) -> None:
+        self._timer.stop()
+        self._job, request, self._next = None, self._next, None
+        if request:
+            self._start(request)
+        else:
+            self.running_changed.emit(False)

@@ -1,0 +1,244 @@
+"""The Segment tab: a picture, words, and the labels that come of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from dinoiser.errors import DinoiserError
+from napari_dinoiser.advanced_settings import VISIBLE, WHOLE_IMAGE, AdvancedSettings
+from napari_dinoiser.encoder import Encoder, ModelChoice
+from napari_dinoiser.image_layers import drawn_part, visible_part
+from napari_dinoiser.image_picker import ImagePicker
+from napari_dinoiser.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
+from napari_dinoiser.model_picker import ModelPicker
+from napari_dinoiser.prompt_table import PromptTable
+from napari_dinoiser.runner import Runner
+from napari_dinoiser.session import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari import Viewer
+    from napari.layers import Image
+
+    from dinoiser.segmentation import Segmentation
+    from napari_dinoiser.image_source import ImageSource, Part
+
+TYPING_PAUSE = 120
+"""Milliseconds without a change in the table before the labels follow."""
+
+
+class SegmentWidget(QWidget):
+    """Label an image layer with words, and keep its labels in step with them.
+
+    Parameters
+    ----------
+    viewer
+        Whose layers are labelled.
+    parent
+        Owner.
+    """
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.images = LabelledImages(viewer)
+        self.picker = ImagePicker(viewer)
+        self.models = ModelPicker()
+        self.table = PromptTable()
+        self.advanced = AdvancedSettings(viewer)
+        self.runner = Runner(Encoder(), self)
+        self._running_on: Image | None = None
+        self._activity: Any = None
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(TYPING_PAUSE)
+        self._create_children()
+        self._lay_out()
+        self._connect()
+        self._update_buttons()
+
+    def choice(self) -> ModelChoice:
+        """Give the model and settings that are chosen."""
+        device, settings = self.advanced.device(), self.advanced.settings()
+        return ModelChoice(self.models.model_name(), self.models.heads(), device, **settings)
+
+    def run(self) -> None:
+        """Label the picture that is chosen; what cannot be done is said in a notification."""
+        image, source, prompts = self.picker.layer(), self.picker.source(), self.table.prompt_set()
+        if image is None or source is None or prompts is None:
+            self._say(self._what_is_missing())
+            return
+        try:
+            parts = self._parts(image, source)
+        except DinoiserError as error:
+            self._say(str(error))
+            return
+        self._submit(image, Request(self.choice(), source, tuple(parts), prompts))
+
+    def _parts(self, image: Image, source: ImageSource) -> list[Part]:
+        region = self.advanced.region()
+        rows = columns = slice(None)
+        if region == VISIBLE:
+            rows, columns = visible_part(image)
+        elif region != WHOLE_IMAGE:
+            rows, columns = drawn_part(region, image) or (rows, columns)
+        step = None if self.advanced.all_planes() else self._step(image)
+        return source.parts(step, rows, columns)
+
+    def _step(self, image: Image) -> Sequence[int]:
+        """Give the plane that is shown, without the axis of the channels."""
+        point = self.viewer.dims.point[-image.ndim :]
+        data = [max(0, round(float(value))) for value in image.world_to_data(point)]
+        axis = self.picker.channel_axis()
+        return [value for place, value in enumerate(data[:-2]) if place != axis]
+
+    def _submit(self, image: Image, request: Request) -> None:
+        self._running_on = image
+        self.runner.submit(request)
+
+    def _what_is_missing(self) -> str:
+        if self.picker.layer() is None:
+            return "There is no image yet: open a picture first, by File > Open or by dropping it."
+        return self.table.error() or "There is no class yet: type one into the table, such as dog."
+
+    def _follow_words(self) -> None:
+        """Bring labels up to date with the table, without another look at the picture."""
+        prompts, request = self.table.prompt_set(), self.runner.request
+        if prompts is None:
+            return
+        if request is not None and self._running_on is not None:
+            self.runner.submit(Request(request.choice, request.source, request.parts, prompts))
+            return
+        image = self.picker.layer()
+        known = self.images.of(image)
+        again = known and known.session.again(prompts, self.runner.encoder)
+        if image is not None and again:
+            self._submit(image, again)
+
+    def _show(self, request: Request, part: Part, result: Segmentation) -> None:
+        image = self._running_on
+        if image is None or image not in self.viewer.layers:
+            return
+        known = self.images.take(image, request, part, result)
+        self.images.style(known, result.prompts, self.table.visible_ids())
+        self._show_maps()
+        self._update_buttons()
+
+    def _show_maps(self, *_: Any) -> None:
+        known = self.images.of(self.picker.layer())
+        if known is None or known.session.prompts is None:
+            return
+        names = {item.id: item.name for item in known.session.prompts.classes}
+        selected = names.get(self.table.selected_id() or next(iter(names)))
+        confidence = CONFIDENCE if self._confidence.isChecked() else None
+        self.images.show_map(known, CONFIDENCE, confidence)
+        self.images.show_map(known, HEAT_MAP, selected if self._heat_map.isChecked() else None)
+
+    def _restyle(self) -> None:
+        known, prompts = self.images.of(self.picker.layer()), self.table.prompt_set()
+        if known is not None and prompts is not None:
+            self.images.style(known, prompts, self.table.visible_ids())
+
+    def _clear_edits(self) -> None:
+        known = self.images.of(self.picker.layer())
+        if known is not None:
+            known.editor.clear()
+
+    def _create_children(self) -> None:
+        self._run, self._cancel = QPushButton("Run"), QPushButton("Cancel")
+        self._clear = QPushButton("Clear my edits")
+        self._confidence, self._heat_map = QCheckBox("Confidence"), QCheckBox("Heat map")
+        self._status = QLabel()
+        self._status.setWordWrap(True)
+        children = (
+            (self._run, "run", "Label the picture with the words in the table"),
+            (self._cancel, "cancel", "Stop; the labels stay as they are"),
+            (self._clear, "clear_edits", "Give all pixels that you painted back to the model"),
+            (self._confidence, "show_confidence", "Show how sure the model is of every pixel"),
+            (self._heat_map, "show_heatmap", "Show where the selected class could be"),
+            (self._status, "status", ""),
+        )
+        for child, name, tooltip in children:
+            child.setObjectName(name)
+            child.setToolTip(tooltip)
+
+    def _lay_out(self) -> None:
+        fold = QCollapsible("Advanced")
+        fold.setObjectName("advanced")
+        fold.setToolTip("Where and how the model looks")
+        fold.addWidget(self.advanced)
+        layout = QVBoxLayout(self)
+        for child in (self.picker, self.models, self.table):
+            layout.addWidget(child, int(child is self.table))
+        for children in ((self._run, self._cancel), (self._confidence, self._heat_map)):
+            line = QHBoxLayout()
+            for child in children:
+                line.addWidget(child)
+            layout.addLayout(line)
+        line.addWidget(self._clear)
+        layout.addWidget(self._status)
+        layout.addWidget(fold)
+
+    def _connect(self) -> None:
+        self._run.clicked.connect(self.run)
+        self._cancel.clicked.connect(self.runner.cancel)
+        self._clear.clicked.connect(self._clear_edits)
+        self.table.prompts_changed.connect(self._pause.start)
+        self.table.prompts_changed.connect(self._show_threshold)
+        self._pause.timeout.connect(self._follow_words)
+        self.table.looks_changed.connect(self._restyle)
+        self.advanced.ignore_below_changed.connect(self.table.set_ignore_below)
+        for signal in (self._confidence.toggled, self._heat_map.toggled):
+            signal.connect(self._show_maps)
+        self.table.selection_changed.connect(self._show_maps)
+        self.picker.image_changed.connect(self._update_buttons)
+        self.viewer.dims.events.current_step.connect(self._show_maps)
+        self.viewer.layers.events.removed.connect(self._update_buttons)
+        self.runner.labelled.connect(self._show)
+        self.runner.progressed.connect(self._show_progress)
+        self.runner.running_changed.connect(self._show_running)
+        self.runner.failed.connect(self._show_failure)
+
+    def _show_threshold(self) -> None:
+        self.advanced.set_ignore_below(self.table.ignore_below())
+
+    def _update_buttons(self, *_: Any) -> None:
+        running = self.runner.request is not None
+        self._cancel.setEnabled(running)
+        labelled = self.images.of(self.picker.layer()) is not None
+        for child in (self._clear, self._confidence, self._heat_map):
+            child.setEnabled(labelled)
+
+    def _show_running(self, running: bool) -> None:
+        from napari.utils import progress
+
+        if self._activity is not None:
+            self._activity.close()
+        self._activity = progress(total=0, desc="DINOiser") if running else None
+        self._status.setText("Starting" if running else "")
+        self._update_buttons()
+
+    def _show_progress(self, doing: str, done: int, total: int) -> None:
+        self._status.setText(f"{doing}: {done} of {total}" if total else doing)
+        if self._activity is not None:
+            self._activity.set_description(doing)
+            if total:
+                self._activity.total = total
+                self._activity.n = done
+                self._activity.refresh()
+
+    def _show_failure(self, error: Exception) -> None:
+        if not isinstance(error, DinoiserError):
+            raise error  # for napari, which shows it with its trace
+        self._say(str(error))
+        self.models.refresh()
+
+    def _say(self, sentence: str) -> None:
+        from napari.utils.notifications import show_error
+
+        show_error(sentence)
