@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from dinoiser.errors import DinoiserError
 from napari_dinoiser.session import Request, work_off
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ class Job:
         Whether to stop as soon as possible.
     doing, done, total
         What is going on, and how far it is.
+    error
+        What it failed by.
     """
 
     request: Request
@@ -42,6 +43,7 @@ class Job:
     doing: str = "Starting"
     done: int = 0
     total: int = 0
+    error: Exception | None = None
 
     def work(self, encoder: Encoder) -> Iterator[tuple[Request, Part, Segmentation]]:
         """Label part after part, until stopped."""
@@ -50,9 +52,8 @@ class Job:
                 yield self.request, part, result
         except CancelledError:
             pass
-        except DinoiserError:
-            if not self.stopped:  # a download that was stopped says so, too
-                raise
+        except Exception as error:  # a worker swallows those that are RuntimeErrors
+            self.error = error
 
     def _tell(self, doing: str, done: int, total: int) -> None:
         self.doing, self.done, self.total = doing, done, total
@@ -114,9 +115,8 @@ class Runner(QObject):
         from napari.qt.threading import create_worker
 
         job = self._job = Job(request)
-        worker: GeneratorWorker = create_worker(job.work, self.encoder, _ignore_errors=True)
+        worker: GeneratorWorker = create_worker(job.work, self.encoder)
         worker.yielded.connect(self._pass_on)
-        worker.errored.connect(self.failed)
         worker.finished.connect(self._end)
         self.destroyed.connect(lambda: setattr(job, "stopped", True))
         worker.start()
@@ -133,7 +133,10 @@ class Runner(QObject):
 
     def _end(self) -> None:
         self._timer.stop()
-        self._job, request, self._next = None, self._next, None
+        job, self._job = self._job, None
+        request, self._next = self._next, None
+        if job and job.error and not job.stopped:  # a download that was stopped says so, too
+            self.failed.emit(job.error)
         if request:
             self._start(request)
         else:

@@ -221,22 +221,20 @@ class SegmentWidget(QWidget):
             self._activity.close()
         self._activity = progress(total=0, desc="DINOiser") if running else None
         self._status.setText("Starting" if running else "")
+        self.models.refresh()  # a first run may have fetched the weights
         self._update_buttons()
 
     def _show_progress(self, doing: str, done: int, total: int) -> None:
         self._status.setText(f"{doing}: {done} of {total}" if total else doing)
-        if self._activity is not None:
-            self._activity.set_description(doing)
-            if total:
-                self._activity.total = total
-                self._activity.n = done
-                self._activity.refresh()
+        activity = self._activity
+        if activity is not None:
+            activity.total, activity.n = total, done
+            activity.set_description(doing)  # which draws, and so lets other events in
 
     def _show_failure(self, error: Exception) -> None:
         if not isinstance(error, DinoiserError):
             raise error  # for napari, which shows it with its trace
         self._say(str(error))
-        self.models.refresh()
 
     def _say(self, sentence: str) -> None:
         from napari.utils.notifications import show_error

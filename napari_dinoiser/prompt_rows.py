@@ -1,0 +1,253 @@
+"""What a person edits in the prompt table, without the table: rows, and a prompt set made of them.
+
+The words of a class stand in two texts. The first is its name, which is looked for as well. The
+second holds its other phrases, separated by semicolons or commas; if it begins with ``only:``, the
+name itself is not looked for. A phrase that has a separator in it stands in quotation marks.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from dinoiser.errors import PromptError
+from dinoiser.palette import default_color, normalize_color
+from dinoiser.prompt_checks import MAX_CLASSES, is_background
+from dinoiser.prompts import PromptClass, PromptSet
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+_ONLY = re.compile(r"\s*only\s*:", re.IGNORECASE)
+_PHRASE = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:[;,]|$)|([^;,]*)(?:[;,]|$)')
+_PROMPT_FILE = re.compile(r"^(version|classes)\s*:", re.MULTILINE)
+
+
+def read_synonyms(name: str, text: str) -> tuple[str, ...]:
+    """Read all phrases of a class off its two texts.
+
+    Parameters
+    ----------
+    name
+        What the class is called.
+    text
+        Its other phrases, such as ``"puppy; hound"``, or ``"only: rusted van"``.
+
+    Returns
+    -------
+    tuple of str
+        The name, unless it is excluded, and the others; whitespace collapsed.
+
+    See Also
+    --------
+    write_synonyms : the inverse.
+    """
+    only = _ONLY.match(text)
+    found = _PHRASE.finditer(text, only.end() if only else 0)
+    phrases = ((quoted or "").replace('""', '"') or plain for quoted, plain in map(_groups, found))
+    others = tuple(phrase for phrase in map(_collapse, phrases) if phrase)
+    return others if only else (_collapse(name), *others)
+
+
+def write_synonyms(name: str, phrases: Sequence[str]) -> str:
+    """Write a class's phrases as the text beside its name.
+
+    See Also
+    --------
+    read_synonyms : the inverse.
+    """
+    if phrases and phrases[0] == name:
+        return "; ".join(map(_quote, phrases[1:]))
+    return f"only: {'; '.join(map(_quote, phrases))}"
+
+
+def _groups(match: re.Match[str]) -> tuple[str | None, str]:
+    return match[1], match[2] or ""
+
+
+def _collapse(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _quote(phrase: str) -> str:
+    if re.search("[;,]", phrase) or phrase.startswith('"') or _ONLY.match(phrase):
+        return '"' + phrase.replace('"', '""') + '"'
+    return phrase
+
+
+@dataclass
+class PromptRow:
+    """One class as it is being edited.
+
+    Parameters
+    ----------
+    id
+        Its label in masks, 1 to 254.
+    color
+        ``#rrggbb``.
+    name
+        What it is called; a row without a name and other words is left out.
+    synonyms
+        Its other phrases as one text, see `read_synonyms`.
+    visible
+        Whether its pixels are to be shown.
+    """
+
+    id: int
+    color: str
+    name: str = ""
+    synonyms: str = ""
+    visible: bool = True
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing is written in it yet."""
+        return not (self.name.strip() or self.synonyms.strip())
+
+
+@dataclass
+class PromptRows:
+    """The rows of the prompt table, and the settings that go with them.
+
+    Ids and colours stay with their rows when these are renamed, moved or removed; a new
+    row has the smallest free id and that id's own colour. The background is no row.
+
+    Parameters
+    ----------
+    rows
+        In the order of the table.
+    background
+        Whether the background is asked for.
+    templates, ignore_below
+        As in `PromptSet`.
+    """
+
+    rows: list[PromptRow] = field(default_factory=list)
+    background: bool = False
+    templates: str | tuple[str, ...] = "imagenet"
+    ignore_below: float = 0.0
+    _background_class: PromptClass = field(
+        default=PromptClass("background", 0, ("background",), default_color(0), background=True)
+    )
+
+    def load(self, prompts: PromptSet) -> None:
+        """Put a prompt set in the place of everything; all its classes are visible."""
+        self.background = prompts.background is not None
+        self._background_class = prompts.background or self._background_class
+        self.templates, self.ignore_below = prompts.templates, prompts.ignore_below
+        self.rows = [
+            PromptRow(item.id, item.color, item.name, write_synonyms(item.name, item.phrases))
+            for item in prompts.classes
+            if not item.background
+        ]
+
+    def prompt_set(self) -> PromptSet | None:
+        """Make the prompt set of what stands here; None while there is no class.
+
+        Raises
+        ------
+        PromptError
+            With all that is wrong in it.
+        """
+        classes = [
+            PromptClass(row.name, row.id, read_synonyms(row.name, row.synonyms), row.color)
+            for row in self.rows
+            if not row.blank
+        ]
+        if not classes:
+            return None
+        if self.background:
+            classes.insert(0, self._background_class)
+        return PromptSet(tuple(classes), self.templates, self.ignore_below)
+
+    def visible_ids(self) -> set[int]:
+        """Ids of the classes that are to be shown; the background is not among them."""
+        return {row.id for row in self.rows if row.visible and not row.blank}
+
+    def new_row(self, name: str = "", synonyms: str = "") -> PromptRow:
+        """Make a row with an id of its own, which is still to be put into `rows`."""
+        taken = {row.id for row in self.rows}
+        free = (number for number in range(1, MAX_CLASSES + 1) if number not in taken)
+        class_id = next(free, MAX_CLASSES + 1)  # which the prompt set refuses
+        return PromptRow(class_id, default_color(class_id), name, synonyms)
+
+    def remove(self, indices: Collection[int]) -> None:
+        """Take out the rows at these places."""
+        self.rows = [row for index, row in enumerate(self.rows) if index not in indices]
+
+    def move(self, index: int, target: int) -> None:
+        """Take a row out and put it in at another place."""
+        self.rows.insert(target, self.rows.pop(index))
+
+    def set_color(self, class_id: int, color: str) -> None:
+        """Colour a class.
+
+        Parameters
+        ----------
+        class_id
+            Its id; 0 is the background, whether it is asked for or not.
+        color
+            ``#rrggbb``, ``#rgb`` or a CSS name.
+
+        Raises
+        ------
+        PromptError
+            If no row has this id, or the colour is not known.
+        """
+        color = normalize_color(color)
+        rows = [row for row in self.rows if row.id == class_id]
+        if not rows and class_id != 0:
+            ids = ", ".join(str(row.id) for row in self.rows) or "none"
+            msg = f"no class has the id {class_id}, so it cannot be coloured: the ids are {ids}"
+            raise PromptError(msg)
+        for row in rows:
+            row.color = color
+        if class_id == 0:
+            self._background_class = replace(self._background_class, color=color)
+
+    def paste(self, text: str) -> None:
+        """Take over text from the clipboard.
+
+        A whole prompt file replaces everything. Several lines are one class each (with
+        its other phrases after a tab or semicolon), one line is the inline form of
+        `PromptSet.parse`; these are appended, but for names that stand here already.
+
+        Parameters
+        ----------
+        text
+            What was copied.
+
+        Raises
+        ------
+        PromptError
+            If it is a prompt file in which something is wrong.
+        """
+        if _PROMPT_FILE.search(text):
+            self.load(PromptSet.from_yaml(text, "the pasted text"))
+            return
+        self.rows = [row for row in self.rows if not row.blank]
+        known = {_collapse(row.name).casefold() for row in self.rows}
+        for name, phrases in _read_list(text):
+            if is_background(name):
+                self.background = True
+                if phrases != (name,):
+                    self._background_class = replace(self._background_class, phrases=phrases)
+            elif name.casefold() not in known:
+                known.add(name.casefold())
+                self.rows.append(self.new_row(name, write_synonyms(name, phrases)))
+
+
+def _read_list(text: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Read the names and phrases of a pasted list."""
+    lines = [line.strip().removesuffix(",") for line in text.splitlines() if line.strip()]
+    chunks = lines if len(lines) > 1 else text.split(",")
+    return [_read_class(chunk) for chunk in chunks if chunk.strip("; \t\r\n")]
+
+
+def _read_class(chunk: str) -> tuple[str, tuple[str, ...]]:
+    head, equals, rest = chunk.partition("=")
+    named = bool(equals and head.strip()) and ";" not in head
+    phrases = [_collapse(phrase) for phrase in re.split("[;\t]", rest if named else chunk)]
+    phrases = [phrase for phrase in phrases if phrase]
+    return (_collapse(head) if named else phrases[0]), tuple(phrases)

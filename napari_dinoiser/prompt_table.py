@@ -1,0 +1,298 @@
+"""The prompt table: the classes to look for, a row each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from napari.utils import notifications
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor, QGuiApplication
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QColorDialog,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from dinoiser.errors import DinoiserError, PromptError
+from dinoiser.prompts import PromptSet
+from napari_dinoiser.prompt_rows import PromptRows
+from napari_dinoiser.prompt_table_model import Column, PromptTableModel
+from napari_dinoiser.prompt_table_view import PromptView
+
+FILE_FILTER = "Prompt files (*.yaml *.yml);;All files (*)"
+ERROR_COLOR = "#e0554a"  # reads on napari's light and dark background alike
+BUTTONS = (
+    ("add_class", "+", "Add a class (Enter in the last row does it, too)"),
+    ("remove_class", "−", "Remove the selected classes (Delete)"),
+    ("move_up", "↑", "Move the selected class up"),
+    ("move_down", "↓", "Move the selected class down"),
+    ("load_prompts", "Load…", "Load a prompt file in the place of this table"),
+    ("save_prompts", "Save…", "Save this table as a prompt file, for other pictures and folders"),
+)
+
+
+class _State(NamedTuple):
+    """What the table says at one time."""
+
+    prompts: PromptSet | None
+    error: str
+    visible: frozenset[int]
+
+    @property
+    def words(self) -> tuple[object, ...]:
+        """All of it that decides which pixel gets which label."""
+        if self.prompts is None:
+            return (self.error,)
+        classes = {(item.name, item.id, item.phrases) for item in self.prompts.classes}
+        return classes, self.prompts.templates, self.prompts.ignore_below
+
+
+class PromptTable(QWidget):
+    """A table of classes with buttons to edit, load and save it.
+
+    Parameters
+    ----------
+    parent
+        Owner.
+    """
+
+    prompts_changed = Signal()
+    """The labels are others now: a name, phrase, id or the threshold changed."""
+    looks_changed = Signal()
+    """The labels look different only: a colour, the visible classes or the order changed."""
+    selection_changed = Signal()
+    """`selected_id` is another."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._rows = PromptRows()
+        self._model = PromptTableModel(self._rows, self)
+        self._view = self._create_view()
+        self._buttons = {name: self._create_button(name, *texts) for name, *texts in BUTTONS}
+        self._background = QCheckBox("background")
+        self._background.setObjectName("background")
+        self._background.setToolTip(
+            "Leave pixels that are no object without a label; needs a model that finds objects"
+        )
+        self._note = QLabel()
+        self._note.setObjectName("prompt_note")
+        self._note.setWordWrap(True)
+        self._note.setTextFormat(Qt.TextFormat.PlainText)
+        self._state = _State(None, "", frozenset())
+        self._selected: int | None = None
+        self._lay_out()
+        self._connect()
+        self._update()
+
+    def prompt_set(self) -> PromptSet | None:
+        """Give the prompt set; None while there is no class or something is wrong, see `error`."""
+        return self._state.prompts
+
+    def set_prompt_set(self, prompts: PromptSet) -> None:
+        """Show a prompt set in the place of everything that stands here."""
+        self._model.load(prompts)
+
+    def error(self) -> str:
+        """Say what is wrong with what stands in the table; empty if nothing is."""
+        return self._state.error
+
+    def visible_ids(self) -> set[int]:
+        """Ids of the classes that are to be shown; 0, the background, is never among them."""
+        return set(self._state.visible)
+
+    def selected_id(self) -> int | None:
+        """Id of the selected class, the last of several; None if none is selected."""
+        row = self._model.row(self._selected_row())
+        return None if row is None or row.blank else row.id
+
+    def set_color(self, class_id: int, color: str) -> None:
+        """Colour a class.
+
+        Parameters
+        ----------
+        class_id
+            Its id; 0 is the background.
+        color
+            ``#rrggbb``, ``#rgb`` or a CSS name.
+
+        Raises
+        ------
+        PromptError
+            If no class has this id, or the colour is not known.
+        """
+        self._model.set_color(class_id, color)
+
+    def ignore_below(self) -> float:
+        """Confidence, 0 up to but not including 1, below which pixels are ignored."""
+        return self._rows.ignore_below
+
+    def set_ignore_below(self, confidence: float) -> None:
+        """Ignore pixels of a lower confidence, 0 up to but not including 1."""
+        self._rows.ignore_below = confidence
+        self._update()
+
+    def _create_view(self) -> PromptView:
+        view = PromptView(self._model, self)
+        view.setObjectName("prompt_table")
+        view.setToolTip("The classes to look for, one a row; a list can be pasted (Ctrl+V)")
+        view.setMinimumHeight(120)
+        return view
+
+    def _create_button(self, name: str, text: str, tooltip: str) -> QPushButton:
+        button = QPushButton(text, self)
+        button.setObjectName(name)
+        button.setToolTip(tooltip)
+        if len(text) == 1:
+            button.setFixedWidth(28)
+        return button
+
+    def _lay_out(self) -> None:
+        line = QHBoxLayout()
+        line.setSpacing(2)
+        for name, button in self._buttons.items():
+            if name == "load_prompts":
+                line.addStretch()
+            line.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._view)
+        layout.addLayout(line)
+        layout.addWidget(self._background)
+        layout.addWidget(self._note)
+
+    def _connect(self) -> None:
+        self._model.edited.connect(self._update)
+        self._view.row_wanted.connect(self._add_class)
+        self._view.cell_closed.connect(self._go_on)
+        self._view.removal_wanted.connect(self._remove_classes)
+        self._view.paste_wanted.connect(self._paste)
+        self._view.color_wanted.connect(self._choose_color)
+        selection = self._view.selectionModel()
+        selection.selectionChanged.connect(self._update_selection)
+        selection.currentRowChanged.connect(self._update_selection)
+        self._background.toggled.connect(self._set_background)
+        slots = (
+            self._add_class,
+            self._remove_classes,
+            lambda: self._move_class(-1),
+            lambda: self._move_class(1),
+            self._load,
+            self._save,
+        )
+        for button, slot in zip(self._buttons.values(), slots, strict=True):
+            button.clicked.connect(lambda _checked, slot=slot: slot())
+
+    def _update(self) -> None:
+        """Note what the table says now, show what is wrong, and tell others what changed."""
+        prompts, error = None, ""
+        try:
+            prompts = self._rows.prompt_set()
+        except PromptError as problem:
+            error = str(problem)
+        before, self._state = (
+            self._state,
+            _State(prompts, error, frozenset(self._rows.visible_ids())),
+        )
+        self._background.setChecked(self._rows.background)
+        self._show_note()
+        self._update_selection()
+        if self._state.words != before.words:
+            self.prompts_changed.emit()
+        elif self._state != before:
+            self.looks_changed.emit()
+
+    def _show_note(self) -> None:
+        """Show the first thing that is wrong, or looks like a mistake; the tooltip has them all."""
+        prompts, error = self._state.prompts, self._state.error
+        sentences = error.splitlines() or list(prompts.warnings if prompts else ())
+        more = f" (and {len(sentences) - 1} more)" if len(sentences) > 1 else ""
+        self._note.setText("".join(sentences[:1]) + more)
+        self._note.setToolTip("\n".join(sentences))
+        self._note.setStyleSheet(f"color: {ERROR_COLOR}" if error else "")
+        self._note.setVisible(bool(sentences))
+
+    def _selected_row(self) -> int:
+        """Place of the current row, which Qt may not have selected; -1 if there is none."""
+        index = self._view.currentIndex()
+        return index.row() if self._view.selectionModel().isSelected(index) else -1
+
+    def _update_selection(self, *_: object) -> None:
+        row, last = self._selected_row(), self._model.rowCount() - 1
+        self._buttons["remove_class"].setEnabled(row >= 0)
+        self._buttons["move_up"].setEnabled(row > 0)
+        self._buttons["move_down"].setEnabled(0 <= row < last)
+        self._buttons["save_prompts"].setEnabled(self._state.prompts is not None)
+        if self.selected_id() != self._selected:
+            self._selected = self.selected_id()
+            self.selection_changed.emit()
+
+    def _add_class(self) -> None:
+        """Add a row and begin to write in it."""
+        self._model.append()
+        index = self._model.index(self._model.rowCount() - 1, Column.NAME)
+        self._view.setCurrentIndex(index)
+        self._view.edit(index)
+
+    def _go_on(self, entered: bool) -> None:
+        """Go on to a new row after the last, or take that away when it is left blank."""
+        place = self._view.currentIndex().row()
+        if place < 0 or place != self._model.rowCount() - 1:
+            return
+        if self._model.row(place).blank:
+            self._model.remove([place])
+        elif entered:
+            self._add_class()
+
+    def _remove_classes(self) -> None:
+        rows = {index.row() for index in self._view.selectionModel().selectedRows()}
+        if rows:
+            self._model.remove(rows)
+
+    def _move_class(self, step: int) -> None:
+        row = self._selected_row()
+        self._model.move(row, row + step)
+        self._update_selection()
+
+    def _set_background(self, wanted: bool) -> None:
+        self._rows.background = wanted
+        self._update()
+
+    def _choose_color(self, row: int) -> None:
+        item = self._model.row(row)
+        color = QColorDialog.getColor(QColor(item.color), self, f"Colour of {item.name}")
+        if color.isValid():
+            self._model.set_color(item.id, color.name())
+
+    def _paste(self) -> None:
+        selected = self.selected_id()
+        try:
+            self._model.paste(QGuiApplication.clipboard().text())
+        except PromptError as error:
+            notifications.show_error(str(error))
+        self._select(selected)
+
+    def _select(self, class_id: int | None) -> None:
+        for row in range(self._model.rowCount()):
+            if self._model.row(row).id == class_id:
+                self._view.setCurrentIndex(self._model.index(row, Column.NAME))
+
+    def _load(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Load prompts", "", FILE_FILTER)
+        if path:
+            try:
+                self.set_prompt_set(PromptSet.load(path))
+            except PromptError as error:
+                notifications.show_error(str(error))
+
+    def _save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save prompts", "prompts.yaml", FILE_FILTER)
+        if path and self._state.prompts is not None:
+            try:
+                self._state.prompts.save(path)
+            except DinoiserError as error:
+                notifications.show_error(str(error))

@@ -1,0 +1,337 @@
+"""The Segment tab in a real viewer, driven by its own controls."""
+
+import threading
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpinBox, QTableView
+from superqt import QCollapsible
+
+from dinoiser.evaluation.metrics import ClassIoU
+from dinoiser.prompts import PromptSet
+from napari_dinoiser.label_layers import prompts_of_layer
+
+
+def child(widget, kind, name):
+    found = widget.findChild(kind, name)
+    assert found is not None, name
+    return found
+
+
+def click(widget, qtbot, name):
+    qtbot.mouseClick(child(widget, QPushButton, name), Qt.MouseButton.LeftButton)
+
+
+def labels_layers(viewer):
+    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
+
+
+@pytest.fixture
+def labelled(segment, viewer, scene, scene_prompts, finish):
+    """The tab after a first run on a scene."""
+    viewer.add_image(scene.image, name="scene")
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    finish()
+    return segment
+
+
+def layer_of(viewer):
+    (layer,) = labels_layers(viewer)
+    return layer
+
+
+def mean_iou(labels, scene, names):
+    ids = {name: number for number, name in enumerate(names)}
+    truth = np.array([ids[name] for name in ("background", *scene.names)], np.uint8)[scene.labels]
+    count = ClassIoU()
+    count.add(labels, truth, names)
+    return count.mean()
+
+
+def test_typed_words_become_the_right_mask(segment, viewer, scene, finish, qtbot):
+    viewer.add_image(scene.image, name="scene")
+    click(segment, qtbot, "add_class")
+    table = child(segment, QTableView, "prompt_table")
+    for name in scene.names:  # Enter goes on to the next row
+        editor = table.viewport().findChildren(QLineEdit)[-1]
+        qtbot.keyClicks(editor, name)
+        qtbot.keyClick(editor, Qt.Key.Key_Return)
+        qtbot.wait(1)
+    child(segment, QCheckBox, "background").setChecked(True)
+    click(segment, qtbot, "run")
+    finish()
+    layer = layer_of(viewer)
+    assert mean_iou(layer.data, scene, ["background", *scene.names]) > 0.8
+    assert layer.features["class"].tolist() == ["background", *scene.names, "ignore"]
+    assert layer.colormap.map(0)[3] == 0
+
+
+def test_a_changed_word_needs_no_new_look_and_changes_that_class_only(
+    segment, viewer, scene, finish, looks
+):
+    first, second, third = scene.names
+    viewer.add_image(scene.image)
+    segment.table.set_prompt_set(PromptSet.from_names(["background", first, second, "grass"]))
+    segment.run()
+    finish()
+    before, number_of_looks = layer_of(viewer).data.copy(), len(looks)
+    model = child(segment, QTableView, "prompt_table").model()
+    model.setData(model.index(2, 2), third)
+    finish()
+    after = layer_of(viewer).data
+    assert len(looks) == number_of_looks
+    assert (after == 3)[scene.labels == 3].mean() > 0.8
+    changed = before != after
+    assert changed.any()
+    assert ((before == 3) | (after == 3))[changed].all()
+
+
+def test_words_that_are_typed_during_the_run_count(segment, viewer, scene, scene_prompts, finish):
+    viewer.add_image(scene.image)
+    segment.table.set_prompt_set(PromptSet.from_names(["background", "red star"]))
+    segment.run()
+    segment.table.set_prompt_set(scene_prompts)
+    finish()
+    layer = layer_of(viewer)
+    assert prompts_of_layer(layer.metadata, layer.features) == scene_prompts
+    assert mean_iou(layer.data, scene, list(scene_prompts.names)) > 0.8
+
+
+def test_painted_pixels_stay_when_a_word_changes(labelled, viewer, scene_prompts, finish, qtbot):
+    layer = layer_of(viewer)
+    layer.brush_size = 9
+    layer.paint((50, 50), 2)
+    fewer = PromptSet(scene_prompts.classes[:3])
+    labelled.table.set_prompt_set(fewer)
+    finish()
+    assert (layer.data[48:53, 48:53] == 2).all()
+    assert layer is layer_of(viewer)
+    painted = layer.data.copy()
+    click(labelled, qtbot, "clear_edits")
+    assert (layer.data != painted).any()
+    labelled.run()
+    finish()
+    assert (layer.data[48:53, 48:53] != 2).any()
+
+
+def test_a_colour_and_the_visible_classes_are_looks_only(labelled, viewer, scene_prompts):
+    layer, first = layer_of(viewer), scene_prompts.classes[1]
+    labelled.table.set_color(first.id, "#123456")
+    assert np.allclose(layer.colormap.map(first.id)[:3], np.array([0x12, 0x34, 0x56]) / 255)
+    model = child(labelled, QTableView, "prompt_table").model()
+    unchecked = Qt.CheckState.Unchecked.value
+    assert model.setData(model.index(0, 0), unchecked, Qt.ItemDataRole.CheckStateRole)
+    assert layer.colormap.map(first.id)[3] == 0
+    assert (layer.data == first.id).any()
+
+
+def test_the_status_bar_says_the_class_its_probability_and_two_others(labelled, viewer, scene):
+    layer = layer_of(viewer)
+    place = np.argwhere(scene.labels == 1).mean(0).round()
+    text = layer.get_status(tuple(place), world=True)["coordinates"]
+    name = layer.features.set_index("index")["class"][layer.data[tuple(place.astype(int))]]
+    tail = text.rsplit("; ", 1)[1].split(", ")
+    assert len(tail) == 3
+    assert tail[0].rsplit(" ", 1)[0] == name
+    assert 0.3 < float(tail[0].rsplit(" ", 1)[1]) <= 1
+
+
+def test_confidence_and_heat_map_layers_come_and_go(labelled, viewer, qtbot):
+    for name in ("show_confidence", "show_heatmap"):
+        child(labelled, QCheckBox, name).setChecked(True)
+    maps = [layer for layer in viewer.layers if layer.name.startswith(("confidence", "heat map"))]
+    assert len(maps) == 2
+    assert all(0.5 < layer.data.max() <= 1 for layer in maps)
+    assert child(labelled, QComboBox, "image_picker").count() == 1
+    child(labelled, QCheckBox, "show_confidence").setChecked(False)
+    child(labelled, QCheckBox, "show_heatmap").setChecked(False)
+    assert len(viewer.layers) == 2
+
+
+def test_pixels_below_the_threshold_are_ignored(labelled, viewer, finish):
+    labelled.advanced.set_ignore_below(0.9)
+    finish()
+    share = (layer_of(viewer).data == 255).mean()
+    assert 0 < share < 0.5
+
+
+def test_a_rectangle_is_labelled_alone(segment, viewer, scene, scene_prompts, finish):
+    viewer.add_image(scene.image, scale=(2, 2), translate=(5, 7))
+    corners = np.array([(0, 0), (0, 100), (110, 100), (110, 0)]) * 2 + (5, 7)
+    viewer.add_shapes([corners], shape_type="rectangle", name="here")
+    region = child(segment, QComboBox, "region")
+    region.setCurrentIndex(region.findText("rectangle in here"))
+    segment.table.set_prompt_set(
+        PromptSet(scene_prompts.classes[1:])
+    )  # no background: all labelled
+    segment.run()
+    finish()
+    data = layer_of(viewer).data
+    assert (data[:110, :100] > 0).all()
+    assert not data[111:].any()
+    assert not data[:, 101:].any()
+
+
+def test_labels_lie_exactly_over_a_scaled_and_shifted_image(
+    segment, viewer, scene, scene_prompts, finish
+):
+    image = viewer.add_image(scene.image, scale=(0.5, 3), translate=(-20, 7), rotate=30)
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    finish()
+    layer = layer_of(viewer)
+    for point in ((0, 0), (223, 287), (100, 33)):
+        np.testing.assert_allclose(layer.data_to_world(point), image.data_to_world(point))
+
+
+def grey(image):
+    return image.astype(np.float32).mean(-1)
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (lambda image: np.dstack([image, np.full(image.shape[:2], 255, np.uint8)]), {}),
+        (lambda image: image.astype(np.float32) / 255, {"rgb": True}),
+        (lambda image: image.astype(np.uint16) * 200, {"rgb": True}),
+        (lambda image: [image, image[::2, ::2]], {"rgb": True, "multiscale": True}),
+        (lambda image: da.from_array(image, chunks=(50, 60, 3)), {"rgb": True}),
+    ],
+    ids=["rgba", "float", "uint16", "multiscale", "dask"],
+)
+def test_colour_pictures_of_every_kind(
+    segment, viewer, scene, scene_prompts, finish, make, options
+):
+    viewer.add_image(make(scene.image), **options)
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    finish()
+    assert mean_iou(layer_of(viewer).data, scene, list(scene_prompts.names)) > 0.75
+
+
+def test_channels_can_be_chosen(segment, viewer, scene, scene_prompts, finish):
+    planes = np.moveaxis(scene.image, -1, 0)[::-1].astype(np.uint16) * 100  # blue, green, red
+    viewer.add_image(np.stack([*planes, np.zeros_like(planes[0])]), contrast_limits=(0, 25500))
+    axis = child(segment, QComboBox, "channel_axis")
+    axis.setCurrentIndex(axis.findText("axis 0 (4)"))
+    for name, number in (("red", 2), ("green", 1), ("blue", 0)):
+        child(segment, QSpinBox, f"{name}_channel").setValue(number)
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    finish()
+    layer = layer_of(viewer)
+    assert layer.data.shape == scene.labels.shape
+    assert mean_iou(layer.data, scene, list(scene_prompts.names)) > 0.8
+
+
+def test_contrast_limits_are_what_the_model_sees(segment, viewer, finish):
+    values = np.zeros((64, 64), np.uint16)
+    values[:, 32:] = 500
+    layer = viewer.add_image(values, contrast_limits=(0, 1000))
+    (part,) = segment.picker.source().parts(())
+    assert np.unique(segment.picker.source().read(part)).tolist() == [0, 128]
+    layer.contrast_limits = (0, 500)
+    assert np.unique(segment.picker.source().read(part)).tolist() == [0, 255]
+
+
+def test_a_stack_slice_by_slice_and_all_at_once(segment, viewer, scene, scene_prompts, finish):
+    stack = np.stack([scene.image, scene.image[::-1], scene.image[:, ::-1]])
+    viewer.add_image(stack, rgb=True, scale=(5, 1, 1))
+    viewer.dims.set_current_step(0, 1)
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    finish()
+    layer = layer_of(viewer)
+    names = list(scene_prompts.names)
+    assert mean_iou(layer.data[1, ::-1], scene, names) > 0.75
+    assert not layer.data[[0, 2]].any()
+    child(segment, QComboBox, "planes").setCurrentIndex(1)
+    segment.run()
+    finish()
+    assert mean_iou(layer.data[0], scene, names) > 0.75
+    assert mean_iou(layer.data[2, :, ::-1], scene, names) > 0.75
+    segment.table.set_prompt_set(PromptSet(scene_prompts.classes[:2]))
+    finish()
+    assert set(np.unique(layer.data)) == {0, 1}
+
+
+def test_cancelling_leaves_the_labels_as_they_are(
+    labelled, viewer, scene, finish, qtbot, monkeypatch
+):
+    from dinoiser.models.clip_dinoiser import ClipDinoiser
+
+    begun, original = threading.Event(), ClipDinoiser.encode_image
+
+    def slowly(self, pixels):
+        begun.set()
+        return original(self, pixels)
+
+    monkeypatch.setattr(ClipDinoiser, "encode_image", slowly)
+    before = layer_of(viewer).data.copy()
+    viewer.layers["scene"].data = np.concatenate([scene.image[::-1]] * 12, 1)
+    labelled.run()
+    qtbot.waitUntil(begun.is_set, timeout=20_000)
+    click(labelled, qtbot, "cancel")
+    finish()
+    np.testing.assert_array_equal(layer_of(viewer).data, before)
+    assert not child(labelled, QPushButton, "cancel").isEnabled()
+
+
+def test_what_is_missing_is_said_in_one_sentence(segment, viewer, scene, finish, monkeypatch):
+    said = []
+    monkeypatch.setattr("napari.utils.notifications.show_error", said.append)
+    segment.run()
+    viewer.add_image(scene.image)
+    segment.run()
+    segment.table.set_prompt_set(PromptSet.parse("dog, cat"))
+    segment.models.set_model_name("clip-dinoiser")  # which is not on this machine
+    segment.run()
+    finish()
+    assert len(said) == 3
+    assert "no image" in said[0]
+    assert "no class" in said[1]
+    assert "DINOISER_OFFLINE" in said[2]
+    assert not labels_layers(viewer)
+    segment.models.set_model_name("tiny")
+    segment.run()
+    finish()
+    assert len(labels_layers(viewer)) == 1
+
+
+def test_closing_the_viewer_during_a_run_leaves_nothing_behind(
+    segment, viewer, scene, scene_prompts, qtbot
+):
+    viewer.add_image(np.concatenate([scene.image] * 40, 1))
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    viewer.close()
+    assert QThreadPool.globalInstance().waitForDone(60_000)
+
+
+def test_removing_the_labels_layer_starts_anew(labelled, viewer, finish, looks):
+    layer_of(viewer).data[:10] = 3
+    viewer.layers.remove(layer_of(viewer))
+    labelled.run()
+    finish()
+    assert not looks
+    assert (layer_of(viewer).data[:10] != 3).any()
+
+
+def test_the_controls_have_names_and_tooltips(segment):
+    names = {
+        QComboBox: ("image_picker", "model_picker"),
+        QTableView: ("prompt_table",),
+        QPushButton: (
+            "add_class", "remove_class", "run", "cancel",
+            "load_prompts", "save_prompts", "clear_edits",
+        ),
+        QCheckBox: ("background", "show_confidence", "show_heatmap"),
+        QCollapsible: ("advanced",),
+    }  # fmt: skip
+    for kind, some in names.items():
+        for name in some:
+            assert child(segment, kind, name).toolTip()
