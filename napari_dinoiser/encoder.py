@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from dinoiser.models.base import SegmentationModel
     from dinoiser.segment.segmenter import EncodedImage, Segmenter
     from napari_dinoiser.image_source import ImageSource, Part
 
@@ -57,10 +58,15 @@ class Encoder:
     budget
         Bytes of encoded pictures that are kept; the least recently used go
         first, the latest always stays.
+    load
+        What loads models, `dinoiser.load_model` by default.
     """
 
-    def __init__(self, budget: int = BUDGET) -> None:
+    def __init__(
+        self, budget: int = BUDGET, load: Callable[..., SegmentationModel] | None = None
+    ) -> None:
         self.budget = budget
+        self._load = load or _load_model
         self._lock = threading.RLock()
         self._segmenters: dict[ModelChoice, Segmenter] = {}
         self._kept: OrderedDict[_Key, EncodedImage] = OrderedDict()
@@ -115,7 +121,6 @@ class Encoder:
         cancelled: Callable[[], bool] | None,
     ) -> Segmenter:
         import_triton()
-        from dinoiser.models.load import load_model
         from dinoiser.segment.segmenter import Segmenter
 
         if choice not in self._segmenters:
@@ -130,7 +135,7 @@ class Encoder:
             model, phrases = next(loaded, (None, None))
             if model is None:
                 self._segmenters.clear()  # one model at a time in memory
-                model = load_model(
+                model = self._load(
                     choice.name,
                     choice.device,
                     heads=choice.heads,
@@ -147,6 +152,12 @@ class Encoder:
         while len(self._kept) > 1 and sum(sizes.values()) > self.budget:
             oldest, _ = self._kept.popitem(last=False)
             del sizes[oldest]
+
+
+def _load_model(*arguments: Any, **keywords: Any) -> SegmentationModel:
+    from dinoiser.models.load import load_model
+
+    return load_model(*arguments, **keywords)
 
 
 def _encode(

@@ -34,18 +34,21 @@ class ImagePicker(QWidget):
     """
 
     image_changed = Signal()
-    """Another layer, other channels, or other pixels in the layer."""
+    """Another layer is chosen."""
+    source_gone = Signal(object)
+    """An `ImageSource` will not be given again: its layer is closed, or looks different now."""
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._source: ImageSource | None = None
+        self._sources: dict[Image, ImageSource] = {}
         self._watched: Image | None = None
         self._create_children()
         self._lay_out()
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered):
             event.connect(self._fill)
+        events.removed.connect(lambda event: self._drop_source(event.value))
         viewer.layers.selection.events.active.connect(self._follow)
         self._combo.currentIndexChanged.connect(self._on_layer)
         self._axis.currentIndexChanged.connect(self._on_channels)
@@ -64,9 +67,15 @@ class ImagePicker(QWidget):
     def source(self) -> ImageSource | None:
         """Give the layer's pixels; the same object until something about them changes."""
         layer = self.layer()
-        if self._source is None and layer is not None:
-            self._source = source_of_layer(layer, self.channel_axis(), self._channels())
-        return self._source
+        if layer is None:
+            return None
+        known = self._sources.get(layer)
+        source = source_of_layer(layer, self.channel_axis(), self._channels())
+        if known is not None and known.shows_the_same_as(source):
+            return known
+        self._drop_source(layer)
+        self._sources[layer] = source
+        return source
 
     def _channels(self) -> tuple[int, ...]:
         values = tuple(spin.value() for spin in self._spins)
@@ -135,6 +144,7 @@ class ImagePicker(QWidget):
         self._axis.blockSignals(False)
         self._chooser.setVisible(bool(axes))
         self._on_channels()
+        self.image_changed.emit()
 
     def _on_channels(self, *_: Any) -> None:
         axis = self.channel_axis()
@@ -146,19 +156,20 @@ class ImagePicker(QWidget):
                 spin.setRange(0, count - 1)
                 spin.setValue(min(place, count - 1))
                 spin.blockSignals(False)
-        self._renew()
 
     def _watch(self, layer: Image | None) -> None:
         if self._watched is not None:
-            for event in (self._watched.events.data, self._watched.events.contrast_limits):
-                event.disconnect(self._renew)
+            self._watched.events.data.disconnect(self._drop_watched)
             self._watched.events.name.disconnect(self._fill)
         self._watched = layer
         if layer is not None:
-            for event in (layer.events.data, layer.events.contrast_limits):
-                event.connect(self._renew)
+            layer.events.data.connect(self._drop_watched)
             layer.events.name.connect(self._fill)
 
-    def _renew(self, event: Any = None) -> None:
-        self._source = None
-        self.image_changed.emit()
+    def _drop_watched(self, event: Any = None) -> None:
+        self._drop_source(self._watched)
+
+    def _drop_source(self, layer: Any) -> None:
+        source = self._sources.pop(layer, None)
+        if source is not None:
+            self.source_gone.emit(source)

@@ -83,6 +83,14 @@ class ImageSource:
             del shape[self.channel_axis]
         return tuple(shape)
 
+    def shows_the_same_as(self, other: ImageSource) -> bool:
+        """Whether the same arrays are looked at in the same way."""
+        mine, others = (
+            (list(map(id, source.levels)), source.rgb, source.limits, source.channel_axis)
+            for source in (self, other)
+        )
+        return mine == others and self.channels == other.channels
+
     def parts(
         self,
         step: Sequence[int] | None,

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from napari.utils.colormaps import DirectLabelColormap
 
 METADATA = "dinoiser"
-"""Key of a layer's metadata; `PROMPTS` in it holds the prompt file's text."""
+"""Key of a layer's metadata; `PROMPTS` in it holds the prompt file's text, `IMAGES` the names of
+the pictures, one a plane."""
 PROMPTS = "prompts"
+IMAGES = "images"
 TRANSPARENT = "#00000000"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_dinoiser.folder_widget import FolderWidget
@@ -19,15 +20,15 @@ class DinoiserWidget(QWidget):
 
     Parameters
     ----------
-    viewer
-        napari gives it.
+    napari_viewer
+        napari gives it by this name.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
-        self.segment = SegmentWidget(viewer)
-        self.folder = FolderWidget(viewer, self._choice)
-        self.review = ReviewWidget(viewer)
+        self.segment = SegmentWidget(napari_viewer)
+        self.folder = FolderWidget(napari_viewer, self._choice)
+        self.review = ReviewWidget(napari_viewer)
         self._tabs = QTabWidget()
         self._tabs.setObjectName("tabs")
         for tab, title in (
@@ -39,6 +40,9 @@ class DinoiserWidget(QWidget):
             area.setWidgetResizable(True)
             area.setFrameShape(QScrollArea.Shape.NoFrame)
             area.setWidget(tab)
+            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+            bar = area.verticalScrollBar().sizeHint().width()
+            area.setMinimumWidth(tab.minimumSizeHint().width() + bar)
             self._tabs.addTab(area, title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -83,11 +84,17 @@ class Runner(QObject):
     def __init__(self, encoder: Encoder, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.encoder = encoder
-        self._job: Job | None = None
+        # at most one; a list, because workers are not let go of, but what they were given can be
+        self._jobs: list[Job] = []
         self._next: Request | None = None
+        self.destroyed.connect(partial(_stop, self._jobs))
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.timeout.connect(self._tell)
+
+    @property
+    def _job(self) -> Job | None:
+        return self._jobs[0] if self._jobs else None
 
     @property
     def request(self) -> Request | None:
@@ -114,11 +121,10 @@ class Runner(QObject):
     def _start(self, request: Request) -> None:
         from napari.qt.threading import create_worker
 
-        job = self._job = Job(request)
-        worker: GeneratorWorker = create_worker(job.work, self.encoder)
+        self._jobs.append(Job(request))
+        worker: GeneratorWorker = create_worker(_work, self._jobs, self.encoder)
         worker.yielded.connect(self._pass_on)
         worker.finished.connect(self._end)
-        self.destroyed.connect(lambda: setattr(job, "stopped", True))
         worker.start()
         self._timer.start()
         self.running_changed.emit(True)
@@ -133,11 +139,20 @@ class Runner(QObject):
 
     def _end(self) -> None:
         self._timer.stop()
-        job, self._job = self._job, None
+        job = self._jobs.pop()
         request, self._next = self._next, None
-        if job and job.error and not job.stopped:  # a download that was stopped says so, too
+        if job.error and not job.stopped:  # a download that was stopped says so, too
             self.failed.emit(job.error)
         if request:
             self._start(request)
         else:
             self.running_changed.emit(False)
+
+
+def _work(jobs: list[Job], encoder: Encoder) -> Iterator[tuple[Request, Part, Segmentation]]:
+    yield from jobs[0].work(encoder)
+
+
+def _stop(jobs: list[Job], *_: object) -> None:
+    for job in jobs:
+        job.stopped = True

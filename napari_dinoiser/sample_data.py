@@ -1,4 +1,4 @@
-"""Sample data: a drawn scene, its true labels beside it."""
+"""Sample data: a drawn scene with its true labels, and a photo."""
 
 from __future__ import annotations
 
@@ -31,3 +31,16 @@ def sample_scene() -> list[tuple[Any, dict[str, Any], str]]:
         (scene.image, {"name": "drawn scene", "rgb": True}, "image"),
         (scene.labels, truth, "labels"),
     ]
+
+
+def sample_photo() -> list[tuple[Any, dict[str, Any], str]]:
+    """Open the photo of a cat that scikit-image brings with it.
+
+    Returns
+    -------
+    list
+        A napari layer tuple: the picture (300, 451, 3) uint8.
+    """
+    from skimage.data import chelsea
+
+    return [(chelsea(), {"name": "cat", "rgb": True}, "image")]

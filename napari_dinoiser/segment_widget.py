@@ -39,11 +39,15 @@ class SegmentWidget(QWidget):
     ----------
     viewer
         Whose layers are labelled.
+    encoder
+        What looks at pictures; None for one of its own.
     parent
         Owner.
     """
 
-    def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, viewer: Viewer, encoder: Encoder | None = None, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.viewer = viewer
         self.images = LabelledImages(viewer)
@@ -51,7 +55,7 @@ class SegmentWidget(QWidget):
         self.models = ModelPicker()
         self.table = PromptTable()
         self.advanced = AdvancedSettings(viewer)
-        self.runner = Runner(Encoder(), self)
+        self.runner = Runner(encoder or Encoder(), self)
         self._running_on: Image | None = None
         self._activity: Any = None
         self._pause = QTimer(self)
@@ -133,7 +137,7 @@ class SegmentWidget(QWidget):
         known = self.images.of(self.picker.layer())
         if known is None or known.session.prompts is None:
             return
-        names = {item.id: item.name for item in known.session.prompts.classes}
+        names = {item.id: item.name for item in known.session.prompts.classes if item.id}
         selected = names.get(self.table.selected_id() or next(iter(names)))
         confidence = CONFIDENCE if self._confidence.isChecked() else None
         self.images.show_map(known, CONFIDENCE, confidence)
@@ -197,6 +201,7 @@ class SegmentWidget(QWidget):
             signal.connect(self._show_maps)
         self.table.selection_changed.connect(self._show_maps)
         self.picker.image_changed.connect(self._update_buttons)
+        self.picker.source_gone.connect(self.runner.encoder.forget)
         self.viewer.dims.events.current_step.connect(self._show_maps)
         self.viewer.layers.events.removed.connect(self._update_buttons)
         self.runner.labelled.connect(self._show)

@@ -1,0 +1,99 @@
+"""From a changed word to new labels on the screen: python -m benchmarks.plugin, with a display.
+
+A picture of 1024 x 768 pixels, 20 classes, CLIP-DINOiser in full size with
+random weights. In each round one word is changed in the prompt table to one
+that has never been seen; then the picture itself is touched, so that the image
+tower has to run again for the same words. And: the memory of a viewer in which
+50 pictures are opened, labelled and closed, one after another.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import psutil
+import torch
+from napari import Viewer
+from qtpy.QtWidgets import QApplication
+
+from benchmarks.setting import (
+    PROMPTS,
+    describe_machine,
+    random_model,
+    random_picture,
+    seconds,
+)
+from dinoiser.models.device import resolve_precision
+from napari_dinoiser.encoder import Encoder
+from napari_dinoiser.prompt_table_model import Column
+from napari_dinoiser.segment_widget import SegmentWidget
+
+ROUNDS = 20
+PICTURES = 50
+
+
+def settle(widget: SegmentWidget) -> None:
+    """Let the window work until the labels are what the words say, and are drawn."""
+    QApplication.processEvents()
+    while widget._pause.isActive() or widget.runner.request is not None:
+        QApplication.processEvents()
+        time.sleep(0.001)
+    QApplication.processEvents()
+
+
+def change_a_word(widget: SegmentWidget, number: int) -> None:
+    """Type another word into a row of the table."""
+    model = widget.table.findChild(object, "prompt_table").model()
+    row = number % model.rowCount()
+    model.setData(model.index(row, Column.NAME), f"word number {number}")
+    settle(widget)
+
+
+def look_again(widget: SegmentWidget) -> None:
+    """Label after the picture has changed."""
+    layer = widget.picker.layer()
+    layer.data = layer.data.copy()
+    widget.run()
+    settle(widget)
+
+
+def show_a_picture(widget: SegmentWidget, number: int) -> None:
+    """Open a picture, label it, and close it."""
+    widget.viewer.add_image(np.roll(random_picture(768, 1024), number, 0))
+    widget.run()
+    settle(widget)
+    widget.viewer.layers.clear()
+    settle(widget)  # napari's canvas does not survive a new layer at this moment
+
+
+def main() -> None:
+    """Print times, their ratio, and memory."""
+    describe_machine()
+    model = random_model(resolve_precision("auto", torch.device("cpu")))
+    viewer = Viewer()
+    widget = SegmentWidget(viewer, Encoder(load=lambda *_, **__: model))
+    viewer.window.add_dock_widget(widget)
+    widget.table.set_prompt_set(PROMPTS)
+    viewer.add_image(random_picture(768, 1024))
+    widget.run()
+    settle(widget)
+    change_a_word(widget, ROUNDS)
+    words = [seconds(lambda i=i: change_a_word(widget, i)) for i in range(ROUNDS)]
+    looks = [seconds(lambda: look_again(widget)) for _ in range(5)]
+    word, look = statistics.median(words), statistics.median(looks)
+    print(f"a new word: median {word:.2f} s, worst {max(words):.2f} s; ", end="")
+    print(f"with the tower: {look:.2f} s, {look / word:.1f} times as long")
+    viewer.layers.clear()
+    settle(widget)
+    memory = []
+    for number in range(PICTURES):
+        show_a_picture(widget, number)
+        memory.append(psutil.Process().memory_info().rss / 2**20)
+    print(f"memory after 10 pictures {memory[9]:.0f} MB, after {PICTURES} {memory[-1]:.0f} MB")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""The parts of the Folder tab: each shows one thing, and holds no logic."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QUrl, Signal
+from qtpy.QtGui import QDesktopServices, QFontDatabase, QImageReader, QPixmap
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from dinoiser.batch.job import DEFAULT_FORMATS
+from dinoiser.batch.pictures import result_file
+from dinoiser.errors import DinoiserError
+from napari_dinoiser.folder_job import RunStatus, describe_failures, describe_outcome
+
+if TYPE_CHECKING:
+    from dinoiser.batch import Progress, Summary
+    from napari_dinoiser.folder_job import FolderChoice
+
+FORMATS = {
+    "png": ("Masks", "Indexed PNG masks. Always written: the other formats are made of them."),
+    "overlay": ("Overlays", "A preview of every picture with its classes."),
+    "confidence": ("Confidence", "A grey picture of how sure every pixel is."),
+    "coco": ("COCO", "annotations.json, one file for all pictures."),
+    "panoptic": ("Panoptic", "panoptic.json and a PNG for every picture: COCO panoptic."),
+    "yolo": ("YOLO", "data.yaml, and a text file for every picture: YOLO segmentation."),
+}
+"""Of every format: what its box says, and its tooltip."""
+COLUMNS = 3
+LATEST_HEIGHT = 120
+"""Of the latest picture, in the screen's pixels."""
+SECONDS_A_PICTURE = 0.5
+"""Pictures that come faster are not all shown."""
+COMMAND_LINES = 4
+
+
+class FolderPicker(QWidget):
+    """A folder, typed or chosen.
+
+    Parameters
+    ----------
+    name
+        Object name of the line.
+    tip
+        Its tooltip.
+    """
+
+    changed = Signal()
+
+    def __init__(self, name: str, tip: str) -> None:
+        super().__init__()
+        self._title = tip
+        self.line = QLineEdit()
+        self.line.setObjectName(name)
+        self.line.setToolTip(tip)
+        self.line.textChanged.connect(self.changed)
+        browse = QPushButton("…")
+        browse.setObjectName(f"browse_{name}")
+        browse.setToolTip("Choose the folder")
+        browse.setFixedWidth(32)
+        browse.clicked.connect(self._browse)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.line)
+        layout.addWidget(browse)
+
+    @property
+    def path(self) -> Path | None:
+        """The folder, or the one that was suggested; None where there is neither."""
+        text = self.line.text().strip() or self.line.placeholderText()
+        return Path(text).expanduser().absolute() if text else None
+
+    def suggest(self, path: Path | None) -> None:
+        """Set the folder that counts as long as none is given."""
+        self.line.setPlaceholderText(str(path) if path else "")
+
+    def _browse(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, self._title, self.line.text())
+        if chosen:
+            self.line.setText(chosen)
+
+
+class FormatBoxes(QWidget):
+    """What is written: a box a format."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.boxes = {}
+        for number, (name, (text, tip)) in enumerate(FORMATS.items()):
+            box = self.boxes[name] = QCheckBox(text)
+            box.setObjectName(f"format_{name}")
+            box.setToolTip(tip)
+            box.setChecked(name in DEFAULT_FORMATS)
+            box.toggled.connect(self.changed)
+            layout.addWidget(box, *divmod(number, COLUMNS))
+        self.boxes["png"].setEnabled(False)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Names of the formats, as in `LabelJob.formats`."""
+        return tuple(name for name, box in self.boxes.items() if box.isChecked())
+
+
+class CommandLine(QWidget):
+    """The command line that does the same, to be copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._choice: FolderChoice | None = None
+        self.text = QPlainTextEdit()
+        self.text.setObjectName("command_line")
+        self.text.setReadOnly(True)
+        self.text.setToolTip("The command that does the same without napari")
+        self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.text.setFixedHeight(self.text.fontMetrics().lineSpacing() * COMMAND_LINES + 16)
+        self.copy_button = QPushButton("Copy command")
+        self.copy_button.setObjectName("copy_command")
+        self.copy_button.clicked.connect(self._copy)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.text)
+        layout.addWidget(self.copy_button, alignment=Qt.AlignmentFlag.AlignRight)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def show_choice(self, choice: FolderChoice) -> None:
+        """Show the command for a choice."""
+        self._choice = choice
+        self.text.setPlainText(choice.to_command())
+        self.copy_button.setEnabled(True)
+        self.copy_button.setToolTip(
+            f"Writes the classes to {choice.prompt_file}, too, where they do not fit on the line"
+        )
+
+    def show_problem(self, problem: str) -> None:
+        """Show why there is no command yet."""
+        self._choice = None
+        self.text.setPlainText(problem)
+        self.copy_button.setEnabled(False)
+
+    def _copy(self) -> None:
+        from napari.utils.notifications import show_error
+
+        assert self._choice is not None  # else the button is disabled
+        try:
+            self._choice.save_prompt_file()
+        except DinoiserError as problem:
+            show_error(str(problem))
+        else:
+            QApplication.clipboard().setText(self._choice.to_command())
+
+
+class RunView(QWidget):
+    """Where a run stands: a bar here and one in napari's activity dock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar = QProgressBar()
+        self._bar.setObjectName("folder_progress")
+        self._text = QLabel()
+        self._text.setObjectName("folder_status")
+        self._text.setWordWrap(True)
+        self._latest = QLabel()
+        self._latest.setObjectName("folder_latest")
+        self._latest.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for child in (self._bar, self._text, self._latest):
+            layout.addWidget(child)
+        self.hide()
+
+    def start(self, output: Path, bar_in_dock: Any) -> None:
+        """Begin to show a run.
+
+        Parameters
+        ----------
+        output
+            Folder of the results.
+        bar_in_dock
+            A `napari.utils.progress` of unknown length; it is not closed here.
+        """
+        self._output, self._dock, self._status = output, bar_in_dock, RunStatus()
+        self._shown_at = 0.0
+        self._bar.setRange(0, 0)
+        self._latest.clear()
+        self.say(str(self._status))
+        self.show()
+
+    def say(self, text: str) -> None:
+        """Show a sentence."""
+        self._text.setText(text)
+
+    def show_progress(self, progress: Progress) -> None:
+        """Show where the run stands."""
+        self._status.update(progress)
+        self._bar.setRange(0, self._status.total)
+        self._bar.setValue(self._status.through)
+        self._dock.total = self._status.total
+        self._dock.update(self._status.through - self._dock.n)
+        self.say(str(self._status))
+        if time.monotonic() - self._shown_at > SECONDS_A_PICTURE:
+            self._show_latest()
+
+    def show_download(self, file: str, done: int, total: int) -> None:
+        """Show how far the download of weights is, in bytes."""
+        self._bar.setRange(0, 100)
+        self._bar.setValue(100 * done // max(1, total))
+        self.say(f"Fetching {file}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+
+    def _show_latest(self) -> None:
+        if self._status.latest is None:
+            return
+        reader = QImageReader(str(result_file(self._output, self._status.latest.stem, "overlay")))
+        size = reader.size()
+        if size.isValid():  # there is none where overlays are not written
+            height = min(LATEST_HEIGHT, size.height())
+            reader.setScaledSize(size * (height / size.height()))
+            self._latest.setPixmap(QPixmap.fromImage(reader.read()))
+            self._latest.setToolTip(self._status.latest.image)
+            self._shown_at = time.monotonic()
+
+
+class OutcomeView(QWidget):
+    """How a run went, and what can be done with the results."""
+
+    review_requested = Signal(str)
+    """Folder of the results that are to be reviewed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._output = Path()
+        self.text = QLabel()
+        self.text.setObjectName("folder_outcome")
+        self.text.setWordWrap(True)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.report = QPushButton("Open report")
+        self.report.setObjectName("open_report")
+        self.report.setToolTip("Open report.html: shares, confidence and failures")
+        self.report.clicked.connect(self._open_report)
+        self.review = QPushButton("Review")
+        self.review.setObjectName("review_folder")
+        self.review.setToolTip("Check and correct the masks, the least certain first")
+        self.review.clicked.connect(lambda: self.review_requested.emit(str(self._output)))
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.report)
+        buttons.addWidget(self.review)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.text)
+        layout.addLayout(buttons)
+        self.hide()
+
+    def show_summary(self, output: Path, summary: Summary) -> None:
+        """Show how a run went whose results are in the folder `output`."""
+        self._output = output
+        lines = [describe_outcome(summary), describe_failures(summary)]
+        self.show_text("\n".join(filter(None, lines)))
+        self.report.setVisible(self._report_file.is_file())
+        self.review.setVisible(summary.done > 0)
+
+    def show_text(self, text: str) -> None:
+        """Show a sentence and no buttons."""
+        self.text.setText(text)
+        self.report.hide()
+        self.review.hide()
+        self.show()
+
+    @property
+    def _report_file(self) -> Path:
+        from dinoiser.batch.report import REPORT_FILE
+
+        return self._output / REPORT_FILE
+
+    def _open_report(self) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._report_file)))

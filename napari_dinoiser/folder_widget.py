@@ -1,0 +1,237 @@
+"""The Folder tab: the words of the Segment tab over a whole folder."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from dinoiser.batch.job import SCHEDULERS
+from dinoiser.errors import DinoiserError, InputError
+from napari_dinoiser.folder_job import FolderChoice, describe_classes, run_job
+from napari_dinoiser.folder_views import (
+    CommandLine,
+    FolderPicker,
+    FormatBoxes,
+    OutcomeView,
+    RunView,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari import Viewer
+
+    from dinoiser.batch import LabelJob, Summary
+
+
+class FolderWidget(QWidget):
+    """Labels a folder of pictures, as `dinoiser label` does.
+
+    Parameters
+    ----------
+    viewer
+        Its activity dock shows the progress, too.
+    choose
+        Gives what is to be looked for and how: `prompts` (a PromptSet, or None
+        where there is none), `model`, `heads`, `device` and `settings` as in
+        `FolderChoice`. It may raise a DinoiserError.
+    """
+
+    review_requested = Signal(str)
+    """A folder of results is to be reviewed."""
+
+    def __init__(self, viewer: Viewer, choose: Callable[[], dict[str, Any]]) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self._choose = choose
+        self._stop = threading.Event()
+        self._worker: Any = None
+        self.destroyed.connect(self._stop.set)
+        self.input_folder = FolderPicker("input_folder", "Folder of pictures, with all in it")
+        self.output_folder = FolderPicker("output_folder", "Folder of the results")
+        self.formats = FormatBoxes()
+        self.scheduler = _create_scheduler()
+        self.classes = _create_classes()
+        self.command = CommandLine()
+        self.run_button = QPushButton("Run")
+        self.cancel_button = QPushButton("Cancel")
+        self.progress = RunView()
+        self.outcome = OutcomeView()
+        self._lay_out()
+        self._connect()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what the Segment tab holds now."""
+        folder = self.input_folder.path
+        self.output_folder.suggest(folder and folder.parent / f"{folder.name}-labels")
+        try:
+            chosen = self._choose()
+            self.classes.setText(describe_classes(chosen["prompts"], chosen["model"]))
+            self.command.show_choice(self._choice(chosen))
+        except DinoiserError as problem:
+            self.command.show_problem(str(problem))
+
+    def run(self) -> None:
+        """Start the job, or say what is missing."""
+        from napari.utils.notifications import show_error
+
+        if self._worker is not None:
+            return
+        try:
+            job = self._choice(self._choose()).to_job()
+        except DinoiserError as problem:
+            show_error(str(problem))
+            return
+        self._start(job)
+
+    def cancel(self) -> None:
+        """Stop after the pictures that have been begun."""
+        self._stop.set()
+        self.cancel_button.setEnabled(False)
+        self.progress.say("Stopping …")
+
+    def showEvent(self, event: Any) -> None:
+        """Take in what has changed in the Segment tab."""
+        super().showEvent(event)
+        self.refresh()
+
+    def _choice(self, chosen: dict[str, Any]) -> FolderChoice:
+        folder, output = self.input_folder.path, self.output_folder.path
+        if chosen["prompts"] is None:
+            msg = "There are no classes yet; write some in the Segment tab."
+            raise InputError(msg)
+        if folder is None or output is None:
+            msg = "There is no folder of pictures yet; choose one."
+            raise InputError(msg)
+        scheduler = self.scheduler.currentText().strip()
+        return FolderChoice(
+            folder, output, formats=self.formats.chosen, scheduler=scheduler, **chosen
+        )
+
+    def _start(self, job: LabelJob) -> None:
+        from napari.qt.threading import create_worker
+        from napari.utils import progress
+
+        self._stop.clear()
+        self.outcome.hide()
+        bar = progress(total=0, desc="DINOiser: folder")
+        self.progress.start(job.output, bar)
+        news = _News()
+        news.progressed.connect(self.progress.show_progress)
+        news.downloaded.connect(self.progress.show_download)
+        news.done.connect(self._show_outcome)
+        news.refused.connect(self._show_problem)
+        self._worker = create_worker(_work, job, news, self._stop.is_set, _start_thread=False)
+        self._worker.finished.connect(bar.close)
+        self._worker.finished.connect(self._finish)
+        self._set_running(True)
+        self._worker.start()
+
+    def _finish(self) -> None:
+        self._worker = None
+        self.progress.hide()
+        self._set_running(False)
+
+    def _set_running(self, running: bool) -> None:
+        self.run_button.setEnabled(not running)
+        self.cancel_button.setEnabled(running)
+
+    def _show_outcome(self, output: Path, summary: Summary) -> None:
+        self.outcome.show_summary(output, summary)
+
+    def _show_problem(self, problem: str) -> None:
+        from napari.utils.notifications import show_error
+
+        self.outcome.show_text(problem)
+        if not self._stop.is_set():
+            show_error(problem)
+
+    def _lay_out(self) -> None:
+        self.run_button.setObjectName("run_folder")
+        self.run_button.setToolTip("Label the pictures; those that are through already are kept.")
+        self.cancel_button.setObjectName("cancel_folder")
+        self.cancel_button.setToolTip("Stop; what is labelled is kept, and Run goes on from there.")
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Pictures", self.input_folder)
+        form.addRow("Results", self.output_folder)
+        form.addRow("Formats", self.formats)
+        form.addRow("Scheduler", self.scheduler)
+        form.addRow("Classes", self.classes)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.run_button)
+        buttons.addWidget(self.cancel_button)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(self.command)
+        layout.addLayout(buttons)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.outcome)
+        layout.addStretch()
+        self._set_running(False)
+
+    def _connect(self) -> None:
+        self.input_folder.changed.connect(self.refresh)
+        self.output_folder.changed.connect(self.refresh)
+        self.formats.changed.connect(self.refresh)
+        self.scheduler.currentTextChanged.connect(self.refresh)
+        self.run_button.clicked.connect(self.run)
+        self.cancel_button.clicked.connect(self.cancel)
+        self.outcome.review_requested.connect(self.review_requested)
+
+
+class _News(QObject):
+    """What a running job tells, from its thread to the window's."""
+
+    progressed = Signal(object)  # Progress
+    downloaded = Signal(str, object, object)  # file, bytes done, bytes in all
+    done = Signal(object, object)  # folder of the results, Summary
+    refused = Signal(str)  # why
+
+
+def _work(job: LabelJob, news: _News, cancelled: Callable[[], bool]) -> None:
+    """Run a job in a thread."""
+    try:
+        summary = run_job(
+            job,
+            progress=news.progressed.emit,
+            cancelled=cancelled,
+            download_progress=news.downloaded.emit,
+        )
+    except DinoiserError as problem:
+        news.refused.emit(str(problem))
+    else:
+        news.done.emit(job.output, summary)
+
+
+def _create_scheduler() -> QComboBox:
+    scheduler = QComboBox()
+    scheduler.setObjectName("scheduler")
+    scheduler.setEditable(True)
+    scheduler.addItems(SCHEDULERS)
+    scheduler.setToolTip(
+        "auto: in napari for few pictures, in processes of their own for many; sync: in napari; "
+        "local: in processes of their own; tcp://host:8786: on a running dask cluster."
+    )
+    return scheduler
+
+
+def _create_classes() -> QLabel:
+    classes = QLabel()
+    classes.setObjectName("folder_classes")
+    classes.setWordWrap(True)
+    classes.setToolTip("What will be looked for; it is written in the Segment tab.")
+    return classes

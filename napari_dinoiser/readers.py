@@ -1,0 +1,272 @@
+"""Readers of napari: job folders and COCO files, as pictures and their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dinoiser.batch.job import JOB_FILE, PROMPT_FILE
+from dinoiser.errors import ImageError, InputError
+from napari_dinoiser.label_layers import IMAGES, METADATA, style_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    LayerData = tuple[Any, dict[str, Any], str]
+
+MOST_PAIRS = 20
+"""Pictures that are opened where they differ in size: each has layers of its own."""
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """A picture and its labels, not read yet.
+
+    Attributes
+    ----------
+    name
+        As its layers are called.
+    path
+        Where the picture is; None where it is not found.
+    size
+        (height, width) in pixels.
+    read_labels
+        Gives the labels, (height, width) integers.
+    """
+
+    name: str
+    path: Path | None
+    size: tuple[int, int]
+    read_labels: Callable[[], np.ndarray]
+
+    def read_picture(self) -> np.ndarray:
+        """Read the picture, (height, width, 3) uint8; black where it is not found.
+
+        Raises
+        ------
+        ImageError
+            It cannot be read, or is of another size than its labels.
+        """
+        from dinoiser.images import read_image
+
+        if self.path is None:
+            return np.zeros((*self.size, 3), np.uint8)
+        image = read_image(self.path)
+        if image.shape[:2] != self.size:
+            msg = (
+                f"the picture {self.path} is {image.shape[:2]} pixels (height, width), its labels "
+                f"{self.size}; put back the picture that was labelled."
+            )
+            raise ImageError(msg)
+        return image
+
+
+def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
+    """Find the reader for a path.
+
+    Parameters
+    ----------
+    path
+        A job's folder, its job.yaml, or a COCO file.
+
+    Returns
+    -------
+    callable or None
+        `read_job_folder` or `read_coco`; None for everything else.
+    """
+    if not isinstance(path, str):
+        return None
+    place = Path(path)
+    if place.name == JOB_FILE or (place / JOB_FILE).is_file():
+        return read_job_folder
+    from napari_dinoiser.coco_files import is_coco
+
+    is_json = place.suffix.lower() == ".json" and place.is_file()
+    return read_coco if is_json and is_coco(place) else None
+
+
+def read_job_folder(path: str) -> list[LayerData]:
+    """Open the pictures and masks of a job.
+
+    Pictures of one size become a stack that is read as it is looked at; of
+    others, the first 20 become layers of their own.
+
+    Parameters
+    ----------
+    path
+        The job's folder, or job.yaml in it.
+
+    Returns
+    -------
+    list
+        napari layer tuples: images (..., H, W, 3) and labels (..., H, W), both
+        uint8, with the classes' names and colours.
+
+    Raises
+    ------
+    InputError
+        The folder holds no labelled picture.
+    """
+    from dinoiser.batch import read_records
+    from dinoiser.prompts import PromptSet
+
+    folder = Path(path).parent if Path(path).name == JOB_FILE else Path(path)
+    pictures = [
+        LabelledPicture(
+            record.image, _existing(record.path), record.size, _mask(folder, record.stem)
+        )
+        for record in read_records(folder)
+        if record.status == "done"
+    ]
+    if not pictures:
+        msg = f"The job in {folder} has labelled no picture; run it first."
+        raise InputError(msg)
+    return make_layers(pictures, style_labels(PromptSet.load(folder / PROMPT_FILE)), folder.name)
+
+
+def read_coco(path: str) -> list[LayerData]:
+    """Open the pictures and annotations of a COCO file.
+
+    Pictures are looked for by their file names beside the file, in the folder
+    `images` there, and the same one folder higher; of the annotations.json of a
+    job, where they were when they were labelled. Where they are not found, the
+    labels come alone.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    list
+        As of `read_job_folder`; labels are int32 where category ids are above
+        254.
+
+    Raises
+    ------
+    InputError
+        It is no COCO file, or of no picture.
+    """
+    from napari_dinoiser.coco_files import CocoFile
+
+    place = Path(path)
+    coco = CocoFile(place)
+    if not coco.sizes:
+        msg = f"{place} is of no picture; open another."
+        raise InputError(msg)
+    known = _paths_of_job(place.parent)
+    pictures = [
+        LabelledPicture(
+            name,
+            _find_picture(place.parent, name, known),
+            size,
+            partial(coco.draw_labels, name),
+        )
+        for name, size in coco.sizes.items()
+    ]
+    names = {0: "background", **coco.names}
+    features = {"index": list(names), "class": list(names.values())}
+    style = style_labels(coco.prompts) if coco.prompts else {"features": features}
+    return make_layers(pictures, style, place.stem)
+
+
+def make_layers(
+    pictures: list[LabelledPicture], style: dict[str, Any], name: str
+) -> list[LayerData]:
+    """Make the layers of pictures: one stack where they are of one size.
+
+    Parameters
+    ----------
+    pictures
+        At least one.
+    style
+        From `style_labels`.
+    name
+        As the stack is called.
+
+    Returns
+    -------
+    list
+        napari layer tuples.
+    """
+    from napari.utils.notifications import show_info
+
+    missing = [picture.name for picture in pictures if picture.path is None]
+    if missing:
+        show_info(f"{len(missing):,} of {len(pictures):,} pictures are not found: {missing[0]} ...")
+    if len(pictures) > 1 and len({picture.size for picture in pictures}) == 1:
+        return _stack(pictures, style, name)
+    if len(pictures) > MOST_PAIRS:
+        show_info(
+            f"The first {MOST_PAIRS} of {len(pictures):,} pictures are opened, as their sizes "
+            "differ; the Review tab of DINOiser goes through all of a job."
+        )
+    return [layer for picture in pictures[:MOST_PAIRS] for layer in _pair(picture, style)]
+
+
+def _pair(picture: LabelledPicture, style: dict[str, Any]) -> list[LayerData]:
+    looks = _with_names(style, [picture.name])
+    labels = (picture.read_labels(), {"name": f"{picture.name} labels", **looks}, "labels")
+    if picture.path is None:
+        return [labels]
+    return [(picture.read_picture(), {"name": picture.name, "rgb": True}, "image"), labels]
+
+
+def _stack(pictures: list[LabelledPicture], style: dict[str, Any], name: str) -> list[LayerData]:
+    looks = _with_names(style, [picture.name for picture in pictures])
+    dtype = pictures[0].read_labels().dtype
+    labels = _lazily([picture.read_labels for picture in pictures], pictures[0].size, dtype)
+    layers: list[LayerData] = [(labels, {"name": f"{name} labels", **looks}, "labels")]
+    if any(picture.path for picture in pictures):
+        readers = [picture.read_picture for picture in pictures]
+        images = _lazily(readers, (*pictures[0].size, 3), np.uint8)
+        layers.insert(0, (images, {"name": name, "rgb": True}, "image"))
+    return layers
+
+
+def _lazily(readers: list[Callable[[], np.ndarray]], shape: tuple[int, ...], dtype: Any) -> Any:
+    """Stack what functions give, each called when its part is looked at."""
+    import dask.array as da
+
+    def read(block_id: tuple[int, ...]) -> np.ndarray:
+        return readers[block_id[0]]()[np.newaxis]
+
+    chunks = ((1,) * len(readers), *((length,) for length in shape))
+    return da.map_blocks(read, chunks=chunks, dtype=dtype, meta=np.empty((0,) * len(chunks), dtype))
+
+
+def _with_names(style: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Note the pictures' names in the labels' metadata, for the writers."""
+    metadata = {**style.get("metadata", {}).get(METADATA, {}), IMAGES: names}
+    return {**style, "metadata": {METADATA: metadata}}
+
+
+def _mask(folder: Path, stem: str) -> Callable[[], np.ndarray]:
+    from dinoiser.batch.pictures import result_file
+    from dinoiser.export import read_mask
+
+    return lambda: read_mask(result_file(folder, stem, "png"))
+
+
+def _existing(path: str | Path) -> Path | None:
+    return Path(path) if Path(path).is_file() else None
+
+
+def _paths_of_job(folder: Path) -> dict[str, str]:
+    """Where the pictures of a job are; empty where the folder holds none."""
+    from dinoiser.batch import read_records
+
+    if not (folder / JOB_FILE).is_file():
+        return {}
+    return {record.image: record.path for record in read_records(folder)}
+
+
+def _find_picture(folder: Path, name: str, known: dict[str, str]) -> Path | None:
+    places = [folder, folder / "images", folder.parent, folder.parent / "images"]
+    candidates = [*filter(None, [known.get(name)]), *(place / name for place in places)]
+    return next(filter(None, map(_existing, candidates)), None)

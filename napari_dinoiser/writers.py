@@ -1,0 +1,157 @@
+"""Writers of napari: a Labels layer as indexed PNG or COCO, its class names kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dinoiser.errors import InputError
+from dinoiser.palette import default_color
+from dinoiser.prompts import PromptClass, PromptSet
+from dinoiser.segmentation import IGNORE
+from napari_dinoiser.label_layers import IMAGES, METADATA, prompts_of_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DIGITS = 3
+"""Of a plane's number in a file name, at least."""
+
+
+def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write labels as an indexed PNG in the classes' colours, and what its indices mean.
+
+    Parameters
+    ----------
+    path
+        The file; of a stack, every plane becomes one, "name_000.png" and so on.
+        "name.classes.json" beside it tells ids, names and colours.
+    data
+        (..., H, W) integers from 0 to 255: class ids, 0 = background, 255 =
+        ignore.
+    meta
+        The layer's attributes.
+
+    Returns
+    -------
+    list
+        The files.
+
+    Raises
+    ------
+    InputError
+        Labels are outside 0 to 255, or the layer's classes contradict each other.
+    OutputError
+        A file cannot be written.
+    """
+    from dinoiser.export import write_classes, write_mask
+
+    prompts = name_labels(data, meta)
+    place = Path(path)
+    places = [place.with_name(name) for name in _plane_names(place, data)]
+    for file, plane in zip(places, _planes(data), strict=True):
+        write_mask(plane, prompts, file)
+    classes = place.with_suffix(".classes.json")
+    write_classes(prompts, classes)
+    return [str(file) for file in (*places, classes)]
+
+
+def write_coco(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write labels as COCO annotations, an image a plane.
+
+    Images are called as in the layer's metadata; without names there, like the
+    file: "name.png", of a stack "name_000.png" and so on.
+
+    Parameters
+    ----------
+    path
+        The file.
+    data, meta
+        See `write_png`.
+
+    Returns
+    -------
+    list
+        The file.
+
+    Raises
+    ------
+    InputError, OutputError
+        See `write_png`.
+    """
+    from dinoiser.export import CocoWriter, build_annotations
+
+    prompts = name_labels(data, meta)
+    names = meta.get("metadata", {}).get(METADATA, {}).get(IMAGES, [])
+    if len(names) != _count_planes(data):
+        names = _plane_names(Path(path).with_suffix(".png"), data)
+    with CocoWriter(path, prompts) as coco:
+        for name, plane in zip(names, _planes(data), strict=True):
+            coco.add(name, plane.shape, build_annotations(plane, name, prompts))
+    return [path]
+
+
+def name_labels(data: Any, meta: dict[str, Any]) -> PromptSet:
+    """Find the classes of a layer's labels; those that it does not name become "class 7".
+
+    Parameters
+    ----------
+    data, meta
+        See `write_png`.
+
+    Returns
+    -------
+    PromptSet
+        Of all labels but 255; a background is among the classes.
+
+    Raises
+    ------
+    InputError
+        See `write_png`.
+    """
+    prompts = prompts_of_layer(meta.get("metadata", {}), meta.get("features", {}))
+    classes = {c.id: c for c in prompts.classes} if prompts else {}
+    found = {0}.union(*(np.unique(plane).tolist() for plane in _planes(data))) - {IGNORE}
+    if not found.union(classes) - {0}:
+        found.add(1)  # a prompt set is of one class at least
+    for label in sorted(found - set(classes)):
+        name = f"class {label}" if label else "background"
+        classes[label] = PromptClass(name, label, (name,), default_color(label), label == 0)
+    return PromptSet(tuple(classes.values()))
+
+
+def _planes(data: Any) -> Iterator[np.ndarray]:
+    """Read (..., H, W) labels plane by plane, as uint8."""
+    stack = _full_size(data)
+    for index in np.ndindex(*stack.shape[:-2]):
+        plane = np.asarray(stack[index])
+        if plane.size and not 0 <= plane.min() <= plane.max() <= IGNORE:
+            msg = (
+                f"the labels go from {plane.min()} to {plane.max()}, expected 0 to 254, or 255 for "
+                "pixels to ignore; give the classes smaller labels, or save the layer as TIFF"
+            )
+            raise InputError(msg)
+        yield np.ascontiguousarray(plane, np.uint8)
+
+
+def _full_size(data: Any) -> Any:
+    """Give the largest of the levels of a multiscale layer, which come as a list."""
+    return data if hasattr(data, "shape") and hasattr(data, "dtype") else data[0]
+
+
+def _count_planes(data: Any) -> int:
+    return int(np.prod(_full_size(data).shape[:-2]))
+
+
+def _plane_names(path: Path, data: Any) -> list[str]:
+    leading = _full_size(data).shape[:-2]
+    if not leading:
+        return [path.name]
+    digits = [max(DIGITS, len(str(length - 1))) for length in leading]
+    return [
+        f"{path.stem}_{'_'.join(f'{i:0{d}d}' for i, d in zip(index, digits, strict=True))}"
+        f"{path.suffix}"
+        for index in np.ndindex(*leading)
+    ]

@@ -1,0 +1,300 @@
+"""The Folder tab: the same job as `dinoiser label`, run from a window."""
+
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from PIL import Image
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPlainTextEdit, QPushButton
+
+from dinoiser.batch import Progress, Record, read_records
+from dinoiser.errors import SettingsError
+from dinoiser.prompts import PromptSet
+from dinoiser.scenes import draw_scene
+from napari_dinoiser.folder_job import FolderChoice, RunStatus, run_job
+from napari_dinoiser.folder_widget import FolderWidget
+
+LONG = 120_000
+OWN_IDS = """
+version: 1
+classes:
+  - {name: background, background: true}
+  - {name: red circle, id: 9, color: "#112233"}
+  - {name: square, id: 4, phrases: [blue square, "a square, blue"]}
+"""
+
+
+def draw_pictures(folder, count, size=(64, 80)):
+    rng = np.random.default_rng(5)
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.fromarray(draw_scene(rng, size).image).save(folder / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of three pictures, its name one that shells would take apart."""
+    return draw_pictures(tmp_path / "my pictures; 'x'", 3)
+
+
+@pytest.fixture
+def open_tab(make_napari_viewer, qtbot):
+    """Open the tab in a viewer's dock; what the Segment tab would say can be given."""
+
+    def open_(**chosen):
+        viewer = make_napari_viewer(show=True)
+        prompts = PromptSet.parse("background, red circle; red disc, blue square")
+        says = {"prompts": prompts, "model": "tiny", "heads": None, "device": "cpu", "settings": {}}
+        tab = FolderWidget(viewer, lambda: says | chosen)
+        viewer.window.add_dock_widget(tab)
+        return tab
+
+    notification_manager.records.clear()
+    return open_
+
+
+def fill(tab, pictures, output, scheduler="sync"):
+    tab.findChild(QLineEdit, "input_folder").setText(str(pictures))
+    tab.findChild(QLineEdit, "output_folder").setText(str(output))
+    tab.scheduler.setCurrentText(scheduler)
+
+
+def click(tab, name):
+    tab.findChild(QPushButton, name).click()
+
+
+def text(tab, name):
+    return tab.findChild(QLabel, name).text()
+
+
+def wait_until_through(tab, qtbot):
+    run = tab.findChild(QPushButton, "run_folder")
+    qtbot.waitUntil(run.isEnabled, timeout=LONG)
+
+
+def notes():
+    return [record.message for record in notification_manager.records]
+
+
+def files(folder):
+    """Everything that a job leaves but what tells of the time that it took."""
+    names = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(name): path.read_bytes()
+        for name, path in names.items()
+        if name.parts[0] not in ("records", "report.html")
+    }
+
+
+@pytest.mark.parametrize(
+    ("prompts", "more"),
+    [
+        (PromptSet.parse("background, red circle; red disc, it's blue=blue square"), {}),
+        (
+            PromptSet.parse("red circle", ignore_below=0.35),
+            {"formats": ("png", "coco", "panoptic")},
+        ),
+        (PromptSet.from_yaml(OWN_IDS), {"settings": {"whole": True, "short_side": 96}}),
+        (
+            PromptSet.parse("background, red circle", templates="simple"),
+            {"settings": {"whole": False, "short_side": 96, "refine": "superpixel"}},
+        ),
+    ],
+    ids=["words", "threshold and formats", "own ids", "templates and settings"],
+)
+def test_the_command_line_does_what_the_tab_does(prompts, more, pictures, tmp_path, dinoiser):
+    here = FolderChoice(
+        pictures, tmp_path / "here", prompts, model="tiny", device="cpu", scheduler="sync", **more
+    )
+    assert run_job(here.to_job()).done == 3
+    there = replace(here, output=tmp_path / "there")
+    there.save_prompt_file()
+    program, *arguments = shlex.split(there.to_command())
+    assert program == "dinoiser"
+    code, _, errors = dinoiser(*arguments)
+    assert code == 0, errors
+    assert files(tmp_path / "there") == files(tmp_path / "here")
+
+
+def test_a_setting_that_the_command_line_lacks_is_refused(pictures, tmp_path):
+    with pytest.raises(SettingsError, match="'delta'"):
+        FolderChoice(pictures, tmp_path, PromptSet.parse("dog"), settings={"delta": 0.5})
+
+
+def test_a_folder_is_labelled_and_offered_for_review(open_tab, pictures, tmp_path, qtbot, dinoiser):
+    (pictures / "broken.png").write_bytes(b"no picture")
+    tab = open_tab()
+    fill(tab, pictures, tmp_path / "out")
+    tab.formats.boxes["coco"].click()
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    outcome = text(tab, "folder_outcome")
+    assert outcome.startswith("3 of 4 pictures labelled; 1 failed.\nbroken.png: ")
+    assert (tmp_path / "out" / "annotations.json").is_file()
+    assert tab.findChild(QPushButton, "open_report").isVisible()
+    with qtbot.waitSignal(tab.review_requested) as asked:
+        click(tab, "review_folder")
+    assert asked.args == [str(tmp_path / "out")]
+    command = tab.findChild(QPlainTextEdit, "command_line").toPlainText()
+    code, out, _ = dinoiser(*shlex.split(command)[1:], "--json")
+    assert code == 1
+    assert '"resumed": 3' in out
+
+
+def test_without_an_output_folder_results_go_beside_the_pictures(open_tab, pictures, qtbot):
+    tab = open_tab()
+    fill(tab, pictures, "")
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert (pictures.parent / f"{pictures.name}-labels" / "masks" / "000.png").is_file()
+
+
+def test_copying_brings_the_prompt_file_that_the_command_reads(open_tab, pictures, tmp_path):
+    prompts = PromptSet.from_yaml(OWN_IDS)
+    tab = open_tab(prompts=prompts)
+    fill(tab, pictures, tmp_path / "out")
+    click(tab, "copy_command")
+    words = shlex.split(QApplication.clipboard().text())
+    assert PromptSet.load(words[words.index("--prompts") + 1]) == prompts
+    assert not (tmp_path / "out").exists()
+
+
+def test_cancelled_it_stops_and_goes_on_when_run_again(open_tab, tmp_path, qtbot):
+    tab = open_tab()
+    fill(tab, draw_pictures(tmp_path / "many", 60), tmp_path / "out")
+    click(tab, "run_folder")
+    qtbot.waitUntil(lambda: "images/s" in text(tab, "folder_status"), timeout=LONG)
+    click(tab, "cancel_folder")
+    wait_until_through(tab, qtbot)
+    assert text(tab, "folder_outcome").startswith("Stopped after ")
+    early = {record.image for record in read_records(tmp_path / "out")}
+    assert len(early) < 60
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert f"{len(early)} of them in an earlier run" in text(tab, "folder_outcome")
+
+
+def test_closing_the_viewer_stops_the_job(open_tab, tmp_path, qtbot):
+    tab = open_tab()
+    fill(tab, draw_pictures(tmp_path / "many", 60), tmp_path / "out")
+    click(tab, "run_folder")
+    qtbot.waitUntil(lambda: "images/s" in text(tab, "folder_status"), timeout=LONG)
+    tab.viewer.close()
+    pool = QThreadPool.globalInstance()
+    qtbot.waitUntil(lambda: pool.activeThreadCount() == 0, timeout=LONG)
+    assert len(list(read_records(tmp_path / "out"))) < 60
+    assert notes() == []
+
+
+def test_what_is_missing_is_said_and_nothing_starts(open_tab, pictures, tmp_path):
+    tab = open_tab(prompts=None)
+    fill(tab, pictures, tmp_path / "out")
+    click(tab, "run_folder")
+    assert notes() == ["There are no classes yet; write some in the Segment tab."]
+    assert tab.findChild(QPushButton, "run_folder").isEnabled()
+    assert not tab.findChild(QPushButton, "copy_command").isEnabled()
+
+
+def test_weights_that_are_missing_offline_are_one_sentence(open_tab, pictures, tmp_path, qtbot):
+    tab = open_tab(model="clip-dinoiser")
+    fill(tab, pictures, tmp_path / "out")
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert len(notes()) == 1
+    assert "DINOISER_OFFLINE" in notes()[0]
+    assert text(tab, "folder_outcome") == notes()[0]
+
+
+def test_a_run_says_how_fast_it_is_and_what_is_left():
+    now = SimpleNamespace(seconds=100.0)
+    status = RunStatus(lambda: now.seconds)
+    assert str(status) == "Loading the model …"
+    status.update(Progress("label", 1_000, 3_000, "this process"))
+    assert str(status) == "1,000 of 3,000 labelled"
+    now.seconds += 50
+    done = Record(image="a.png", stem="a", path="/a.png", status="done")
+    status.update(Progress("label", 1_099, 3_000, "this process", record=done))
+    failed = Record(image="b.png", stem="b", path="/b.png", status="failed", error="it is broken")
+    status.update(Progress("label", 1_100, 3_000, "this process", record=failed))
+    assert str(status) == "1,099 of 3,000 labelled · 1 failed · 2.0 images/s · 16 min left"
+    assert status.latest == done
+    status.update(Progress("export", 5, 2_999, "this process"))
+    assert str(status) == "5 of 2,999 exported"
+
+
+WITHOUT_GUARD = """
+import sys
+from pathlib import Path
+print("begins", flush=True)
+from dinoiser.prompts import PromptSet
+from napari_dinoiser.folder_job import FolderChoice, run_job
+pictures, output = map(Path, sys.argv[1:])
+seen = []
+prompts = PromptSet.parse("background, red circle")
+job = FolderChoice(pictures, output, prompts, model="tiny", scheduler="local").to_job()
+print(run_job(job, progress=seen.append).done, seen[-1].where)
+"""
+
+
+def test_worker_processes_do_not_run_the_script_that_opened_the_window(tmp_path):
+    pictures = draw_pictures(tmp_path / "pictures", 2)
+    script = tmp_path / "script.py"
+    script.write_text(WITHOUT_GUARD)
+    command = [sys.executable, script, pictures, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.splitlines()[0] == "begins", done.stderr
+    assert done.stdout.count("begins") == 1
+    assert done.stdout.splitlines()[1].startswith("2 1 worker at tcp://127.0.0.1:")
+
+
+OPENED = """
+import sys
+import napari
+from napari_dinoiser.folder_widget import FolderWidget
+viewer = napari.Viewer()
+viewer.window.add_dock_widget(FolderWidget(viewer, lambda: {"prompts": None, "model": "tiny"}))
+print([name for name in ("torch", "open_clip", "distributed") if name in sys.modules])
+viewer.close()
+"""
+
+
+def test_opening_the_tab_brings_no_torch(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", OPENED], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+INTO_A_WINDOW = """
+import sys
+import napari
+from qtpy.QtWidgets import QApplication
+viewer = napari.Viewer()
+QApplication.processEvents()
+assert "torch" not in sys.modules
+from napari_dinoiser.triton_import import import_triton
+import_triton()
+import torchvision
+viewer.screenshot(flash=False)
+viewer.close()
+print("drawn")
+"""
+
+
+def test_a_model_comes_into_a_running_napari(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", INTO_A_WINDOW],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.stdout.strip() == "drawn", done.stderr
