@@ -71,7 +71,7 @@ class Edits:
             changed |= touched
         changed &= ~self.locked[part.key]
         rows, columns = np.nonzero(changed)
-        leading = (np.full(len(rows), number) for number in part.index)
+        leading = (np.full(len(rows), number) for number in part.plane)
         places = (*leading, rows + part.rows.start, columns + part.columns.start)
         self.locked[places] = True
         return places

@@ -183,7 +183,7 @@ def _encode(
 
 def _key(choice: ModelChoice, source: ImageSource, part: Part) -> _Key:
     spans = ((span.start, span.stop) for span in part[1:])  # slices have no hash before 3.12
-    return choice, source, (part.index, *spans)
+    return choice, source, (part.plane, *spans)
 
 
 def _bytes(encoded: EncodedImage) -> int:

@@ -26,20 +26,20 @@ class Part(NamedTuple):
 
     Attributes
     ----------
-    index
+    plane
         Which plane, one number for each leading axis; empty for a single picture.
     rows, columns
         In pixels of the full size.
     """
 
-    index: tuple[int, ...]
+    plane: tuple[int, ...]
     rows: slice
     columns: slice
 
     @property
     def key(self) -> tuple[int | slice, ...]:
         """What picks the part out of an array of all labels."""
-        return *self.index, self.rows, self.columns
+        return *self.plane, self.rows, self.columns
 
     @property
     def size(self) -> tuple[int, int]:
@@ -145,7 +145,7 @@ class ImageSource:
             (h, w, 3) uint8 RGB in [0, 255], of the level's size.
         """
         level, rows, columns = self._level(part, short_side)
-        index: list[Any] = list(part.index)
+        index: list[Any] = list(part.plane)
         if self.channel_axis is not None:
             index.insert(self.channel_axis, slice(None))
         pixels = np.asarray(level[(*index, rows, columns)])

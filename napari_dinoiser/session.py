@@ -95,11 +95,11 @@ class Session:
     def take(self, request: Request, part: Part, result: Segmentation) -> None:
         """Show a result wherever no person has painted."""
         self._last, self.prompts = request, result.prompts
-        self._parts.pop(part.index, None)
-        self._parts[part.index] = part  # the newest last
+        self._parts.pop(part.plane, None)
+        self._parts[part.plane] = part  # the newest last
         self.edits.propose(part, result.labels)
-        self._results[part.index] = part, result
-        self._results.move_to_end(part.index)
+        self._results[part.plane] = part, result
+        self._results.move_to_end(part.plane)
         while len(self._results) > RESULTS_KEPT:
             self._results.popitem(last=False)
 

@@ -74,7 +74,7 @@ def test_commands_of_the_manifest_exist_and_work():
 
 @pytest.mark.skipif(find_spec("dinoiser_training") is None, reason="not installed as editable")
 def test_editable_install(tmp_path):
-    assert "napari-dinoiser ['scene']" in python(FIND_PLUGIN, cwd=tmp_path)
+    assert "napari-dinoiser ['scene', 'photo']" in python(FIND_PLUGIN, cwd=tmp_path)
     python("import dinoiser, dinoiser_training.tiny", cwd=tmp_path)
     code = "from importlib.util import find_spec; print(find_spec('training'), find_spec('tests'))"
     assert python(code, cwd=tmp_path) == "None None"
@@ -95,7 +95,7 @@ def test_wheel(tmp_path):
     (packages / "dependencies.pth").write_text(site.getsitepackages()[0])
 
     found = python(FIND_PLUGIN, executable=folder / "python", cwd=tmp_path)
-    assert "napari-dinoiser ['scene']" in found
+    assert "napari-dinoiser ['scene', 'photo']" in found
     code = "import dinoiser, dinoiser_training.tiny; print(dinoiser.__file__)"
     assert str(packages) in python(code, executable=folder / "python", cwd=tmp_path)
     helped = subprocess.run([folder / "dinoiser", "--help"], capture_output=True, check=True)

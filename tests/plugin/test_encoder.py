@@ -1,0 +1,93 @@
+"""Pictures that are kept encoded, within a budget."""
+
+from concurrent.futures import CancelledError
+
+import numpy as np
+import pytest
+
+from napari_dinoiser.encoder import Encoder, ModelChoice, _bytes
+from napari_dinoiser.image_source import ImageSource
+
+CHOICE = ModelChoice("tiny", device="cpu")
+
+
+@pytest.fixture
+def loads():
+    return []
+
+
+@pytest.fixture
+def load(tiny, loads):
+    def load(name, device, **_):
+        loads.append((name, device))
+        return tiny
+
+    return load
+
+
+def source(seed=0):
+    picture = np.random.default_rng(seed).integers(0, 256, (224, 224, 3), np.uint8)
+    return ImageSource((picture,), rgb=True)
+
+
+def whole(picture):
+    (part,) = picture.parts(())
+    return part
+
+
+def test_a_picture_is_looked_at_once(load, looks):
+    encoder, picture = Encoder(load=load), source()
+    first = encoder.encode(CHOICE, picture, whole(picture))
+    assert encoder.encode(CHOICE, picture, whole(picture)) is first
+    assert len(looks) == 1
+    encoder.encode(CHOICE, source(), whole(picture))
+    assert len(looks) == 2
+
+
+def test_other_settings_need_another_look_but_not_another_model(load, looks, loads):
+    encoder, picture = Encoder(load=load), source()
+    encoder.encode(CHOICE, picture, whole(picture))
+    encoder.encode(ModelChoice("tiny", device="cpu", whole=True), picture, whole(picture))
+    assert len(looks) == 2
+    assert loads == [("tiny", "cpu")]
+    encoder.encode(ModelChoice("tiny"), picture, whole(picture))
+    assert len(loads) == 2
+
+
+def test_memory_is_bounded_and_the_least_recently_used_goes_first(load):
+    pictures = [source(seed) for seed in range(4)]
+    size = _bytes(Encoder(load=load).encode(CHOICE, pictures[0], whole(pictures[0])))
+    assert size > 224 * 224 * 3
+    encoder = Encoder(budget=2 * size, load=load)
+    for number in (0, 1, 0, 2):
+        encoder.encode(CHOICE, pictures[number], whole(pictures[number]))
+    known = [encoder.knows(CHOICE, picture, whole(picture)) for picture in pictures]
+    assert known == [True, False, True, False]
+    encoder.forget(pictures[0])
+    assert not encoder.knows(CHOICE, pictures[0], whole(pictures[0]))
+
+
+def test_a_picture_larger_than_the_budget_is_kept_alone(load):
+    encoder, picture = Encoder(budget=1, load=load), source()
+    encoder.encode(CHOICE, picture, whole(picture))
+    assert encoder.knows(CHOICE, picture, whole(picture))
+
+
+def test_a_cancelled_look_leaves_nothing(load):
+    encoder, picture = Encoder(load=load), source()
+    with pytest.raises(CancelledError):
+        encoder.encode(CHOICE, picture, whole(picture), cancelled=lambda: True)
+    assert not encoder.knows(CHOICE, picture, whole(picture))
+
+
+def test_a_level_of_a_pyramid_gives_labels_of_the_full_size(load, scene, scene_prompts):
+    big = scene.image.repeat(4, 0).repeat(4, 1)
+    levels = tuple(big[::step, ::step] for step in (1, 2, 4))
+    pyramid, full = ImageSource(levels, rgb=True), ImageSource((big,), rgb=True)
+    encoder = Encoder(load=load)
+    from_level, from_full = (
+        encoder.encode(CHOICE, picture, whole(picture)).segment(scene_prompts).labels
+        for picture in (pyramid, full)
+    )
+    assert from_level.shape == big.shape[:2]
+    assert (from_level == from_full).mean() > 0.97
