@@ -42,7 +42,7 @@ FORMATS = {
     "yolo": ("YOLO", "data.yaml, and a text file for every picture: YOLO segmentation."),
 }
 """Of every format: what its box says, and its tooltip."""
-COLUMNS = 3
+COLUMNS = 2
 LATEST_HEIGHT = 120
 """Of the latest picture, in the screen's pixels."""
 SECONDS_A_PICTURE = 0.5

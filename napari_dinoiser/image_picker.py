@@ -55,6 +55,7 @@ class ImagePicker(QWidget):
         for spin in self._spins:
             spin.valueChanged.connect(self._on_channels)
         self._fill()
+        self._on_layer()
 
     def layer(self) -> Image | None:
         """Give the layer that is chosen; None where there is none."""
@@ -91,6 +92,7 @@ class ImagePicker(QWidget):
         ]
         for spin, color in zip(self._spins, COLORS, strict=True):
             tooltip = f"The channel that the model sees as {color}; three alike are seen as grey"
+            spin.setPrefix(f"{color[0].upper()} ")
             children.append((spin, f"{color}_channel", tooltip))
         for child, name, tooltip in children:
             child.setObjectName(name)
@@ -101,11 +103,16 @@ class ImagePicker(QWidget):
         self._combo.setMinimumContentsLength(12)
 
     def _lay_out(self) -> None:
-        line = QHBoxLayout(self._chooser)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.addWidget(QLabel("Channels"))
-        for child in (self._axis, *self._spins):
-            line.addWidget(child, int(child is self._axis))
+        lines = QVBoxLayout(self._chooser)
+        lines.setContentsMargins(0, 0, 0, 0)
+        first, second = QHBoxLayout(), QHBoxLayout()
+        first.addWidget(QLabel("Channels"))
+        first.addWidget(self._axis, 1)
+        for spin in self._spins:
+            spin.setMinimumWidth(60)
+            second.addWidget(spin, 1)
+        for line in (first, second):
+            lines.addLayout(line)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._combo)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_dinoiser.folder_widget import FolderWidget
@@ -29,24 +29,17 @@ class DinoiserWidget(QWidget):
         self.segment = SegmentWidget(napari_viewer)
         self.folder = FolderWidget(napari_viewer, self._choice)
         self.review = ReviewWidget(napari_viewer)
-        self._tabs = QTabWidget()
-        self._tabs.setObjectName("tabs")
+        self.tabs = QTabWidget()
+        self.tabs.setObjectName("tabs")
         for tab, title in (
             (self.segment, "Segment"),
             (self.folder, "Folder"),
             (self.review, "Review"),
         ):
-            area = QScrollArea()
-            area.setWidgetResizable(True)
-            area.setFrameShape(QScrollArea.Shape.NoFrame)
-            area.setWidget(tab)
-            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-            bar = area.verticalScrollBar().sizeHint().width()
-            area.setMinimumWidth(tab.minimumSizeHint().width() + bar)
-            self._tabs.addTab(area, title)
+            self.tabs.addTab(_Page(tab), title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._tabs)
+        layout.addWidget(self.tabs)
         self.folder.review_requested.connect(self._review)
 
     def _choice(self) -> dict[str, Any]:
@@ -61,5 +54,21 @@ class DinoiserWidget(QWidget):
         }
 
     def _review(self, output: str) -> None:
-        self._tabs.setCurrentIndex(2)
+        self.tabs.setCurrentIndex(2)
         self.review.open_job(output)
+
+
+class _Page(QScrollArea):
+    """Scrolls up and down where the window is low; is always as wide as its tab needs."""
+
+    def __init__(self, tab: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(tab)
+
+    def minimumSizeHint(self) -> QSize:
+        """Give the tab's smallest width, and room for the scroll bar."""
+        bar = self.verticalScrollBar().sizeHint().width()
+        return QSize(self.widget().minimumSizeHint().width() + bar, 100)

@@ -9,8 +9,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from dinoiser.batch.job import FORMATS, PROMPT_FILE
+from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, format_problems
+from dinoiser.batch.pictures import YOLO_FILE, result_file
 from dinoiser.batch.records import RECORDS, read_records
+from dinoiser.batch.reviews import read_reviews
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export import (
     CocoWriter,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from dinoiser.batch.records import Record
 
-__all__ = ["ExportOptions", "export"]
+__all__ = ["ExportOptions", "export", "read_prompts"]
 
 
 def export(
@@ -54,7 +56,8 @@ def export(
     Parameters
     ----------
     output
-        The job's folder. Its pictures that are labelled are exported.
+        The job's folder. Its pictures that are labelled, and not rejected in a
+        review, are exported.
     formats
         Any of `dinoiser.batch.job.FORMATS`. "png" writes classes.json only, as
         the masks are there; "confidence" is refused where its files are not
@@ -78,8 +81,9 @@ def export(
     OutputError
         A file cannot be written.
     """
-    _check_formats(formats)
-    job = _Job(output, _read_prompts(output), options)
+    if problems := format_problems(formats):
+        raise SettingsError("; ".join(problems) + ".")
+    job = _Job(output, read_prompts(output), options)
     total = 0
     if progress:
         total = sum(1 for _ in _labelled(output))
@@ -132,7 +136,7 @@ class _OwnFiles:
 
 class _Png(_OwnFiles):
     def __init__(self, job: _Job, stack: ExitStack) -> None:
-        write_classes(job.prompts, job.output / "classes.json")
+        write_classes(job.prompts, job.output / CLASSES_FILE)
 
 
 class _Overlay(_OwnFiles):
@@ -144,13 +148,13 @@ class _Overlay(_OwnFiles):
                 f"{labels.shape}; put back the picture that was labelled, or label it again"
             )
             raise InputError(msg)
-        path = self.job.output / "overlays" / f"{record.stem}.jpg"
+        path = result_file(self.job.output, record.stem, "overlay")
         write_label_overlay(image, labels, self.job.prompts, path)
 
 
 class _Confidence(_OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> None:
-        if not (self.job.output / "confidence" / f"{record.stem}.png").is_file():
+        if not result_file(self.job.output, record.stem, "confidence").is_file():
             msg = (
                 "its confidence was not written, and is only known while labelling: run the same "
                 "`dinoiser label` command again with -f confidence"
@@ -190,13 +194,30 @@ class _Panoptic:
 class _Yolo(_OwnFiles):
     def __init__(self, job: _Job, stack: ExitStack) -> None:
         super().__init__(job, stack)
+        if (job.output / YOLO_FILE).exists():  # else a folder of the same name is the user's
+            for record in _labelled(job.output, rejected=True):
+                self._remove(record)
         write_data_yaml(job.output, job.prompts)
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         text = build_yolo(labels, self.job.prompts, self.job.options)
+        picture, link, lines = self._files(record)
+        link_picture(picture, link)
+        write_yolo(text, lines)
+
+    def _remove(self, record: Record) -> None:
+        """Take out what was exported before the picture was rejected."""
+        picture, link, lines = self._files(record)
+        lines.unlink(missing_ok=True)
+        a_copy = link.exists() and picture.exists() and not link.samefile(picture)
+        if link.is_symlink() or a_copy:
+            link.unlink()
+
+    def _files(self, record: Record) -> tuple[Path, Path, Path]:
+        ImageFile(Path(record.path), record.stem)  # refuses names that lead out of the folder
         picture = Path(record.path)
-        link_picture(picture, self.job.output / "images" / f"{record.stem}{picture.suffix}")
-        write_yolo(text, self.job.output / "labels" / f"{record.stem}.txt")
+        link = self.job.output / "images" / f"{record.stem}{picture.suffix}"
+        return picture, link, self.job.output / "labels" / f"{record.stem}.txt"
 
 
 _WRITERS: dict[str, Callable[[_Job, ExitStack], _Writer]] = {
@@ -209,15 +230,14 @@ _WRITERS: dict[str, Callable[[_Job, ExitStack], _Writer]] = {
 }
 
 
-def _check_formats(formats: Sequence[str]) -> None:
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown or not formats:
-        problem = f"format {unknown[0]!r} is unknown" if unknown else "there is no format"
-        msg = f"{problem}, expected {' or '.join(FORMATS)}."
-        raise SettingsError(msg)
+def read_prompts(output: Path) -> PromptSet:
+    """Read the classes of a job.
 
-
-def _read_prompts(output: Path) -> PromptSet:
+    Raises
+    ------
+    InputError
+        The folder holds no job, or its prompt file is damaged.
+    """
     if not (output / PROMPT_FILE).is_file() or not (output / RECORDS).is_dir():
         msg = (
             f"{output} holds no job of `dinoiser label`: {PROMPT_FILE} or {RECORDS}/ is missing; "
@@ -227,8 +247,14 @@ def _read_prompts(output: Path) -> PromptSet:
     return PromptSet.load(output / PROMPT_FILE)
 
 
-def _labelled(output: Path) -> Iterator[Record]:
-    return (record for record in read_records(output) if record.status == "done")
+def _labelled(output: Path, *, rejected: bool = False) -> Iterator[Record]:
+    """Give the records of labelled pictures: those to export, or those that a person rejected."""
+    reviews = read_reviews(output)
+    for record in read_records(output):
+        review = reviews.get(record.image)
+        is_rejected = review is not None and review.state == "rejected"
+        if record.status == "done" and is_rejected == rejected:
+            yield record
 
 
 def _make_all(
@@ -258,7 +284,7 @@ def _make(job: _Job, writers: list[_Writer], record: Record) -> list[Any]:
 
 def _read_labels(output: Path, record: Record) -> np.ndarray:
     ImageFile(Path(record.path), record.stem)  # refuses names that lead out of the folder
-    path = output / "masks" / f"{record.stem}.png"
+    path = result_file(output, record.stem, "png")
     labels = read_mask(path)
     if record.size and labels.shape != record.size:
         msg = (

@@ -206,10 +206,10 @@ def _open_folder(job: LabelJob, description: dict[str, Any]) -> None:
 
 
 def _remove_results(output: Path) -> None:
-    """Remove what the records of the earlier job tell of, and nothing else."""
+    """Remove what the records of the earlier job tell of, and its reviews, and nothing else."""
+    (output / REVIEWS).unlink(missing_ok=True)
+    shutil.rmtree(output / UNSAVED, ignore_errors=True)
     for record in read_records(output):
         for path in result_files(output, record.stem):
             path.unlink(missing_ok=True)
     shutil.rmtree(output / RECORDS, ignore_errors=True)
-    shutil.rmtree(output / UNSAVED, ignore_errors=True)
-    (output / REVIEWS).unlink(missing_ok=True)

@@ -176,6 +176,25 @@ def test_a_rectangle_is_labelled_alone(segment, viewer, scene, scene_prompts, fi
     assert not data[:, 101:].any()
 
 
+def test_the_visible_part_of_a_large_picture(segment, viewer, scene, scene_prompts, finish, qtbot):
+    big = np.tile(scene.image, (20, 20, 1))  # 4480 x 5760
+    levels = [big, big[::4, ::4], big[::16, ::16]]
+    layer = viewer.add_image(levels, rgb=True, multiscale=True)
+    viewer.show()  # what is visible is known to a window that is drawn
+    camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+    camera.center, camera.zoom = (2240 + 112, 288 * 3 + 144), 2
+    qtbot.waitUntil(lambda: layer.corner_pixels[0].min() > 0)
+    child(segment, QComboBox, "region").setCurrentIndex(1)
+    segment.table.set_prompt_set(PromptSet(scene_prompts.classes[1:]))
+    segment.run()
+    finish()
+    labelled = np.argwhere(layer_of(viewer).data)
+    low, high = labelled.min(0), labelled.max(0)
+    assert (labelled.mean(0).round() // 100).tolist() == [23, 10]
+    assert (high - low).max() < 1500
+    assert layer_of(viewer).data.shape == layer.data[0].shape[:2]
+
+
 def test_labels_lie_exactly_over_a_scaled_and_shifted_image(
     segment, viewer, scene, scene_prompts, finish
 ):

@@ -1,0 +1,81 @@
+"""The classes of a job, to choose from what to paint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import QListWidget, QListWidgetItem
+
+from dinoiser.segmentation import IGNORE
+
+if TYPE_CHECKING:
+    from dinoiser.prompts import PromptSet
+
+SWATCH = 14
+"""Side of the colours' squares in pixels."""
+FIGURE_SPACE = "\u2007"
+"""As wide as a digit."""
+
+
+class ClassList(QListWidget):
+    """Classes with colour, name and the digit that chooses each.
+
+    0 is the background, or no class in jobs without one. It takes no focus, so
+    that keys go on working after a click.
+    """
+
+    label_chosen = Signal(int)
+    """Emitted with the label of the class that was clicked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("classes")
+        self.setToolTip("Click a class, or press its digit, to paint with it")
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setIconSize(QSize(SWATCH, SWATCH))
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.itemClicked.connect(
+            lambda item: self.label_chosen.emit(item.data(Qt.ItemDataRole.UserRole))
+        )
+
+    def set_classes(self, prompts: PromptSet) -> None:
+        """List the classes of a prompt set, 0 first and the ignored pixels last."""
+        self.clear()
+        names = {0: "no class"} | {item.id: item.name for item in prompts.classes}
+        colors = {item.id: item.color for item in prompts.classes} | {0: None}
+        colors[IGNORE] = QColor(*map(int, prompts.palette[IGNORE]))
+        for row, (label, name) in enumerate({**names, IGNORE: "ignore"}.items()):
+            digit = str(row) if row < 10 and label != IGNORE else FIGURE_SPACE
+            item = QListWidgetItem(_swatch(colors[label]), f"{digit}  {name}")
+            item.setData(Qt.ItemDataRole.UserRole, label)
+            item.setToolTip(f"{name}: label {label}")
+            self.addItem(item)
+
+    def label_of_digit(self, digit: int) -> int | None:
+        """Label that a digit chooses; None where there are fewer classes."""
+        if digit >= self.count() - 1:
+            return None
+        return self.item(digit).data(Qt.ItemDataRole.UserRole)
+
+    def mark(self, label: int) -> None:
+        """Mark the class that is painted with, if it is one of these."""
+        rows = (
+            row
+            for row in range(self.count())
+            if self.item(row).data(Qt.ItemDataRole.UserRole) == label
+        )
+        self.setCurrentRow(next(rows, -1))
+
+
+def _swatch(color: str | QColor | None) -> QIcon:
+    """Draw a square of a colour; an empty one for what is transparent."""
+    pixmap = QPixmap(SWATCH, SWATCH)
+    pixmap.fill(QColor(color) if color else Qt.GlobalColor.transparent)
+    if not color:
+        painter = QPainter(pixmap)
+        painter.setPen(QColor("gray"))
+        painter.drawRect(0, 0, SWATCH - 1, SWATCH - 1)
+        painter.end()
+    return QIcon(pixmap)

@@ -1,0 +1,63 @@
+"""What can be done with the picture under review."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
+
+_SAVES = "Corrections are saved, and a corrected picture counts as accepted."
+
+
+class _Button(NamedTuple):
+    text: str
+    key: str
+    tip: str
+    place: tuple[int, int, int, int]
+
+
+_BUTTONS = {
+    "previous": _Button("Previous", "Shift+N", f"The picture before. {_SAVES}", (0, 0, 1, 1)),
+    "next": _Button("Next", "N", f"The next picture. {_SAVES}", (0, 1, 1, 1)),
+    "next_unchecked": _Button(
+        "Next unchecked", "U", f"The next picture that is not checked. {_SAVES}", (1, 0, 1, 2)
+    ),
+    "accept": _Button("Accept", "A", "Save the mask as right, and go on.", (2, 0, 1, 1)),
+    "reject": _Button("Reject", "R", "Leave the picture out of exports, and go on.", (2, 1, 1, 1)),
+    "toggle_labels": _Button("Show labels", "T", "Show or hide the labels.", (3, 0, 1, 1)),
+    "revert": _Button("Revert", "", "Go back to this picture's mask as it is saved.", (3, 1, 1, 1)),
+}
+_NEED_PICTURE = {"accept", "toggle_labels", "revert"}
+
+
+class ReviewButtons(QWidget):
+    """Buttons, each with its key on it."""
+
+    pressed = Signal(str)
+    """Emitted with the name of a button."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        self._buttons: dict[str, QPushButton] = {}
+        for name, (text, key, tip, place) in _BUTTONS.items():
+            shown = QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)
+            button = QPushButton(f"{text} ({shown})" if key else text)
+            button.setObjectName(name)
+            button.setToolTip(f"{tip} Key: {shown}" if key else tip)
+            button.clicked.connect(lambda _=False, name=name: self.pressed.emit(name))
+            grid.addWidget(button, *place)
+            self._buttons[name] = button
+
+    @property
+    def keys(self) -> dict[str, QPushButton]:
+        """The button that each key stands for."""
+        return {entry.key: self._buttons[name] for name, entry in _BUTTONS.items() if entry.key}
+
+    def enable(self, *, any_picture: bool, readable: bool) -> None:
+        """Enable what makes sense: some buttons need a picture that can be read."""
+        for name, button in self._buttons.items():
+            button.setEnabled(readable if name in _NEED_PICTURE else any_picture)

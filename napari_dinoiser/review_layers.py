@@ -1,0 +1,152 @@
+"""The picture under review as an image and a labels layer, and keys that work on both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_dinoiser.label_layers import style_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import napari
+    import numpy as np
+    from napari.layers import Image, Labels
+
+    from dinoiser.prompts import PromptSet
+    from napari_dinoiser.review_session import OpenPicture
+
+
+class ReviewLayers:
+    """One image layer and one labels layer that show picture after picture.
+
+    Parameters
+    ----------
+    viewer
+        Where they are.
+    keys
+        What keys do while the canvas has focus. napari asks the selected layer
+        first, whose own keys would win, so that they are bound to both layers
+        as well as to the viewer.
+    on_label
+        Called with the label that is painted with, whenever that changes.
+
+    Attributes
+    ----------
+    image, labels
+        The layers; None before the first picture.
+    """
+
+    def __init__(
+        self,
+        viewer: napari.Viewer,
+        keys: Mapping[str, Callable[[], Any]],
+        on_label: Callable[[int], None],
+    ) -> None:
+        self._viewer = viewer
+        self._keys = keys
+        self._on_label = on_label
+        self._bound: list[tuple[Any, str, Callable | None]] = []
+        self._active = False
+        self.image: Image | None = None
+        self.labels: Labels | None = None
+
+    def show(self, opened: OpenPicture, prompts: PromptSet) -> None:
+        """Show a picture and its labels; layers that were removed come back."""
+        if self.labels is None or self.labels not in self._viewer.layers:
+            self._add_labels(opened.labels, prompts)
+        else:
+            self.show_labels(opened.labels)
+        if self.image is None or self.image not in self._viewer.layers:
+            self._add_image(opened.image)
+        else:
+            self.image.data = opened.image
+        self.image.name = opened.picture.image
+        self.labels.name = f"{opened.picture.image} labels"
+        self._set_visible(True)
+        self._viewer.reset_view()
+
+    def show_labels(self, labels: np.ndarray) -> None:
+        """Show other labels; what could be undone on those before cannot any more."""
+        mode = self.labels.mode
+        self.labels.editable = False  # makes napari forget what can be undone
+        self.labels.data = labels
+        self.labels.editable = True
+        self.labels.mode = mode
+
+    def style(self, prompts: PromptSet) -> None:
+        """Take over the classes of another job."""
+        if self.labels is not None:
+            for name, value in style_labels(prompts).items():
+                setattr(self.labels, name, value)
+
+    def hide(self) -> None:
+        """Hide both layers, as there is no picture that they could show."""
+        self._set_visible(False)
+
+    def toggle_labels(self) -> None:
+        """Show or hide the labels."""
+        if self.labels is not None:
+            self.labels.visible = not self.labels.visible
+
+    def select(self, label: int) -> None:
+        """Choose what to paint."""
+        if self.labels is not None:
+            self.labels.selected_label = label
+
+    def bind_keys(self) -> None:
+        """Take the keys; nothing where they are taken already."""
+        if not self._active:
+            self._active = True
+            for provider in (self._viewer, self.image, self.labels):
+                self._bind(provider)
+
+    def release_keys(self) -> None:
+        """Give back the keys that were taken."""
+        for provider, key, function in reversed(self._bound):
+            provider.bind_key(key, function, overwrite=True)
+        self._bound = []
+        self._active = False
+
+    def disconnect(self) -> None:
+        """Let go of the layers, which stay in the viewer."""
+        self.release_keys()
+        if self.labels is not None:
+            self.labels.events.selected_label.disconnect(self._tell_label)
+        self.image = self.labels = None
+
+    def _add_labels(self, labels: np.ndarray, prompts: PromptSet) -> None:
+        self.labels = self._viewer.add_labels(labels, **style_labels(prompts))
+        self.labels.events.selected_label.connect(self._tell_label)
+        self._bind(self.labels)
+
+    def _add_image(self, image: np.ndarray) -> None:
+        self.image = self._viewer.add_image(image, rgb=True)
+        self._bind(self.image)
+        layers = self._viewer.layers
+        layers.move(layers.index(self.image), layers.index(self.labels))
+        layers.selection.active = self.labels
+
+    def _set_visible(self, visible: bool) -> None:
+        for layer in (self.image, self.labels):
+            # a visible layer that is made visible loses its tool
+            if layer is not None and layer.visible != visible:
+                layer.visible = visible
+
+    def _tell_label(self) -> None:
+        self._on_label(self.labels.selected_label)
+
+    def _bind(self, provider: Any) -> None:
+        """Bind the keys to the viewer or a layer, if they are taken at present."""
+        if provider is None or not self._active:
+            return
+        for key, action in self._keys.items():
+            replaced = provider.bind_key(key, _ignore_provider(action), overwrite=True)
+            self._bound.append((provider, key, replaced))
+
+
+def _ignore_provider(action: Callable[[], Any]) -> Callable[[Any], None]:
+    def on_key(_: Any) -> None:
+        action()
+
+    return on_key

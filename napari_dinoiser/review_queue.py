@@ -1,0 +1,104 @@
+"""Which job is reviewed, and in which order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QLineEdit,
+    QPushButton,
+    QWidget,
+)
+from superqt.utils import signals_blocked
+
+if TYPE_CHECKING:
+    from dinoiser.batch.reviews import Order
+    from dinoiser.prompts import PromptSet
+
+ORDERS = {
+    "Least certain first": "least certain",
+    "File name": "file name",
+    "Share of a class": "class share",
+}
+
+
+class ReviewQueue(QWidget):
+    """A job's folder, the order of its pictures, and whether checked ones are left out."""
+
+    folder_chosen = Signal(str)
+    """Emitted with a folder that was typed or chosen."""
+    order_changed = Signal()
+    """Emitted when the pictures are to be sorted anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = named(QLineEdit(), "job_folder", "Output folder of a job to review")
+        self.folder.setPlaceholderText("Job folder")
+        self.folder.returnPressed.connect(lambda: self.folder_chosen.emit(self.folder.text()))
+        browse = named(QPushButton("Browse …"), "browse_job", "Choose the output folder of a job")
+        browse.clicked.connect(self._browse)
+        self._order = named(QComboBox(), "order", "Which pictures come first")
+        for text, order in ORDERS.items():
+            self._order.addItem(text, order)
+        self._class = named(QComboBox(), "order_class", "Pictures with most of this class first")
+        self._unchecked = named(
+            QCheckBox("Only unchecked"), "only_unchecked", "Leave out what is checked already"
+        )
+        self._order.currentIndexChanged.connect(self._tell_order)
+        self._class.currentIndexChanged.connect(self._tell_order)
+        self._unchecked.toggled.connect(self._tell_order)
+        self._class.hide()
+        self._lay_out(browse)
+
+    @property
+    def order(self) -> Order:
+        """The order, as `dinoiser.batch.reviews.sort_pictures` names it."""
+        return self._order.currentData()
+
+    @property
+    def class_id(self) -> int:
+        """The class whose share is meant."""
+        return self._class.currentData() or 0
+
+    @property
+    def only_unchecked(self) -> bool:
+        """Whether checked pictures are left out."""
+        return self._unchecked.isChecked()
+
+    def set_classes(self, prompts: PromptSet) -> None:
+        """Offer the classes of a job, the background last."""
+        with signals_blocked(self._class):
+            self._class.clear()
+            for item in sorted(prompts.classes, key=lambda item: item.background):
+                self._class.addItem(item.name, item.id)
+
+    def _lay_out(self, browse: QPushButton) -> None:
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.addWidget(self.folder, 0, 0)
+        grid.addWidget(browse, 0, 1)
+        grid.addWidget(self._order, 1, 0)
+        grid.addWidget(self._unchecked, 1, 1)
+        grid.addWidget(self._class, 2, 0)
+        grid.setColumnStretch(0, 1)
+
+    def _tell_order(self, *_: Any) -> None:
+        self._class.setVisible(self.order == "class share")
+        self.order_changed.emit()
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Job folder", self.folder.text())
+        if folder:
+            self.folder_chosen.emit(folder)
+
+
+def named(widget: Any, name: str, tooltip: str) -> Any:
+    """Give a widget the name that others find it by, and a tooltip."""
+    widget.setObjectName(name)
+    widget.setToolTip(tooltip)
+    return widget

@@ -1,0 +1,293 @@
+"""Reviewing a job, without a window: which picture, its labels, what is saved and what is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dinoiser.batch.export import read_prompts
+from dinoiser.batch.reviews import (
+    LabelledPicture,
+    Review,
+    Reviews,
+    mask_file,
+    read_labelled,
+    sort_pictures,
+)
+from dinoiser.errors import DinoiserError, InputError
+from dinoiser.export.png import read_mask
+from dinoiser.images import read_image
+from napari_dinoiser.unsaved_edits import UnsavedEdits, in_thread
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from dinoiser.batch.reviews import Order
+
+
+@dataclass
+class OpenPicture:
+    """A picture that is being looked at.
+
+    Attributes
+    ----------
+    picture
+        Which it is.
+    image
+        (H, W, 3) uint8 RGB.
+    saved
+        (H, W) uint8 labels, as the mask's file holds them.
+    labels
+        (H, W) integers, as the person sees them: what is painted goes here.
+    recovered
+        Whether `labels` began with edits that a crash had left unsaved.
+    """
+
+    picture: LabelledPicture
+    image: np.ndarray
+    saved: np.ndarray
+    labels: np.ndarray
+    recovered: bool = False
+
+    @property
+    def edited(self) -> bool:
+        """Whether there is something to save."""
+        return not np.array_equal(self.labels, self.saved)
+
+
+class ReviewSession:
+    """A job's pictures in some order, one of them open.
+
+    Moving on saves what was painted: a picture whose mask someone corrected
+    counts as accepted, unless it is rejected.
+
+    Parameters
+    ----------
+    output
+        The job's folder.
+
+    Attributes
+    ----------
+    prompts
+        The job's classes.
+    queue
+        Pictures in the order of the review.
+    position
+        Index of the present one in it.
+    current
+        The present one, open; None where it cannot be read or there is none.
+    problem
+        Why it cannot be read, in one sentence.
+
+    Raises
+    ------
+    InputError
+        The folder holds no job, or a job without labelled pictures.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.prompts = read_prompts(output)
+        self._reviews = Reviews(output, self.prompts)
+        self._pictures = read_labelled(output)
+        if not self._pictures:
+            msg = f"{output} holds no labelled pictures; run its job again and then review it"
+            raise InputError(msg)
+        self.queue: list[LabelledPicture] = []
+        self.position = 0
+        self.current: OpenPicture | None = None
+        self.problem: str | None = None
+        self._ahead: tuple[LabelledPicture, Future[OpenPicture]] | None = None
+        self._unsaved = UnsavedEdits(output, self.prompts)
+
+    @property
+    def picture(self) -> LabelledPicture | None:
+        """The present picture, whether or not it can be read; None in an empty queue."""
+        return self.queue[self.position] if self.queue else None
+
+    @property
+    def edited(self) -> bool:
+        """Whether there is something to save."""
+        return self.current is not None and self.current.edited
+
+    @property
+    def checked(self) -> int:
+        """Number of the job's pictures that are accepted or rejected."""
+        return sum(map(self._reviews.is_checked, self._pictures))
+
+    @property
+    def total(self) -> int:
+        """Number of the job's labelled pictures."""
+        return len(self._pictures)
+
+    def review(self) -> Review | None:
+        """Give what was decided on the present picture."""
+        return self._reviews.of(self.picture) if self.picture else None
+
+    def arrange(
+        self, order: Order = "least certain", class_id: int = 0, *, only_unchecked: bool = False
+    ) -> None:
+        """Sort the queue anew and open its first picture that is not checked.
+
+        Edits that a crash left unsaved come before everything.
+
+        Parameters
+        ----------
+        order, class_id
+            See `dinoiser.batch.reviews.sort_pictures`.
+        only_unchecked
+            Leave out what is accepted or rejected.
+
+        Raises
+        ------
+        InputError, OutputError
+            What was painted cannot be saved.
+        """
+        self.save()
+        queue = sort_pictures(self._pictures, self._reviews.latest, order, class_id)
+        if only_unchecked:
+            queue = [picture for picture in queue if not self._reviews.is_checked(picture)]
+        self.queue = queue
+        self.position = self._find_unsaved()
+        if self.position < 0:
+            self.position = max(0, self._find_unchecked(0))
+        self._open()
+
+    def move(self, step: int) -> bool:
+        """Save what was painted and go on or back in the queue.
+
+        Returns
+        -------
+        bool
+            False at the queue's end, where there is nowhere to go.
+
+        Raises
+        ------
+        InputError, OutputError
+            It cannot be saved; the picture stays open.
+        """
+        self.save()
+        return self._go(self.position + step)
+
+    def move_to_unchecked(self) -> bool:
+        """Save what was painted and go to the next unchecked picture, past the end to the start.
+
+        Returns
+        -------
+        bool
+            False when all of the queue are checked.
+
+        Raises
+        ------
+        InputError, OutputError
+            It cannot be saved; the picture stays open.
+        """
+        self.save()
+        return self._go(self._find_unchecked(self.position + 1))
+
+    def accept(self) -> bool:
+        """Save the picture as right and go on, as `move` does; nothing where it cannot be read."""
+        if self.current is None:
+            return False
+        self._save(self.current, "accepted")
+        return self._go(self.position + 1)
+
+    def reject(self) -> bool:
+        """Mark the picture as unfit for exports and go on, as `move` does."""
+        if self.current is not None:
+            self._save(self.current, "rejected")
+        elif self.picture is not None:
+            self._reviews.save(self.picture, "rejected")
+        return self._go(self.position + 1)
+
+    def save(self) -> None:
+        """Save what was painted, if anything.
+
+        Raises
+        ------
+        InputError, OutputError
+            It cannot be saved.
+        """
+        if self.current is None:
+            return
+        if self.current.edited:
+            state = self._reviews.of(self.current.picture).state
+            self._save(self.current, "rejected" if state == "rejected" else "accepted")
+        else:  # what was painted is undone
+            self._unsaved.forget(self.current.labels)
+
+    def revert(self) -> None:
+        """Give up what was painted since the last save."""
+        if self.current is not None:
+            self.current.labels = self.current.saved.copy()
+            self._unsaved.forget(self.current.labels)
+
+    def keep_unsaved(self) -> None:
+        """Put edits into a file of their own, in a thread, if there are new ones.
+
+        After a crash the picture opens with them.
+
+        Raises
+        ------
+        OutputError
+            The edits before these could not be written.
+        """
+        if self.current is not None:
+            self._unsaved.keep(self.current.labels)
+
+    def _save(self, current: OpenPicture, state: Any) -> None:
+        self._reviews.save(current.picture, state, current.labels if current.edited else None)
+        current.saved = current.labels.copy()
+        self._unsaved.forget(current.labels)
+
+    def _go(self, position: int) -> bool:
+        if not 0 <= position < len(self.queue):
+            return False
+        self.position = position
+        self._open()
+        return True
+
+    def _open(self) -> None:
+        """Open the present picture, and the one after it beside."""
+        self.current, self.problem = None, None
+        ahead, self._ahead = self._ahead, None
+        picture = self.picture
+        if picture is None:
+            return
+        try:
+            if ahead and ahead[0] is picture:
+                self.current = ahead[1].result()
+            else:
+                self.current = self._read(picture)
+            self._unsaved.watch(picture, self.current.labels)
+        except DinoiserError as error:
+            self.problem = str(error)
+        if self.position + 1 < len(self.queue):
+            following = self.queue[self.position + 1]
+            self._ahead = following, in_thread(self._read, following)
+
+    def _read(self, picture: LabelledPicture) -> OpenPicture:
+        saved = read_mask(mask_file(self.output, picture))
+        image = read_image(picture.path)
+        if image.shape[:2] != saved.shape:
+            msg = (
+                f"{picture.path} is {image.shape[:2]} pixels (height, width), its mask "
+                f"{saved.shape}; put back the picture that was labelled, or label it again"
+            )
+            raise InputError(msg)
+        labels = self._unsaved.read(picture, saved)
+        if labels is not None:
+            return OpenPicture(picture, image, saved, labels, recovered=True)
+        return OpenPicture(picture, image, saved, saved.copy())
+
+    def _find_unchecked(self, start: int) -> int:
+        """Index of the first unchecked picture from `start`, past the end to it; -1 for none."""
+        places = [*range(start, len(self.queue)), *range(min(start, len(self.queue)))]
+        return next((i for i in places if not self._reviews.is_checked(self.queue[i])), -1)
+
+    def _find_unsaved(self) -> int:
+        stems = self._unsaved.stems()
+        return next((i for i, p in enumerate(self.queue) if p.stem in stems), -1)

@@ -1,0 +1,290 @@
+"""The Review tab: a job's pictures one by one, to correct, accept or reject."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QDockWidget, QMessageBox, QVBoxLayout, QWidget
+
+from dinoiser.errors import DinoiserError
+from napari_dinoiser.class_list import ClassList
+from napari_dinoiser.review_buttons import ReviewButtons
+from napari_dinoiser.review_layers import ReviewLayers
+from napari_dinoiser.review_queue import ReviewQueue
+from napari_dinoiser.review_status import ReviewStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari
+
+    from napari_dinoiser.review_session import ReviewSession
+
+KEEP_UNSAVED_EVERY = 3000
+"""Milliseconds between looks for edits that a crash would cost."""
+_STEPS: dict[str, tuple[Callable[[ReviewSession], bool], str]] = {
+    "previous": (lambda session: session.move(-1), "This is the first picture."),
+    "next": (lambda session: session.move(1), "This was the last picture."),
+    "next_unchecked": (
+        lambda session: session.move_to_unchecked(),
+        "All these pictures are checked.",
+    ),
+    "accept": (lambda session: session.accept(), "This was the last picture."),
+    "reject": (lambda session: session.reject(), "This was the last picture."),
+}
+"""What buttons let the session do, and what to say where that leads to no other picture."""
+
+
+class ReviewWidget(QWidget):
+    """Look through a job, least certain pictures first.
+
+    The keys work while this widget is visible, with the focus in it or on the
+    canvas.
+
+    Parameters
+    ----------
+    viewer
+        Where the pictures are shown.
+    """
+
+    job_opened = Signal(str)
+    """Emitted with the folder of a job that is open now."""
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._session: ReviewSession | None = None
+        self._queue = ReviewQueue()
+        self._buttons = ReviewButtons()
+        self._classes = ClassList()
+        self._status = ReviewStatus()
+        layout = QVBoxLayout(self)
+        for widget in (self._queue, self._status, self._buttons, self._status.message):
+            layout.addWidget(widget)
+        layout.addWidget(self._classes, 1)
+        keys = {key: button.click for key, button in self._buttons.keys.items()}
+        keys |= {str(digit): partial(self._choose_digit, digit) for digit in range(10)}
+        canvas_keys = {key.replace("+", "-"): action for key, action in keys.items()}
+        self._layers = ReviewLayers(viewer, canvas_keys, self._classes.mark)
+        self._queue.folder_chosen.connect(self.open_job)
+        self._queue.order_changed.connect(self._arrange)
+        self._buttons.pressed.connect(self._do)
+        self._classes.label_chosen.connect(self._layers.select)
+        self._bind_own_keys(keys)
+        self._timer = QTimer(self, interval=KEEP_UNSAVED_EVERY)
+        self._timer.timeout.connect(self._keep_unsaved)
+        self._refresh()
+
+    def open_job(self, folder: str | Path) -> None:
+        """Review a job; asks first where another one's picture has unsaved edits.
+
+        Its records are read in a thread; `job_opened` tells when it is open. A
+        folder that cannot be reviewed is said so in a notification.
+        """
+        from napari.qt.threading import create_worker
+
+        if not self._settle():
+            return
+        self._queue.folder.setText(str(folder))
+        self._queue.folder.setEnabled(False)
+        self._refresh("Reading the job's records …")
+        create_worker(
+            _open_session,
+            Path(folder).expanduser(),
+            _connect={"returned": self._take_session},
+        )
+
+    def showEvent(self, event: Any) -> None:
+        """Take the keys, and notice when the window or the panel is closed."""
+        super().showEvent(event)
+        self._watch_closing()
+        if self._session:
+            self._layers.bind_keys()
+
+    def hideEvent(self, event: Any) -> None:
+        """Give the keys back."""
+        self._layers.release_keys()
+        super().hideEvent(event)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Ask about unsaved edits before the window closes, or the panel is taken out of it."""
+        if event.type() == QEvent.Type.Close and watched == self._top and not self._settle():
+            event.ignore()
+            return True
+        if event.type() == QEvent.Type.ParentAboutToChange and watched == self._inner:
+            self._settle(QMessageBox.StandardButton.NoButton)  # napari takes it out anyway
+            self._end()
+        return super().eventFilter(watched, event)
+
+    def _bind_own_keys(self, keys: dict[str, Callable[[], Any]]) -> None:
+        """Bind the keys for when the focus is in this widget, but not in a text."""
+        for key, action in keys.items():
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(action)
+
+    def _take_session(self, opened: ReviewSession | str) -> None:
+        """Begin to review the job that a thread has opened."""
+        self._queue.folder.setEnabled(True)
+        if isinstance(opened, str):
+            _say(opened)
+            self._refresh()
+            return
+        if not self._settle():  # painted while the other job was being read
+            return
+        self._session = opened
+        self._layers.style(opened.prompts)
+        self._classes.set_classes(opened.prompts)
+        self._queue.set_classes(opened.prompts)
+        self._timer.start()
+        self._arrange()
+        if self.isVisible():
+            self._layers.bind_keys()
+        self.job_opened.emit(str(opened.output))
+
+    def _arrange(self) -> None:
+        """Sort the pictures as the controls say."""
+        if self._session is None:
+            return
+        self._take_labels()
+        queue = self._queue
+        try:
+            self._session.arrange(queue.order, queue.class_id, only_unchecked=queue.only_unchecked)
+        except DinoiserError as error:
+            _say(str(error))
+            return
+        self._show()
+
+    def _do(self, name: str) -> None:
+        """Do what a button says."""
+        if self._session is None:
+            return
+        if name == "toggle_labels":
+            self._layers.toggle_labels()
+        elif name == "revert":
+            self._revert()
+        else:
+            self._go(*_STEPS[name])
+
+    def _go(self, step: Callable[[ReviewSession], bool], otherwise: str) -> None:
+        """Let the session save and go on, and show where it went."""
+        self._take_labels()
+        try:
+            moved = step(self._session)
+        except DinoiserError as error:
+            _say(str(error))
+            return
+        if moved:
+            self._show()
+        else:
+            self._refresh(otherwise)
+
+    def _show(self) -> None:
+        session = self._session
+        if session.current is None:
+            self._layers.hide()
+        else:
+            self._layers.show(session.current, session.prompts)
+            self._classes.mark(self._layers.labels.selected_label)
+        self._refresh()
+
+    def _refresh(self, message: str = "") -> None:
+        """Bring all texts up to date."""
+        session = self._session
+        self._buttons.enable(
+            any_picture=bool(session and session.picture),
+            readable=bool(session and session.current),
+        )
+        if session is None:
+            self._status.clear(message)
+        else:
+            self._status.show_session(session, message)
+
+    def _take_labels(self) -> None:
+        """Hand the session what was painted, whichever way."""
+        if self._session and self._session.current and self._layers.labels is not None:
+            self._session.current.labels = np.asarray(self._layers.labels.data)
+
+    def _keep_unsaved(self) -> None:
+        self._take_labels()
+        try:
+            self._session.keep_unsaved()
+        except DinoiserError as error:
+            _say(str(error))
+
+    def _revert(self) -> None:
+        if self._session and self._session.current:
+            self._session.revert()
+            self._layers.show_labels(self._session.current.labels)
+            self._refresh("The mask is as it was saved.")
+
+    def _choose_digit(self, digit: int) -> None:
+        label = self._classes.label_of_digit(digit)
+        if label is not None:
+            self._layers.select(label)
+
+    def _settle(
+        self, cancel: QMessageBox.StandardButton = QMessageBox.StandardButton.Cancel
+    ) -> bool:
+        """Ask what becomes of unsaved edits; False where everything is to stay as it is."""
+        self._take_labels()
+        if self._session is None or not self._session.edited:
+            return True
+        choices = QMessageBox.StandardButton
+        answer = QMessageBox.question(
+            self.window(),
+            "Unsaved corrections",
+            f"The mask of {self._session.picture.image} has corrections that are not saved.",
+            choices.Save | choices.Discard | cancel,
+            choices.Save,
+        )
+        if answer == choices.Discard:
+            self._revert()
+        elif answer == choices.Save:
+            try:
+                self._session.save()
+            except DinoiserError as error:
+                _say(str(error))
+                return False
+            self._refresh()
+        return answer in (choices.Save, choices.Discard)
+
+    def _end(self) -> None:
+        """Stop reviewing; the layers stay."""
+        self._timer.stop()
+        if self._session:
+            self._session.keep_unsaved()
+        self._layers.disconnect()
+        self._session = None
+
+    def _watch_closing(self) -> None:
+        """Listen to the window, and to what napari takes out of the panel when that is closed."""
+        self._top: QWidget = self
+        self._inner: QWidget | None = None
+        while parent := self._top.parentWidget():
+            if isinstance(parent, QDockWidget):
+                self._inner = self._top
+                self._inner.installEventFilter(self)
+            self._top = parent
+        self._top.installEventFilter(self)
+
+
+def _open_session(folder: Path) -> ReviewSession | str:
+    """Open a job, or say why it cannot be."""
+    from napari_dinoiser.review_session import ReviewSession
+
+    try:
+        return ReviewSession(folder)
+    except DinoiserError as error:
+        return str(error)
+
+
+def _say(problem: str) -> None:
+    from napari.utils.notifications import show_error
+
+    show_error(problem)

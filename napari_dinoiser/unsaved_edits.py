@@ -1,0 +1,93 @@
+"""Edits that a crash would cost, in files of their own until they are saved."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dinoiser.batch.reviews import UNSAVED, unsaved_file
+from dinoiser.errors import InputError, OutputError
+from dinoiser.export.png import read_mask, write_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dinoiser.batch.reviews import LabelledPicture
+    from dinoiser.prompts import PromptSet
+
+
+class UnsavedEdits:
+    """The unsaved edits of one picture at a time, written beside the masks in a thread.
+
+    Parameters
+    ----------
+    output
+        The job's folder.
+    prompts
+        Its classes.
+    """
+
+    def __init__(self, output: Path, prompts: PromptSet) -> None:
+        self._output = output
+        self._prompts = prompts
+        self._path = output / UNSAVED
+        self._kept: np.ndarray | None = None
+        self._writing: Future[None] | None = None
+
+    def watch(self, picture: LabelledPicture, labels: np.ndarray) -> None:
+        """Begin with a picture whose labels, (H, W) integers, are not edited yet."""
+        self._path = unsaved_file(self._output, picture)
+        self._kept, self._writing = labels.copy(), None
+
+    def keep(self, labels: np.ndarray) -> None:
+        """Write the labels if they changed, unless the ones before are still being written.
+
+        Raises
+        ------
+        OutputError
+            The ones before could not be written.
+        """
+        if self._writing and not self._writing.done():
+            return
+        finished, self._writing = self._writing, None
+        if finished:
+            finished.result()
+        if not np.array_equal(labels, self._kept):
+            self._kept = labels.copy()
+            labels = self._kept.astype(np.uint8)
+            self._writing = in_thread(write_mask, labels, self._prompts, self._path)
+
+    def forget(self, labels: np.ndarray) -> None:
+        """Remove the file, as these labels are saved or are to be lost."""
+        if self._writing:
+            with suppress(OutputError):
+                self._writing.result()
+        self._kept, self._writing = labels.copy(), None
+        self._path.unlink(missing_ok=True)
+
+    def read(self, picture: LabelledPicture, saved: np.ndarray) -> np.ndarray | None:
+        """Read what a crash has left of a picture's edits; None where that is nothing new."""
+        path = unsaved_file(self._output, picture)
+        with suppress(InputError):  # there is none, or it is of no use
+            labels = read_mask(path)
+            if labels.shape == saved.shape and not np.array_equal(labels, saved):
+                return labels
+            path.unlink()  # saved, and then crashed
+        return None
+
+    def stems(self) -> set[str]:
+        """Find out of which pictures there are unsaved edits, by the names of their results."""
+        folder = self._output / UNSAVED
+        return {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.png")}
+
+
+def in_thread(function: Callable, *arguments: Any) -> Future:
+    """Call a function in a thread that ends with it."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="review")
+    future = pool.submit(function, *arguments)
+    pool.shutdown(wait=False)
+    return future
