@@ -48,7 +48,7 @@ class ImagePicker(QWidget):
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered):
             event.connect(self._fill)
-        events.removed.connect(lambda event: self._drop_source(event.value))
+        events.removed.connect(self._drop_removed)
         viewer.layers.selection.events.active.connect(self._follow)
         self._combo.currentIndexChanged.connect(self._on_layer)
         self._axis.currentIndexChanged.connect(self._on_channels)
@@ -175,6 +175,9 @@ class ImagePicker(QWidget):
 
     def _drop_watched(self, event: Any = None) -> None:
         self._drop_source(self._watched)
+
+    def _drop_removed(self, event: Any) -> None:
+        self._drop_source(event.value)
 
     def _drop_source(self, layer: Any) -> None:
         source = self._sources.pop(layer, None)

@@ -201,6 +201,7 @@ class SegmentWidget(QWidget):
             signal.connect(self._show_maps)
         self.table.selection_changed.connect(self._show_maps)
         self.picker.image_changed.connect(self._update_buttons)
+        self.picker.image_changed.connect(self._pause.start)  # it may be behind the words
         self.picker.source_gone.connect(self.runner.encoder.forget)
         self.viewer.dims.events.current_step.connect(self._show_maps)
         self.viewer.layers.events.removed.connect(self._update_buttons)

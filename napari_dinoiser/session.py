@@ -114,10 +114,10 @@ class Session:
         -------
         Request or None
             For all planes that need no new look, the latest first; None where
-            there is none.
+            there is none, or these are the words already.
         """
         last = self._last
-        if last is None:
+        if last is None or prompts == self.prompts:
             return None
         newest_first = reversed(self._parts.values())
         parts = [part for part in newest_first if encoder.knows(last.choice, last.source, part)]

@@ -331,6 +331,36 @@ def test_closing_the_viewer_during_a_run_leaves_nothing_behind(
     assert QThreadPool.globalInstance().waitForDone(60_000)
 
 
+def test_coming_back_to_a_picture_brings_its_labels_up_to_date(
+    labelled, viewer, scene, scene_prompts, finish, looks
+):
+    viewer.add_image(scene.image[::-1], name="other")
+    picker = child(labelled, QComboBox, "image_picker")
+    assert picker.currentText() == "other"
+    labelled.run()
+    finish()
+    fewer = PromptSet(scene_prompts.classes[:2])
+    labelled.table.set_prompt_set(fewer)
+    finish()
+    assert set(np.unique(viewer.layers["labels of scene"].data)) > {0, 1}
+    number_of_looks = len(looks)
+    picker.setCurrentIndex(picker.findText("scene"))
+    finish()
+    assert set(np.unique(viewer.layers["labels of scene"].data)) == {0, 1}
+    assert len(looks) == number_of_looks
+
+
+def test_the_widget_can_be_taken_away_and_the_viewer_used_on(labelled, viewer, scene, qtbot):
+    viewer.window.remove_dock_widget(labelled)
+    labelled.deleteLater()
+    qtbot.wait(50)
+    image = viewer.add_image(scene.image)
+    image.data = scene.image[::-1]
+    image.name = "renamed"
+    viewer.layers.remove(image)
+    layer_of(viewer).paint((5, 5), 1)
+
+
 def test_removing_the_labels_layer_starts_anew(labelled, viewer, finish, looks):
     layer_of(viewer).data[:10] = 3
     viewer.layers.remove(layer_of(viewer))
