@@ -50,7 +50,7 @@ class FolderChoice:
         Folder of the results.
     prompts
         The classes to tell apart.
-    formats, scheduler, model, device, heads
+    formats, scheduler, model, device, heads, overwrite
         See `dinoiser.batch.LabelJob`.
     settings
         Keyword settings of `Segmenter`, of those in `OPTIONS`.
@@ -69,6 +69,7 @@ class FolderChoice:
     model: str = "clip-dinoiser"
     device: str = "auto"
     heads: Path | None = None
+    overwrite: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -95,6 +96,7 @@ class FolderChoice:
             heads=self.heads,
             settings=self._settings,
             scheduler=self.scheduler,
+            overwrite=self.overwrite,
         )
 
     def to_command(self) -> str:
@@ -117,6 +119,8 @@ class FolderChoice:
                 words += [OPTIONS[name], value]
         if self.scheduler != "auto":
             words += ["--scheduler", self.scheduler]
+        if self.overwrite:
+            words.append("--overwrite")
         return shlex.join(map(str, words))
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFormLayout,
     QHBoxLayout,
@@ -63,6 +64,7 @@ class FolderWidget(QWidget):
         self.output_folder = FolderPicker("output_folder", "Folder of the results")
         self.formats = FormatBoxes()
         self.scheduler = _create_scheduler()
+        self.overwrite = _create_overwrite()
         self.classes = _create_classes()
         self.command = CommandLine()
         self.run_button = QPushButton("Run")
@@ -95,6 +97,7 @@ class FolderWidget(QWidget):
         except DinoiserError as problem:
             show_error(str(problem))
             return
+        self.overwrite.setChecked(False)  # so that the next run goes on from this one
         self._start(job)
 
     def cancel(self) -> None:
@@ -118,7 +121,12 @@ class FolderWidget(QWidget):
             raise InputError(msg)
         scheduler = self.scheduler.currentText().strip()
         return FolderChoice(
-            folder, output, formats=self.formats.chosen, scheduler=scheduler, **chosen
+            folder,
+            output,
+            formats=self.formats.chosen,
+            scheduler=scheduler,
+            overwrite=self.overwrite.isChecked(),
+            **chosen,
         )
 
     def _start(self, job: LabelJob) -> None:
@@ -170,6 +178,7 @@ class FolderWidget(QWidget):
         form.addRow("Results", self.output_folder)
         form.addRow("Formats", self.formats)
         form.addRow("Scheduler", self.scheduler)
+        form.addRow("", self.overwrite)
         form.addRow("Classes", self.classes)
         buttons = QHBoxLayout()
         buttons.addWidget(self.run_button)
@@ -188,6 +197,7 @@ class FolderWidget(QWidget):
         self.output_folder.changed.connect(self.refresh)
         self.formats.changed.connect(self.refresh)
         self.scheduler.currentTextChanged.connect(self.refresh)
+        self.overwrite.toggled.connect(self.refresh)
         self.run_button.clicked.connect(self.run)
         self.cancel_button.clicked.connect(self.cancel)
         self.outcome.review_requested.connect(self.review_requested)
@@ -227,6 +237,16 @@ def _create_scheduler() -> QComboBox:
         "local: in processes of their own; tcp://host:8786: on a running dask cluster."
     )
     return scheduler
+
+
+def _create_overwrite() -> QCheckBox:
+    overwrite = QCheckBox("Start anew")
+    overwrite.setObjectName("overwrite")
+    overwrite.setToolTip(
+        "Throw away the results that are there, reviews too, instead of going on from them; "
+        "needed where words or settings have changed."
+    )
+    return overwrite
 
 
 def _create_classes() -> QLabel:

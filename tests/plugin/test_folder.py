@@ -11,7 +11,7 @@ import pytest
 from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import QThreadPool
-from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPlainTextEdit, QPushButton
+from qtpy.QtWidgets import QApplication, QCheckBox, QLabel, QLineEdit, QPlainTextEdit, QPushButton
 
 from dinoiser.batch import Progress, Record, read_records
 from dinoiser.errors import SettingsError
@@ -146,6 +146,28 @@ def test_a_folder_is_labelled_and_offered_for_review(open_tab, pictures, tmp_pat
     code, out, _ = dinoiser(*shlex.split(command)[1:], "--json")
     assert code == 1
     assert '"resumed": 3' in out
+
+
+def test_other_words_for_the_same_folder_need_a_new_start(open_tab, pictures, tmp_path, qtbot):
+    out = tmp_path / "out"
+    words = {"prompts": PromptSet.parse("red circle")}
+    tab = open_tab(**words)
+    fill(tab, pictures, out)
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    tab = open_tab(prompts=PromptSet.parse("blue square, grass"))
+    fill(tab, pictures, out)
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert "other settings" in text(tab, "folder_outcome")
+    anew = tab.findChild(QCheckBox, "overwrite")
+    anew.setChecked(True)
+    assert tab.findChild(QPlainTextEdit, "command_line").toPlainText().endswith("--overwrite")
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert text(tab, "folder_outcome") == "3 of 3 pictures labelled."
+    assert not anew.isChecked()
+    assert PromptSet.load(out / "prompts.yaml").names == ("blue square", "grass")
 
 
 def test_without_an_output_folder_results_go_beside_the_pictures(open_tab, pictures, qtbot):
