@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 UV := $(BIN)/uv pip install --quiet --python .venv
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test lint format docs tiny-model clean
 
 demo: .venv/.installed
 	$(BIN)/dinoiser demo
@@ -27,6 +27,14 @@ format: .venv/.tools
 docs: .venv/.tools
 	$(UV) --group docs
 	$(BIN)/mkdocs build --strict
+
+# The embedded model's recipes: half an hour for a backbone, and the heads of the one that is in
+# the package, which come out as they are shipped, bit for bit.
+tiny-model: .venv/.installed
+	mkdir -p build/tiny-model
+	$(BIN)/python -m training.tiny.backbone --out build/tiny-model/ViT-tiny-8-shapes.safetensors
+	$(BIN)/python -m training.tiny.heads --out build/tiny-model/heads.safetensors
+	$(BIN)/python -m training.tiny.evaluate --heads build/tiny-model/heads.safetensors
 
 clean:
 	rm -rf .venv build dist site *.egg-info demo-output

@@ -12,6 +12,7 @@
     │   ├── DeviceError               no such device on this machine
     │   ├── CheckpointError           a weights file is unsafe, unreadable or does not fit
     │   └── WeightsError              a weights file is missing or could not be fetched
+    ├── TrainingError (RuntimeError)  heads cannot be fitted any further
     ├── ClusterError (RuntimeError)   a scheduler or its workers cannot be used
     └── OutputError (OSError)         a result cannot be written
 
@@ -58,6 +59,10 @@ class CheckpointError(ModelError):
 
 class WeightsError(ModelError):
     """A weights file is missing or could not be fetched."""
+
+
+class TrainingError(DinoiserError, RuntimeError):
+    """Fitting heads came to a point from which it cannot go on."""
 
 
 class ClusterError(DinoiserError, RuntimeError):

@@ -1,1 +1,1 @@
-"""Recipes: how the weights that dinoiser uses are made."""
+"""Fitting heads to pictures, and how the embedded model was made."""

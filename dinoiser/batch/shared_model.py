@@ -29,7 +29,7 @@ class _Ticket(NamedTuple):
     """A window, and where its features are awaited."""
 
     window: Tensor
-    answer: Future[tuple[Tensor, Tensor | None]]
+    answer: Future[PatchFeatures]
 
 
 class BatchedModel:
@@ -83,9 +83,7 @@ class BatchedModel:
         with self._changed:
             self._waiting[tuple(pixels.shape[1:])] += tickets
             self._changed.notify()
-        features, foreground = zip(*(ticket.answer.result() for ticket in tickets), strict=True)
-        objects = [logits for logits in foreground if logits is not None]
-        return PatchFeatures(torch.stack(features), torch.stack(objects) if objects else None)
+        return PatchFeatures.cat([ticket.answer.result() for ticket in tickets])
 
     def batch_size(self, shape: tuple[int, ...]) -> int:
         """Windows (3, h, w) in one pass."""
@@ -137,7 +135,5 @@ class BatchedModel:
                 f"{self._model.device}; give a smaller --batch-size."
             )
             raise SettingsError(msg) from error
-        foreground = patches.foreground
         for i, ticket in enumerate(tickets):
-            logits = None if foreground is None else foreground[i]
-            ticket.answer.set_result((patches.features[i], logits))
+            ticket.answer.set_result(patches.part(slice(i, i + 1)))

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dinoiser.cli import demo, export, info, label, models
+from dinoiser.cli import compare, demo, evaluate, export, info, label, models, train
 from dinoiser.cli.console import say_error
 from dinoiser.errors import DinoiserError
 
@@ -20,7 +20,10 @@ app = typer.Typer(
 )
 app.command("label")(label.label)
 app.command("export")(export.export)
+app.command("train")(train.train)
 app.command("demo")(demo.demo)
+app.command("compare")(compare.compare)
+app.add_typer(evaluate.app, name="evaluate")
 app.command("info")(info.info)
 app.add_typer(models.app, name="models")
 

@@ -117,7 +117,7 @@ def label(
     job = LabelJob(
         inputs=tuple(paths),
         output=output,
-        prompts=_read_prompts(prompt, prompts, ignore_below),
+        prompts=read_prompts(prompt, prompts, ignore_below),
         formats=tuple(dict.fromkeys(formats or ("png", "overlay"))),
         model=model,
         device=device,
@@ -151,7 +151,8 @@ def label(
         raise typer.Exit(1)
 
 
-def _read_prompts(inline: str | None, path: Path | None, ignore_below: float | None) -> PromptSet:
+def read_prompts(inline: str | None, path: Path | None, ignore_below: float | None) -> PromptSet:
+    """Read the classes from the words after -p or from a prompt file, of which one is given."""
     from dataclasses import replace
 
     from dinoiser.prompts import PromptSet

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dinoiser.segmentation import IGNORE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -48,3 +50,57 @@ class ClassIoU:
     def mean(self) -> float:
         """Mean IoU in [0, 1] over the classes that are somewhere in the truth."""
         return float(np.mean(list(self.by_class().values())))
+
+
+class ConfusionMatrix:
+    """Counts pixels by true and predicted class over many pictures, as mmsegmentation does.
+
+    Parameters
+    ----------
+    names
+        The classes, in the order of the labels.
+
+    Attributes
+    ----------
+    counts
+        (K, K + 1) int64; rows are true classes, columns predicted ones, the
+        last one pixels that were given none of the classes.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.counts = np.zeros((len(self.names), len(self.names) + 1), np.int64)
+
+    def add(self, predicted: np.ndarray, true: np.ndarray) -> None:
+        """Count one picture.
+
+        Parameters
+        ----------
+        predicted, true
+            (H, W) uint8, indices into `names`. Where the truth is 255, a pixel
+            is left out; a prediction beyond the classes counts as wrong.
+        """
+        classes = len(self.names)
+        known = true != IGNORE
+        columns = np.minimum(predicted[known].astype(np.int64), classes)
+        pairs = true[known].astype(np.int64) * (classes + 1) + columns
+        self.counts += np.bincount(pairs, minlength=self.counts.size).reshape(self.counts.shape)
+
+    def by_class(self) -> dict[str, float | None]:
+        """IoU in [0, 1] of every class; None for one that is neither true nor predicted."""
+        hits = self.counts.diagonal()
+        unions = self.counts.sum(1) + self.counts.sum(0)[:-1] - hits
+        return {
+            name: int(hit) / int(union) if union else None
+            for name, hit, union in zip(self.names, hits, unions, strict=True)
+        }
+
+    def mean(self) -> float | None:
+        """Mean IoU in [0, 1] over the classes that have one; None where none has."""
+        known = [iou for iou in self.by_class().values() if iou is not None]
+        return float(np.mean(known)) if known else None
+
+    def accuracy(self) -> float | None:
+        """Share in [0, 1] of the pixels that were given their true class; None without pixels."""
+        total = int(self.counts.sum())
+        return int(self.counts.diagonal().sum()) / total if total else None

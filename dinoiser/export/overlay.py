@@ -55,7 +55,7 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
     for row in labels:  # an index of 8 bytes a pixel is made on the way
         shown[row] = True
     legend = [c for c in prompts.classes if shown[c.id]]
-    return _with_legend(Image.fromarray(blended), legend)
+    return with_legend(Image.fromarray(blended), legend)
 
 
 def blend(image: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
@@ -105,7 +105,7 @@ def write_label_overlay(
     write_picture(overlay, path, "JPEG", quality=90)
 
 
-def _with_legend(picture: Image, classes: list[PromptClass]) -> Image:
+def with_legend(picture: Image, classes: list[PromptClass]) -> Image:
     """Put a strip of colour swatches and names under a picture, in as many lines as it takes."""
     from PIL import Image, ImageDraw, ImageFont
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +25,84 @@ class PatchFeatures:
     foreground
         (B, h, w) objectness logits, positive where the model sees an object;
         None where a model has no background head.
+    guide
+        (B, G, h, w), what the model's `Scoring` reads beside: the keys of
+        patches, or the class token's attention to them, a head a channel;
+        None where it reads nothing else.
     """
 
     features: Tensor
     foreground: Tensor | None
+    guide: Tensor | None = None
+
+    def part(self, some: slice) -> PatchFeatures:
+        """Select some pictures of the batch."""
+        foreground = None if self.foreground is None else self.foreground[some]
+        guide = None if self.guide is None else self.guide[some]
+        return PatchFeatures(self.features[some], foreground, guide)
+
+    @classmethod
+    def cat(cls, batches: Sequence[PatchFeatures]) -> PatchFeatures:
+        """Put batches of one model together."""
+        import torch
+
+        foreground = [batch.foreground for batch in batches if batch.foreground is not None]
+        guide = [batch.guide for batch in batches if batch.guide is not None]
+        return cls(
+            torch.cat([batch.features for batch in batches]),
+            torch.cat(foreground) if foreground else None,
+            torch.cat(guide) if guide else None,
+        )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a method makes classes of features, where methods differ; by default as CLIP-DINOiser.
+
+    Attributes
+    ----------
+    probability
+        "softmax" over classes of cosines times `temperature`, or "sigmoid" of
+        a class's cosine by itself.
+    temperature
+        Factor of the cosines.
+    background
+        What a class "background" means: "objectness", patches that look like
+        no object go to it; "threshold", so do those in which no class is
+        above `threshold`, and its own words do not count; "class", it is a
+        class like any other, found by its words.
+    threshold
+        Probability that a class has to reach, where background is "threshold".
+    guide
+        What `PatchFeatures.guide` holds and is for: "keys", every patch takes
+        the mean of the probabilities of patches with like keys; "attention",
+        the background is cleaned by where the class token looks; None, nothing.
+    spread
+        How patches lie over a window: "stretched" over all of it, padding
+        included, or with the centres of the outer ones on its "corners".
+    padded
+        Whether pictures that are looked at whole are padded to full patches
+        and the padding is cut off; otherwise patches are spread over them.
+    templates
+        Sentences with {} that take the place of the 80 "imagenet" ones; None
+        where those are the method's own.
+    """
+
+    probability: Literal["softmax", "sigmoid"] = "softmax"
+    temperature: float = 100.0
+    background: Literal["objectness", "threshold", "class"] = "objectness"
+    threshold: float = 0.5
+    guide: Literal["keys", "attention"] | None = None
+    spread: Literal["stretched", "corners"] = "stretched"
+    padded: bool = True
+    templates: tuple[str, ...] | None = None
 
 
 class SegmentationModel(Protocol):
     """The interface between the models and everything above them.
+
+    A model whose method is not CLIP-DINOiser's also has `scoring`, a `Scoring`, and may have
+    ``encode_phrase(sentences)``, its own way from a phrase's sentences to one embedding (D,).
 
     Attributes
     ----------

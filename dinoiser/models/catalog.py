@@ -15,6 +15,27 @@ from dinoiser.models.weight_files import FrozenModel, PackageFile, WeightFile
 
 CATALOG_PATH = Path(__file__).with_name("catalog.yaml")
 
+Method = Literal[
+    "clip-dinoiser", "maskclip", "clip-dino-guided", "clip-keys-refined", "talk2dino", "dinotxt"
+]
+Background = Literal["objectness", "threshold", "class"]
+"""What a class "background" means to a method, see `dinoiser.models.base.Scoring`."""
+
+BACKGROUNDS: dict[Method, Background] = {
+    "clip-dinoiser": "objectness",
+    "maskclip": "class",
+    "clip-dino-guided": "objectness",
+    "clip-keys-refined": "class",
+    "talk2dino": "threshold",
+    "dinotxt": "class",
+}
+PARTS: dict[Method, tuple[set[str], ...]] = {
+    "clip-dino-guided": ({"dino", "found", "found_decoder"},),
+    "talk2dino": ({"dino", "projection"},),
+    "dinotxt": ({"dino", "vision_head", "text_encoder"}, {"dino", "head_and_text"}),
+}
+"""What a method is read from besides a CLIP and heads; others need nothing else."""
+
 
 class WindowDefaults(FrozenModel):
     """Windows that suit a model, in pixels.
@@ -34,34 +55,68 @@ class ModelEntry(FrozenModel):
 
     ``architecture`` and ``pretrained`` are open_clip's names; ``config`` is the
     architecture's file where open_clip does not know it. ``gamma`` is the threshold
-    of the correlations that the heads were made for, 0.2 in the paper.
+    of the correlations that the heads were made for, 0.2 in the paper. ``teacher`` is
+    what new heads learn from unless told otherwise. ``parts`` are a method's other
+    files, see `PARTS`; ``threshold`` is the probability below which Talk2DINO sees
+    background.
     """
 
     name: str
     description: str
-    method: Literal["clip-dinoiser", "maskclip"]
-    architecture: str
+    method: Method
+    architecture: str | None = None
     pretrained: str | None = None
     licence: str
     citation: str
     source: str
-    clip: WeightFile
+    clip: WeightFile | None = None
     heads: WeightFile | None = None
     config: PackageFile | None = None
+    parts: dict[str, WeightFile] = Field(default_factory=dict)
+    threshold: float = Field(default=0.55, gt=0, lt=1)
     gamma: float = Field(default=0.2, ge=0, lt=1)
+    teacher: Literal["dino", "regions"] = "dino"
     windows: WindowDefaults
 
     @model_validator(mode="after")
     def _has_heads_where_needed(self) -> Self:
         if (self.method == "clip-dinoiser") != (self.heads is not None):
-            msg = f"{self.name}: the method clip-dinoiser needs heads and maskclip has none"
+            msg = f"{self.name}: the method clip-dinoiser needs heads and others have none"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _has_its_parts(self) -> Self:
+        wanted = PARTS.get(self.method, (set(),))
+        if self.parts.keys() not in wanted or (self.clip is None) != (self.method == "dinotxt"):
+            msg = (
+                f"{self.name}: the method {self.method} needs the parts "
+                f"{' or '.join(str(sorted(some)) for some in wanted)} and "
+                f"{'no' if self.method == 'dinotxt' else 'a'} clip, has {sorted(self.parts)}"
+            )
             raise ValueError(msg)
         return self
 
     @property
+    def background(self) -> Background:
+        """What a class "background" means to the model.
+
+        "objectness": its own idea of objects decides, with the words;
+        "threshold": what is like none of the classes, the words do not count;
+        "class": a class like any other, by its words alone.
+        """
+        return BACKGROUNDS[self.method]
+
+    @property
+    def takes_heads(self) -> bool:
+        """Whether the model can be loaded with heads of one's own."""
+        return self.method in ("clip-dinoiser", "maskclip")
+
+    @property
     def files(self) -> tuple[WeightFile, ...]:
-        """Every file that the model is read from."""
-        return tuple(file for file in (self.clip, self.heads, self.config) if file is not None)
+        """Every file that the model is read from, a CLIP first."""
+        files = (self.clip, self.heads, self.config, *self.parts.values())
+        return tuple(file for file in files if file is not None)
 
     def read_config(self) -> dict[str, Any] | None:
         """Sizes of an embedded architecture in open_clip's form; None where open_clip has them."""
@@ -69,6 +124,18 @@ class ModelEntry(FrozenModel):
             return None
         config: dict[str, Any] = json.loads(self.config.place().read_text(encoding="utf-8"))
         return config
+
+
+class TeacherEntry(FrozenModel):
+    """A self-supervised ViT that heads learn from; ``decoder`` makes objectness of its keys."""
+
+    name: str
+    description: str
+    licence: str
+    citation: str
+    source: str
+    backbone: WeightFile
+    decoder: WeightFile | None = None
 
 
 @dataclass(frozen=True)
@@ -124,10 +191,30 @@ def find_model(name: str) -> ModelEntry:
     raise UnknownModelError(msg)
 
 
+def find_teacher(name: str) -> TeacherEntry:
+    """Look up a teacher of the catalogue: "dino-vitb16" or "found".
+
+    Raises
+    ------
+    UnknownModelError
+        If the catalogue holds no such teacher.
+    """
+    entries = {entry["name"]: entry for entry in _document()["teachers"]}
+    if name not in entries:
+        msg = f"There is no teacher named {name!r}: choose one of {', '.join(entries)}."
+        raise UnknownModelError(msg)
+    return TeacherEntry.model_validate(entries[name])
+
+
+@cache
+def _document() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(CATALOG_PATH.read_text(encoding="utf-8"))
+    return document
+
+
 @cache
 def _entries() -> dict[str, ModelEntry]:
-    document = yaml.safe_load(CATALOG_PATH.read_text(encoding="utf-8"))
-    entries = [ModelEntry.model_validate(entry) for entry in document["models"]]
+    entries = [ModelEntry.model_validate(entry) for entry in _document()["models"]]
     return {entry.name: entry for entry in entries}
 
 

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-WRAPPERS = ("model_state_dict", "state_dict")
-"""Keys under which training scripts keep the weights beside epoch, optimiser and the like."""
+WRAPPERS = ("model_state_dict", "state_dict", "decoder")
+"""Keys under which training scripts keep the weights beside epoch, optimiser and the like.
+
+The last is FOUND's."""
 SHOWN_DIFFERENCES = 8
 
 
@@ -25,7 +27,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     ----------
     path
         A safetensors file, or one that ``torch.save`` wrote: the weights by name, or
-        a dictionary with them under ``model_state_dict`` or ``state_dict``.
+        a dictionary with them under one of `WRAPPERS`.
 
     Returns
     -------
@@ -48,6 +50,16 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         )
         raise CheckpointError(msg)
     return tensors
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Read what a safetensors file says about itself; nothing for other files."""
+    from safetensors import safe_open
+
+    if _kind(Path(path)) != "safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
 
 
 def check_shapes(

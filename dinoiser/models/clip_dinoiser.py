@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError
-from dinoiser.models.base import PatchFeatures
+from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.checkpoint import load_into, read_tensors
 from dinoiser.models.maskclip import MaskClip
 from dinoiser.models.pooling import pool_by_correlation
@@ -110,6 +110,8 @@ class ClipDinoiser(MaskClip):
     Wysoczańska et al., CLIP-DINOiser: Teaching CLIP a few DINO tricks for
     open-vocabulary semantic segmentation, ECCV 2024.
     """
+
+    scoring = Scoring()
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ import filelock
 import pooch
 import requests
 
-from dinoiser.models.digests import file_digest
+from dinoiser.models.digests import Digest, file_digest
 from dinoiser.models.weight_files import UrlFile
 
 Progress = Callable[[str, int, int], None]
@@ -65,7 +65,7 @@ def download(file: UrlFile, progress: Progress | None, cancelled: Cancelled | No
     target.parent.mkdir(parents=True, exist_ok=True)
     downloader = ResumingDownloader(file, target, progress, cancelled)
     with _only_one_process(target, cancelled), _quiet(pooch.get_logger()):
-        if target.exists() and file_digest(target, file.digest.kind) != file.digest:
+        if target.exists() and _mismatch(file, target):
             target.unlink()
         # pooch knows no git blob ids, so the downloader itself checks the digest.
         pooch.retrieve(file.url, None, fname=target.name, path=target.parent, downloader=downloader)
@@ -90,8 +90,8 @@ class ResumingDownloader:
         """Put the checked content of ``url`` at ``output_file``."""
         for last in (False, True):
             self._transfer_patiently(url)
-            received = file_digest(self.part, self.file.digest.kind)
-            if received == self.file.digest:
+            received = _mismatch(self.file, self.part)
+            if received is None:
                 os.replace(self.part, output_file)
                 return
             self.part.unlink()
@@ -139,6 +139,14 @@ class ResumingDownloader:
     def _stop_if_cancelled(self) -> None:
         if self.cancelled is not None and self.cancelled():
             raise DownloadCancelledError
+
+
+def _mismatch(file: UrlFile, path: Path) -> Digest | None:
+    """Digest of what lies at ``path`` if it is not the file's; None where that is unknown."""
+    if file.digest is None:
+        return None
+    received = file_digest(path, file.digest.kind)
+    return None if received == file.digest else received
 
 
 def _may_pass(error: requests.RequestException) -> bool:

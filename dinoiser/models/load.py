@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
+from dinoiser.errors import CheckpointError, SettingsError
 from dinoiser.models.catalog import find_model
-from dinoiser.models.checkpoint import load_into, read_tensors
+from dinoiser.models.checkpoint import load_into, read_metadata, read_tensors
 from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
 from dinoiser.models.device import resolve_device, resolve_precision
 from dinoiser.models.digests import digest
@@ -15,11 +17,46 @@ from dinoiser.models.weights import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    import torch
     from torch import Tensor, nn
 
+    from dinoiser.models.base import SegmentationModel
     from dinoiser.models.catalog import ModelEntry
+
+
+ClipModel = Literal["clip-dinoiser", "maskclip", "tiny", "maskclip-tiny"]
+
+
+class Placement(NamedTuple):
+    """Where the weights of a model are to be, and in which number format."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+
+@overload
+def load_model(
+    name: ClipModel = "clip-dinoiser",
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    heads: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> MaskClip: ...
+
+
+@overload
+def load_model(
+    name: str,
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    heads: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> SegmentationModel: ...
 
 
 def load_model(
@@ -30,7 +67,7 @@ def load_model(
     heads: str | Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> MaskClip:
+) -> SegmentationModel:
     """Load a model of the catalogue, fetching its weights when they are not here yet.
 
     Parameters
@@ -42,7 +79,8 @@ def load_model(
     precision
         "auto", "fp32", "bf16" or "fp16", see `resolve_precision`.
     heads
-        Heads of one's own instead of the catalogue's.
+        Heads of one's own instead of the catalogue's; a file of `dinoiser train` brings
+        the threshold of its correlations along.
     progress
         Called with a file's name, the bytes fetched and the bytes in all.
     cancelled
@@ -52,23 +90,123 @@ def load_model(
     ------
     UnknownModelError, DeviceError, WeightsError, CheckpointError
         See `dinoiser.errors`.
+    SettingsError
+        The model has no place for heads.
     """
     entry = find_model(name)
+    if heads and not entry.takes_heads:
+        msg = (
+            f"The model {name} has no place for heads of your own ({heads}); leave them out, or "
+            "choose clip-dinoiser."
+        )
+        raise SettingsError(msg)
     torch_device = resolve_device(device)
-    dtype = resolve_precision(precision, torch_device)
-    clip_path = fetch(entry.clip, progress, cancelled)
-    heads_path = heads or (entry.heads and fetch(entry.heads, progress, cancelled))
-    loaded_heads = DinoiserHeads.load(heads_path) if heads_path else None
-    clip = build_clip(entry, clip_path).to(torch_device, dtype)
-    paths = [clip_path, heads_path] if heads_path else [clip_path]
+    place = Placement(torch_device, resolve_precision(precision, torch_device))
+    files = {"clip": entry.clip, "heads": None if heads else entry.heads, **entry.parts}
+    paths = {
+        part: fetch(file, progress, cancelled) for part, file in files.items() if file is not None
+    }
+    if heads:
+        paths["heads"] = Path(heads)
+        entry = _with_heads_of(entry, paths)
+    loaded_heads = DinoiserHeads.load(paths["heads"]) if "heads" in paths else None
     described: dict[str, Any] = {
         "name": name,
-        "digest": _joint_digest(paths),
+        "digest": _joint_digest(list(paths.values())),
         "windows": entry.windows,
     }
-    if loaded_heads is None:
-        return MaskClip(clip, **described)
-    return ClipDinoiser(clip, loaded_heads, entry.gamma, **described)
+    return _build(entry, paths, loaded_heads, place, described)
+
+
+def load_clip_model(name: str, *arguments: Any, **keywords: Any) -> MaskClip:
+    """Load a model that heads can be fitted to, see `load_model`.
+
+    Raises
+    ------
+    SettingsError
+        The model's method has no heads.
+    """
+    entry = find_model(name)
+    if not entry.takes_heads:
+        msg = (
+            f"No heads can be fitted to {name}, whose method {entry.method} has none; choose a "
+            "model such as clip-dinoiser."
+        )
+        raise SettingsError(msg)
+    model = load_model(name, *arguments, **keywords)
+    return cast("MaskClip", model)
+
+
+def _with_heads_of(entry: ModelEntry, paths: dict[str, Path]) -> ModelEntry:
+    """Take over the threshold that heads bring along; refuse those fitted to another CLIP."""
+    made_of = read_metadata(paths["heads"])
+    backbone = digest(paths["clip"])
+    if made_of.get("backbone", backbone) != backbone:
+        msg = (
+            f"The heads in {paths['heads']} were made for the model {made_of.get('model')!r}, "
+            f"whose CLIP is another than that of {entry.name!r}: load {made_of.get('model')!r} "
+            f"with them, or fit heads by `dinoiser train -m {entry.name}`."
+        )
+        raise CheckpointError(msg)
+    return entry.model_copy(update={"gamma": float(made_of.get("gamma", entry.gamma))})
+
+
+def _build(
+    entry: ModelEntry,
+    paths: dict[str, Path],
+    heads: DinoiserHeads | None,
+    place: Placement,
+    described: dict[str, Any],
+) -> SegmentationModel:
+    if entry.method == "talk2dino":
+        return _build_talk2dino(entry, paths, place, described)
+    if entry.method == "dinotxt":
+        return _build_dinotxt(paths, place, described)
+    clip = build_clip(entry, paths["clip"]).to(*place)
+    if heads is not None:
+        return ClipDinoiser(clip, heads, entry.gamma, **described)
+    if entry.method == "clip-dino-guided":
+        return _build_guided(clip, entry, paths, described)
+    if entry.method == "clip-keys-refined":
+        from dinoiser.models.key_refinement import KeyRefinedClip
+
+        return KeyRefinedClip(clip, **described)
+    return MaskClip(clip, **described)
+
+
+def _build_guided(
+    clip: nn.Module, entry: ModelEntry, paths: dict[str, Path], described: dict[str, Any]
+) -> SegmentationModel:
+    from dinoiser.models.dino import Dino
+    from dinoiser.models.found import Found
+    from dinoiser.models.teacher_guided import TeacherGuidedClip
+
+    found = Found.load(paths["found"], paths["found_decoder"])
+    return TeacherGuidedClip(clip, Dino.load(paths["dino"]), found, entry.gamma, **described)
+
+
+def _build_talk2dino(
+    entry: ModelEntry, paths: dict[str, Path], place: Placement, described: dict[str, Any]
+) -> SegmentationModel:
+    from dinoiser.models.dino_registers import RegisterDino
+    from dinoiser.models.talk2dino import Talk2Dino, TextProjection
+
+    projection = TextProjection.load(paths["projection"])
+    dino = RegisterDino.load(paths["dino"]).to(*place)
+    clip = build_clip(entry, paths["clip"])
+    del clip.visual  # only words go through this CLIP
+    return Talk2Dino(clip.to(*place), dino, projection, entry.threshold, **described)
+
+
+def _build_dinotxt(
+    paths: dict[str, Path], place: Placement, described: dict[str, Any]
+) -> SegmentationModel:
+    from dinoiser.models.dino_registers import RegisterDino
+    from dinoiser.models.dinotxt import DinoTxt
+    from dinoiser.models.dinotxt_towers import read_towers
+
+    head, text = read_towers(paths)
+    return DinoTxt(RegisterDino.load(paths["dino"]).to(*place), head, text, **described)
 
 
 def build_clip(entry: ModelEntry, path: Path) -> nn.Module:
@@ -107,5 +245,5 @@ def expand_token_table(tensors: dict[str, Tensor], vocabulary: int) -> dict[str,
     return {**tensors, "token_embedding.weight": table}
 
 
-def _joint_digest(paths: list) -> str:
+def _joint_digest(paths: list[Path]) -> str:
     return hashlib.sha256("".join(digest(path) for path in paths).encode()).hexdigest()

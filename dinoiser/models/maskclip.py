@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dinoiser.errors import ModelError
-from dinoiser.models.base import PatchFeatures
+from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.text import TextTower
 
@@ -63,6 +63,8 @@ class MaskClip:
     ----------
     Zhou et al., Extract Free Dense Labels from CLIP, ECCV 2022.
     """
+
+    scoring = Scoring(background="class")
 
     def __init__(
         self,
@@ -120,6 +122,21 @@ class MaskClip:
         pixels
             (B, 3, H, W), RGB, float in [0, 1].
         """
+        x, guide, grid = self._run_to_last(pixels)
+        return DensePatches(to_map(self._dense(x), grid), to_map(guide, grid))
+
+    @torch.no_grad()
+    def encode_guide(self, pixels: Tensor) -> Tensor:
+        """`DensePatches.guide` alone, (B, C, h, w): the tower runs no further than that."""
+        x, grid = self._embed(pixels)
+        blocks = self.visual.transformer.resblocks
+        for block in blocks[:GUIDE_BLOCK]:
+            x, _ = run_block(block, x)
+        attended = attend(blocks[GUIDE_BLOCK], x)
+        return to_map(blocks[GUIDE_BLOCK].ln_2(attended)[:, 1:], grid)
+
+    def _run_to_last(self, pixels: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Patches (B, h * w, C) before the last block, the heads' input, and the grid (h, w)."""
         x, grid = self._embed(pixels)
         blocks = self.visual.transformer.resblocks
         for block in blocks[:GUIDE_BLOCK]:
@@ -127,9 +144,12 @@ class MaskClip:
         x, guide = run_block(blocks[GUIDE_BLOCK], x)
         for block in blocks[GUIDE_BLOCK + 1 : -1]:
             x, _ = run_block(block, x)
-        x = self.visual.ln_post(value_path(blocks[-1], x[:, 1:]))
-        dense = x @ self.visual.proj
-        return DensePatches(_to_map(dense, grid), _to_map(guide[:, 1:], grid))
+        return x[:, 1:], guide[:, 1:], grid
+
+    def _dense(self, x: Tensor) -> Tensor:
+        """Dense features (B, h * w, D) of patches before the last block."""
+        x = value_path(self.visual.transformer.resblocks[-1], x)
+        return self.visual.ln_post(x) @ self.visual.proj
 
     def _embed(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + h * w, C) before the first block, and the grid (h, w)."""
@@ -183,14 +203,19 @@ def position_table(table: Tensor, trained: tuple[int, int], grid: tuple[int, int
 
 def run_block(block: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """One open_clip block on tokens (B, N, C): its output, and what its MLP was given."""
+    x = attend(block, x)
+    inner = block.ln_2(x)
+    return x + block.ls_2(block.mlp(inner)), inner
+
+
+def attend(block: Any, x: Tensor) -> Tensor:
+    """First half of an open_clip block on tokens (B, N, C): attention and the sum with `x`."""
     # MultiheadAttention puts the batch second. Where that is a mere view, its projections become
     # a product for each token, with a copy of the weights each: 40 times slower in bfloat16.
     normed = block.ln_1(x).transpose(0, 1).contiguous().transpose(0, 1)
     # A key that is not the query object keeps torch's MultiheadAttention off its fused CPU
     # kernel, which builds all N x N weights and is slower than scaled_dot_product_attention.
-    x = x + block.ls_1(block.attention(normed, normed.view_as(normed), normed))
-    inner = block.ln_2(x)
-    return x + block.ls_2(block.mlp(inner)), inner
+    return x + block.ls_1(block.attention(normed, normed.view_as(normed), normed))
 
 
 def value_path(block: Any, x: Tensor) -> Tensor:
@@ -206,7 +231,7 @@ def value_path(block: Any, x: Tensor) -> Tensor:
     return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
-def _to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """Tokens (B, h * w, C), row-major, as (B, C, h, w); a view."""
     return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dinoiser.models.base import Scoring
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -59,19 +61,20 @@ class TextTower:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings (T, D) float32 of whole sentences, L2-normalised.
+        """Embeddings (T, D) float32 of whole sentences, L2-normalised."""
+        return encode_by_length(self.encode_tokens, self.tokenize(list(texts)))
 
-        Sentences of like length run together, so that a long one does not
-        make the short ones longer.
-        """
-        ids = self.tokenize(list(texts))
-        order = ids.argmax(-1).argsort(stable=True)
-        batches = [self.encode_tokens(ids[some]) for some in order.split(SENTENCES_AT_ONCE)]
-        embeddings = torch.cat(batches)
-        return embeddings[order.argsort().to(embeddings.device)]
+    @torch.no_grad()
+    def project(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (T, D) float32 of whole sentences as the tower gives them, any length."""
+        return encode_by_length(self.project_tokens, self.tokenize(list(texts)))
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
-        """Embeddings (T, D) float32 of token ids (T, L), L2-normalised.
+        """Embeddings (T, D) float32 of token ids (T, L), L2-normalised."""
+        return F.normalize(self.project_tokens(ids), dim=-1)
+
+    def project_tokens(self, ids: Tensor) -> Tensor:
+        """Embeddings (T, D) float32 of token ids (T, L), any length.
 
         The tower is causal: nothing after a sentence's end-of-text token, the
         largest id, can change what is read at that token. So the ids are cut
@@ -79,7 +82,7 @@ class TextTower:
         """
         ids = ids.to(self.tower.positional_embedding.device)
         if not self.causal:
-            return F.normalize(self.clip.encode_text(ids).float(), dim=-1)
+            return self.clip.encode_text(ids).float()
         tower, ends = self.tower, ids.argmax(-1)
         length = int(ends.max()) + 1
         dtype = tower.transformer.get_cast_dtype()
@@ -91,7 +94,18 @@ class TextTower:
             x = tower.text_projection(x)
         elif tower.text_projection is not None:
             x = x @ tower.text_projection
-        return F.normalize(x.float(), dim=-1)
+        return x.float()
+
+
+def encode_by_length(encode_tokens: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
+    """Embeddings (T, D) of token ids (T, L), a batch at a time.
+
+    Sentences of like length run together, so that a long one does not make
+    the short ones longer.
+    """
+    order = ids.argmax(-1).argsort(stable=True)
+    embeddings = torch.cat([encode_tokens(ids[some]) for some in order.split(SENTENCES_AT_ONCE)])
+    return embeddings[order.argsort().to(embeddings.device)]
 
 
 class PhraseEmbeddings:
@@ -115,6 +129,9 @@ class PhraseEmbeddings:
     def get(self, phrases: Sequence[str], templates: str | Sequence[str] = "imagenet") -> Tensor:
         """Class embeddings of phrases: every template, L2-normalised, averaged, L2-normalised.
 
+        Models with a method of their own may average otherwise and have other
+        templates in the place of "imagenet", see `Scoring`.
+
         Parameters
         ----------
         phrases
@@ -127,15 +144,20 @@ class PhraseEmbeddings:
         Tensor
             (P, D) float32 on the model's device, rows of unit length.
         """
-        sentences = template_sentences(templates)
+        own = getattr(self.model, "scoring", Scoring()).templates
+        sentences = own if own and templates == "imagenet" else template_sentences(templates)
         keys = {phrase: self._key(phrase, sentences) for phrase in phrases}
         missing = [phrase for phrase, key in keys.items() if self._find(key) is None]
         for phrase in missing:  # one by one: the bits do not depend on what else is asked for
             texts = [sentence.replace("{}", phrase) for sentence in sentences]
-            mean = F.normalize(self.model.encode_text(texts).mean(0), dim=-1).cpu().numpy()
-            self._keep(keys[phrase], mean)
+            self._keep(keys[phrase], self._encode_phrase(texts).cpu().numpy())
         rows = np.stack([self._known[keys[phrase]] for phrase in phrases])
         return torch.from_numpy(rows).to(self.model.device)
+
+    def _encode_phrase(self, sentences: list[str]) -> Tensor:
+        if hasattr(self.model, "encode_phrase"):
+            return self.model.encode_phrase(sentences)
+        return F.normalize(self.model.encode_text(sentences).mean(0), dim=-1)
 
     def _key(self, phrase: str, sentences: tuple[str, ...]) -> str:
         parts = [str(self.model.dtype), phrase, *sentences]

@@ -33,7 +33,9 @@ class FrozenModel(BaseModel):
 class UrlFile(FrozenModel):
     """A file at a URL whose content is known by its digest.
 
-    ``approximate_size`` is in bytes and only for people to read.
+    ``approximate_size`` is in bytes and only for people to read. ``unpinned`` is for
+    files that their authors published without any digest: such a file is taken as it
+    comes, and whether it fits shows when it is read.
     """
 
     url: str
@@ -41,11 +43,12 @@ class UrlFile(FrozenModel):
     approximate_size: PositiveInt
     sha256: Sha256 | None = None
     git_blob: GitBlob | None = None
+    unpinned: bool = False
 
     @model_validator(mode="after")
     def _has_one_digest(self) -> Self:
-        if (self.sha256 is None) == (self.git_blob is None):
-            msg = f"{self.filename} needs one digest, sha256 or git_blob, to be checked by"
+        if [self.sha256 is None, self.git_blob is None, not self.unpinned].count(False) != 1:
+            msg = f"{self.filename} needs one digest, sha256 or git_blob, or else unpinned: true"
             raise ValueError(msg)
         return self
 
@@ -60,11 +63,11 @@ class UrlFile(FrozenModel):
         return self.url
 
     @property
-    def digest(self) -> Digest:
-        """What the file must hold."""
+    def digest(self) -> Digest | None:
+        """What the file must hold; None where its authors do not say."""
         if self.sha256 is not None:
             return Digest("sha256", self.sha256)
-        return Digest("git blob", str(self.git_blob))
+        return None if self.git_blob is None else Digest("git blob", self.git_blob)
 
     def place(self) -> Path:
         """Where the file lies once it is there, downloaded or put by hand."""
@@ -75,7 +78,7 @@ class UrlFile(FrozenModel):
         return self.place() if self.place().is_file() else None
 
     def expected_digest(self, path: Path) -> Digest | None:
-        """Digest that the file at ``path`` must have."""
+        """Digest that the file at ``path`` must have; None where its authors do not say."""
         return self.digest
 
 
@@ -172,4 +175,36 @@ class PackageFile(FrozenModel):
         return Digest("sha256", self.sha256)
 
 
-WeightFile = UrlFile | HubFile | PackageFile
+class HandFile(FrozenModel):
+    """A file that is never downloaded: each person fetches it and puts it into the cache.
+
+    For files behind a form, or whose authors state no licence. ``source`` is the
+    page to fetch it from, ``why`` completes the sentence "It is not downloaded
+    by itself, because ..."; ``approximate_size`` is in bytes. Whether the file
+    fits shows when it is read.
+    """
+
+    filename: str
+    source: str
+    why: str
+    approximate_size: PositiveInt
+
+    @property
+    def name(self) -> str:
+        """The name shown to people."""
+        return self.filename
+
+    def place(self) -> Path:
+        """Where the file is to be put."""
+        return cache_dir() / self.filename
+
+    def locate(self) -> Path | None:
+        """Find the file on this machine; None where it is missing."""
+        return self.place() if self.place().is_file() else None
+
+    def expected_digest(self, path: Path) -> Digest | None:
+        """None: its authors publish no digest."""
+        return None
+
+
+WeightFile = UrlFile | HubFile | PackageFile | HandFile

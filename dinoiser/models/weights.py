@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Literal
 from dinoiser.errors import WeightsError
 from dinoiser.models.checkpoint import check_shapes, load_into, read_tensors
 from dinoiser.models.digests import digest, file_digest
-from dinoiser.models.weight_files import HubFile, PackageFile, UrlFile, WeightFile, cache_dir
+from dinoiser.models.weight_files import (
+    HandFile,
+    HubFile,
+    PackageFile,
+    UrlFile,
+    WeightFile,
+    cache_dir,
+)
 
 if TYPE_CHECKING:
     from dinoiser.models.catalog import ModelEntry
@@ -85,6 +92,13 @@ def fetch(
     if isinstance(file, PackageFile):
         msg = f"The embedded weights file {file.place()} is missing: install napari-dinoiser again."
         raise WeightsError(msg)
+    if isinstance(file, HandFile):
+        msg = (
+            f"The weights file {file.name} (about {_megabytes(file)}) is missing and is not "
+            f"downloaded by itself, because {file.why}: fetch it from {file.source} and put it at "
+            f"{file.place()}."
+        )
+        raise WeightsError(msg)
     state = "missing" if path is None else "damaged"
     if is_offline():
         raise WeightsError(_sentence(file, state, "DINOISER_OFFLINE is set"))
@@ -117,7 +131,7 @@ def _check(file: WeightFile) -> FileCheck:
         return FileCheck(file.name, file.place(), "missing", "not on this machine")
     expected = file.expected_digest(path)
     if expected is None:
-        return FileCheck(file.name, path, "ok", "put there by hand: no digest to compare with")
+        return FileCheck(file.name, path, "ok", "no digest to compare with")
     try:
         received = file_digest(path, expected.kind)
     except OSError as error:
@@ -174,12 +188,15 @@ def _probe(folder: Path) -> None:
 
 
 def _sentence(file: UrlFile | HubFile, state: str, reason: str) -> str:
-    megabytes = f"{file.approximate_size / 1e6:.0f} MB"
     return (
-        f"The weights file {file.name} (about {megabytes}) is {state} and could not be downloaded "
-        f"({reason}): put it at {file.place()} by hand (from {file.source}), or go on with the "
-        "embedded model by -m tiny."
+        f"The weights file {file.name} (about {_megabytes(file)}) is {state} and could not be "
+        f"downloaded ({reason}): put it at {file.place()} by hand (from {file.source}), or go on "
+        "with the embedded model by -m tiny."
     )
+
+
+def _megabytes(file: WeightFile) -> str:
+    return f"{max(1, round(file.approximate_size / 1e6))} MB"
 
 
 def _is_intact(file: WeightFile, path: Path) -> bool:

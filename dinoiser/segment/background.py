@@ -1,11 +1,16 @@
-"""The background filter: unsure patches that look like no object become background."""
+"""What is background: patches like no object, or like none of the classes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+CLEANING = 0.2
+"""Share of the class token's attention, Talk2DINO's lambda."""
 
 
 def apply_background(probabilities: Tensor, foreground: Tensor, delta: float = 0.99) -> Tensor:
@@ -34,3 +39,42 @@ def apply_background(probabilities: Tensor, foreground: Tensor, delta: float = 0
     filtered = probabilities.clone()
     filtered[:, 0].masked_fill_(background, 1.0)
     return filtered
+
+
+def prepend_background(probabilities: Tensor, threshold: float) -> Tensor:
+    """Put a background of one probability everywhere before the classes (B, K, h, w)."""
+    background = torch.full_like(probabilities[:, :1], threshold)
+    return torch.cat([background, probabilities], 1)
+
+
+def clean_background(probabilities: Tensor, attention: Tensor, relevance: Tensor) -> Tensor:
+    """Raise classes where the class token's heads look that saw something like them.
+
+    Parameters
+    ----------
+    probabilities
+        (B, K, h, w), without the background.
+    attention
+        (B, heads, h, w), logits of the class token's attention to patches.
+    relevance
+        (B, K, heads), cosines between classes and what the heads saw.
+
+    Returns
+    -------
+    Tensor
+        (B, K, h, w), within the range of `probabilities`.
+
+    References
+    ----------
+    Barsellotti et al., Talking to DINO: Bridging Self-Supervised Vision
+    Backbones with Language for Open-Vocabulary Segmentation, ICCV 2025; the
+    steps and their order are those of the published code.
+    """
+    everything = (1, 2, 3)
+    weights = relevance.softmax(-1)
+    logits = torch.einsum("bkn,bnhw->bkhw", weights, attention.float())
+    maps = logits.flatten(2).softmax(-1).view_as(logits)
+    maps = (maps - maps.amin(everything, keepdim=True)) / maps.amax(everything, keepdim=True)
+    low = probabilities.amin(everything, keepdim=True)
+    high = probabilities.amax(everything, keepdim=True)
+    return (probabilities + CLEANING * (low + maps * (high - low))) / (1 + CLEANING)

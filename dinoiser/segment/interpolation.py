@@ -56,6 +56,19 @@ def linear_weights(
     return used, to_steps(weights / weights.sum(1, keepdim=True))
 
 
+def corner_weights(length: int, new_length: int, places: slice) -> Tensor:
+    """Resize an axis linearly with its outer places' centres kept (`align_corners=True`).
+
+    Returns
+    -------
+    Tensor
+        Shares (new, old) float64 of all old places, as in `linear_weights`.
+    """
+    step = (length - 1) / max(1, new_length - 1)
+    center = (torch.arange(places.start, places.stop, dtype=torch.float64) * step)[:, None]
+    return to_steps((1 - (torch.arange(length) - center).abs()).clamp(min=0))
+
+
 def _reach(length: int, new_length: int, antialias: bool) -> float:
     return max(1.0, length / new_length) if antialias else 1.0
 

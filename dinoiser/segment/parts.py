@@ -176,7 +176,8 @@ def _label_part(
     found = segmenter()
     device = found.model.device if found.model.device.type != "mps" else torch.device("cpu")
     grid = [[torch.from_numpy(mosaic).to(device) for mosaic in row] for row in mosaics]
-    return found.label(ProbabilityMap.join(grid, near), prompts, tile, image)
+    joined = ProbabilityMap.join(grid, near, spread=found.scoring.spread)
+    return found.label(joined, prompts, tile, image)
 
 
 def _spans_under(

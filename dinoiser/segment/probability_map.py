@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dinoiser.segment.interpolation import linear_weights, to_steps
+from dinoiser.segment.interpolation import corner_weights, linear_weights, to_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 VALUES_AT_ONCE = 2**20
 """Probabilities of a tile, 8 MB of float64: larger tiles are no quicker."""
 TILE_WIDTH = 1024
+
+Spread = Literal["stretched", "corners"]
 
 
 class Tile(NamedTuple):
@@ -58,6 +60,9 @@ class ProbabilityMap:
         padding at the right and bottom, which is cut off (the published demo);
         None where they are stretched over the window (the published
         evaluation). The two agree on multiples of the patch.
+    spread
+        "stretched", or "corners" where the outer patches' centres lie on the
+        window's corners, see `Scoring`.
 
     Notes
     -----
@@ -72,25 +77,34 @@ class ProbabilityMap:
     mosaic: Tensor
     layout: WindowLayout
     patch_size: int | None = None
+    spread: Spread = "stretched"
 
     @classmethod
     def from_windows(
-        cls, patches: Tensor, layout: WindowLayout, patch_size: int | None = None
+        cls,
+        patches: Tensor,
+        layout: WindowLayout,
+        patch_size: int | None = None,
+        spread: Spread = "stretched",
     ) -> ProbabilityMap:
         """Lay out the patches (n, K, h, w) of `layout.windows`."""
         blocks = layout.blocks
         counts = [len(block.rows) * len(block.columns) for row in blocks for block in row]
         pieces = iter(patches.split(counts))
         grid = [[_lay_out(next(pieces), block) for block in row] for row in blocks]
-        return cls.join(grid, layout, patch_size)
+        return cls.join(grid, layout, patch_size, spread)
 
     @classmethod
     def join(
-        cls, mosaics: list[list[Tensor]], layout: WindowLayout, patch_size: int | None = None
+        cls,
+        mosaics: list[list[Tensor]],
+        layout: WindowLayout,
+        patch_size: int | None = None,
+        spread: Spread = "stretched",
     ) -> ProbabilityMap:
         """Put the mosaics (K, h, w) of neighbouring blocks together."""
         mosaic = torch.cat([torch.cat(row, 2) for row in mosaics], 1)
-        return cls(mosaic, layout, patch_size)
+        return cls(mosaic, layout, patch_size, spread)
 
     def select(self, channels: list[int]) -> ProbabilityMap:
         """Return the map of some classes."""
@@ -100,10 +114,10 @@ class ProbabilityMap:
         """Channels that can be the highest somewhere.
 
         A pixel is a weighted mean of patches, whose probabilities sum to at
-        least 1: its winner has at least 1 / K, so a class that stays below
-        that in every patch wins nowhere.
+        least S, which is 1 after a softmax: its winner has at least S / K, so
+        a class that stays below that in every patch wins nowhere.
         """
-        threshold = 1 / len(self.mosaic) - 1e-6
+        threshold = float(self.mosaic.sum(0).min()) / len(self.mosaic) - 1e-6
         return torch.nonzero(self.mosaic.amax((1, 2)) >= threshold).flatten().tolist()
 
     def tiles(
@@ -153,7 +167,7 @@ class ProbabilityMap:
     def _axis(self, axis: int, spans: Spans) -> _Axis:
         length, working = self.layout.size[axis], self.layout.working_size[axis]
         patches = self.mosaic.shape[1 + axis] // len(spans)
-        return _Axis(length, working, spans, patches, self.patch_size)
+        return _Axis(length, working, spans, patches, self.patch_size, self.spread)
 
 
 @dataclass(frozen=True)
@@ -168,7 +182,7 @@ class _Axis:
         (start, end) of the windows, in pixels of the working size.
     patches
         Patches of one window.
-    patch_size
+    patch_size, spread
         See `ProbabilityMap`.
     """
 
@@ -177,6 +191,7 @@ class _Axis:
     spans: Spans
     patches: int
     patch_size: int | None
+    spread: Spread
 
     def weights(self, pixels: slice) -> tuple[slice, Tensor]:
         """Which patches of the mosaic some pixels are made of, and their shares.
@@ -196,12 +211,17 @@ class _Axis:
         for i, (first, end) in enumerate(self.spans):
             top, bottom = max(first, places.start), min(end, places.stop)
             if top < bottom:
-                spread = self.patches * self.patch_size if self.patch_size else end - first
-                inside = slice(top - first, bottom - first)
-                used, window = linear_weights(self.patches, spread, inside)
+                used, window = self._window_weights(end - first, slice(top - first, bottom - first))
                 mine = slice(i * self.patches + used.start, i * self.patches + used.stop)
                 shares[top - places.start : bottom - places.start, mine] = window
         return to_steps(shares / shares.sum(1, keepdim=True))  # the mean over windows at a place
+
+    def _window_weights(self, length: int, inside: slice) -> tuple[slice, Tensor]:
+        """Patches of a window of `length` pixels, and their shares in some of these."""
+        if self.spread == "corners":
+            return slice(0, self.patches), corner_weights(self.patches, length, inside)
+        covered = self.patches * self.patch_size if self.patch_size else length
+        return linear_weights(self.patches, covered, inside)
 
 
 @lru_cache(maxsize=32)  # the pictures of a folder are often of one size

@@ -8,8 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dinoiser.models.pooling import pool_by_correlation
+from dinoiser.segment.background import apply_background, clean_background, prepend_background
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from dinoiser.models.base import PatchFeatures, Scoring
 
 
 def class_probabilities(
@@ -38,9 +43,106 @@ def class_probabilities(
     Tensor
         (B, K, h, w) float32 in [0, 1], sums to 1 over K.
     """
+    cosines = class_cosines(features, class_embeddings, phrases_per_class)
+    return (temperature * cosines).softmax(1)
+
+
+def class_cosines(
+    features: Tensor, class_embeddings: Tensor, phrases_per_class: Sequence[int] | None = None
+) -> Tensor:
+    """Cosines (B, K, h, w) float32 between patches and classes, see `class_probabilities`."""
     unit = F.normalize(features.float(), dim=1)
     cosines = torch.einsum("bdhw,pd->bphw", unit, class_embeddings.float())
-    if phrases_per_class is not None:
-        groups = cosines.split(list(phrases_per_class), dim=1)
-        cosines = torch.stack([group.amax(1) for group in groups], 1)
-    return (temperature * cosines).softmax(1)
+    return cosines if phrases_per_class is None else best_of_phrases(cosines, phrases_per_class)
+
+
+def best_of_phrases(cosines: Tensor, phrases_per_class: Sequence[int]) -> Tensor:
+    """Cosines (B, P, ...) of phrases as (B, K, ...) of classes: the best of each class's."""
+    groups = cosines.split(list(phrases_per_class), dim=1)
+    return torch.stack([group.amax(1) for group in groups], 1)
+
+
+def score_patches(
+    patches: PatchFeatures,
+    embeddings: Tensor,
+    phrases_per_class: Sequence[int],
+    scoring: Scoring,
+    *,
+    has_background: bool,
+    delta: float = 0.99,
+) -> Tensor:
+    """Probabilities of classes by a method's own rules.
+
+    Parameters
+    ----------
+    patches
+        What the model gave for B pictures.
+    embeddings
+        (P, D) float32, one row a phrase, the phrases of a class beside each
+        other.
+    phrases_per_class
+        K counts that sum to P.
+    scoring
+        The method's rules.
+    has_background
+        Whether the first class is the background.
+    delta
+        See `apply_background`.
+
+    Returns
+    -------
+    Tensor
+        (B, K, h, w) float32 in [0, 1].
+    """
+    if scoring.probability == "sigmoid":
+        return _score_by_sigmoid(patches, embeddings, phrases_per_class, scoring, has_background)
+    probabilities = class_probabilities(
+        patches.features, embeddings, scoring.temperature, phrases_per_class
+    )
+    if scoring.guide == "keys" and patches.guide is not None:
+        probabilities = pool_by_correlation(probabilities, patches.guide.float(), gamma=0.0)
+    if not has_background or patches.foreground is None:
+        return probabilities
+    return apply_background(probabilities, patches.foreground, delta)
+
+
+def _score_by_sigmoid(
+    patches: PatchFeatures,
+    embeddings: Tensor,
+    phrases_per_class: Sequence[int],
+    scoring: Scoring,
+    has_background: bool,
+) -> Tensor:
+    by_threshold = has_background and scoring.background == "threshold"
+    if by_threshold:  # the background's own words do not count
+        embeddings = embeddings[phrases_per_class[0] :]
+        phrases_per_class = phrases_per_class[1:]
+    probabilities = class_cosines(patches.features, embeddings, phrases_per_class).sigmoid()
+    if not by_threshold:
+        return probabilities
+    if patches.guide is not None:
+        heads = head_cosines(patches.features, patches.guide, embeddings)
+        relevance = best_of_phrases(heads.mT, phrases_per_class)
+        probabilities = clean_background(probabilities, patches.guide, relevance)
+    return prepend_background(probabilities, scoring.threshold)
+
+
+def head_cosines(features: Tensor, attention: Tensor, embeddings: Tensor) -> Tensor:
+    """Cosines between phrases and what the heads of the class token look at.
+
+    Parameters
+    ----------
+    features
+        (B, D, h, w), any length.
+    attention
+        (B, heads, h, w), logits.
+    embeddings
+        (P, D), rows of unit length.
+
+    Returns
+    -------
+    Tensor
+        (B, heads, P) float32.
+    """
+    seen = torch.einsum("bnhw,bdhw->bnd", attention.float(), features.float())
+    return torch.einsum("bnd,pd->bnp", F.normalize(seen, dim=-1), embeddings.float())

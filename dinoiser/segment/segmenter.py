@@ -11,14 +11,13 @@ import torch
 
 from dinoiser.errors import SettingsError
 from dinoiser.images import to_rgb
-from dinoiser.models.base import PatchFeatures
+from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.text import PhraseEmbeddings
 from dinoiser.models.weight_files import cache_dir
-from dinoiser.segment.background import apply_background
 from dinoiser.segment.probability_map import TILE_WIDTH, ProbabilityMap, Tile
 from dinoiser.segment.refine import snap_to_superpixels
 from dinoiser.segment.resize import resize
-from dinoiser.segment.scoring import class_probabilities
+from dinoiser.segment.scoring import score_patches
 from dinoiser.segment.windows import WindowLayout, WindowSettings, cut
 from dinoiser.segmentation import IGNORE, Segmentation
 
@@ -84,6 +83,7 @@ class Segmenter:
         sizes = model.windows
         window = window or sizes.window
         self.model = model
+        self.scoring: Scoring = getattr(model, "scoring", Scoring())
         self.windows = WindowSettings(
             short_side=sizes.short_side if short_side is None else short_side,
             window=window,
@@ -131,12 +131,7 @@ class Segmenter:
                 progress(done, total)
             if cancelled and cancelled():
                 raise CancelledError
-        foreground = [batch.foreground for batch in batches if batch.foreground is not None]
-        features = PatchFeatures(
-            torch.cat([batch.features for batch in batches]),
-            torch.cat(foreground) if foreground else None,
-        )
-        return EncodedImage(self, image, layout, features)
+        return EncodedImage(self, image, layout, PatchFeatures.cat(batches))
 
     def segment(self, image: ArrayLike, prompts: PromptSet) -> Segmentation:
         """Encode a picture and segment it, without keeping its features.
@@ -163,16 +158,16 @@ class Segmenter:
         """Probabilities (B, K, h, w) float32 of patches, the background filter applied.
 
         Channels are in the order of `prompts.classes`. The filter runs where
-        the prompt set has a background and the model has the head for it.
+        the prompt set has a background and the model a way to tell it.
         """
-        probabilities = class_probabilities(
-            patches.features,
+        return score_patches(
+            patches,
             self.embed(prompts),
-            phrases_per_class=[len(c.phrases) for c in prompts.classes],
+            [len(c.phrases) for c in prompts.classes],
+            self.scoring,
+            has_background=prompts.background is not None,
+            delta=self.delta,
         )
-        if prompts.background is None or patches.foreground is None:
-            return probabilities
-        return apply_background(probabilities, patches.foreground, self.delta)
 
     def encode_block(
         self, pixels: Tensor, block: WindowLayout, top: int = 0, left: int = 0
@@ -251,10 +246,10 @@ class Segmenter:
                 yield from self.encode_block(pixels, block)
 
     def _map(self, probabilities: Tensor, layout: WindowLayout) -> ProbabilityMap:
-        patch_size = self.model.patch_size if self.windows.whole else None
+        patch_size = self.model.patch_size if self.windows.whole and self.scoring.padded else None
         if probabilities.device.type == "mps":  # which has no float64
             probabilities = probabilities.cpu()
-        return ProbabilityMap.from_windows(probabilities, layout, patch_size)
+        return ProbabilityMap.from_windows(probabilities, layout, patch_size, self.scoring.spread)
 
     def _decide(
         self, image: np.ndarray, probabilities: ProbabilityMap, prompts: PromptSet

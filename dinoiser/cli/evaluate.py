@@ -1,0 +1,206 @@
+"""`dinoiser evaluate`: the paper's benchmarks, and one's own masks against the truth."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dinoiser.cli.console import INTERRUPTED, download_bar, print_json, say_error, stderr, stdout
+from dinoiser.cli.job_bars import JobBars
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dinoiser.batch import Progress
+    from dinoiser.evaluation.benchmark_run import BenchmarkJob
+    from dinoiser.evaluation.scores import Score
+
+BENCHMARKS = {
+    "voc": "PASCAL VOC, 21 classes: VOCdevkit/VOC2012.",
+    "voc20": "PASCAL VOC without background: VOCdevkit/VOC2012.",
+    "context": "PASCAL Context, 60 classes: VOCdevkit/VOC2010.",
+    "context59": "PASCAL Context without background: VOCdevkit/VOC2010.",
+    "coco-object": "COCO-Object, 81 classes: val2017 and stuffthingmaps/val2017.",
+    "coco-stuff": "COCO-Stuff, 171 classes: val2017 and stuffthingmaps/val2017.",
+    "cityscapes": "Cityscapes, 19 classes: leftImg8bit/val and gtFine/val.",
+    "ade20k": "ADE20K, 150 classes: ADEChallengeData2016.",
+}
+
+app = typer.Typer(
+    help="Measure a model on the paper's benchmarks, or masks of your own against the truth.",
+    no_args_is_help=True,
+)
+
+
+def _benchmark_command(name: str) -> Callable[..., None]:
+    def command(
+        root: Annotated[
+            Path, typer.Option("--root", help="Folder of the data set, or one above it.")
+        ],
+        model: Annotated[
+            str, typer.Option("-m", "--model", help="See `dinoiser models list`.")
+        ] = "clip-dinoiser",
+        output: Annotated[
+            Path | None,
+            typer.Option(
+                "-o",
+                "--output",
+                help="Folder for masks and figures. Default: evaluation/BENCHMARK-MODEL.",
+            ),
+        ] = None,
+        device: Annotated[
+            str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or mps.")
+        ] = "auto",
+        precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "fp32",
+        heads: Annotated[
+            Path | None, typer.Option(help="Heads of your own instead of the model's.")
+        ] = None,
+        scheduler: Annotated[
+            str,
+            typer.Option(help="auto, local, sync, or the address of a dask scheduler: tcp://..."),
+        ] = "auto",
+        workers: Annotated[
+            int | None, typer.Option(help="Processes on this machine. Default: one a GPU, or one.")
+        ] = None,
+        overwrite: Annotated[
+            bool, typer.Option("--overwrite", help="Start anew instead of resuming.")
+        ] = False,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="Print the figures as JSON on stdout.")
+        ] = False,
+    ) -> None:
+        from dinoiser.evaluation.benchmark_run import BenchmarkJob
+
+        output = output or Path("evaluation") / f"{name}-{model}"
+        job = BenchmarkJob(
+            name, root, output, model, device, precision, heads, scheduler, workers, overwrite
+        )
+        score = _run(job)
+        _show(score, as_json)
+        if score.failures:
+            total = score.images + len(score.failures)
+            failed = f"{len(score.failures)} of {total} pictures failed"
+            say_error(f"{failed} and are not in the figures; they are listed in {output}.")
+            raise typer.Exit(1)
+
+    return command
+
+
+for _name, _help in BENCHMARKS.items():
+    app.command(_name, help=_help)(_benchmark_command(_name))
+
+
+@app.command("masks")
+def masks(
+    predicted: Annotated[
+        Path, typer.Argument(help="Folder of indexed PNG masks, or a COCO file.", metavar="PRED")
+    ],
+    true: Annotated[
+        Path, typer.Argument(help="The truth: again a folder or a COCO file.", metavar="TRUTH")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Markdown file for the figures.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the figures as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Compare masks of your own with the truth."""
+    from dinoiser.atomic import atomic_file
+    from dinoiser.evaluation.mask_scores import score_masks
+
+    with CountingBar() as bar:
+        score = score_masks(predicted, true, bar.show)
+    if output:
+        with atomic_file(output) as file:
+            file.write(score.markdown().encode())
+    _show(score, as_json)
+
+
+class CountingBar:
+    """A bar for the pictures that are compared with the truth."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        self._bar = Progress(*columns, console=stderr())
+        self._task = self._bar.add_task("Comparing", total=None)
+
+    def __enter__(self) -> CountingBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, done: int, total: int) -> None:
+        """Show how many pictures are compared."""
+        self._bar.start()
+        self._bar.update(self._task, completed=done, total=total)
+
+
+def _run(job: BenchmarkJob) -> Score:
+    """Evaluate behind progress bars."""
+    from dinoiser.evaluation.benchmark_run import evaluate
+
+    with ExitStack() as stack:
+        downloads = stack.enter_context(download_bar())
+        labelling, counting = JobBars(), CountingBar()
+
+        def advance(progress: Progress) -> None:
+            stack.pop_all().close()
+            labelling.show(progress)
+
+        def count(done: int, total: int) -> None:
+            labelling.stop()
+            counting.show(done, total)
+
+        try:
+            return evaluate(job, progress=advance, counting=count, download_progress=downloads)
+        except KeyboardInterrupt as stop:
+            labelling.stop()
+            say_error("Stopped. Run the same command again to go on from here.")
+            raise typer.Exit(INTERRUPTED) from stop
+        finally:
+            labelling.stop()
+            counting.__exit__()
+
+
+def _show(score: Score, as_json: bool) -> None:
+    """Print the figures, in percent for people."""
+    if as_json:
+        print_json(score.document())
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from dinoiser.evaluation.scores import percent
+
+    table = Table("class", "IoU", box=None)
+    for name, iou in score.matrix.by_class().items():
+        table.add_row(Text(name), percent(iou))
+    console = stdout()
+    console.print(table)
+    paper = f"; the paper gives {percent(score.published)}" if score.published else ""
+    mean = percent(score.matrix.mean())
+    _print(f"{score.title}: mIoU {mean} over {score.images} pictures{paper}.")
+    for sentence in _notes(score.facts, score.images):
+        _print(sentence)
+
+
+def _notes(facts: dict[str, Any], images: int) -> list[str]:
+    """Say what else belongs to the figures."""
+    notes = []
+    official = facts.get("official_images", images)
+    if images != official:
+        notes.append(f"The official split has {official} pictures, so this is not the benchmark.")
+    if "output" in facts:
+        notes.append(f"The figures are also in {facts['output']}/evaluation.md.")
+    return notes
+
+
+def _print(sentence: str) -> None:
+    stdout().print(sentence, markup=False, soft_wrap=True)

@@ -1,0 +1,196 @@
+"""`dinoiser train`: heads for one's own pictures."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dinoiser.cli.console import download_bar, print_json, say_error, stderr, stdout
+from dinoiser.cli.label import INTERRUPTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dinoiser_training.fit import FitProgress
+    from dinoiser_training.refit import RefitJob, RefitSummary
+
+
+def train(
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders or globs.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File for the heads.")] = Path(
+        "heads.safetensors"
+    ),
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="See `dinoiser models list`.")
+    ] = "clip-dinoiser",
+    steps: Annotated[int, typer.Option(help="Gradient steps.")] = 6300,
+    batch_size: Annotated[int, typer.Option(help="Crops in a step.")] = 16,
+    device: Annotated[
+        str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="Of the frozen networks: auto, fp32, bf16 or fp16.")
+    ] = "auto",
+    teacher: Annotated[
+        str,
+        typer.Option(
+            help="dino: DINO and FOUND. regions: no weights needed. Default: the model's."
+        ),
+    ] = "auto",
+    recipe: Annotated[
+        str, typer.Option(help="published, or balanced: small objects count like large ones.")
+    ] = "published",
+    sample: Annotated[int, typer.Option(help="Pictures that are used, at most.")] = 1000,
+    crop: Annotated[
+        int | None, typer.Option(help="Side of the crops in pixels. Default: the model's window.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Start of all randomness.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a fit that was stopped.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Fit the two heads to pictures of your own, without any labels.
+
+    The heads are for `dinoiser label --heads`. Ctrl-C saves; --resume goes on.
+    """
+    from dinoiser_training.refit import RefitJob
+    from dinoiser_training.settings import FitSettings
+
+    from dinoiser.models.catalog import find_model
+
+    settings = FitSettings.of_recipe(
+        recipe,
+        steps=steps,
+        batch_size=batch_size,
+        crop=crop or find_model(model).windows.window,
+        sample=sample,
+        seed=seed,
+    )
+    job = RefitJob(tuple(paths), output, model, device, precision, teacher, settings, resume)
+    summary = _run(job)
+    if not summary.result.finished:
+        done = summary.result.progress.step
+        say_error(f"Stopped after step {done}. Run the same command with --resume to go on.")
+        raise typer.Exit(INTERRUPTED)
+    if not summary.agreements:
+        return  # one of several processes, and not the first
+    if as_json:
+        print_json(_document(job, summary))
+    else:
+        _print_summary(job, summary)
+
+
+def _run(job: RefitJob) -> RefitSummary:
+    """Run the job behind progress bars."""
+    from dinoiser_training.refit import refit
+
+    with ExitStack() as stack:
+        stopped = stack.enter_context(_stop_on_interrupt())
+        downloads = stack.enter_context(download_bar())
+        bars = FitBars()
+        stack.callback(bars.stop)
+
+        def say(sentence: str) -> None:
+            bars.start().print(sentence, markup=False, soft_wrap=True)
+
+        return refit(
+            job,
+            progress=bars.show_fit,
+            reading=bars.show_reading,
+            say=say,
+            download_progress=downloads,
+            cancelled=stopped,
+        )
+
+
+class FitBars:
+    """Bars for reading the pictures and for the fit, with losses, speed and the time left."""
+
+    def __init__(self) -> None:
+        from rich import progress
+
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[facts]}"),
+            progress.TimeRemainingColumn(),
+            console=stderr(),
+        )
+        self._tasks: dict[str, progress.TaskID] = {}
+
+    def start(self) -> Any:
+        """Show the bars; the console that prints above them."""
+        self._bar.start()
+        return self._bar.console
+
+    def show_reading(self, done: int, total: int) -> None:
+        """Show how many pictures have been read."""
+        self._update("Reading", done, total, "")
+
+    def show_fit(self, progress: FitProgress) -> None:
+        """Show where the fit stands."""
+        facts = (
+            f"correlation {progress.correlation_loss:.4f}, objects "
+            f"{progress.objectness_loss:.4f}, {progress.images_per_second:.3g} images/s"
+        )
+        self._update("Fitting", progress.step, progress.steps, facts)
+
+    def _update(self, name: str, done: int, total: int, facts: str) -> None:
+        self.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(name, total=total, facts="", completed=done)
+        self._bar.update(self._tasks[name], completed=done, total=total, facts=facts)
+
+    def stop(self) -> None:
+        """Leave the bars as they are."""
+        self._bar.stop()
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ask politely at the first Ctrl-C, so that a step is finished and saved; the second kills."""
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _document(job: RefitJob, summary: RefitSummary) -> dict[str, Any]:
+    last = summary.result.progress
+    return {
+        "heads": str(job.output),
+        "steps": last.step,
+        "correlation_loss": last.correlation_loss,
+        "objectness_loss": last.objectness_loss,
+        "agreement": {name: found._asdict() for name, found in summary.agreements.items()},
+    }
+
+
+def _print_summary(job: RefitJob, summary: RefitSummary) -> None:
+    from rich.table import Table
+
+    table = Table("heads", "pairs of patches (AP)", "objects (IoU)", box=None)
+    for name, found in summary.agreements.items():
+        table.add_row(name, f"{found.average_precision:.3f}", f"{found.mask_iou:.3f}")
+    console = stdout()
+    console.print("Agreement with the teacher on the pictures kept back:")
+    console.print(table)
+    console.print(f"The heads are in {job.output}; use them with", markup=False, soft_wrap=True)
+    command = f"dinoiser label FOLDER -p '...' -m {job.model} --heads {job.output}"
+    console.print(f"  {command}", markup=False, soft_wrap=True)

@@ -1,0 +1,98 @@
+"""How far models agree on the same pictures and words."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dinoiser.errors import SettingsError
+from dinoiser.images import read_image
+from dinoiser.models.load import load_model
+from dinoiser.segment.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from dinoiser.prompts import PromptSet
+
+
+class Comparison(NamedTuple):
+    """One picture as several models label it.
+
+    Attributes
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    labels
+        (H, W) uint8 class ids of each model.
+    """
+
+    image: np.ndarray
+    labels: dict[str, np.ndarray]
+
+    @property
+    def answers(self) -> np.ndarray:
+        """Number of different classes that a pixel was given, (H, W) uint8; 1 = models agree."""
+        ordered = np.sort(np.stack(list(self.labels.values())), axis=0)
+        return (1 + (ordered[1:] != ordered[:-1]).sum(0)).astype(np.uint8)
+
+    @property
+    def agreement(self) -> float:
+        """Share in [0, 1] of the pixels on which all models agree."""
+        return float((self.answers == 1).mean())
+
+    def pairs(self) -> dict[tuple[str, str], float]:
+        """Share in [0, 1] of equal pixels for every two models."""
+        return {
+            (one, other): float((self.labels[one] == self.labels[other]).mean())
+            for one, other in combinations(self.labels, 2)
+        }
+
+
+def compare_models(
+    paths: Sequence[Path],
+    prompts: PromptSet,
+    models: Sequence[str],
+    *,
+    device: str = "auto",
+    progress: Callable[[str, int, int], None] | None = None,
+    download_progress: Callable[[str, int, int], None] | None = None,
+) -> list[Comparison]:
+    """Label pictures with several models, one model in memory at a time.
+
+    Parameters
+    ----------
+    paths
+        The pictures' files.
+    prompts
+        The classes to tell apart.
+    models
+        Two or more names from `dinoiser.list_models`.
+    device
+        See `dinoiser.load_model`.
+    progress
+        Called with a model's name, the number of its pictures that are done,
+        and of all.
+    download_progress
+        See `dinoiser.load_model`.
+
+    Raises
+    ------
+    SettingsError, ImageError, ModelError
+        Fewer than two models are named, or one twice; a picture cannot be
+        read; a model cannot be had.
+    """
+    if len(set(models)) < max(2, len(models)):
+        msg = f"the models are {', '.join(models) or 'none'}, expected at least two different ones"
+        raise SettingsError(msg)
+    comparisons = [Comparison(read_image(path), {}) for path in paths]
+    for name in models:
+        segmenter = Segmenter(load_model(name, device, progress=download_progress))
+        for i, comparison in enumerate(comparisons, start=1):
+            comparison.labels[name] = segmenter.segment(comparison.image, prompts).labels
+            if progress:
+                progress(name, i, len(comparisons))
+    return comparisons

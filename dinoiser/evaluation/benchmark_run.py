@@ -1,0 +1,160 @@
+"""Running a benchmark: a labelling job over its pictures, then one confusion matrix."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dinoiser.atomic import atomic_file
+from dinoiser.batch import LabelJob, run
+from dinoiser.batch.pictures import find_pictures, result_file
+from dinoiser.errors import InputError
+from dinoiser.evaluation.benchmarks import find_benchmark
+from dinoiser.evaluation.metrics import ConfusionMatrix
+from dinoiser.evaluation.scores import Score
+from dinoiser.export.png import read_mask
+from dinoiser.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dinoiser.batch import Progress
+    from dinoiser.evaluation.benchmarks import Benchmark
+    from dinoiser.evaluation.layouts import Pair
+
+RESULT_FILES = ("evaluation.json", "evaluation.md")
+
+
+@dataclass(frozen=True)
+class BenchmarkJob:
+    """A model to evaluate on a benchmark.
+
+    Attributes
+    ----------
+    benchmark
+        One of the names in `benchmarks.yaml`.
+    root
+        The data set's folder, or one above it.
+    output
+        Folder of the masks and the figures; a run that was stopped goes on
+        there.
+    model, device, precision, heads
+        See `dinoiser.load_model`; the published figures were computed in fp32.
+    scheduler, workers, overwrite
+        See `LabelJob`.
+    """
+
+    benchmark: str
+    root: Path
+    output: Path
+    model: str = "clip-dinoiser"
+    device: str = "auto"
+    precision: str = "fp32"
+    heads: Path | None = None
+    scheduler: str = "auto"
+    workers: int | None = None
+    overwrite: bool = False
+
+
+def evaluate(
+    job: BenchmarkJob,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    counting: Callable[[int, int], None] | None = None,
+    download_progress: Callable[[str, int, int], None] | None = None,
+) -> Score:
+    """Label a benchmark's pictures by the published protocol and compare them with the truth.
+
+    Parameters
+    ----------
+    job
+        What to do. The masks in its output folder are used again.
+    progress
+        Called after every picture that is labelled.
+    counting
+        Called with the number of pictures that are compared, and of all.
+    download_progress
+        See `dinoiser.load_model`.
+
+    Returns
+    -------
+    Score
+        Also written into the output folder, as JSON and Markdown. Pictures
+        that could not be labelled are in its failures.
+
+    Raises
+    ------
+    InputError, ModelError, ClusterError, OutputError
+        The data set is not there, or see `dinoiser.batch.run`.
+    """
+    benchmark = find_benchmark(job.benchmark)
+    pairs = benchmark.find_pairs(job.root)
+    labelling = _label_job(job, benchmark, pairs)
+    summary = run(labelling, progress=progress, download_progress=download_progress)
+    matrix = ConfusionMatrix(benchmark.classes)
+    truths = {os.path.abspath(pair.image): pair.truth for pair in pairs}
+    done = [p for p in find_pictures(labelling) if p.name not in summary.failures]
+    for i, picture in enumerate(done, start=1):
+        mask = result_file(job.output, picture.stem, "png")
+        _count(benchmark, matrix, mask, truths[picture.path])
+        if counting:
+            counting(i, len(done))
+    score = Score(
+        f"{job.model} on {benchmark.title}",
+        matrix,
+        len(done),
+        facts={
+            "benchmark": benchmark.name,
+            "model": job.model,
+            **({"heads": str(job.heads)} if job.heads else {}),
+            "official_images": benchmark.images,
+            "protocol": {**labelling.settings, "templates": labelling.prompts.templates},
+            "output": str(job.output),
+        },
+        published=benchmark.published.get(job.model),
+        failures=summary.failures,
+    )
+    _write(score, job.output)
+    return score
+
+
+def _label_job(job: BenchmarkJob, benchmark: Benchmark, pairs: list[Pair]) -> LabelJob:
+    return LabelJob(
+        inputs=tuple(pair.image for pair in pairs),
+        output=job.output,
+        prompts=PromptSet.from_names(benchmark.classes),
+        formats=("png",),
+        model=job.model,
+        device=job.device,
+        precision=job.precision,
+        heads=job.heads,
+        settings=benchmark.settings,
+        overwrite=job.overwrite,
+        retry_failed=True,
+        scheduler=job.scheduler,
+        workers=job.workers,
+        report=False,
+    )
+
+
+def _count(benchmark: Benchmark, matrix: ConfusionMatrix, mask: Path, truth: Path) -> None:
+    """Count the pixels of one picture."""
+    labels = read_mask(mask) - benchmark.first_id  # 0 becomes 255, which is none of the classes
+    true = benchmark.read_truth(truth)
+    if labels.shape != true.shape:
+        msg = (
+            f"the picture of {truth} has {labels.shape[1]}x{labels.shape[0]} pixels and its "
+            f"labels {true.shape[1]}x{true.shape[0]}; unpack the data set anew"
+        )
+        raise InputError(msg)
+    matrix.add(labels, true)
+
+
+def _write(score: Score, output: Path) -> None:
+    texts = json.dumps(score.document(), indent=2, ensure_ascii=False) + "\n", score.markdown()
+    for name, text in zip(RESULT_FILES, texts, strict=True):
+        with atomic_file(Path(output) / name) as file:
+            file.write(text.encode())

@@ -1,0 +1,110 @@
+"""The eight benchmarks of the paper: what is asked for, and what was published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from dinoiser.errors import SettingsError
+from dinoiser.evaluation.layouts import LAYOUTS, Pair
+from dinoiser.evaluation.truth import read_truth
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BENCHMARKS_PATH = Path(__file__).with_name("benchmarks.yaml")
+PROTOCOL = {"short_side": 448, "window": 448, "stride": 224, "antialias": False}
+"""Keyword settings of `Segmenter` in the published evaluation, the same for every model."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A labelled data set and the words that are asked for.
+
+    Attributes
+    ----------
+    name
+        As the command line has it, such as "coco-stuff".
+    title
+        As the paper has it.
+    images
+        Pictures of the official validation split.
+    background
+        "none": there is no such class, and its pixels are left out.
+        "class": a class like any other. "filtered": the background filter
+        runs as well.
+    classes
+        The classes' names in the order of the labels, which start at 0.
+    published
+        mIoU in [0, 1] that the paper gives, by name of the model.
+    """
+
+    name: str
+    title: str
+    images: int
+    background: Literal["none", "class", "filtered"]
+    classes: tuple[str, ...]
+    published: dict[str, float]
+
+    @property
+    def first_id(self) -> int:
+        """Class id of the first class in masks: 0 belongs to the background."""
+        return int(self.background == "none")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Keyword settings of `Segmenter`; no patch is less sure than a delta of 0."""
+        return PROTOCOL if self.background == "filtered" else {**PROTOCOL, "delta": 0.0}
+
+    def find_pairs(self, root: Path) -> list[Pair]:
+        """Find the pictures of the official validation split and their labels.
+
+        Parameters
+        ----------
+        root
+            The data set's folder, or one above it.
+
+        Raises
+        ------
+        InputError
+            There is no such folder, or a file is missing from it.
+        """
+        return LAYOUTS[self.name](root)
+
+    def read_truth(self, path: Path) -> np.ndarray:
+        """Read labels (H, W) uint8: indices into `classes`, 255 = left out; see `read_truth`."""
+        return read_truth(self.name, path)
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """Look up a benchmark.
+
+    Raises
+    ------
+    SettingsError
+        There is none of this name.
+    """
+    document = _document()
+    if name not in document:
+        msg = f"there is no benchmark {name!r}: choose one of {', '.join(document)}"
+        raise SettingsError(msg)
+    entry = document[name]
+    without_background = entry["background"] == "none" and entry["classes"][0] == "background"
+    return Benchmark(
+        name,
+        entry["title"],
+        entry["images"],
+        entry["background"],
+        tuple(entry["classes"][int(without_background) :]),
+        {model: percent / 100 for model, percent in entry["published"].items()},
+    )
+
+
+@cache
+def _document() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(BENCHMARKS_PATH.read_text(encoding="utf-8"))
+    return document

@@ -1,0 +1,146 @@
+"""Labels of one's own: folders of indexed PNG files, and COCO files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from dinoiser.errors import InputError
+from dinoiser.evaluation.truth import read_indices
+from dinoiser.segmentation import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+LEFT_OUT = -1
+
+
+class LabelFiles(Protocol):
+    """Labels of many pictures."""
+
+    names: dict[int, str]
+    """Class names by label; empty where the files do not tell."""
+
+    @property
+    def pictures(self) -> Collection[str]:
+        """The pictures' names: paths with forward slashes and without suffix."""
+
+    def read(self, picture: str) -> np.ndarray:
+        """Read labels (H, W) int32 of a picture; 0 = background, -1 = left out."""
+
+
+def open_labels(path: Path) -> LabelFiles:
+    """Open a folder of PNG masks, the output folder of `dinoiser label`, or a COCO file.
+
+    Raises
+    ------
+    InputError
+        It is none of these.
+    """
+    if path.is_dir():
+        return MaskFolder(path)
+    if path.is_file():
+        return CocoLabels(path)
+    msg = f"there is no {path}; expected a folder of PNG masks or a COCO file"
+    raise InputError(msg)
+
+
+class MaskFolder:
+    """PNG masks in a folder and those below it; their values are the labels, 255 = left out.
+
+    Parameters
+    ----------
+    folder
+        Where `dinoiser label` made it, the classes' names are read from its
+        classes.json.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if (folder / "masks").is_dir() and not any(folder.glob("*.png")):
+            folder = folder / "masks"
+        self._files = {
+            _stem(path.relative_to(folder).as_posix()): path
+            for path in sorted(folder.rglob("*.png"))
+        }
+        if not self._files:
+            msg = f"there are no PNG masks in {folder}; give the folder that holds them"
+            raise InputError(msg)
+        self.names = _read_names(folder) or _read_names(folder.parent)
+
+    @property
+    def pictures(self) -> Collection[str]:
+        """See `LabelFiles`."""
+        return self._files.keys()
+
+    def read(self, picture: str) -> np.ndarray:
+        """See `LabelFiles`."""
+        labels = read_indices(self._files[picture]).astype(np.int32)
+        labels[labels == IGNORE] = LEFT_OUT
+        return labels
+
+
+class CocoLabels:
+    """The annotations of a COCO file, drawn; labels are the category ids.
+
+    Parameters
+    ----------
+    path
+        The file. Where annotations overlap, the smaller ones are on top.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from pycocotools.coco import COCO
+
+        self._coco = COCO()
+        try:
+            self._coco.dataset = json.loads(path.read_bytes())
+            with contextlib.redirect_stdout(io.StringIO()):  # it talks
+                self._coco.createIndex()
+            images = self._coco.dataset["images"]
+            self._ids = {_stem(image["file_name"]): image["id"] for image in images}
+            self.names = {entry["id"]: entry["name"] for entry in self._coco.dataset["categories"]}
+        except (ValueError, KeyError, TypeError) as error:
+            msg = f"{path} is no COCO file ({error!r}); give one, or a folder of PNG masks"
+            raise InputError(msg) from error
+        if 0 in self.names:
+            msg = f"{path} has a category with the id 0, which is the background's; number from 1"
+            raise InputError(msg)
+
+    @property
+    def pictures(self) -> Collection[str]:
+        """See `LabelFiles`."""
+        return self._ids.keys()
+
+    def read(self, picture: str) -> np.ndarray:
+        """See `LabelFiles`."""
+        image = self._coco.imgs[self._ids[picture]]
+        labels = np.zeros((image["height"], image["width"]), np.int32)
+        annotations = self._coco.imgToAnns[image["id"]]
+        for annotation in sorted(annotations, key=lambda item: -item.get("area", 0)):
+            if annotation.get("segmentation"):  # else a box alone
+                labels[self._coco.annToMask(annotation) > 0] = annotation["category_id"]
+        return labels
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _read_names(folder: Path) -> dict[int, str]:
+    from dinoiser.batch.job import CLASSES_FILE
+
+    path = folder / CLASSES_FILE
+    if not path.is_file():
+        return {}
+    try:
+        classes: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        return {entry["id"]: entry["name"] for entry in classes}
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} holds no classes ({error!r}); move it away to compare labels by number"
+        raise InputError(msg) from error

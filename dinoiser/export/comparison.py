@@ -1,0 +1,145 @@
+"""Models side by side: a picture, what each model makes of it, and where they disagree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dinoiser.export.overlay import blend, with_legend
+from dinoiser.export.picture_file import write_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    from dinoiser.prompts import PromptSet
+
+PANEL_WIDTH = 420
+FONT_SIZE = 20
+MARGIN = 10
+GREY_SHARE = 0.5
+"""Brightness that is left of the picture under the map of disagreement."""
+DISAGREEMENT = np.array([255, 64, 32], np.float32)
+
+
+class ComparisonRow(NamedTuple):
+    """What is drawn of one picture.
+
+    Attributes
+    ----------
+    title
+        Its name.
+    image
+        (H, W, 3) uint8 RGB.
+    labels
+        (H, W) uint8 class ids of each model.
+    answers
+        (H, W) uint8, number of different classes that the models gave a pixel.
+    agreement
+        Share in [0, 1] of the pixels on which all models agree.
+    """
+
+    title: str
+    image: np.ndarray
+    labels: dict[str, np.ndarray]
+    answers: np.ndarray
+    agreement: float
+
+
+def build_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet) -> Image:
+    """Draw a row for each picture, a column for each model, and a legend.
+
+    The last column shows the picture in dark grey, and in red where models
+    disagree: the brighter, the more different classes they gave.
+
+    Parameters
+    ----------
+    rows
+        One a picture, all with the same models.
+    prompts
+        The classes that the labels refer to.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, panels `PANEL_WIDTH` pixels wide.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(FONT_SIZE)
+    line = FONT_SIZE + MARGIN
+    drawn = [_panels(row, prompts) for row in rows]
+    width = MARGIN + len(drawn[0]) * (PANEL_WIDTH + MARGIN)
+    height = sum(line + panels[0][1].height for panels in drawn) + MARGIN
+    canvas = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(canvas)
+    top = 0
+    for panels in drawn:
+        for i, (title, panel) in enumerate(panels):
+            left = MARGIN + i * (PANEL_WIDTH + MARGIN)
+            text = _shorten(title, font)
+            draw.text((left, top + line / 2), text, fill="black", font=font, anchor="lm")
+            canvas.paste(panel, (left, top + line))
+        top += line + panels[0][1].height
+    given = {int(label) for row in rows for a in row.labels.values() for label in np.unique(a)}
+    return with_legend(canvas, [c for c in prompts.classes if c.id in given])
+
+
+def write_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet, path: str | Path) -> None:
+    """Write what `build_comparison` draws as PNG.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    write_picture(build_comparison(rows, prompts), path, "PNG")
+
+
+def _panels(row: ComparisonRow, prompts: PromptSet) -> list[tuple[str, Image]]:
+    """Draw the picture, the models' labels over it and the disagreement, each with its title."""
+    image = _shrink(row.image)
+    tinted = [
+        (name, blend(image, _shrink(labels), prompts.palette))
+        for name, labels in row.labels.items()
+    ]
+    title = f"agreement {row.agreement:.1%}"
+    disagreement = _draw_disagreement(image, _shrink(row.answers), len(tinted))
+    panels = [(row.title, image), *tinted, (title, disagreement)]
+    return [(title, _to_picture(pixels)) for title, pixels in panels]
+
+
+def _draw_disagreement(image: np.ndarray, answers: np.ndarray, models: int) -> np.ndarray:
+    """Grey where models agree; red, up to full strength where each gave a class of its own."""
+    grey = GREY_SHARE * image.astype(np.float32).mean(-1, keepdims=True).repeat(3, -1)
+    strength = (0.5 + 0.5 * answers / models)[..., None] * (answers > 1)[..., None]
+    return (grey * (1 - strength) + DISAGREEMENT * strength).astype(np.uint8)
+
+
+def _shrink(pixels: np.ndarray) -> np.ndarray:
+    """Bring a picture or its labels to the panels' width; labels keep their values."""
+    from PIL import Image
+
+    size = PANEL_WIDTH, max(1, round(pixels.shape[0] * PANEL_WIDTH / pixels.shape[1]))
+    smooth = pixels.ndim == 3
+    method = Image.Resampling.BOX if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(pixels).resize(size, method))
+
+
+def _to_picture(pixels: np.ndarray) -> Image:
+    from PIL import Image
+
+    return Image.fromarray(pixels)
+
+
+def _shorten(title: str, font: FreeTypeFont | ImageFont) -> str:
+    """Cut a title at its front until it fits over a panel."""
+    cut = title
+    while font.getlength(cut) > PANEL_WIDTH:
+        title = title[1:]
+        cut = f"...{title}"
+    return cut

@@ -1,0 +1,115 @@
+"""dino.txt: a text tower and two blocks on top of a frozen DINO, trained towards each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dinoiser.errors import CheckpointError
+from dinoiser.models.base import PatchFeatures, Scoring
+from dinoiser.models.catalog import WindowDefaults
+from dinoiser.models.text import encode_by_length
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dinoiser.models.dino_registers import RegisterDino
+    from dinoiser.models.dinotxt_towers import DinoTextTower, VisionHead
+
+SLIDING = WindowDefaults(short_side=512, window=384, stride=192)
+
+
+class DinoTxt:
+    """dino.txt over DINOv2 or DINOv3.
+
+    Parameters
+    ----------
+    dino
+        The frozen backbone.
+    head
+        Two blocks on its tokens.
+    text
+        The text tower; the first half of its vectors belongs to the class
+        token, the second one, used here, to patches.
+    tokenizer
+        Sentences to token ids (T, context length); CLIP's own by default.
+    name, digest, windows
+        See `SegmentationModel`; windows are the published ones by default.
+
+    Raises
+    ------
+    CheckpointError
+        The parts were made for others.
+
+    References
+    ----------
+    Jose et al., DINOv2 Meets Text: A Unified Framework for Image- and
+    Pixel-Level Vision-Language Alignment, CVPR 2025.
+    """
+
+    scoring = Scoring(temperature=1.0, background="class", padded=False)
+
+    def __init__(
+        self,
+        dino: RegisterDino,
+        head: VisionHead,
+        text: DinoTextTower,
+        tokenizer: Callable[[list[str]], Tensor] | None = None,
+        *,
+        name: str = "dinotxt-vitl14",
+        digest: str | None = None,
+        windows: WindowDefaults | None = None,
+    ) -> None:
+        import open_clip
+
+        if not dino.width == head.width == text.embedding_dim // 2:
+            msg = (
+                f"The backbone has {dino.width} channels, the vision head {head.width} and the "
+                f"text tower vectors of {text.embedding_dim}, expected twice as many as channels; "
+                "give the files of one model."
+            )
+            raise CheckpointError(msg)
+        self.dino = dino
+        self.head = head.eval().requires_grad_(False).to(dino.device, dino.dtype)
+        self.text = text.eval().requires_grad_(False).to(dino.device, dino.dtype)
+        self.tokenize = tokenizer or open_clip.SimpleTokenizer(context_length=text.context_length)
+        self.name = name
+        self.digest = digest
+        self.windows = windows or SLIDING
+        self.patch_size = dino.patch_size
+        self.embedding_dim = dino.width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.dino.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return self.dino.dtype
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (T, D) float32 of whole sentences, for patches, L2-normalised."""
+        return encode_by_length(self.encode_tokens, self.tokenize(list(texts)))
+
+    def encode_tokens(self, ids: Tensor) -> Tensor:
+        """Embeddings (T, D) float32 of token ids (T, L), for patches, L2-normalised."""
+        return F.normalize(self.text(ids.to(self.device))[:, self.embedding_dim :].float(), dim=-1)
+
+    @torch.no_grad()
+    def encode_image(self, pixels: Tensor) -> PatchFeatures:
+        """Patch features of pixels (B, 3, H, W), RGB, float in [0, 1].
+
+        Sizes that are no multiples of the patch are stretched bicubically to
+        the next ones.
+        """
+        size = [-(-side // self.patch_size) * self.patch_size for side in pixels.shape[-2:]]
+        if list(pixels.shape[-2:]) != size:
+            pixels = F.interpolate(pixels, size, mode="bicubic", align_corners=False)
+        seen = self.dino.encode(pixels)
+        return PatchFeatures(seen._replace(tokens=self.head(seen.tokens)).patches(), None)

@@ -1,0 +1,270 @@
+"""The two trained parts of dino.txt, from the files of its authors."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from dinoiser.errors import CheckpointError
+from dinoiser.models.checkpoint import load_into, read_tensors
+from dinoiser.models.dino import HEAD_WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+VISION_PREFIX, TEXT_PREFIX = "visual_model.head.", "text_model."
+IMAGE_LEVEL = ("logit_scale",)
+"""Weights of the combined file that only compare whole pictures with texts."""
+
+
+def read_towers(paths: Mapping[str, Path], head_width: int = HEAD_WIDTH) -> Towers:
+    """Read both towers.
+
+    Parameters
+    ----------
+    paths
+        DINOv2's files "vision_head" and "text_encoder", or DINOv3's one,
+        "head_and_text".
+    head_width
+        Channels of an attention head, 64 in both published models.
+
+    Raises
+    ------
+    CheckpointError
+        A file is unsafe, unreadable, or holds other tensors, which are listed.
+    """
+    if "head_and_text" in paths:
+        vision_path = text_path = paths["head_and_text"]
+        vision, text = split_parts(read_tensors(vision_path), vision_path)
+    else:
+        vision_path, text_path = paths["vision_head"], paths["text_encoder"]
+        vision, text = read_tensors(vision_path), read_tensors(text_path)
+    return Towers(
+        VisionHead.from_tensors(vision, head_width, vision_path),
+        DinoTextTower.from_tensors(text, head_width, text_path),
+    )
+
+
+def split_parts(
+    tensors: Mapping[str, Tensor], path: str | Path | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights of the vision head and of the text tower out of DINOv3's one file with both.
+
+    Raises
+    ------
+    CheckpointError
+        The file holds other weights besides, which are listed.
+    """
+    parts: dict[str, dict[str, Tensor]] = {VISION_PREFIX: {}, TEXT_PREFIX: {}}
+    others = []
+    for name, tensor in tensors.items():
+        prefix = next((some for some in parts if name.startswith(some)), None)
+        if prefix is not None:
+            parts[prefix][name.removeprefix(prefix)] = tensor
+        elif name not in IMAGE_LEVEL:
+            others.append(name)
+    if others or not all(parts.values()):
+        msg = (
+            f"{path or 'The file'} is no vision head and text encoder of dino.txt: expected names "
+            f"under {VISION_PREFIX} and {TEXT_PREFIX}, found also {sorted(others)[:6]}; give a "
+            "file such as dinov3_vitl16_dinotxt_vision_head_and_text_encoder-a442d8f5.pth."
+        )
+        raise CheckpointError(msg)
+    return parts[VISION_PREFIX], parts[TEXT_PREFIX]
+
+
+class VisionHead(nn.Module):
+    """Transformer blocks with gated MLPs on the tokens of a backbone, and a norm.
+
+    Parameters
+    ----------
+    width
+        C, channels.
+    depth
+        Blocks.
+    hidden
+        Channels within the MLPs.
+    heads
+        Attention heads.
+    """
+
+    def __init__(self, width: int, depth: int, hidden: int, heads: int) -> None:
+        super().__init__()
+        from timm.layers import SwiGLU
+
+        self.width = width
+        self.blocks = nn.Sequential(
+            *(
+                _block(width, heads, hidden, mlp_layer=SwiGLU, act_layer=nn.SiLU, init_values=1e-5)
+                for _ in range(depth)
+            )
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, N, C) to tokens (B, N, C)."""
+        return self.norm(self.blocks(tokens))
+
+    @classmethod
+    def from_tensors(
+        cls,
+        tensors: Mapping[str, Tensor],
+        head_width: int = HEAD_WIDTH,
+        path: str | Path | None = None,
+    ) -> Self:
+        """Build a head for weights under the names of its authors, and fill it.
+
+        Raises
+        ------
+        CheckpointError
+            A name or a shape differs; the message lists what does.
+        """
+        renamed = {_vision_name(name): tensor for name, tensor in tensors.items()}
+        gate = _expect(renamed, "blocks.0.mlp.fc1_g.weight", "vision head", path)
+        width = gate.shape[1]
+        head = cls(width, _depth(renamed), gate.shape[0], max(1, width // head_width))
+        load_into(head, renamed, path)
+        return head
+
+
+class DinoTextTower(nn.Module):
+    """A causal text transformer, read at the end token and projected.
+
+    Parameters
+    ----------
+    width
+        Channels.
+    depth
+        Blocks.
+    hidden
+        Channels within the MLPs.
+    heads
+        Attention heads.
+    vocabulary, context_length
+        Numbers of tokens: different ones, and of a sentence.
+    embedding_dim
+        Length of the vectors that come out.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        hidden: int,
+        heads: int,
+        vocabulary: int,
+        context_length: int,
+        embedding_dim: int,
+    ) -> None:
+        super().__init__()
+        self.context_length = context_length
+        self.embedding_dim = embedding_dim
+        self.token_embedding = nn.Embedding(vocabulary, width)
+        self.positional_embedding = nn.Parameter(torch.zeros(context_length, width))
+        self.blocks = nn.ModuleList(_block(width, heads, hidden) for _ in range(depth))
+        self.ln_final = nn.LayerNorm(width)
+        self.linear_projection = nn.Linear(width, embedding_dim, bias=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Vectors (T, embedding_dim) of token ids (T, L), any length.
+
+        The end token has the largest id; what comes after the batch's last one
+        is cut off, since it can change nothing.
+        """
+        ends = ids.argmax(-1)
+        length = int(ends.max()) + 1
+        x = self.token_embedding(ids[:, :length]) + self.positional_embedding[:length]
+        past = x.new_full((length, length), float("-inf")).triu(1)
+        for block in self.blocks:
+            x = block(x, attn_mask=past)
+        return self.linear_projection(self.ln_final(x[torch.arange(len(x), device=x.device), ends]))
+
+    @classmethod
+    def from_tensors(
+        cls,
+        tensors: Mapping[str, Tensor],
+        head_width: int = HEAD_WIDTH,
+        path: str | Path | None = None,
+    ) -> Self:
+        """Build a tower for weights under the names of its authors, and fill it.
+
+        Raises
+        ------
+        CheckpointError
+            A name or a shape differs; the message lists what does.
+        """
+        renamed = {_text_name(name): tensor for name, tensor in tensors.items()}
+        embedding = _expect(renamed, "token_embedding.weight", "text tower", path)
+        projection = _expect(renamed, "linear_projection.weight", "text tower", path)
+        hidden = _expect(renamed, "blocks.0.mlp.fc1.weight", "text tower", path)
+        positions = _expect(renamed, "positional_embedding", "text tower", path)
+        vocabulary, width = embedding.shape
+        tower = cls(
+            width,
+            _depth(renamed),
+            hidden.shape[0],
+            max(1, width // head_width),
+            vocabulary,
+            positions.shape[0],
+            projection.shape[0],
+        )
+        load_into(tower, renamed, path)
+        return tower
+
+
+class Towers(NamedTuple):
+    """What dino.txt adds to a backbone."""
+
+    head: VisionHead
+    text: DinoTextTower
+
+
+def _block(width: int, heads: int, hidden: int, **kinds: Any) -> nn.Module:
+    from timm.models.vision_transformer import Block
+
+    return Block(
+        width,
+        heads,
+        mlp_ratio=hidden / width,
+        qkv_bias=False,
+        norm_layer=nn.LayerNorm,
+        **kinds,
+    )
+
+
+def _vision_name(name: str) -> str:
+    name = re.sub(r"^block_list\.", "blocks.", name)  # DINOv2's name of them
+    name = re.sub(r"^ln_final\.", "norm.", name)
+    for theirs, ours in (("w1", "fc1_g"), ("w2", "fc1_x"), ("w3", "fc2")):
+        name = name.replace(f".mlp.{theirs}.", f".mlp.{ours}.")
+    return name
+
+
+def _text_name(name: str) -> str:
+    name = re.sub(r"^(backbone|head)\.", "", name)
+    for theirs, ours in (
+        ("attention_norm", "norm1"),
+        ("attention", "attn"),
+        ("ffn_norm", "norm2"),
+        ("feed_forward", "mlp"),
+    ):
+        name = name.replace(f".{theirs}.", f".{ours}.")
+    return name
+
+
+def _depth(tensors: Mapping[str, Tensor]) -> int:
+    return len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+
+
+def _expect(tensors: Mapping[str, Tensor], name: str, part: str, path: str | Path | None) -> Tensor:
+    if name not in tensors:
+        msg = (
+            f"{path or 'The file'} holds no {part} of dino.txt: {name} is missing among "
+            f"{sorted(tensors)[:6]}; give the file of its authors."
+        )
+        raise CheckpointError(msg)
+    return tensors[name]

@@ -1,0 +1,184 @@
+"""Talk2DINO: CLIP's words projected into the space of DINO's patches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dinoiser.errors import CheckpointError
+from dinoiser.models.base import PatchFeatures, Scoring
+from dinoiser.models.catalog import WindowDefaults
+from dinoiser.models.checkpoint import load_into, read_tensors
+from dinoiser.models.text import TextTower
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from dinoiser.models.dino_registers import RegisterDino
+
+SIDE = 448
+"""Side of the square, in pixels, to which every picture or window is brought."""
+TEMPLATES = (
+    "itap of a {}.",
+    "a bad photo of a {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+
+
+class TextProjection(nn.Module):
+    """The two layers from CLIP's sentences to DINO's patches, with the published names.
+
+    Parameters
+    ----------
+    text_dim, embedding_dim
+        Lengths of a sentence's and of a patch's vector.
+    """
+
+    def __init__(self, text_dim: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.linear_layer = nn.Linear(text_dim, embedding_dim)
+        self.hidden_layers = nn.ModuleList([nn.Linear(embedding_dim, embedding_dim)])
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Project (T, text_dim) to (T, embedding_dim), any length."""
+        return self.hidden_layers[0](self.linear_layer(embeddings).tanh())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a projection, whose sizes are read off the file.
+
+        Raises
+        ------
+        CheckpointError
+            The file is unsafe, unreadable, or holds other tensors.
+        """
+        tensors = {
+            name.replace("linear_layer2.", "hidden_layers.0."): tensor
+            for name, tensor in read_tensors(path).items()
+        }
+        weight = tensors.get("linear_layer.weight")
+        if weight is None or weight.ndim != 2:
+            msg = (
+                f"{path} holds no projection of Talk2DINO: expected linear_layer.weight, found "
+                f"{sorted(tensors)[:6]}; give a file such as vitb_mlp_infonce.pth."
+            )
+            raise CheckpointError(msg)
+        projection = cls(text_dim=weight.shape[1], embedding_dim=weight.shape[0])
+        load_into(projection, tensors, path)
+        return projection
+
+
+class Talk2Dino:
+    """Talk2DINO over DINOv2 or DINOv3 with registers and a CLIP's text tower.
+
+    Parameters
+    ----------
+    clip
+        An open_clip model, of which the text tower is used.
+    dino
+        The source of patches.
+    projection
+        From the one's sentences to the other's patches.
+    threshold
+        Probability below which a pixel is background; the paper's are 0.55
+        for ViT-B and 0.54 for ViT-L.
+    tokenizer
+        Sentences to token ids (T, context length); CLIP's own by default.
+    name, digest, windows
+        See `SegmentationModel`.
+
+    Raises
+    ------
+    CheckpointError
+        The projection was made for other networks.
+
+    References
+    ----------
+    Barsellotti et al., Talking to DINO: Bridging Self-Supervised Vision
+    Backbones with Language for Open-Vocabulary Segmentation, ICCV 2025.
+    """
+
+    def __init__(
+        self,
+        clip: Any,  # open_clip has no types
+        dino: RegisterDino,
+        projection: TextProjection,
+        threshold: float = 0.55,
+        tokenizer: Callable[[list[str]], Tensor] | None = None,
+        *,
+        name: str = "talk2dino-vitb",
+        digest: str | None = None,
+        windows: WindowDefaults | None = None,
+    ) -> None:
+        made_for = projection.hidden_layers[0].out_features
+        if made_for != dino.width:
+            msg = (
+                f"The projection was made for patches of {made_for} channels, but this DINO has "
+                f"{dino.width}; give the projection of the same size, ViT-B or ViT-L."
+            )
+            raise CheckpointError(msg)
+        self.text = TextTower(clip.eval().requires_grad_(False), tokenizer)
+        self.dino = dino
+        self.projection = projection.eval().requires_grad_(False).to(dino.device)
+        self.name = name
+        self.digest = digest
+        self.windows = windows or WindowDefaults()
+        self.patch_size = dino.patch_size
+        self.embedding_dim = dino.width
+        self.scoring = self.scoring_at(threshold)
+
+    @staticmethod
+    def scoring_at(threshold: float) -> Scoring:
+        """Give Talk2DINO's rules with a probability below which a pixel is background."""
+        return Scoring(
+            probability="sigmoid",
+            background="threshold",
+            threshold=threshold,
+            guide="attention",
+            spread="corners",
+            padded=False,
+            templates=TEMPLATES,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.dino.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights; the projection is in float32 always."""
+        return self.dino.dtype
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (T, D) float32 of whole sentences, L2-normalised."""
+        return F.normalize(self.projection(self.text.project(texts)), dim=-1)
+
+    @torch.no_grad()
+    def encode_phrase(self, sentences: Sequence[str]) -> Tensor:
+        """Embedding (D,) float32 of a phrase: the mean of CLIP's, not normalised, projected."""
+        return F.normalize(self.projection(self.text.project(sentences).mean(0)), dim=-1)
+
+    @torch.no_grad()
+    def encode_image(self, pixels: Tensor) -> PatchFeatures:
+        """Patch features and the class token's attention, a head a channel.
+
+        Parameters
+        ----------
+        pixels
+            (B, 3, H, W), RGB, float in [0, 1]; resized to a square of `SIDE`
+            bilinearly, without smoothing, whatever the ratio of the sides.
+        """
+        if pixels.shape[-2:] != (SIDE, SIDE):
+            pixels = F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        seen = self.dino.encode(pixels)
+        return PatchFeatures(seen.patches(), None, seen.attention)

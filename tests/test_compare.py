@@ -1,0 +1,72 @@
+"""`dinoiser compare`: models side by side, and where they disagree."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinoiser.evaluation.agreement import Comparison
+from dinoiser.export.comparison import DISAGREEMENT, PANEL_WIDTH, ComparisonRow, build_comparison
+from dinoiser.models.load import load_model
+from dinoiser.prompts import PromptSet
+from dinoiser.segment.segmenter import Segmenter
+
+
+@pytest.fixture
+def picture(scene, tmp_path):
+    path = tmp_path / "scene.png"
+    Image.fromarray(scene.image).save(path)
+    return path
+
+
+def test_agreement_is_the_share_of_equal_pixels(picture, scene, scene_prompts, dinoiser, tmp_path):
+    words = scene_prompts.to_inline()
+    drawing = tmp_path / "side by side.png"
+    arguments = ("-m", "tiny,maskclip-tiny", "-p", words, "-d", "cpu", "-o", drawing, "--json")
+    code, out, err = dinoiser("compare", picture, *arguments)
+    assert code == 0, err
+    one, other = (
+        Segmenter(load_model(name, "cpu")).segment(scene.image, scene_prompts).labels
+        for name in ("tiny", "maskclip-tiny")
+    )
+    share = float((one == other).mean())
+    document = json.loads(out)
+    assert 0 < share < 1
+    assert document["agreement"] == pytest.approx(share)
+    [image] = document["images"]
+    assert image["pairs"] == [{"models": ["tiny", "maskclip-tiny"], "agreement": share}]
+    with Image.open(drawing) as drawn:
+        assert drawn.width > 4 * PANEL_WIDTH  # the picture, two models, their disagreement
+
+
+def test_three_models_agree_where_all_three_do():
+    labels = {
+        "a": np.array([[1, 1, 2, 3]], np.uint8),
+        "b": np.array([[1, 1, 2, 2]], np.uint8),
+        "c": np.array([[1, 2, 2, 1]], np.uint8),
+    }
+    comparison = Comparison(np.zeros((1, 4, 3), np.uint8), labels)
+    assert comparison.answers.tolist() == [[1, 2, 1, 3]]
+    assert comparison.agreement == 0.5
+    assert comparison.pairs() == {("a", "b"): 0.75, ("a", "c"): 0.5, ("b", "c"): 0.5}
+
+
+def test_disagreement_is_red_and_agreement_is_not():
+    image = np.full((PANEL_WIDTH, PANEL_WIDTH, 3), 200, np.uint8)
+    one, other = np.ones(image.shape[:2], np.uint8), np.ones(image.shape[:2], np.uint8)
+    other[:, PANEL_WIDTH // 2 :] = 2
+    comparison = Comparison(image, {"one": one, "other": other})
+    row = ComparisonRow("x.png", *comparison, comparison.answers, comparison.agreement)
+    drawn = np.asarray(build_comparison([row], PromptSet.parse("dog, cat")))
+    map_ = drawn[40 : 20 + PANEL_WIDTH, -PANEL_WIDTH:].astype(int)
+    agreed, disputed = map_[:, : PANEL_WIDTH // 2 - 20], map_[:, PANEL_WIDTH // 2 : -20]
+    assert np.ptp(agreed, axis=-1).max() == 0  # grey
+    assert np.abs(disputed - DISAGREEMENT).max() <= 1
+
+
+@pytest.mark.parametrize("models", ["tiny", "tiny,tiny", ","])
+def test_one_model_is_not_enough(models, picture, dinoiser):
+    code, _, err = dinoiser("compare", picture, "-m", models, "-p", "dog, cat")
+    assert code == 2
+    assert "at least two different ones" in err

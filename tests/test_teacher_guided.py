@@ -1,0 +1,214 @@
+"""MaskCLIP guided by DINO and FOUND, and refined by its own keys."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+from dinoiser.errors import SettingsError
+from dinoiser.models import load
+from dinoiser.models.base import PatchFeatures, Scoring
+from dinoiser.models.catalog import ModelEntry, find_model
+from dinoiser.models.checkpoint import read_tensors
+from dinoiser.models.dino import Dino, build_vit
+from dinoiser.models.found import Found
+from dinoiser.models.key_refinement import KeyRefinedClip
+from dinoiser.models.maskclip import CLIP_MEAN, CLIP_STD, MaskClip
+from dinoiser.models.teacher_guided import TeacherGuidedClip
+from dinoiser.prompts import PromptSet
+from dinoiser.segment.scoring import class_probabilities, score_patches
+from dinoiser.segment.segmenter import Segmenter
+from tests.test_goldens import tiny_clip  # noqa: F401
+
+GOLDENS = Path(__file__).parent / "goldens"
+SHARED = Path(__file__).parents[2] / "shared" / "goldens" / "found"
+CASES = pytest.mark.parametrize("case", ["a", "b"], ids=["64x96", "75x110, padded"])
+
+
+def close(actual, expected):
+    np.testing.assert_allclose(np.asarray(actual), expected, atol=1e-4, rtol=0)
+
+
+def teacher(prefix):
+    tensors = load_file(GOLDENS / "found" / "tiny_teachers.safetensors")
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+@pytest.fixture
+def teachers():
+    decoder = nn.Conv2d(48, 1, 1)
+    decoder.load_state_dict(teacher("found_decoder."))
+    found = Found(Dino(build_vit(teacher("found_p8."), heads=3)), decoder)
+    return Dino(build_vit(teacher("dino_p16."), heads=3)), found
+
+
+class TestTeacherGuided:
+    @CASES
+    def test_probabilities_of_the_published_two_teacher_model(
+        self,
+        tiny_clip,  # noqa: F811
+        teachers,
+        case,
+    ):
+        golden = np.load(GOLDENS / "found" / "golden.npz")
+        classes = np.load(GOLDENS / "clip_dinoiser_tiny" / "golden.npz")["class_embeddings"]
+        model = TeacherGuidedClip(tiny_clip, *teachers)
+        patches = model.encode_image(torch.from_numpy(golden[f"{case}_input"]))
+
+        def score(has_background):
+            embeddings = torch.from_numpy(classes)
+            counts = [1] * len(classes)
+            return score_patches(
+                patches, embeddings, counts, model.scoring, has_background=has_background
+            )
+
+        close(score(has_background=False), golden[f"{case}_dinoclip_probs"])
+        close(score(has_background=True), golden[f"{case}_dinoclip_probs_bkg"])
+
+    def test_a_teacher_with_other_patches_gives_its_own_grid(self, make_clip, teachers):
+        clip = make_clip(patch_size=32, image_size=128)
+        patches = TeacherGuidedClip(clip, *teachers).encode_image(torch.rand(2, 3, 64, 96))
+        assert patches.features.shape == (2, 24, 4, 6)
+        assert patches.foreground.shape == (2, 4, 6)
+
+    def test_objects_only_are_kept_from_the_background(self, make_clip, teachers):
+        """The objects are FOUND's: where it sees none, an unsure patch is background."""
+        model = TeacherGuidedClip(make_clip(), *teachers)
+        patches = model.encode_image(torch.rand(1, 3, 96, 96))
+        embeddings = F.normalize(torch.randn(3, 24, generator=torch.manual_seed(0)), dim=-1)
+        scored = score_patches(patches, embeddings, [1, 1, 1], model.scoring, has_background=True)
+        unsure = class_probabilities(patches.features, embeddings).amax(1) < 0.99
+        background = (scored[:, 0] == 1) & unsure
+        np.testing.assert_array_equal(background, unsure & (patches.foreground <= 0))
+
+    @pytest.mark.skipif(not SHARED.is_dir(), reason="the official decoder is not on this machine")
+    def test_the_official_decoder(self):
+        golden = np.load(SHARED / "golden.npz")
+        decoder = nn.Conv2d(384, 1, 1)
+        decoder.load_state_dict(read_tensors(SHARED / "decoder_weights.pt"))
+        with torch.no_grad():
+            close(
+                decoder(torch.from_numpy(golden["real_decoder_in"])), golden["real_decoder_logits"]
+            )
+
+
+def keys_of_last_block(clip, pixels):
+    """Keys of all patches by open_clip's own forward: what its attention is given, projected."""
+    seen = {}
+    block = clip.visual.transformer.resblocks[-1]
+    hook = block.ln_1.register_forward_hook(lambda *args: seen.update(given=args[2]))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+    with torch.no_grad():
+        clip.visual((pixels - mean) / std)
+        hook.remove()
+        parts = F.linear(seen["given"], block.attn.in_proj_weight, block.attn.in_proj_bias)
+    return parts.chunk(3, -1)[1][:, 1:]
+
+
+class TestKeyRefined:
+    def test_each_patch_takes_the_mean_over_patches_with_like_keys(self, make_clip):
+        clip = make_clip().eval()
+        pixels = torch.rand(2, 3, 64, 64)
+        embeddings = F.normalize(torch.randn(3, 24, generator=torch.manual_seed(5)), dim=-1)
+        model = KeyRefinedClip(clip)
+        patches = model.encode_image(pixels)
+        actual = score_patches(patches, embeddings, [1, 2], model.scoring, has_background=False)
+
+        plain = class_probabilities(
+            MaskClip(clip).encode_image(pixels).features, embeddings, phrases_per_class=[1, 2]
+        ).numpy()
+        keys = keys_of_last_block(clip, pixels).numpy()
+        for i in range(2):
+            flat = plain[i].reshape(2, -1)  # classes, patches
+            for n, key in enumerate(keys[i]):
+                lengths = np.linalg.norm(keys[i], axis=1) * np.linalg.norm(key)
+                weights = np.maximum(keys[i] @ key / lengths, 0)
+                expected = flat @ weights / weights.sum()
+                np.testing.assert_allclose(
+                    actual[i].numpy().reshape(2, -1)[:, n], expected, atol=1e-5
+                )
+
+    def test_patches_with_the_same_key_get_the_same_probabilities(self):
+        features = torch.randn(1, 6, 3, 4, generator=torch.manual_seed(1))
+        keys = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[torch.arange(12) % 2].T.reshape(1, 2, 3, 4)
+        embeddings = F.normalize(torch.randn(4, 6, generator=torch.manual_seed(2)), dim=-1)
+        scoring = Scoring(guide="keys")
+        patches = PatchFeatures(features, None, keys)
+        scored = score_patches(patches, embeddings, [1] * 4, scoring, has_background=False)
+        flat = scored.flatten(2)[0]
+        torch.testing.assert_close(flat[:, ::2], flat[:, :1].expand(4, 6))
+        torch.testing.assert_close(flat[:, 1::2], flat[:, 1:2].expand(4, 6))
+        assert (flat[:, 0] - flat[:, 1]).abs().max() > 0.01
+        torch.testing.assert_close(flat.sum(0), torch.ones(12), atol=1e-5, rtol=0)
+
+    def test_a_picture_can_be_encoded_once_and_asked_twice(self, make_clip):
+        segmenter = Segmenter(KeyRefinedClip(make_clip()), short_side=64, window=64, stride=32)
+        image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8)
+        prompts = PromptSet.parse("dog, grass, sky")
+        encoded = segmenter.encode(image)
+        direct = segmenter.segment(image, prompts)
+        np.testing.assert_array_equal(encoded.segment(prompts).labels, direct.labels)
+        assert set(np.unique(encoded.segment(PromptSet.parse("cat")).labels)) == {1}
+
+
+@pytest.fixture
+def entry(tmp_path, monkeypatch):
+    """Catalogue entries over the embedded CLIP, whose other files are put into an empty cache."""
+    monkeypatch.setenv("DINOISER_CACHE", str(tmp_path))
+
+    def make(method, **parts):
+        described = find_model("tiny").model_dump(exclude={"heads", "parts", "method"})
+        by_hand = {
+            part: {"filename": f"{part}.pth", "source": "x", "why": "y", "approximate_size": 1}
+            for part in parts
+        }
+        for part, tensors in parts.items():
+            torch.save(tensors, tmp_path / f"{part}.pth")
+        made = ModelEntry.model_validate({**described, "method": method, "parts": by_hand})
+        monkeypatch.setattr(load, "find_model", lambda _name: made)
+        return made
+
+    return make
+
+
+def test_a_guided_model_is_read_from_its_published_files(entry):
+    """DINO's files have 64 channels a head; random ones are written with their names."""
+    torch.manual_seed(8)
+    small = {n: t for n, t in teacher("dino_p16.").items() if "blocks" not in n or ".0." in n}
+    dino = {n: torch.randn_like(t) * 0.1 for n, t in small.items()}
+    decoder = {"weight": torch.randn(1, 48, 1, 1), "bias": torch.zeros(1)}
+    entry("clip-dino-guided", dino=dino, found=dino, found_decoder={"decoder": decoder})
+    model = load.load_model("any", device="cpu", precision="fp32")
+    convolution = nn.Conv2d(48, 1, 1)
+    convolution.load_state_dict(decoder)
+    built = TeacherGuidedClip(
+        model.clip, Dino(build_vit(dino)), Found(Dino(build_vit(dino)), convolution), gamma=0.5
+    )
+    pixels = torch.rand(1, 3, 64, 80)
+    ours, theirs = model.encode_image(pixels), built.encode_image(pixels)
+    assert torch.equal(ours.features, theirs.features)
+    assert torch.equal(ours.foreground, theirs.foreground)
+
+
+def test_only_models_with_heads_take_heads_of_ones_own(tmp_path):
+    with pytest.raises(SettingsError, match=r"clip-keys-refined has no place for heads"):
+        load.load_model("clip-keys-refined", heads=tmp_path / "heads.safetensors")
+    with pytest.raises(SettingsError, match=r"No heads can be fitted to dinotxt-vitl14"):
+        load.load_clip_model("dinotxt-vitl14")
+
+
+@pytest.mark.parametrize(
+    "name", ["clip-dinoiser", "maskclip", "clip-dino-guided", "clip-keys-refined"]
+)
+def test_the_catalogue_says_the_same_of_the_background_as_the_model(name):
+    kinds = {
+        "clip-dinoiser": load.ClipDinoiser,
+        "maskclip": MaskClip,
+        "clip-dino-guided": TeacherGuidedClip,
+        "clip-keys-refined": KeyRefinedClip,
+    }
+    assert find_model(name).background == kinds[name].scoring.background

@@ -1,0 +1,189 @@
+"""`dinoiser train` as a person uses it, then `dinoiser label --heads` with what came of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from dinoiser.errors import CheckpointError
+from dinoiser.models.clip_dinoiser import DinoiserHeads
+from dinoiser.models.load import load_model
+from dinoiser.scenes import draw_scenes
+
+QUICK = ("-m", "tiny", "-d", "cpu", "--precision", "fp32", "--batch-size", 2, "--crop", 64)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twenty pictures in two folders, and a file that is none."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, scene in enumerate(draw_scenes(20, 31, (72, 96))):
+        path = folder / ("day" if i % 2 else "night") / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(scene.image).save(path)
+    (folder / "notes.jpg").write_text("not a picture")
+    return folder
+
+
+@pytest.fixture
+def heads(folder, tmp_path, dinoiser):
+    path = tmp_path / "heads.safetensors"
+    code, _, err = dinoiser("train", folder, "-o", path, *QUICK, "--steps", 4)
+    assert code == 0, err
+    return path
+
+
+def test_twenty_pictures_give_heads_that_label_takes(folder, tmp_path, dinoiser):
+    path = tmp_path / "mine.safetensors"
+    code, out, err = dinoiser("train", folder, "-o", path, *QUICK, "--steps", 4)
+    assert code == 0
+    assert "18 pictures to learn from, 2 kept back" in err
+    assert "Left out notes.jpg" in err
+    assert "no GPU in use: 4 steps take about" in err
+    for row in ("new", "shipped", "untrained"):
+        assert row in out
+    assert f"--heads {path}" in " ".join(out.split())
+    files = {p.name for p in (tmp_path / "mine.fit").iterdir()}
+    assert {"log.csv", "previews", "agreement.json"} <= files
+    assert "checkpoint.safetensors" not in files
+    label = ("label", folder / "day", "-p", "background, red circle", "-m", "tiny", "-d", "cpu")
+    code, _, err = dinoiser(*label, "--heads", path, "-o", tmp_path / "labels", "--limit", 2)
+    assert code == 0, err
+    assert len(list((tmp_path / "labels" / "masks").glob("*.png"))) == 2
+
+
+def test_the_file_says_what_made_it(heads):
+    with safe_open(heads, "pt") as file:
+        made_of = file.metadata()
+    assert made_of["model"] == "tiny"
+    assert made_of["teacher"] == "regions"
+    assert json.loads(made_of["settings"])["steps"] == 4
+    assert json.loads(made_of["losses"])["correlation"] > 0
+    assert set(json.loads(made_of["agreement"])) == {"new", "shipped", "untrained"}
+    assert json.loads(made_of["versions"])["torch"] == version("torch")
+    assert len(made_of["data"]) == len(made_of["backbone"]) == 64
+
+
+def test_the_outcome_as_json(folder, tmp_path, dinoiser):
+    path = tmp_path / "heads.safetensors"
+    code, out, _ = dinoiser("train", folder, "-o", path, *QUICK, "--steps", 2, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["steps"] == 2
+    assert document["heads"] == str(path)
+    assert 0 < document["agreement"]["new"]["average_precision"] <= 1
+
+
+def test_new_heads_run_in_the_model_that_they_were_made_for(heads):
+    model = load_model("tiny", device="cpu", precision="fp32", heads=heads)
+    fitted = DinoiserHeads.load(heads)
+    assert torch.equal(model.heads.obj_proj.weight, fitted.obj_proj.weight)
+    assert model.gamma == 0.2  # the published recipe's; the shipped heads have another
+
+
+def test_heads_for_another_backbone_are_refused(heads, tmp_path):
+    other = tmp_path / "other.safetensors"
+    with safe_open(heads, "pt") as file:
+        made_of = {**file.metadata(), "model": "another", "backbone": "0" * 64}
+    save_file(DinoiserHeads.load(heads).state_dict(), other, made_of)
+    with pytest.raises(
+        CheckpointError, match=r"made for the model 'another'.*than that of 'tiny': load 'another'"
+    ):
+        load_model("tiny", device="cpu", heads=other)
+
+
+def test_heads_for_another_width_are_refused(heads, make_clip):
+    from dinoiser.models.clip_dinoiser import ClipDinoiser
+
+    with pytest.raises(CheckpointError, match=r"heads read 128 channels.*tower has 32"):
+        ClipDinoiser(make_clip(), DinoiserHeads.load(heads))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "heads.pt"], "ends in .safetensors"),
+        (["--steps", "0"], "steps is 0, expected at least 1"),
+        (["--teacher", "cat"], "The teacher is 'cat', expected one of auto, dino, regions"),
+        (["--recipe", "cake"], "The recipe is 'cake', expected one of published, balanced"),
+        (["--resume"], "no unfinished fit"),
+        (["--teacher", "dino"], "DINOISER_OFFLINE"),
+    ],
+)
+def test_what_cannot_be_done_is_said(folder, tmp_path, dinoiser, arguments, message):
+    output = ("-o", tmp_path / "heads.safetensors")
+    code, out, err = dinoiser("train", folder, *output, *QUICK, *arguments)
+    assert code == 2
+    assert message in err
+    assert not out
+    assert not (tmp_path / "heads.safetensors").exists()
+
+
+def test_too_few_pictures_are_said(folder, tmp_path, dinoiser):
+    some = sorted((folder / "day").glob("*.png"))[:3]
+    code, _, err = dinoiser("train", *some, "-o", tmp_path / "h.safetensors", *QUICK)
+    assert code == 2
+    assert "There are 3 pictures to learn from; at least 10" in err
+
+
+def wait_for(path, process):
+    """Wait until a log has a line."""
+    for _ in range(1200):
+        if path.is_file() and len(path.read_text().splitlines()) > 1:
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    pytest.fail("no step was logged")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_ctrl_c_saves_and_resume_goes_on(folder, tmp_path, dinoiser):
+    path = tmp_path / "heads.safetensors"
+    arguments = ("train", folder, "-o", path, *QUICK, "--steps", 100_000)
+    program = "import dinoiser.cli; dinoiser.cli.main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)], stderr=subprocess.PIPE, text=True
+    )
+    wait_for(tmp_path / "heads.fit" / "log.csv", process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in err
+    with safe_open(tmp_path / "heads.fit" / "checkpoint.safetensors", "pt") as file:
+        assert int(file.metadata()["step"]) >= 10
+    code, _, err = dinoiser(*arguments)
+    assert code == 2
+    assert "unfinished fit: give --resume" in err
+    code, _, err = dinoiser(*arguments[:-1], 7, "--resume")
+    assert code == 2
+    assert "steps was 100000 and is 7" in err
+
+
+def run_fit(folder, path, *, processes):
+    """Fit in so many processes, on one thread each; the heads' weights."""
+    arguments = ["train", folder, "-o", path, *QUICK[:-3], 5, "--crop", 64, "--steps", 5]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    program = ["--no-python", sys.executable, "-c", "import dinoiser.cli; dinoiser.cli.main()"]
+    command = [*launcher, f"--nproc-per-node={processes}", *program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return DinoiserHeads.load(path).state_dict(), done
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without")
+def test_two_processes_fit_what_one_does(folder, tmp_path):
+    one, _ = run_fit(folder, tmp_path / "one.safetensors", processes=1)
+    two, done = run_fit(folder, tmp_path / "two.safetensors", processes=2)
+    for name, expected in one.items():
+        np.testing.assert_allclose(two[name], expected, atol=2e-5, err_msg=name)
+    assert done.stdout.count("The heads are in") == 1  # one of them speaks

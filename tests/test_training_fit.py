@@ -1,0 +1,207 @@
+"""A fit from beginning to end: interrupted and resumed, broken off, checked and shown."""
+
+import csv
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from dinoiser_training.data import FitData
+from dinoiser_training.fit import Fit
+from dinoiser_training.pictures import DrawnPictures
+from dinoiser_training.previews import PANEL, TITLE_HEIGHT
+from dinoiser_training.settings import FitSettings
+from dinoiser_training.student import new_heads
+from dinoiser_training.teachers import SegmentTeacher
+from dinoiser_training.validation import agreement, average_precision, prepare_held_out
+from dinoiser_training.whitening import WhitenedHeads, whitening
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.nn import functional as F
+
+from dinoiser.errors import CheckpointError, SettingsError, TrainingError
+from dinoiser.models.clip_dinoiser import DinoiserHeads
+
+SETTINGS = FitSettings(
+    steps=6, batch_size=3, crop=64, sample=8, projection_dim=16, weighting="balanced", rate=1e-3
+)
+
+
+@pytest.fixture
+def make_fit(tiny, tmp_path):
+    """Fits of heads for `tiny` to small scenes, all in one folder."""
+
+    def make(**changes):
+        data = FitData(DrawnPictures(8, 1, (64, 72)), DrawnPictures(2, 2, (64, 72)), "drawn")
+        return Fit(
+            tiny, SegmentTeacher("scenes"), data, replace(SETTINGS, **changes), tmp_path / "fit"
+        )
+
+    return make
+
+
+def weights(heads):
+    return torch.cat([p.detach().flatten() for p in heads.parameters()])
+
+
+def stop_after(steps):
+    return (asked >= steps for asked in itertools.count(1)).__next__
+
+
+class TestResuming:
+    @pytest.mark.parametrize("stops", [[1], [3], [2, 1, 1]])
+    def test_ends_with_the_weights_of_a_fit_that_was_never_stopped(self, make_fit, stops):
+        whole = make_fit().run()
+        assert whole.finished
+        first, *others = stops
+        assert not make_fit().run(cancelled=stop_after(first)).finished
+        for steps in others:
+            make_fit().run(resume=True, cancelled=stop_after(steps))
+        resumed = make_fit().run(resume=True)
+        assert resumed.finished
+        assert torch.equal(weights(resumed.heads), weights(whole.heads))
+
+    def test_whitened_heads_do_too(self, make_fit):
+        whole = make_fit(whiten=True).run()
+        make_fit(whiten=True).run(cancelled=stop_after(2))
+        resumed = make_fit(whiten=True).run(resume=True)
+        assert torch.equal(weights(resumed.heads), weights(whole.heads))
+
+    def test_a_step_more_or_another_seed_make_other_weights(self, make_fit):
+        first = weights(make_fit().run().heads)
+        assert not torch.equal(first, weights(make_fit(seed=1).run().heads))
+        assert not torch.equal(first, weights(make_fit(steps=5).run().heads))
+
+    def test_the_log_has_every_step_once(self, make_fit, tmp_path):
+        make_fit(steps=25).run(cancelled=stop_after(13))
+        make_fit(steps=25).run(resume=True)
+        with (tmp_path / "fit" / "log.csv").open() as file:
+            steps = [int(row["step"]) for row in csv.DictReader(file)]
+        assert steps == [10, 13, 20, 25]
+
+    def test_other_settings_are_refused_by_name(self, make_fit):
+        make_fit().run(cancelled=stop_after(2))
+        with pytest.raises(SettingsError, match=r"batch_size was 3 and is 4; rate was 0\.001 and"):
+            make_fit(batch_size=4, rate=0.5).run(resume=True)
+
+    def test_a_damaged_checkpoint_is_told(self, make_fit):
+        fit = make_fit()
+        fit.run(cancelled=stop_after(2))
+        fit.checkpoint.write_bytes(fit.checkpoint.read_bytes()[:-100])
+        with pytest.raises(CheckpointError, match=r"cannot be read .* begin anew"):
+            make_fit().run(resume=True)
+
+
+def test_losses_that_are_no_numbers_end_the_fit(make_fit):
+    with pytest.raises(TrainingError, match=r"no longer numbers .* --precision fp32"):
+        make_fit(rate=1e37).run()
+    assert not make_fit().checkpoint.exists()
+
+
+def test_fitting_brings_the_heads_nearer_to_their_teacher(make_fit, tiny):
+    fit = make_fit(steps=40, batch_size=4, background_rate=0.1)
+    prepared = prepare_held_out(tiny, fit.teacher, fit.data.training, 64)
+    untrained = agreement(new_heads(tiny, fit.settings), prepared)
+    fitted = agreement(fit.run().heads, prepared)
+    assert fitted.average_precision > untrained.average_precision + 0.05
+    assert fitted.mask_iou > untrained.mask_iou + 0.1
+
+
+def test_whitened_heads_become_ordinary_ones(tiny):
+    guides = [tiny.encode_guide(torch.rand(2, 3, 64, 72)) for _ in range(6)]
+    student = WhitenedHeads(guides, 24)
+    heads = student.export()
+    for (embeddings, foreground), (theirs, objects) in ((student(g), heads(g)) for g in guides):
+        ours = F.normalize(embeddings.flatten(2), dim=1)
+        others = F.normalize(theirs.flatten(2), dim=1)
+        torch.testing.assert_close(
+            ours.transpose(1, 2) @ ours, others.transpose(1, 2) @ others, atol=1e-3, rtol=0
+        )
+        torch.testing.assert_close(foreground, objects)
+    assert float(heads.obj_proj.weight.detach().std()) == pytest.approx(0.02, rel=1e-3)
+
+
+def test_whitened_neighbourhoods_are_uncorrelated(tiny):
+    guide = tiny.encode_guide(torch.rand(8, 3, 64, 64))
+    mean, matrix = whitening([guide[:4], guide[4:]])
+    inputs = F.unfold(F.pad(guide, (1, 1, 1, 1), mode="replicate"), 3).transpose(1, 2).flatten(0, 1)
+    whitened = (inputs - mean) @ matrix.T
+    covariance = whitened.T @ whitened / len(whitened)
+    beside = covariance - covariance.diagonal().diag()
+    assert beside.abs().max() < 1e-2
+    assert (covariance.diagonal() < 1.01).all()
+
+
+def test_the_towers_stay_as_they_were(make_fit, tiny):
+    before = [p.clone() for p in tiny.clip.parameters()]
+    make_fit(steps=2).run()
+    assert all(map(torch.equal, before, tiny.clip.parameters()))
+    assert not any(p.requires_grad for p in tiny.clip.parameters())
+
+
+def test_the_guide_alone_is_that_of_the_whole_pass(tiny):
+    pixels = torch.rand(2, 3, 48, 64)
+    assert torch.equal(tiny.encode_guide(pixels), tiny.encode_patches(pixels).guide)
+
+
+def test_too_little_memory_takes_fewer_crops_at_a_time(make_fit, monkeypatch):
+    whole = make_fit().run()
+    forward, sizes = DinoiserHeads.forward, []
+
+    def small_machine(self, guide):
+        sizes.append(len(guide))
+        if len(guide) > 1:
+            raise torch.OutOfMemoryError
+        return forward(self, guide)
+
+    monkeypatch.setattr(DinoiserHeads, "forward", small_machine)
+    pieces = make_fit().run(progress=lambda _: None)
+    torch.testing.assert_close(weights(pieces.heads), weights(whole.heads), atol=1e-4, rtol=1e-3)
+    assert sizes[:3] == [3, 2, 1]
+
+
+def test_the_preview_shows_teacher_and_student(make_fit, tmp_path):
+    fit = make_fit()
+    fit.run()
+    (path,) = (tmp_path / "fit" / "previews").glob("*.png")
+    assert path.name == "step-000006.png"
+    with Image.open(path) as file:
+        image = np.asarray(file).astype(int)
+    assert image.shape == (TITLE_HEIGHT + 2 * PANEL, 5 * PANEL, 3)
+    rows = image[TITLE_HEIGHT:].reshape(2, PANEL, 5, PANEL, 3).transpose(0, 2, 1, 3, 4)
+    for row, scene in zip(rows, (fit.data.held_out[i] for i in range(2)), strict=True):
+        picture, objects, _, alike, _ = row
+        reddened = (objects != picture).any(-1).mean()
+        share = (scene.labels[:, 4:68] > 0).float().mean()
+        assert reddened == pytest.approx(float(share), abs=0.1)
+        assert set(np.unique(alike)) <= {0, 255}
+
+
+class TestAveragePrecision:
+    def test_of_rankings_known_by_hand(self):
+        relevant = torch.tensor([True, False, True, False])
+        assert average_precision(torch.tensor([4.0, 1, 3, 2]), relevant) == 1
+        assert average_precision(torch.tensor([1.0, 4, 2, 3]), relevant) == pytest.approx(
+            (1 / 3 + 2 / 4) / 2
+        )
+
+    @settings(deadline=None)
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 10**6), st.booleans()),
+            min_size=1,
+            max_size=30,
+            unique_by=lambda pair: pair[0],
+        ).filter(lambda pairs: any(r for _, r in pairs))
+    )
+    def test_is_the_mean_precision_at_every_relevant_one(self, pairs):
+        scores, relevant = zip(*pairs, strict=True)
+        expected = [
+            sum(r for s, r in pairs if s >= score) / sum(s >= score for s, _ in pairs)
+            for score, wanted in pairs
+            if wanted
+        ]
+        found = average_precision(torch.tensor(scores), torch.tensor(relevant))
+        assert found == pytest.approx(sum(expected) / len(expected))

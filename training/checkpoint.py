@@ -1,0 +1,89 @@
+"""Where a fit stands, so that it can go on as if it had never been interrupted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from dinoiser.atomic import atomic_file
+from dinoiser.errors import CheckpointError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class FitState:
+    """The parts of a fit that change from step to step; batches and rates follow from the step."""
+
+    student: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def save(self, path: Path, step: int, made_of: Mapping[str, Any]) -> None:
+        """Write weights, the optimiser's moments and the steps done as one safetensors file."""
+        moments = self.optimizer.state_dict()["state"]
+        tensors = {f"student.{name}": value for name, value in self.student.state_dict().items()}
+        for number, values in moments.items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
+        metadata = {"step": str(step), "made_of": json.dumps(made_of)}
+        content = save({name: t.contiguous() for name, t in tensors.items()}, metadata)
+        with atomic_file(path) as file:
+            file.write(content)
+
+    def load(self, path: Path, made_of: Mapping[str, Any]) -> int:
+        """Go back to what `save` wrote, and return the steps done.
+
+        Raises
+        ------
+        SettingsError
+            The fit was begun with other settings, pictures or models.
+        CheckpointError
+            The file is damaged.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            step, before = int(metadata["step"]), json.loads(metadata["made_of"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            msg = f"The checkpoint {path} cannot be read ({error}): delete it and begin anew."
+            raise CheckpointError(msg) from error
+        _refuse_other(before, made_of)
+        self._restore(tensors)
+        return step
+
+    def _restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        weights = {}
+        for name, value in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "student":
+                weights[rest] = value
+            else:
+                number, _, moment = rest.partition(".")
+                moments.setdefault(int(number), {})[moment] = value
+        self.student.load_state_dict(weights)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    differences = [
+        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    if differences:
+        msg = (
+            f"The unfinished fit was begun otherwise: {'; '.join(differences)}; give what it was "
+            "begun with, or write to another file."
+        )
+        raise SettingsError(msg)

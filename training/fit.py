@@ -1,0 +1,242 @@
+"""The fit itself: steps, and what is written beside them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from dinoiser.atomic import atomic_file
+from dinoiser.errors import TrainingError
+
+from .checkpoint import FitState
+from .logs import FitLog, LogRow
+from .parallel import Workers
+from .pictures import Batch, batches_ahead, crop_indices, draw_batch
+from .previews import preview
+from .student import (
+    Student,
+    accumulate,
+    make_optimizer,
+    new_heads,
+    new_whitened_heads,
+    prepare,
+    set_rates,
+)
+from .validation import centre_batch
+from .whitening import WhitenedHeads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from dinoiser.models.clip_dinoiser import DinoiserHeads
+    from dinoiser.models.maskclip import MaskClip
+
+    from .data import FitData
+    from .settings import FitSettings
+    from .student import Prepared
+    from .teachers import Teacher
+
+REPORT_EVERY = 10
+CHECKPOINT_EVERY = 200
+PREVIEW_EVERY = 500
+PREVIEWED = 4
+"""Held-out pictures that are drawn with the teacher's and the student's answers."""
+TIMED_CROPS = 4
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """Where a fit stands; losses are means over the latest steps."""
+
+    step: int
+    steps: int
+    correlation_loss: float
+    objectness_loss: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Heads, the steps they took, and whether these were all."""
+
+    heads: DinoiserHeads
+    progress: FitProgress
+    finished: bool
+
+
+class Fit:
+    """One fit of heads to pictures.
+
+    Parameters
+    ----------
+    model
+        The frozen CLIP.
+    teacher, data, settings
+        Whom the heads learn from, on what, and how.
+    folder
+        For checkpoint, log and previews.
+    made_of
+        What decides the weights beside the settings, such as digests; an unfinished
+        fit is gone on with only if it is the same.
+    workers
+        The processes that share the batches.
+    """
+
+    def __init__(
+        self,
+        model: MaskClip,
+        teacher: Teacher,
+        data: FitData,
+        settings: FitSettings,
+        folder: Path,
+        made_of: Mapping[str, Any] | None = None,
+        workers: Workers | None = None,
+    ) -> None:
+        self.model, self.teacher, self.data, self.settings = model, teacher, data, settings
+        self.folder = folder
+        self._student: Student
+        if settings.whiten:
+            self._student = new_whitened_heads(model, data.training, settings)
+        else:
+            self._student = new_heads(model, settings)
+        self._workers = workers or Workers()
+        self._made_of = {**asdict(settings), "data": data.digest, **(made_of or {})}
+        self._state = FitState(self._student, make_optimizer(self._student, settings))
+        self._at_once = settings.batch_size
+        self._recent: deque[Tensor] = deque(maxlen=REPORT_EVERY)
+
+    @property
+    def heads(self) -> DinoiserHeads:
+        """The heads as they are now."""
+        student = self._student
+        return student.export() if isinstance(student, WhitenedHeads) else student
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state of an unfinished fit lies."""
+        return self.folder / CHECKPOINT_FILE
+
+    def run(
+        self,
+        resume: bool = False,
+        progress: Callable[[FitProgress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> FitResult:
+        """Fit the heads to the end, or until `cancelled` says True after a step.
+
+        On the CPU the result is the same, bit for bit, however often the fit was
+        stopped and resumed.
+
+        Raises
+        ------
+        TrainingError
+            A loss is no longer a number, or not even one crop fits into memory.
+        SettingsError, CheckpointError
+            The unfinished fit is of another kind, or its file is damaged.
+        """
+        done = self._state.load(self.checkpoint, self._made_of) if resume else 0
+        self.folder.mkdir(parents=True, exist_ok=True)
+        steps, began = self.settings.steps, time.perf_counter()
+        with FitLog(self.folder, done, self._workers.is_first) as log:
+            for step, batch in enumerate(batches_ahead(self._batch, range(done, steps)), done + 1):
+                stop = self._step(step - 1, batch, cancelled)
+                if stop or step == steps or step % REPORT_EVERY == 0:
+                    pace = (step - done) / (time.perf_counter() - began)
+                    now = self._progress(step, pace * self.settings.batch_size)
+                    log.write(LogRow(step, *self._means(), now.images_per_second))
+                    if progress is not None:
+                        progress(now)
+                if stop or step == steps or step % CHECKPOINT_EVERY == 0:
+                    self._save(step)
+                if step == steps or step % PREVIEW_EVERY == 0:
+                    self._show(step, log)
+                if stop or step == steps:
+                    return FitResult(self.heads, now, step == steps)
+        return FitResult(self.heads, self._progress(done, 0), True)  # all was done before
+
+    def seconds_a_step(self) -> float:
+        """Time some crops, and reckon what a step on this process's whole share takes."""
+        batch = self._batch(0)
+        some = next(batch.split(TIMED_CROPS))
+        times = []
+        for _ in range(3):  # the first one is slower
+            began = time.perf_counter()
+            self._gradients(some, len(some.pixels))
+            times.append(time.perf_counter() - began)
+        self._state.optimizer.zero_grad()
+        return min(times) * len(batch.pixels) / len(some.pixels)
+
+    def _batch(self, step: int) -> Batch:
+        return draw_batch(self.data.training, self.settings, step, self._workers.share)
+
+    def _step(self, step: int, batch: Batch, cancelled: Callable[[], bool] | None) -> bool:
+        """Take a step, counted from 0; True where one of the processes is asked to stop."""
+        set_rates(self._state.optimizer, self.settings, step)
+        losses = self._gradients(batch, len(crop_indices(1, self.settings, step)))
+        asked = torch.zeros_like(losses[:1]) + float(cancelled is not None and cancelled())
+        self._workers.sum_gradients(self._student, losses, asked)
+        self._state.optimizer.step()
+        self._recent.append(losses)
+        return bool(asked)
+
+    def _gradients(self, batch: Batch, crops: int) -> Tensor:
+        """Leave the gradients of a step of so many crops; both losses.
+
+        Where a GPU's memory does not hold them, fewer are taken at a time from then on.
+        """
+        while True:
+            self._state.optimizer.zero_grad()
+            prepared = map(self._prepare, batch.split(self._at_once))
+            try:
+                return accumulate(self._student, prepared, crops, self.settings)
+            except torch.OutOfMemoryError as error:
+                if self._at_once == 1:
+                    msg = (
+                        f"Not even one crop of {self.settings.crop} pixels fits into the memory of "
+                        f"{self.model.device}: give a smaller --crop, or -d cpu."
+                    )
+                    raise TrainingError(msg) from error
+                self._at_once = -(-self._at_once // 2)
+                torch.cuda.empty_cache()
+
+    def _prepare(self, batch: Batch) -> Prepared:
+        return prepare(self.model, self.teacher, batch.to(self.model.device))
+
+    def _means(self) -> tuple[float, float]:
+        """Both losses over the latest steps."""
+        means = torch.stack(tuple(self._recent)).mean(0)
+        if not means.isfinite().all():
+            msg = (
+                f"The losses are no longer numbers ({means.tolist()}): give --precision fp32, or "
+                "smaller learning rates in Python."
+            )
+            raise TrainingError(msg)
+        return float(means[0]), float(means[1])
+
+    def _progress(self, step: int, speed: float) -> FitProgress:
+        means = self._means() if self._recent else (float("nan"),) * 2
+        return FitProgress(step, self.settings.steps, *means, speed)
+
+    def _save(self, step: int) -> None:
+        if self._workers.is_first:
+            self._state.save(self.checkpoint, step, self._made_of)
+
+    def _show(self, step: int, log: FitLog) -> None:
+        """Draw student and teacher on some held-out pictures."""
+        if not self._workers.is_first:
+            return
+        indices = range(min(PREVIEWED, len(self.data.held_out)))
+        crops = [centre_batch(self.data.held_out, [i], self.settings.crop) for i in indices]
+        picture = preview(self.heads, ((crop, self._prepare(crop)) for crop in crops))
+        with atomic_file(self.folder / "previews" / f"step-{step:06d}.png") as file:
+            Image.fromarray(picture).save(file, "PNG")
+        log.show(step, picture)

@@ -1,0 +1,97 @@
+"""The course of a fit as a table (CSV) and, where it is installed, for TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+CSV_FILE = "log.csv"
+
+
+class LogRow(NamedTuple):
+    """One line of the log; losses are means over the steps since the line before."""
+
+    step: int
+    correlation_loss: float
+    objectness_loss: float
+    images_per_second: float
+
+
+class FitLog:
+    """Writes the lines of a fit; a resumed one goes on after those of its checkpoint.
+
+    Parameters
+    ----------
+    folder
+        Where `CSV_FILE` lies, and TensorBoard's files in "tensorboard".
+    done
+        Steps that are done already; lines after them are dropped.
+    active
+        False in processes beside the first, which write nothing.
+    """
+
+    def __init__(self, folder: Path, done: int = 0, active: bool = True) -> None:
+        self._active = active
+        if active:
+            self._begin(folder, done)
+
+    def _begin(self, folder: Path, done: int) -> None:
+        self._path = folder / CSV_FILE
+        kept = [row for row in self._read() if int(row["step"]) <= done]
+        self._file = self._path.open("w", newline="", encoding="utf-8")
+        self._csv = csv.DictWriter(self._file, LogRow._fields)
+        self._csv.writeheader()
+        self._csv.writerows(kept)
+        self._board = _tensorboard(folder / "tensorboard", done)
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self._path.is_file():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def write(self, row: LogRow) -> None:
+        """Add a line."""
+        if not self._active:
+            return
+        self._csv.writerow(row._asdict())
+        self._file.flush()
+        if self._board is not None:
+            for name, value in row._asdict().items():
+                if name != "step":
+                    self._board.add_scalar(name, value, row.step)
+
+    def show(self, step: int, picture: np.ndarray) -> None:
+        """Add a picture (H, W, 3) uint8."""
+        if self._active and self._board is not None:
+            self._board.add_image("student and teacher", picture, step, dataformats="HWC")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._active:
+            return
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def has_tensorboard() -> bool:
+    """Whether TensorBoard is installed."""
+    from importlib.util import find_spec
+
+    return find_spec("tensorboard") is not None
+
+
+def _tensorboard(folder: Path, done: int) -> Any:
+    if not has_tensorboard():
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(folder, purge_step=done + 1)

@@ -1,0 +1,99 @@
+"""What heads are fitted for: the teacher's correlations and its objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from .settings import Weighting
+
+SIMILAR = 0.2
+"""Cosine from which on the teacher takes two patches for alike: gamma in the paper."""
+PAIRS_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
+"""Pairs of patches whose loss is held at a time: what fits the processor's cache on the CPU, and
+256 MB an array on a GPU."""
+
+
+def correlation_loss(embeddings: Tensor, teacher: Tensor, weighting: Weighting) -> Tensor:
+    """Binary cross-entropy of the heads' correlations against the teacher's.
+
+    Negative cosines count as 0 and have no gradient, and cosines are taken for logits,
+    as in the published code.
+
+    Parameters
+    ----------
+    embeddings
+        (B, P, h, w), float32, `DinoiserHeads`' first output.
+    teacher
+        (B, C, h, w), features whose cosines are the teacher's correlations.
+    weighting
+        "published": mean over all pairs of patches. "balanced": a pair counts
+        1 / (n_i n_j), where n_i is how many patches are like patch i to the teacher. For
+        a teacher that cuts pictures into segments this makes every pair of segments
+        count alike, whatever their sizes.
+
+    Returns
+    -------
+    Tensor
+        A scalar, the mean over the B pictures.
+    """
+    student = F.normalize(embeddings.flatten(2), dim=1)
+    teacher = F.normalize(teacher.flatten(2).float(), dim=1)
+    weights = torch.ones_like(student[:, 0])
+    if weighting == "balanced":
+        counts = [similar_pairs(teacher, rows).sum(-1) for rows in row_parts(teacher)]
+        weights = torch.cat(counts, 1).float().reciprocal()
+    weights = weights / weights.sum(1, keepdim=True)  # (B, N): a pair counts w_i w_j
+    loss: Tensor = _CorrelationLoss.apply(student, teacher, weights)
+    return loss
+
+
+def row_parts(unit: Tensor) -> list[slice]:
+    """Rows of the (B, N, N) pairs of vectors (B, C, N), as many in a part as are held at a time."""
+    batch, _, patches = unit.shape
+    rows = max(1, PAIRS_AT_ONCE.get(unit.device.type, 2**22) // (batch * patches))
+    return [slice(start, start + rows) for start in range(0, patches, rows)]
+
+
+def similar_pairs(unit: Tensor, rows: slice = slice(None)) -> Tensor:
+    """(B, n, N) bool: which patches the teacher, unit vectors (B, C, N), takes for alike."""
+    return unit[..., rows].transpose(1, 2) @ unit >= SIMILAR
+
+
+class _CorrelationLoss(torch.autograd.Function):
+    """Loss and gradient of unit vectors (B, P, N) in one pass, a few rows of pairs at a time.
+
+    The loss is symmetric in the two patches of a pair, so its gradient by a patch is twice that
+    by the patch as the first of its pairs. No (N, N) array outlives its rows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
+        loss = student.new_zeros(())
+        gradient = torch.empty_like(student)
+        for rows in row_parts(student):
+            cosines = student[..., rows].transpose(1, 2) @ student
+            logits = cosines.clamp(min=0)
+            similar = similar_pairs(teacher, rows)
+            losses = F.softplus(logits) - logits * similar
+            loss += torch.einsum("bn,bnm,bm->", weights[:, rows], losses, weights)
+            slopes = (logits.sigmoid() - similar.float()).masked_fill_(cosines < 0, 0)
+            slopes *= weights[:, rows, None]
+            slopes *= weights[:, None]
+            gradient[..., rows] = student @ slopes.transpose(1, 2)
+        ctx.save_for_backward(2 / len(student) * gradient)
+        return loss / len(student)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return outer[0] * gradient, None, None
+
+
+def objectness_loss(foreground: Tensor, objects: Tensor) -> Tensor:
+    """Mean binary cross-entropy of logits (B, h, w) against the teacher's objects (B, h, w)."""
+    return F.binary_cross_entropy_with_logits(foreground, objects.float())

@@ -1,0 +1,70 @@
+"""Several processes on one fit, as torchrun starts them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import distributed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Workers:
+    """One process among those that share every batch.
+
+    Attributes
+    ----------
+    rank, count
+        Which one it is, and how many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files and speaks to people."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> slice:
+        """Part of a batch that is for this process."""
+        return slice(self.rank, None, self.count)
+
+    def sum_gradients(self, heads: nn.Module, *more: Tensor) -> None:
+        """Add up the gradients, and more tensors, of all processes, in place."""
+        if self.count == 1:
+            return
+        for parameter in heads.parameters():
+            if parameter.grad is None:  # fewer crops than processes
+                parameter.grad = torch.zeros_like(parameter)
+            distributed.all_reduce(parameter.grad)
+        for tensor in more:
+            distributed.all_reduce(tensor)
+
+
+def local_device() -> str | None:
+    """Name of the GPU that torchrun meant for this process; None without torchrun or GPU."""
+    rank = os.environ.get("LOCAL_RANK")
+    return f"cuda:{rank}" if rank is not None and torch.cuda.is_available() else None
+
+
+@contextmanager
+def join_workers() -> Iterator[Workers]:
+    """Join the processes that torchrun started; alone without it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Workers()
+        return
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Workers(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()

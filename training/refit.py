@@ -1,0 +1,252 @@
+"""From a folder of pictures to a heads file: what `dinoiser train` does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dinoiser.atomic import atomic_file
+from dinoiser.errors import SettingsError
+from dinoiser.models.catalog import find_model, find_teacher
+from dinoiser.models.clip_dinoiser import ClipDinoiser
+from dinoiser.models.device import resolve_precision
+from dinoiser.models.digests import digest
+from dinoiser.models.dino import Dino
+from dinoiser.models.found import Found
+from dinoiser.models.load import load_clip_model
+from dinoiser.models.weights import fetch
+
+from .data import FEW, FitData, read_folder
+from .fit import CHECKPOINT_FILE, Fit
+from .heads_file import write_heads
+from .logs import has_tensorboard
+from .parallel import join_workers, local_device
+from .regions import find_regions
+from .settings import FitSettings
+from .student import new_heads
+from .teachers import DinoTeacher, SegmentTeacher
+from .validation import agreement, prepare_held_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dinoiser.models.maskclip import MaskClip
+
+    from .fit import FitProgress, FitResult
+    from .teachers import Teacher
+    from .validation import Agreement
+
+TEACHERS = ("auto", "dino", "regions")
+AGREEMENT_FILE = "agreement.json"
+
+
+@dataclass(frozen=True)
+class RefitJob:
+    """What to fit heads for, to what, and where they go.
+
+    Attributes
+    ----------
+    inputs
+        Files, folders and globs of pictures.
+    output
+        The heads' file; what belongs to the fit lies beside it in `folder`.
+    model, device, precision
+        As for `dinoiser.load_model`; the precision is that of the frozen networks.
+    teacher
+        "dino": DINO and FOUND, the paper's. "regions": regions of like colour, which
+        need no weights. "auto": what suits the model.
+    settings
+        See `FitSettings`.
+    resume
+        Go on with the unfinished fit that lies in `folder`.
+    """
+
+    inputs: tuple[str, ...]
+    output: Path
+    model: str = "clip-dinoiser"
+    device: str = "auto"
+    precision: str = "auto"
+    teacher: str = "auto"
+    settings: FitSettings = field(default_factory=FitSettings)
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.teacher not in TEACHERS:
+            msg = f"The teacher is {self.teacher!r}, expected one of {', '.join(TEACHERS)}."
+            raise SettingsError(msg)
+        if self.output.suffix != ".safetensors":
+            msg = (
+                f"The heads cannot go to {self.output}: give a file whose name ends in "
+                ".safetensors, such as heads.safetensors."
+            )
+            raise SettingsError(msg)
+        unfinished = (self.folder / CHECKPOINT_FILE).is_file()
+        if unfinished and not self.resume:
+            msg = (
+                f"{self.folder} holds an unfinished fit: give --resume to go on with it, or delete "
+                "the folder to begin anew."
+            )
+            raise SettingsError(msg)
+        if self.resume and not unfinished:
+            msg = f"There is no unfinished fit in {self.folder}: leave out --resume to begin one."
+            raise SettingsError(msg)
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoint, log and previews lie."""
+        return self.output.with_suffix(".fit")
+
+
+@dataclass(frozen=True)
+class RefitSummary:
+    """What came of a job.
+
+    Attributes
+    ----------
+    result
+        Heads, steps and losses.
+    agreements
+        With the teacher on held-out pictures: of the "new" heads, the model's own
+        ("shipped", where it has some) and "untrained" ones; empty if not finished.
+    """
+
+    result: FitResult
+    agreements: dict[str, Agreement]
+
+
+def refit(
+    job: RefitJob,
+    *,
+    progress: Callable[[FitProgress], None] | None = None,
+    say: Callable[[str], None] | None = None,
+    reading: Callable[[int, int], None] | None = None,
+    download_progress: Callable[[str, int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> RefitSummary:
+    """Fit heads to pictures and write them.
+
+    Parameters
+    ----------
+    job
+        What to do.
+    progress
+        Called every few steps.
+    say
+        Called with sentences for people: files that were left out, an estimate.
+    reading
+        Called with the pictures read and those to read.
+    download_progress
+        Called with a file's name, the bytes that are here and the bytes in all.
+    cancelled
+        Asked after every step; True stops, and a later job can resume.
+
+    Raises
+    ------
+    DinoiserError
+        See `dinoiser.errors`.
+    """
+    with join_workers() as workers:
+        first = workers.is_first
+        if workers.count > job.settings.batch_size:
+            msg = (
+                f"{workers.count} processes cannot share a batch of "
+                f"{job.settings.batch_size}: start fewer, or give a larger --batch-size."
+            )
+            raise SettingsError(msg)
+        say = say if say is not None and first else lambda _sentence: None
+        name = local_device() if job.device == "auto" else None
+        model = load_clip_model(
+            job.model, name or job.device, job.precision, progress=download_progress
+        )
+        teacher = load_teacher(job, model, download_progress)
+        data = read_folder(job.inputs, job.settings, teacher.segments, reading if first else None)
+        _say_what_was_found(data, say)
+        made_of = _made_of(job, teacher, data)
+        fit = Fit(model, teacher, data, job.settings, job.folder, made_of, workers)
+        if model.device.type == "cpu":
+            hours = fit.seconds_a_step() * job.settings.steps / 3600
+            say(f"There is no GPU in use: {job.settings.steps} steps take {_duration(hours)}.")
+        result = fit.run(job.resume, progress if first else None, cancelled)
+        if not result.finished or not first:
+            return RefitSummary(result, {})
+        agreements = _agreements(model, teacher, data, result, job.settings)
+        _write(job, made_of, result, agreements)
+        fit.checkpoint.unlink(missing_ok=True)
+        return RefitSummary(result, agreements)
+
+
+def load_teacher(
+    job: RefitJob,
+    model: MaskClip,
+    download_progress: Callable[[str, int, int], None] | None = None,
+) -> Teacher:
+    """Load the teacher of a job onto the model's device, fetching weights that are missing."""
+    name = find_model(job.model).teacher if job.teacher == "auto" else job.teacher
+    if name == "regions":
+        return SegmentTeacher(name, find_regions)
+    correlations, objects = find_teacher("dino-vitb16"), find_teacher("found")
+    assert objects.decoder is not None
+    files = correlations.backbone, objects.backbone, objects.decoder
+    dino, backbone, decoder = (fetch(file, download_progress) for file in files)
+    placed = model.device, resolve_precision(job.precision, model.device)
+    return DinoTeacher(Dino.load(dino).to(*placed), Found.load(backbone, decoder).to(*placed))
+
+
+def _made_of(job: RefitJob, teacher: Teacher, data: FitData) -> dict[str, Any]:
+    """Collect what decides the weights beside the settings."""
+    clip = find_model(job.model).files[0].locate()
+    return {
+        "model": job.model,
+        "backbone": digest(clip) if clip else "",
+        "teacher": teacher.name,
+        "pictures": len(data.training),
+        "data": data.digest,
+    }
+
+
+def _say_what_was_found(data: FitData, say: Callable[[str], None]) -> None:
+    for name, reason in data.unreadable.items():
+        say(f"Left out {name}: {reason}")
+    count = len(data.training)
+    say(f"{count} pictures to learn from, {len(data.held_out)} kept back to check the heads with.")
+    if count < FEW:
+        say(f"That is few: heads fitted to fewer than {FEW} pictures may suit these and no others.")
+    if not has_tensorboard():
+        say("TensorBoard is not installed, so the losses go to log.csv alone.")
+
+
+def _duration(hours: float) -> str:
+    return f"about {hours:.1f} hours" if hours >= 1 else f"about {max(1, round(60 * hours))} min"
+
+
+def _agreements(
+    model: MaskClip, teacher: Teacher, data: FitData, result: FitResult, settings: FitSettings
+) -> dict[str, Agreement]:
+    prepared = prepare_held_out(model, teacher, data.held_out, settings.crop)
+    candidates = {"new": result.heads, "untrained": new_heads(model, settings)}
+    if isinstance(model, ClipDinoiser):
+        candidates["shipped"] = model.heads.float()
+    return {name: agreement(heads, prepared) for name, heads in sorted(candidates.items())}
+
+
+def _write(
+    job: RefitJob, made_of: dict[str, Any], result: FitResult, agreements: dict[str, Agreement]
+) -> None:
+    compared = {name: agreement._asdict() for name, agreement in agreements.items()}
+    losses = {
+        "correlation": result.progress.correlation_loss,
+        "objectness": result.progress.objectness_loss,
+    }
+    facts = {
+        **made_of,
+        "gamma": job.settings.gamma,
+        "settings": asdict(job.settings),
+        "losses": losses,
+        "agreement": compared,
+        "torch_device": job.device,
+    }
+    write_heads(result.heads, job.output, facts)
+    with atomic_file(job.folder / AGREEMENT_FILE) as file:
+        file.write(json.dumps(compared, indent=2).encode())

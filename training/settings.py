@@ -1,0 +1,114 @@
+"""What decides how heads are fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+from dinoiser.errors import SettingsError
+
+Weighting = Literal["published", "balanced"]
+PUBLISHED_STEPS = 6300
+PUBLISHED_MILESTONE = 5000
+"""Step of the published run after which both learning rates are a tenth."""
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "published": {},
+    "balanced": {
+        "weighting": "balanced",
+        "whiten": True,
+        "projection_dim": 512,
+        "rate": 2e-3,
+        "gamma": 0.8,
+    },
+}
+"""The paper's way, and one in which small segments count like large ones."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How heads are fitted; the defaults are the paper's.
+
+    Attributes
+    ----------
+    steps
+        Gradient steps.
+    batch_size
+        Crops a step.
+    crop
+        Side of the square crops in pixels; pictures are resized to it by their shorter side.
+    weighting
+        "published": every pair of patches counts alike in the correlation loss.
+        "balanced": every pair of segments does, see `losses.correlation_loss`.
+    whiten
+        Fit in the whitened space of the backbone's tokens, see `whitening.TokenWhitening`.
+    sample
+        Pictures an epoch: so many are taken from the folder, and again and again where
+        there are fewer.
+    projection_dim
+        Length of the vectors in which patches are compared.
+    rate, background_rate
+        Learning rates of the heads `obj_proj` and `bkg_decoder`.
+    weight_decay
+        AdamW's.
+    brightness
+        Crops are made darker or brighter by a factor in [1 - brightness, 1 + brightness].
+    gamma
+        Threshold of the correlations that the heads are used with.
+    seed
+        Start of all randomness.
+    """
+
+    steps: int = PUBLISHED_STEPS
+    batch_size: int = 16
+    crop: int = 448
+    weighting: Weighting = "published"
+    whiten: bool = False
+    sample: int = 1000
+    projection_dim: int = 256
+    rate: float = 5e-5
+    background_rate: float = 1e-2
+    weight_decay: float = 0.01
+    brightness: float = 0.5
+    gamma: float = 0.2
+    seed: int = 0
+
+    @classmethod
+    def of_recipe(cls, name: str, **changes: Any) -> Self:
+        """Take the settings of one of `RECIPES`, with changes."""
+        if name not in RECIPES:
+            msg = f"The recipe is {name!r}, expected one of {', '.join(RECIPES)}."
+            raise SettingsError(msg)
+        return cls(**{**RECIPES[name], **changes})
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} is {value}, expected at least {least}"
+            for name, least in (
+                ("steps", 1),
+                ("batch_size", 1),
+                ("crop", 32),
+                ("sample", 1),
+                ("projection_dim", 1),
+            )
+            if (value := getattr(self, name)) < least
+        ]
+        problems += [
+            f"{name} is {getattr(self, name)}, expected more than 0"
+            for name in ("rate", "background_rate")
+            if not getattr(self, name) > 0
+        ]
+        if not 0 <= self.brightness < 1:
+            problems.append(f"brightness is {self.brightness}, expected 0 to below 1")
+        if not 0 <= self.gamma < 1:
+            problems.append(f"gamma is {self.gamma}, expected 0 to below 1")
+        if self.weighting not in get_args(Weighting):
+            problems.append(f"weighting is {self.weighting!r}, expected published or balanced")
+        if problems:
+            msg = f"The heads cannot be fitted so: {'; '.join(problems)}."
+            raise SettingsError(msg)
+
+    @property
+    def milestone(self) -> int:
+        """Steps after which the rates are a tenth: the published share of all."""
+        return round(self.steps * PUBLISHED_MILESTONE / PUBLISHED_STEPS)

@@ -1,0 +1,122 @@
+"""The heads while they are fitted, and one step of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dinoiser.models.clip_dinoiser import DinoiserHeads
+
+from .losses import correlation_loss, objectness_loss
+from .pictures import draw_batch
+from .whitening import WhitenedHeads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dinoiser.models.maskclip import MaskClip
+
+    from .pictures import Batch, Pictures
+    from .settings import FitSettings
+    from .teachers import Targets, Teacher
+
+WHITENING_CROPS = 200
+"""Crops by which the whitened space is measured."""
+DECAY = 0.1
+"""What the learning rates are multiplied by at the milestone."""
+
+Student = DinoiserHeads | WhitenedHeads
+
+
+class Losses(NamedTuple):
+    """The two terms of a step, whose sum is minimised."""
+
+    correlation: Tensor
+    objectness: Tensor
+
+
+class Prepared(NamedTuple):
+    """What the frozen networks say about B crops: the heads' input (B, C, h, w), the targets."""
+
+    guide: Tensor
+    targets: Targets
+
+
+def prepare(model: MaskClip, teacher: Teacher, batch: Batch) -> Prepared:
+    """Run the frozen networks; their answers leave inference mode as float32."""
+    with torch.inference_mode():
+        guide = model.encode_guide(batch.pixels)
+        targets = teacher.targets(batch, (guide.shape[-2], guide.shape[-1]))
+    features = targets.features.to(torch.float32, copy=True)
+    return Prepared(
+        guide.to(torch.float32, memory_format=torch.contiguous_format, copy=True),
+        type(targets)(features, targets.objects.clone()),
+    )
+
+
+def losses_of(heads: Student, prepared: Prepared, settings: FitSettings) -> Losses:
+    """Both losses, means over the crops."""
+    embeddings, foreground = heads(prepared.guide)
+    return Losses(
+        correlation_loss(embeddings, prepared.targets.features, settings.weighting),
+        objectness_loss(foreground, prepared.targets.objects),
+    )
+
+
+def new_heads(model: MaskClip, settings: FitSettings) -> DinoiserHeads:
+    """Heads for a model with random weights, which depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        heads = DinoiserHeads(model.visual.conv1.out_channels, settings.projection_dim)
+    return heads.to(model.device)
+
+
+def new_whitened_heads(model: MaskClip, pictures: Pictures, settings: FitSettings) -> WhitenedHeads:
+    """Heads with random weights in the whitened space of the crops of the first steps."""
+    steps = range(-(-min(WHITENING_CROPS, settings.sample) // settings.batch_size))
+    guides = (model.encode_guide(draw_batch(pictures, settings, step).pixels) for step in steps)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        heads = WhitenedHeads(guides, settings.projection_dim)
+    return heads.to(model.device)
+
+
+def make_optimizer(heads: Student, settings: FitSettings) -> torch.optim.AdamW:
+    """AdamW with a learning rate for each head."""
+    background = dict(heads.bkg_decoder.named_parameters(prefix="bkg_decoder"))
+    projection = [p for name, p in heads.named_parameters() if name not in background]
+    groups = [
+        {"params": projection, "lr": settings.rate},
+        {"params": list(background.values()), "lr": settings.background_rate},
+    ]
+    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int) -> None:
+    """Set the learning rates of a step, counted from 0."""
+    factor = DECAY if step >= settings.milestone else 1.0
+    for group, rate in zip(
+        optimizer.param_groups, (settings.rate, settings.background_rate), strict=True
+    ):
+        group["lr"] = factor * rate
+
+
+def accumulate(
+    heads: Student, parts: Iterable[Prepared], total: int, settings: FitSettings
+) -> Tensor:
+    """Add the gradients of parts of a step of `total` crops.
+
+    Returns
+    -------
+    Tensor
+        (2,), both losses of the parts, as their share of the means over all crops.
+    """
+    sums = torch.zeros(2, device=heads.bkg_decoder.weight.device)
+    for prepared in parts:
+        losses = torch.stack(losses_of(heads, prepared, settings))
+        share = len(prepared.guide) / total
+        (share * losses.sum()).backward()
+        sums += share * losses.detach()
+    return sums

@@ -1,0 +1,103 @@
+"""Whom the heads learn from: DINO and FOUND, or segments that come with the pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dinoiser.errors import ModelError
+from dinoiser.models.maskclip import pad_to_patches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dinoiser.models.dino import Dino
+    from dinoiser.models.found import Found
+
+    from .pictures import Batch
+
+Grid = tuple[int, int]
+
+
+class Targets(NamedTuple):
+    """What a teacher says about B pictures.
+
+    Attributes
+    ----------
+    features
+        (B, C, h, w), float: patches whose cosine is at least `losses.SIMILAR` belong together.
+    objects
+        (B, h, w), bool: which patches belong to an object.
+    """
+
+    features: Tensor
+    objects: Tensor
+
+
+class Teacher(Protocol):
+    """Tells which patches of a batch belong together and to objects.
+
+    Attributes
+    ----------
+    name
+        For the heads' metadata.
+    segments
+        Makes labels (H, W) of a picture (H, W, 3) uint8 where the teacher needs them;
+        else None. 0 is background, any other number a segment of its own.
+    """
+
+    name: str
+    segments: Callable | None
+
+    def targets(self, batch: Batch, grid: Grid) -> Targets:
+        """Tell about a batch, on the grid (h, w) of the student."""
+
+
+class DinoTeacher:
+    """The paper's teachers: correlations of DINO's values, and FOUND's objects."""
+
+    segments: Callable | None = None
+
+    def __init__(self, dino: Dino, found: Found, name: str = "dino") -> None:
+        self.dino, self.found, self.name = dino, found, name
+
+    @torch.inference_mode()
+    def targets(self, batch: Batch, grid: Grid) -> Targets:
+        """Tell about a batch, on the grid (h, w) of the student."""
+        pixels = pad_to_patches(batch.pixels, self.dino.patch_size)
+        features = self.dino.values(pixels)
+        if tuple(features.shape[-2:]) != grid:
+            side, ours = self.dino.patch_size, batch.pixels.shape[-1] // grid[1]
+            msg = (
+                f"The teacher {self.name!r} has patches of {side} pixels and the model of {ours}; "
+                "take a teacher with patches of the model's size."
+            )
+            raise ModelError(msg)
+        return Targets(features, self.found.patch_probabilities(pixels, grid) > 0.5)
+
+
+class SegmentTeacher:
+    """Segments that come with the pictures: drawn scenes' own, or such as are found in pixels.
+
+    Patches belong together that have most of their pixels in the same segment; all
+    segments but 0 are objects.
+    """
+
+    def __init__(self, name: str, segments: Callable | None = None) -> None:
+        self.name, self.segments = name, segments
+
+    def targets(self, batch: Batch, grid: Grid) -> Targets:
+        """Tell about a batch with labels, on the grid (h, w) of the student."""
+        if batch.labels is None:
+            msg = f"The teacher {self.name!r} needs pictures with segments."
+            raise ModelError(msg)
+        height, width = batch.labels.shape[1:]
+        patch = -(-height // grid[0])
+        labels = F.pad(batch.labels, (0, patch * grid[1] - width, 0, patch * grid[0] - height))
+        pixels = labels.unfold(1, patch, patch).unfold(2, patch, patch).flatten(3)
+        most_frequent = pixels.mode(-1).values.long()  # (B, h, w)
+        features = F.one_hot(most_frequent).permute(0, 3, 1, 2).float()
+        return Targets(features, most_frequent > 0)

@@ -1,0 +1,79 @@
+"""How well heads agree with their teacher on pictures that they were not fitted to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .losses import similar_pairs
+from .pictures import Batch, Pictures, centre_crop, stack
+from .student import Prepared, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dinoiser.models.clip_dinoiser import DinoiserHeads
+    from dinoiser.models.maskclip import MaskClip
+
+    from .teachers import Teacher
+
+
+class Agreement(NamedTuple):
+    """Agreement of heads with their teacher, both numbers in [0, 1].
+
+    Attributes
+    ----------
+    average_precision
+        Of finding the pairs of patches that the teacher takes for alike by the heads'
+        correlation: the mean over pictures.
+    mask_iou
+        Intersection over union of the objects, over all pictures.
+    """
+
+    average_precision: float
+    mask_iou: float
+
+
+def centre_batch(pictures: Pictures, indices: Iterable[int], side: int) -> Batch:
+    """Middles of some pictures, square."""
+    return stack([centre_crop(pictures[index], side) for index in indices])
+
+
+def prepare_held_out(
+    model: MaskClip, teacher: Teacher, pictures: Pictures, side: int
+) -> list[Prepared]:
+    """Run the frozen networks on the middles of all pictures, one by one."""
+    batches = (centre_batch(pictures, [index], side) for index in range(len(pictures)))
+    return [prepare(model, teacher, batch.to(model.device)) for batch in batches]
+
+
+@torch.no_grad()
+def agreement(heads: DinoiserHeads, prepared: Sequence[Prepared]) -> Agreement:
+    """Compare heads with the teacher on what the frozen networks said about some pictures."""
+    precisions, both, either = [], 0, 0
+    for part in prepared:
+        embeddings, foreground = heads(part.guide)
+        student = F.normalize(embeddings.flatten(2), dim=1)
+        teacher = F.normalize(part.targets.features.flatten(2), dim=1)
+        for one, other in zip(student, teacher, strict=True):
+            precisions.append(average_precision(one.T @ one, similar_pairs(other[None])[0]))
+        found, true = foreground > 0, part.targets.objects
+        both += int((found & true).sum())
+        either += int((found | true).sum())
+    return Agreement(sum(precisions) / len(precisions), both / either if either else 1.0)
+
+
+def average_precision(scores: Tensor, relevant: Tensor) -> float:
+    """Mean, over the relevant, of the share of relevant ones among those scored as high.
+
+    Parameters
+    ----------
+    scores, relevant
+        Numbers and booleans of the same shape. Equal scores are ranked in their order.
+    """
+    ranked = relevant.flatten()[scores.flatten().argsort(descending=True, stable=True)].double()
+    ranks = torch.arange(1, len(ranked) + 1, device=ranked.device)
+    return float((ranked.cumsum(0) / ranks * ranked).sum() / ranked.sum())
