@@ -187,7 +187,8 @@ def _key(choice: ModelChoice, source: ImageSource, part: Part) -> _Key:
 
 
 def _bytes(encoded: EncodedImage) -> int:
-    tensors = [encoded.patches.features, encoded.patches.foreground]
+    patches = encoded.patches
+    tensors = [patches.features, patches.foreground, patches.guide]
     image = encoded.image.base if encoded.image.strides == (0, 0, 0) else encoded.image
     pixels = 1 if image is None else image.nbytes
     return pixels + sum(t.element_size() * t.nelement() for t in tensors if t is not None)
