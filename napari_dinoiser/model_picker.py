@@ -188,7 +188,7 @@ class ModelPicker(QWidget):
         self._timer.timeout.connect(self._show_progress)
 
     def _takes_heads(self) -> bool:
-        return find_model(self.model_name()).method == "clip-dinoiser"
+        return find_model(self.model_name()).takes_heads
 
     def _missing_files(self) -> list[WeightFile]:
         entry = find_model(self.model_name())

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from dinoiser.errors import DinoiserError, PromptError
 from dinoiser.prompts import PromptSet
 from napari_dinoiser.prompt_rows import PromptRows
-from napari_dinoiser.prompt_table_model import Column, PromptTableModel
+from napari_dinoiser.prompt_table_model import BACKGROUND, Column, PromptTableModel
 from napari_dinoiser.prompt_table_view import PromptView
 
 FILE_FILTER = "Prompt files (*.yaml *.yml);;All files (*)"
@@ -76,9 +76,7 @@ class PromptTable(QWidget):
         self._buttons = {name: self._create_button(name, *texts) for name, *texts in BUTTONS}
         self._background = QCheckBox("background")
         self._background.setObjectName("background")
-        self._background.setToolTip(
-            "Leave pixels that are no object without a label; needs a model that finds objects"
-        )
+        self.explain_background("objectness")
         self._note = QLabel()
         self._note.setObjectName("prompt_note")
         self._note.setWordWrap(True)
@@ -126,6 +124,10 @@ class PromptTable(QWidget):
             If no class has this id, or the colour is not known.
         """
         self._model.set_color(class_id, color)
+
+    def explain_background(self, kind: str) -> None:
+        """Say what the background is to a model, see `dinoiser.models.base.Scoring`."""
+        self._background.setToolTip(BACKGROUND[kind])
 
     def ignore_below(self) -> float:
         """Confidence, 0 up to but not including 1, below which pixels are ignored."""
@@ -176,14 +178,8 @@ class PromptTable(QWidget):
         selection.selectionChanged.connect(self._update_selection)
         selection.currentRowChanged.connect(self._update_selection)
         self._background.toggled.connect(self._set_background)
-        slots = (
-            self._add_class,
-            self._remove_classes,
-            lambda: self._move_class(-1),
-            lambda: self._move_class(1),
-            self._load,
-            self._save,
-        )
+        up, down = (lambda: self._move_class(-1)), (lambda: self._move_class(1))
+        slots = (self._add_class, self._remove_classes, up, down, self._load, self._save)
         for button, slot in zip(self._buttons.values(), slots, strict=True):
             button.clicked.connect(lambda _checked, slot=slot: slot())
 

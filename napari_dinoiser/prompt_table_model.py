@@ -38,6 +38,12 @@ HELP = {
     ),
     Column.ID: "The number of this class in the saved masks, 1 to 254",
 }
+BACKGROUND = {
+    "objectness": "Leave pixels without a label that look like no object",
+    "threshold": "Leave pixels without a label that are like none of the classes",
+    "class": "Leave pixels without a label that are most like the word background",
+}
+"""What the background is to a model, see `dinoiser.models.base.Scoring`."""
 
 
 class PromptTableModel(QAbstractTableModel):

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLay
 from superqt import QCollapsible
 
 from dinoiser.errors import DinoiserError
+from dinoiser.models.catalog import find_model
 from napari_dinoiser.advanced_settings import VISIBLE, WHOLE_IMAGE, AdvancedSettings
 from napari_dinoiser.encoder import Encoder, ModelChoice
 from napari_dinoiser.image_layers import drawn_part, visible_part
@@ -196,6 +197,7 @@ class SegmentWidget(QWidget):
         self.table.prompts_changed.connect(self._show_threshold)
         self._pause.timeout.connect(self._follow_words)
         self.table.looks_changed.connect(self._restyle)
+        self.models.model_changed.connect(self._explain_background)
         self.advanced.ignore_below_changed.connect(self.table.set_ignore_below)
         for signal in (self._confidence.toggled, self._heat_map.toggled):
             signal.connect(self._show_maps)
@@ -209,6 +211,9 @@ class SegmentWidget(QWidget):
         self.runner.progressed.connect(self._show_progress)
         self.runner.running_changed.connect(self._show_running)
         self.runner.failed.connect(self._show_failure)
+
+    def _explain_background(self) -> None:
+        self.table.explain_background(find_model(self.models.model_name()).background)
 
     def _show_threshold(self) -> None:
         self.advanced.set_ignore_below(self.table.ignore_below())

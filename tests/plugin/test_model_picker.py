@@ -164,7 +164,7 @@ def test_heads_of_ones_own_are_used_until_they_are_dropped(
         button(picker, "heads").click()
     assert picker.heads() == path
     assert picker.findChild(QLabel, "heads_file").text() == "with mine.safetensors"
-    picker.set_model_name("maskclip")  # has no heads to be replaced
+    picker.set_model_name("clip-keys-refined")  # has no place for heads
     assert picker.heads() is None
     assert not button(picker, "heads").isVisible()
     picker.set_model_name("tiny")

@@ -370,6 +370,16 @@ def test_removing_the_labels_layer_starts_anew(labelled, viewer, finish, looks):
     assert (layer_of(viewer).data[:10] != 3).any()
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("tiny", "no object"), ("talk2dino-vitb", "none of the classes"), ("maskclip", "the word")],
+)
+def test_the_background_box_says_what_it_means_to_the_model(segment, name, told):
+    segment.models.set_model_name("clip-dinoiser")
+    segment.models.set_model_name(name)
+    assert told in child(segment, QCheckBox, "background").toolTip()
+
+
 def test_the_controls_have_names_and_tooltips(segment):
     names = {
         QComboBox: ("image_picker", "model_picker"),
