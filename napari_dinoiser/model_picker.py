@@ -62,8 +62,7 @@ def fetch_files(
     from dinoiser.models import weights
 
     try:
-        for file in files:
-            weights.fetch(file, progress, cancelled)
+        weights.fetch_all(files, progress, cancelled)
     except DinoiserError as error:
         return str(error)
     return ""

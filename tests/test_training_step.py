@@ -7,7 +7,7 @@ import open_clip
 import pytest
 import torch
 from dinoiser_training import losses as losses_module
-from dinoiser_training.losses import correlation_loss
+from dinoiser_training.losses import correlation_loss, objectness_loss
 from dinoiser_training.pictures import Batch
 from dinoiser_training.settings import FitSettings
 from dinoiser_training.student import accumulate, losses_of, make_optimizer, prepare, set_rates
@@ -144,6 +144,17 @@ def test_balanced_makes_every_pair_of_segments_count_alike():
     alike = (14**2 + 1 + 1) / 16**2
     published = correlation_loss(student, teacher, "published")
     torch.testing.assert_close(published, alike * same + (1 - alike) * different)
+
+
+def test_balanced_makes_objects_and_background_count_alike():
+    """A picture with 2 object patches of 16, and one without any."""
+    objects = torch.zeros(2, 4, 4, dtype=torch.bool)
+    objects[0, 0, :2] = True
+    right, wrong = F.softplus(torch.tensor([-1.0, 1.0]))  # of logit 1
+    balanced = objectness_loss(torch.ones(2, 4, 4), objects, "balanced")
+    torch.testing.assert_close(balanced, ((right + wrong) / 2 + wrong) / 2)
+    published = objectness_loss(torch.ones(2, 4, 4), objects, "published")
+    torch.testing.assert_close(published, (2 * right + 30 * wrong) / 32)
 
 
 def test_rates_fall_to_a_tenth_after_the_published_share_of_the_steps(heads):

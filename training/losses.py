@@ -94,6 +94,15 @@ class _CorrelationLoss(torch.autograd.Function):
         return outer[0] * gradient, None, None
 
 
-def objectness_loss(foreground: Tensor, objects: Tensor) -> Tensor:
-    """Mean binary cross-entropy of logits (B, h, w) against the teacher's objects (B, h, w)."""
-    return F.binary_cross_entropy_with_logits(foreground, objects.float())
+def objectness_loss(foreground: Tensor, objects: Tensor, weighting: Weighting) -> Tensor:
+    """Binary cross-entropy of logits (B, h, w) against the teacher's objects (B, h, w), bool.
+
+    "published" is the mean over all patches; "balanced" is the mean over pictures in which
+    objects and background count alike, however many patches they have.
+    """
+    losses = F.binary_cross_entropy_with_logits(foreground, objects.float(), reduction="none")
+    if weighting == "published":
+        return losses.mean()
+    parts = torch.stack([objects, ~objects]).flatten(2).float()  # (2, B, N)
+    means = (losses.flatten(1) * parts).sum(2) / parts.sum(2).clamp(min=1)
+    return (means.sum(0) / parts.any(2).sum(0)).mean()

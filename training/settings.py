@@ -19,7 +19,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "whiten": True,
         "projection_dim": 512,
         "rate": 2e-3,
-        "gamma": 0.8,
+        "gamma": 0.85,
     },
 }
 """The paper's way, and one in which small segments count like large ones."""
@@ -38,8 +38,9 @@ class FitSettings:
     crop
         Side of the square crops in pixels; pictures are resized to it by their shorter side.
     weighting
-        "published": every pair of patches counts alike in the correlation loss.
-        "balanced": every pair of segments does, see `losses.correlation_loss`.
+        "published": every patch and every pair of patches counts alike in the losses.
+        "balanced": every pair of segments does, and objects count like background, see
+        `losses.correlation_loss`.
     whiten
         Fit in the whitened space of the backbone's tokens, see `whitening.TokenWhitening`.
     sample

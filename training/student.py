@@ -61,7 +61,7 @@ def losses_of(heads: Student, prepared: Prepared, settings: FitSettings) -> Loss
     embeddings, foreground = heads(prepared.guide)
     return Losses(
         correlation_loss(embeddings, prepared.targets.features, settings.weighting),
-        objectness_loss(foreground, prepared.targets.objects),
+        objectness_loss(foreground, prepared.targets.objects, settings.weighting),
     )
 
 

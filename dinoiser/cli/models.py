@@ -43,7 +43,7 @@ def fetch(name: Name) -> None:
 
     entry = find_model(name)
     with download_bar() as progress:
-        paths = [weights.fetch(file, progress) for file in entry.files]
+        paths = weights.fetch_all(entry.files, progress)
     for path in paths:
         stdout().print(str(path), markup=False, soft_wrap=True)
 

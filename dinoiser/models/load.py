@@ -13,7 +13,7 @@ from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
 from dinoiser.models.device import resolve_device, resolve_precision
 from dinoiser.models.digests import digest
 from dinoiser.models.maskclip import MaskClip
-from dinoiser.models.weights import fetch
+from dinoiser.models.weights import fetch_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,10 +102,10 @@ def load_model(
         raise SettingsError(msg)
     torch_device = resolve_device(device)
     place = Placement(torch_device, resolve_precision(precision, torch_device))
-    files = {"clip": entry.clip, "heads": None if heads else entry.heads, **entry.parts}
-    paths = {
-        part: fetch(file, progress, cancelled) for part, file in files.items() if file is not None
-    }
+    parts = {"clip": entry.clip, "heads": None if heads else entry.heads, **entry.parts}
+    files = {part: file for part, file in parts.items() if file is not None}
+    found = fetch_all(list(files.values()), progress, cancelled)
+    paths = dict(zip(files, found, strict=True))
     if heads:
         paths["heads"] = Path(heads)
         entry = _with_heads_of(entry, paths)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +29,7 @@ __all__ = [
     "check_shapes",
     "digest",
     "fetch",
+    "fetch_all",
     "is_offline",
     "load_into",
     "locate",
@@ -106,6 +107,22 @@ def fetch(
     if not _is_intact(file, path):
         raise WeightsError(_sentence(file, "damaged", "what came has another digest"))
     return path
+
+
+def fetch_all(
+    files: Sequence[WeightFile],
+    progress: Callable[[str, int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> list[Path]:
+    """Have several weights files on this machine, see `fetch`.
+
+    Those that only a person can fetch are looked for first: nobody waits for
+    gigabytes to hear of them.
+    """
+    for file in files:
+        if isinstance(file, HandFile):
+            fetch(file)
+    return [fetch(file, progress, cancelled) for file in files]
 
 
 def verify(entry: "ModelEntry") -> list[FileCheck]:
