@@ -13,7 +13,7 @@ demo: .venv/.installed
 	$(BIN)/dinoiser demo
 
 test: .venv/.tools .venv/.system
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/.tools
 	$(BIN)/ruff check .

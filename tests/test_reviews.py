@@ -361,7 +361,7 @@ class TestCrash:
         )
         command = [sys.executable, "-c", code, str(job)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            for _ in range(10):
+            while not (job / ".unsaved" / "sub" / "b.png").exists():
                 assert process.stdout.readline() == "painted\n"
             process.send_signal(signal.SIGKILL)
         painted = scene(1)

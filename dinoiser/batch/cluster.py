@@ -62,11 +62,11 @@ def connect(job: LabelJob) -> Iterator[Client]:
 @contextmanager
 def _quiet_when_lost() -> Iterator[None]:
     """Keep asyncio from printing the traces of tasks that a lost scheduler leaves unanswered."""
-    try:
-        yield
-    except ClusterError:
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        raise
+    log = logging.getLogger("asyncio")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    yield  # where the scheduler is lost, the traces may still come, at the very end
+    log.setLevel(level)
 
 
 def threads_of_a_worker(job: LabelJob) -> int | None:

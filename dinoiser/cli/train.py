@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dinoiser.cli.console import download_bar, print_json, say_error, stderr, stdout
-from dinoiser.cli.label import INTERRUPTED
+from dinoiser.cli.console import (
+    INTERRUPTED,
+    download_bar,
+    print_json,
+    say_error,
+    stderr,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
