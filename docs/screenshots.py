@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari import Viewer
-from napari.settings import get_settings
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
@@ -75,8 +74,8 @@ def review(viewer: Viewer, widget: DinoiserWidget, job: Path) -> None:
 
 def main() -> None:
     """Save one picture a tab."""
-    get_settings().appearance.theme = "dark"
     viewer = Viewer(title="napari")
+    viewer.theme = "dark"
     viewer.window.resize(*SIZE)
     widget = DinoiserWidget(viewer)
     viewer.window.add_dock_widget(widget, name="DINOiser")
