@@ -83,6 +83,12 @@ class ImageSource:
             del shape[self.channel_axis]
         return tuple(shape)
 
+    @property
+    def large(self) -> bool:
+        """Whether a plane has too many pixels to be labelled at once."""
+        height, width = self.shape[-2:]
+        return height * width > MAX_PIXELS
+
     def shows_the_same_as(self, other: ImageSource) -> bool:
         """Whether the same arrays are looked at in the same way."""
         mine, others = (

@@ -88,7 +88,7 @@ class SegmentWidget(QWidget):
     def _parts(self, image: Image, source: ImageSource) -> list[Part]:
         region = self.advanced.region()
         rows = columns = slice(None)
-        if region == VISIBLE:
+        if region == VISIBLE or (region == WHOLE_IMAGE and source.large):
             rows, columns = visible_part(image)
         elif region != WHOLE_IMAGE:
             rows, columns = drawn_part(region, image) or (rows, columns)

@@ -12,6 +12,7 @@ from superqt import QCollapsible
 
 from dinoiser.evaluation.metrics import ClassIoU
 from dinoiser.prompts import PromptSet
+from napari_dinoiser import image_source
 from napari_dinoiser.label_layers import prompts_of_layer
 
 
@@ -176,7 +177,10 @@ def test_a_rectangle_is_labelled_alone(segment, viewer, scene, scene_prompts, fi
     assert not data[:, 101:].any()
 
 
-def test_the_visible_part_of_a_large_picture(segment, viewer, scene, scene_prompts, finish, qtbot):
+@pytest.mark.parametrize("region", ["visible part", "whole image"])
+def test_the_visible_part_of_a_large_picture(
+    segment, viewer, scene, scene_prompts, finish, qtbot, monkeypatch, region
+):
     big = np.tile(scene.image, (20, 20, 1))  # 4480 x 5760
     levels = [big, big[::4, ::4], big[::16, ::16]]
     layer = viewer.add_image(levels, rgb=True, multiscale=True)
@@ -184,7 +188,9 @@ def test_the_visible_part_of_a_large_picture(segment, viewer, scene, scene_promp
     camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
     camera.center, camera.zoom = (2240 + 112, 288 * 3 + 144), 2
     qtbot.waitUntil(lambda: layer.corner_pixels[0].min() > 0)
-    child(segment, QComboBox, "region").setCurrentIndex(1)
+    chooser = child(segment, QComboBox, "region")
+    chooser.setCurrentIndex(chooser.findText(region))
+    monkeypatch.setattr(image_source, "MAX_PIXELS", 2**22)  # the whole has six times as many
     segment.table.set_prompt_set(PromptSet(scene_prompts.classes[1:]))
     segment.run()
     finish()
