@@ -25,7 +25,43 @@ SIZE_MARGIN = 0.1
 """Added to the number of patches a side before the scale of the position table is taken."""
 
 
-class Dino:
+class FrozenVit:
+    """A ViT of timm, frozen, that looks at pictures with ImageNet's mean and deviation.
+
+    Parameters
+    ----------
+    vit
+        The network; put into evaluation mode.
+    """
+
+    def __init__(self, vit: Any) -> None:  # timm's types do not name its blocks
+        self.vit = vit.eval().requires_grad_(False)
+        self.patch_size: int = vit.patch_embed.proj.kernel_size[0]
+        self._mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
+        self._std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.vit.cls_token.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return self.vit.cls_token.dtype
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """Move the weights."""
+        self.vit.to(device, dtype)
+        return self
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) in [0, 1], float32, as the network wants them, in its format."""
+        normalised = (pixels - self._mean.to(self.device)) / self._std.to(self.device)
+        return normalised.to(self.dtype)
+
+
+class Dino(FrozenVit):
     """A DINO-style ViT as a source of dense features.
 
     Parameters
@@ -46,10 +82,7 @@ class Dino:
 
     def __init__(self, vit: Any) -> None:  # timm's types do not name its blocks
         _check_kind(vit)
-        self.vit = vit.eval().requires_grad_(False)
-        self.patch_size: int = vit.patch_embed.proj.kernel_size[0]
-        self._mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-        self._std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
+        super().__init__(vit)
 
     @classmethod
     def load(cls, path: str | Path, heads: int | None = None) -> Self:
@@ -68,21 +101,6 @@ class Dino:
             The file is unsafe, unreadable, or holds other tensors.
         """
         return cls(build_vit(read_tensors(path), heads, path))
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.vit.cls_token.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
-        return self.vit.cls_token.dtype
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """Move the weights."""
-        self.vit.to(device, dtype)
-        return self
 
     @torch.no_grad()
     def keys(self, pixels: Tensor) -> Tensor:
@@ -110,8 +128,7 @@ class Dino:
     def _embed(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + h * w, C) before the first block, and the grid (h, w)."""
         pixels = pad_to_patches(pixels.to(self.device, torch.float32), self.patch_size)
-        normalised = (pixels - self._mean.to(self.device)) / self._std.to(self.device)
-        patches = self.vit.patch_embed.proj(normalised.to(self.dtype))  # (B, C, h, w)
+        patches = self.vit.patch_embed.proj(self.normalise(pixels))  # (B, C, h, w)
         grid = (patches.shape[-2], patches.shape[-1])
         class_token = self.vit.cls_token.expand(len(patches), 1, -1)
         tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], 1)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError
 from dinoiser.models.checkpoint import load_into, read_tensors
-from dinoiser.models.dino import HEAD_WIDTH, IMAGENET_MEAN, IMAGENET_STD
+from dinoiser.models.dino import HEAD_WIDTH, FrozenVit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ class DinoTokens(NamedTuple):
         return self.tokens[:, -height * width :].unflatten(1, self.grid).permute(0, 3, 1, 2)
 
 
-class RegisterDino:
+class RegisterDino(FrozenVit):
     """A DINOv2 or DINOv3 ViT with registers as a source of dense features.
 
     Parameters
@@ -63,11 +63,8 @@ class RegisterDino:
     """
 
     def __init__(self, vit: Any) -> None:  # timm's types do not name its blocks
-        self.vit = vit.eval().requires_grad_(False)
-        self.patch_size: int = vit.patch_embed.proj.kernel_size[0]
+        super().__init__(vit)
         self.width: int = vit.embed_dim
-        self._mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-        self._std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
 
     @classmethod
     def load(cls, path: str | Path, head_width: int = HEAD_WIDTH) -> Self:
@@ -80,28 +77,12 @@ class RegisterDino:
         """
         return cls(build_register_vit(read_tensors(path), head_width, path))
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.vit.cls_token.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
-        return self.vit.cls_token.dtype
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """Move the weights."""
-        self.vit.to(device, dtype)
-        return self
-
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> DinoTokens:
         """Run the ViT on pixels (B, 3, H, W), RGB, float in [0, 1]; sizes are full patches."""
         pixels = pixels.to(self.device, torch.float32)
-        normalised = (pixels - self._mean.to(self.device)) / self._std.to(self.device)
         grid = (pixels.shape[-2] // self.patch_size, pixels.shape[-1] // self.patch_size)
-        embedded = self.vit._pos_embed(self.vit.patch_embed(normalised.to(self.dtype)))
+        embedded = self.vit._pos_embed(self.vit.patch_embed(self.normalise(pixels)))
         # timm's ViT with rotary positions gives the tokens and the rotations.
         x, rotations = embedded if isinstance(embedded, tuple) else (embedded, None)
         run = {} if rotations is None else {"rope": rotations}

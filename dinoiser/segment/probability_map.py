@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -149,6 +150,18 @@ class ProbabilityMap:
     def pixels(self, tile: Tile) -> Tensor:
         """Probabilities (K, rows, columns) float32 of one tile."""
         return self._mix(self._down.weights(tile.rows), self._across.weights(tile.columns))
+
+    def at(self, row: int, column: int) -> np.ndarray:
+        """See `Probabilities`."""
+        pixel = Tile(slice(row, row + 1), slice(column, column + 1))
+        return self.pixels(pixel).clamp(max=1).flatten().cpu().numpy()
+
+    def heat_map(self, channel: int) -> np.ndarray:
+        """See `Probabilities`."""
+        heat = np.empty(self.layout.size, np.float32)
+        for tile, pixels in self.select([channel]).tiles():
+            heat[tile] = pixels[0].clamp(max=1).cpu().numpy()
+        return heat
 
     def _mix(self, down: tuple[slice, Tensor], across: tuple[slice, Tensor]) -> Tensor:
         (some_rows, row_weights), (some_columns, column_weights) = down, across

@@ -256,7 +256,7 @@ class Segmenter:
     ) -> Segmentation:
         everything = Tile(slice(0, image.shape[0]), slice(0, image.shape[1]))
         labels, confidence = self.label(probabilities, prompts, everything, image)
-        return Segmentation(labels, confidence, prompts, _OnDemand(probabilities))
+        return Segmentation(labels, confidence, prompts, probabilities)
 
     def _superpixel_side(self, layout: WindowLayout) -> float:
         """Half a patch, in pixels of the picture."""
@@ -302,23 +302,3 @@ def _as_rgb(image: ArrayLike) -> np.ndarray:
     if array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] == 3 and array.size:
         return np.ascontiguousarray(array)
     return to_rgb(array)
-
-
-@dataclass(frozen=True)
-class _OnDemand:
-    """Probabilities of pixels when asked for: holds those of patches."""
-
-    probabilities: ProbabilityMap
-
-    def at(self, row: int, column: int) -> np.ndarray:
-        """See `Probabilities`."""
-        tile = Tile(slice(row, row + 1), slice(column, column + 1))
-        return self.probabilities.pixels(tile).clamp(max=1).flatten().cpu().numpy()
-
-    def heat_map(self, channel: int) -> np.ndarray:
-        """See `Probabilities`."""
-        one = self.probabilities.select([channel])
-        heat = np.empty(one.layout.size, np.float32)
-        for tile, pixels in one.tiles():
-            heat[tile] = pixels[0].clamp(max=1).cpu().numpy()
-        return heat
