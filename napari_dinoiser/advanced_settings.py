@@ -78,8 +78,8 @@ class AdvancedSettings(QWidget):
         self._ignore.setRange(0, 0.99)
         self._ignore.setSingleStep(0.05)
         rows: tuple[tuple[str, QWidget, str, str], ...] = (
-            ("Region", self._region, "region", "Label all of the picture (of very large ones "
-             "the part in view), or a part; a rectangle in a Shapes layer can be chosen, too"),
+            ("Region", self._region, "region", "Label all of the picture, of very large ones "
+             "the part in view first; or a part, such as a rectangle in a Shapes layer"),
             ("Stacks", self._planes, "planes", "Label the slice that is shown, or all of them"),
             ("Ignore below", self._ignore, "ignore_below", "Pixels that are less sure than this "
              "become 255 and are left out of training"),

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
     from dinoiser.models.base import SegmentationModel
     from dinoiser.segment.segmenter import EncodedImage, Segmenter
-    from napari_dinoiser.image_source import ImageSource, Part
+    from napari_dinoiser.image_source import ImageSource
+    from napari_dinoiser.parts import Part
 
 BUDGET = 2**30
 """Bytes of encoded pictures that are kept."""
 
-_Key = tuple["ModelChoice", "ImageSource", "tuple[Any, ...]"]
+_Key = tuple["ModelChoice", "ImageSource", "tuple[object, ...]"]
 
 
 @dataclass(frozen=True)
@@ -171,19 +172,19 @@ def _encode(
         if progress:
             progress("Looking at the picture", done, total)
 
-    full_size = segmenter.windows.whole or segmenter.refine != "none"
-    image = source.read(part, None if full_size else segmenter.windows.short_side)
+    looked_at, refined = part.looked_at, segmenter.refine != "none"
+    full_size = segmenter.windows.whole or refined
+    image = source.read(looked_at, None if full_size else segmenter.windows.short_side)
     encoded = segmenter.encode(image, progress=advance, cancelled=cancelled)
-    if image.shape[:2] == part.size:
+    if refined:
         return encoded
-    # a smaller level of a pyramid was looked at; labels are made for the full size all the same
-    nothing = np.broadcast_to(np.uint8(0), (*part.size, 3))
-    return replace(encoded, image=nothing, layout=replace(encoded.layout, size=part.size))
+    # nothing more is asked of the pixels, and of a pyramid a smaller level was looked at
+    nothing = np.broadcast_to(np.uint8(0), (*looked_at.size, 3))
+    return replace(encoded, image=nothing, layout=replace(encoded.layout, size=looked_at.size))
 
 
 def _key(choice: ModelChoice, source: ImageSource, part: Part) -> _Key:
-    spans = ((span.start, span.stop) for span in part[1:])  # slices have no hash before 3.12
-    return choice, source, (part.plane, *spans)
+    return choice, source, part.place
 
 
 def _bytes(encoded: EncodedImage) -> int:

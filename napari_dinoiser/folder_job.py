@@ -180,7 +180,7 @@ def run_job(job: LabelJob, **callbacks: Any) -> Summary:
 def _hidden_script() -> Iterator[None]:
     """Keep new processes from running this one's script again, which opens its window again."""
     main = sys.modules["__main__"].__dict__
-    known = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    known: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
     try:
         main.pop("__file__", None)
         main["__spec__"] = None

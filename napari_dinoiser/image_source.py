@@ -4,47 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dinoiser.errors import ImageError
 from dinoiser.image_arrays import to_rgb
 from dinoiser.image_scaling import stretch
+from napari_dinoiser.parts import Part, cut_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAX_PIXELS = 2**26
-"""Pixels that are labelled at once: 8192 x 8192."""
+    from napari_dinoiser.parts import Rectangle
+
 ENOUGH = 2.0
 """A pyramid's level serves when it has this many times the pixels that the model sees, a side."""
-
-
-class Part(NamedTuple):
-    """A rectangle of one plane of a stack.
-
-    Attributes
-    ----------
-    plane
-        Which plane, one number for each leading axis; empty for a single picture.
-    rows, columns
-        In pixels of the full size.
-    """
-
-    plane: tuple[int, ...]
-    rows: slice
-    columns: slice
-
-    @property
-    def key(self) -> tuple[int | slice, ...]:
-        """What picks the part out of an array of all labels."""
-        return *self.plane, self.rows, self.columns
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +58,6 @@ class ImageSource:
             del shape[self.channel_axis]
         return tuple(shape)
 
-    @property
-    def large(self) -> bool:
-        """Whether a plane has too many pixels to be labelled at once."""
-        height, width = self.shape[-2:]
-        return height * width > MAX_PIXELS
-
     def shows_the_same_as(self, other: ImageSource) -> bool:
         """Whether the same arrays are looked at in the same way."""
         mine, others = (
@@ -102,6 +71,7 @@ class ImageSource:
         step: Sequence[int] | None,
         rows: slice = slice(None),
         columns: slice = slice(None),
+        view: Rectangle | None = None,
     ) -> list[Part]:
         """Cut out what is to be labelled.
 
@@ -111,27 +81,23 @@ class ImageSource:
             The plane, one number for each stack axis; None for all planes.
         rows, columns
             The rectangle; it is cut to the picture.
+        view
+            What the window shows; it matters where the rectangle is so large
+            that it is cut up, see `cut_up`.
 
         Raises
         ------
         ImageError
-            The rectangle is empty, or has too many pixels to be labelled at once.
+            The rectangle is empty.
         """
         *stack, height, width = self.shape
-        rectangle = slice(*rows.indices(height)[:2]), slice(*columns.indices(width)[:2])
-        part = Part((), *rectangle)
-        if min(part.size) < 1:
+        whole = Part((), slice(*rows.indices(height)[:2]), slice(*columns.indices(width)[:2]))
+        if min(whole.size) < 1:
             msg = "the rectangle does not touch the picture; draw it over the picture"
             raise ImageError(msg)
-        if part.size[0] * part.size[1] > MAX_PIXELS:
-            msg = (
-                f"{part.size[1]} x {part.size[0]} pixels are too many to be labelled at once, "
-                "expected at most 8192 x 8192: zoom in and choose the visible part, choose a "
-                "rectangle, or label the file in the Folder tab"
-            )
-            raise ImageError(msg)
-        indices = product(*map(range, stack)) if step is None else [tuple(step[: len(stack)])]
-        return [Part(index, *rectangle) for index in indices]
+        pieces = cut_up(whole, (height, width), view)
+        planes = product(*map(range, stack)) if step is None else [tuple(step[: len(stack)])]
+        return [piece._replace(plane=plane) for plane in planes for piece in pieces]
 
     def read(self, part: Part, short_side: int | None = None) -> np.ndarray:
         """Read a part as a picture.
@@ -178,6 +144,6 @@ class ImageSource:
         lengths = level.shape[-3:-1] if self.rgb else level.shape[-2:]
         rows, columns = (
             slice(round(span.start * new / old), max(1, round(span.stop * new / old)))
-            for span, old, new in zip(part[1:], self.shape[-2:], lengths, strict=True)
+            for span, old, new in zip(part.rectangle, self.shape[-2:], lengths, strict=True)
         )
         return rows, columns

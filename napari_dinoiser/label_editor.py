@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoiser.image_source import Part
+from napari_dinoiser.parts import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ class LabelEditor:
         self.session = session
         # painted like the layer, so that napari itself says which pixels a tool touches
         self._touched = Labels(np.zeros(layer.data.shape, np.uint8))
-        self._planes: set[tuple[int, ...]] = set()
+        self._boxes: dict[tuple[int, ...], np.ndarray] = {}  # of what is painted, by plane
         edits = session.edits
         layer.paint = self._touching(layer.paint, self._touched.paint)
         layer.paint_polygon = self._touching(layer.paint_polygon, self._touched.paint_polygon)
@@ -70,8 +70,7 @@ class LabelEditor:
         self, original: Callable[..., None], touch: Callable[..., None] | None
     ) -> Callable[..., None]:
         def painting(places: Any, new_label: int, *rest: Any, **keywords: Any) -> None:
-            points = np.atleast_2d(np.asarray(places))
-            self._planes.update(map(tuple, np.rint(points[:, :-2]).astype(int).tolist()))
+            self._grow_boxes(np.atleast_2d(np.asarray(places, float)), everywhere=touch is None)
             if touch and not self.layer.preserve_labels:  # else only what changes is meant
                 self._touched.brush_size = self.layer.brush_size
                 self._touched.n_edit_dimensions = self.layer.n_edit_dimensions
@@ -101,19 +100,32 @@ class LabelEditor:
 
         return get_status
 
+    def _grow_boxes(self, points: np.ndarray, *, everywhere: bool) -> None:
+        size = self.layer.data.shape[-2:]
+        reach = max(size) if everywhere else self.layer.brush_size
+        for *plane, row, column in points:
+            point = np.array([row, column])
+            box = np.array([point - reach, point + reach + 1]).clip(0, size).astype(int)
+            key = tuple(round(number) for number in plane)
+            known = self._boxes.get(key, box)
+            self._boxes[key] = np.array([np.minimum(known, box)[0], np.maximum(known, box)[1]])
+
     def _end_stroke(self, event: Any = None) -> None:
         parts = list(self._painted())
-        self._planes.clear()
+        self._boxes.clear()
         self.session.edits.end_stroke([(part, self._touched.data[part.key] != 0) for part in parts])
         for part in parts:
             self._touched.data[part.key] = 0
 
     def _painted(self) -> Iterator[Part]:
-        """Give the planes that were painted on, or all where that is not known."""
+        """Give what was painted on, or all planes where that is not known."""
+        if self._boxes and self.layer.n_edit_dimensions == 2:
+            for plane, ((top, left), (bottom, right)) in self._boxes.items():
+                yield Part(plane, slice(top, bottom), slice(left, right))
+            return
         *stack, height, width = self.layer.data.shape
-        known = self._planes and self.layer.n_edit_dimensions == 2
-        for index in self._planes if known else product(*map(range, stack)):
-            yield Part(index, slice(0, height), slice(0, width))
+        for plane in product(*map(range, stack)):
+            yield Part(plane, slice(0, height), slice(0, width))
 
     def _use_data(self, event: Any = None) -> None:
         if self.fits:

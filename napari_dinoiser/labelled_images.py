@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoiser.image_layers import place_labels
+from napari_dinoiser.image_layers import place_labels, visible_part
 from napari_dinoiser.image_picker import OWN
 from napari_dinoiser.label_editor import LabelEditor
-from napari_dinoiser.label_layers import TRANSPARENT, label_colormap, style_labels
+from napari_dinoiser.label_layers import TRANSPARENT, style_labels
+from napari_dinoiser.parts import overlap
 from napari_dinoiser.session import Session
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
-    from napari_dinoiser.image_source import Part
-    from napari_dinoiser.session import Request
+    from napari_dinoiser.parts import Part
+    from napari_dinoiser.session import LabelledPart, Request
 
 CONFIDENCE, HEAT_MAP = "confidence", "heat map"
 
@@ -43,13 +44,20 @@ class Labelled:
         Its Labels layer, `editor.layer`.
     maps
         Its confidence and heat map layers, where they are shown.
+    heat
+        What the heat map layer holds: class and part, by place.
+    looks
+        What `LabelledImages.style` gave last: the names, and the colours with
+        the hidden classes.
     """
 
     image: Image
     channel_axis: int | None
     session: Session
     editor: LabelEditor
-    maps: dict[str, Image]
+    maps: dict[str, Image] = field(default_factory=dict)
+    heat: dict[object, tuple[str, LabelledPart]] = field(default_factory=dict)
+    looks: tuple[Any, Any] = (None, None)
 
 
 class LabelledImages:
@@ -91,19 +99,24 @@ class LabelledImages:
         return known
 
     def style(self, known: Labelled, prompts: PromptSet, visible: Collection[int]) -> None:
-        """Give labels the prompts' names and colours, and hide the classes that are not visible."""
+        """Give labels the prompts' names and colours, and hide the classes that are not visible.
+
+        What it gave before is not given again: a person may have changed it since.
+        """
         layer, style = known.editor.layer, style_labels(prompts)
-        layer.features = style["features"]
+        colors = {item.id: item.color for item in prompts.classes}
+        hidden = colors.keys() - set(visible) - {0}
+        before, known.looks = known.looks, (style["features"], (colors, hidden))
         layer.metadata = {**layer.metadata, **style["metadata"]}
-        hidden = {item.id for item in prompts.classes} - set(visible) - {0}
-        colormap = label_colormap(prompts)
-        if hidden:
-            colors = {**colormap.color_dict, **dict.fromkeys(hidden, TRANSPARENT)}
-            colormap = type(colormap)(color_dict=colors)
-        layer.colormap = colormap
+        if known.looks[0] != before[0]:
+            layer.features = style["features"]
+        if known.looks[1] != before[1]:
+            colormap = style["colormap"]
+            shown = {**colormap.color_dict, **dict.fromkeys(hidden, TRANSPARENT)}
+            layer.colormap = type(colormap)(color_dict=shown)
 
     def show_map(self, known: Labelled, kind: str, name: str | None) -> None:
-        """Show the confidence or a class's heat map of the plane in view, or take it away.
+        """Show the confidence or a class's heat map of what is in view, or take it away.
 
         Parameters
         ----------
@@ -116,19 +129,30 @@ class LabelledImages:
             None takes the layer away.
         """
         layer = known.maps.get(kind)
-        found = known.session.result(self.plane(known))
-        if name is None or found is None:
+        if name is None or not known.session.parts(self.plane(known)):
             if layer is not None and layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
-            known.maps.pop(kind, None)
+                self.viewer.layers.remove(layer)  # see _forget
             return
-        part, result = found
-        values = result.confidence if kind == CONFIDENCE else result.probabilities(name)
         if layer is None or layer.data.shape != known.session.edits.labels.shape:
             layer = known.maps[kind] = self._add_map(known, kind)
-        layer.data[part.key] = values
+        if kind == HEAT_MAP:
+            self._draw_heat(known, layer, name)
         layer.name = f"{kind} of {known.image.name}" if kind == CONFIDENCE else f"{kind}: {name}"
         layer.refresh(extent=False)
+
+    def _draw_heat(self, known: Labelled, layer: Image, name: str) -> None:
+        """Draw what is in view and has not been drawn."""
+        view = visible_part(known.image)
+        for part in known.session.parts(self.plane(known)):
+            place = part.part.place
+            drawn = known.heat.get(place)
+            if drawn and drawn[0] == name and drawn[1] is part:
+                continue
+            if overlap(part.part.rectangle, view):
+                heat = part.result.probabilities(name)
+                for piece, inside in part.pieces():
+                    layer.data[piece.key] = heat[inside]
+                known.heat[place] = name, part
 
     def plane(self, known: Labelled) -> tuple[int, ...]:
         """Which plane of the labels the viewer shows."""
@@ -148,14 +172,18 @@ class LabelledImages:
             **place_labels(image, axis),
         )
         layer.selected_label = next((item.id for item in prompts.classes if item.id), 1)
-        known = Labelled(image, axis, session, LabelEditor(layer, session), {})
+        known = Labelled(image, axis, session, LabelEditor(layer, session))
         self._all.append(known)
         return known
 
     def _add_map(self, known: Labelled, kind: str) -> Image:
         selected = set(self.viewer.layers.selection)
+        known.heat.clear()
+        data = known.session.confidence
+        if kind == HEAT_MAP:
+            data = np.zeros(data.shape, data.dtype)  # unlike those of zeros_like, without memory
         layer = self.viewer.add_image(
-            np.zeros(known.session.edits.labels.shape, np.float32),
+            data,
             name=kind,
             colormap="gray" if kind == CONFIDENCE else "inferno",
             contrast_limits=(0, 1),

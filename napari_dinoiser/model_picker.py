@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,10 @@ from qtpy.QtWidgets import (
 from superqt import QElidingLabel
 
 from dinoiser.errors import DinoiserError
-from dinoiser.models.catalog import find_model, list_models
+from dinoiser.models.catalog import describe_model, find_model, list_models
+from dinoiser.models.checkpoint import read_metadata
+from dinoiser.models.open_clip_names import PREFIX
+from napari_dinoiser.triton_import import import_triton
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,14 +104,19 @@ class ModelPicker(QWidget):
         return self._combo.currentText()
 
     def set_model_name(self, name: str) -> None:
-        """Choose a model.
+        """Choose a model; one of open_clip, which no list holds, is added to those shown.
 
         Raises
         ------
-        UnknownModelError
-            If the catalogue holds no such name.
+        UnknownModelError, ModelError
+            See `find_model`.
         """
-        self._combo.setCurrentText(find_model(name).name)
+        if name.startswith(PREFIX):
+            import_triton()  # open_clip brings torch
+        entry = find_model(name)
+        if self._combo.findText(entry.name) < 0:
+            self._combo.addItem(entry.name)
+        self._combo.setCurrentText(entry.name)
 
     def heads(self) -> Path | None:
         """Give the file of heads of one's own; None for the model's, or if it has none."""
@@ -115,7 +124,7 @@ class ModelPicker(QWidget):
 
     def refresh(self) -> None:
         """Look again which files are on this machine, and show it."""
-        model = next(model for model in list_models() if model.name == self.model_name())
+        model = describe_model(self.model_name())
         missing = bool(self._missing_files())
         place = "not downloaded yet" if missing else "on this machine"
         self._info.setText(f"{model.licence} · {model.size / 1e6:.0f} MB · {place}")
@@ -205,13 +214,22 @@ class ModelPicker(QWidget):
 
     def _set_heads(self, path: Path | None) -> None:
         self._heads = path
+        if path is not None:
+            self._choose_clip_of(path)
         self._on_change()
+
+    def _choose_clip_of(self, heads: Path) -> None:
+        """Choose the CLIP of open_clip that heads were fitted to, if they were to one."""
+        with suppress(DinoiserError):  # said when the heads are loaded
+            name = read_metadata(heads).get("model", "")
+            if name.startswith(PREFIX):
+                self.set_model_name(name)
 
     def _start_download(self) -> None:
         from napari.qt.threading import create_worker
 
         self._progress = Progress()
-        worker = create_worker(
+        worker: FunctionWorker = create_worker(
             fetch_files, self._missing_files(), self._progress, lambda: worker.abort_requested
         )
         worker.returned.connect(_show_problem)
@@ -226,7 +244,8 @@ class ModelPicker(QWidget):
 
     def _cancel_download(self) -> None:
         self._cancel_button.setEnabled(False)
-        self._worker.quit()
+        if self._worker is not None:
+            self._worker.quit()
 
     def _show_progress(self) -> None:
         self._bar.setValue(self._progress.percent)

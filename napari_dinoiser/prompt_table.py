@@ -239,7 +239,7 @@ class PromptTable(QWidget):
         place = self._view.currentIndex().row()
         if place < 0 or place != self._model.rowCount() - 1:
             return
-        if self._model.row(place).blank:
+        if self._rows.rows[place].blank:
             self._model.remove([place])
         elif entered:
             self._add_class()
@@ -259,7 +259,7 @@ class PromptTable(QWidget):
         self._update()
 
     def _choose_color(self, row: int) -> None:
-        item = self._model.row(row)
+        item = self._rows.rows[row]
         color = QColorDialog.getColor(QColor(item.color), self, f"Colour of {item.name}")
         if color.isValid():
             self._model.set_color(item.id, color.name())
@@ -273,8 +273,8 @@ class PromptTable(QWidget):
         self._select(selected)
 
     def _select(self, class_id: int | None) -> None:
-        for row in range(self._model.rowCount()):
-            if self._model.row(row).id == class_id:
+        for row, item in enumerate(self._rows.rows):
+            if item.id == class_id:
                 self._view.setCurrentIndex(self._model.index(row, Column.NAME))
 
     def _load(self) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 
 from dinoiser.batch.job import JOB_FILE, PROMPT_FILE
-from dinoiser.errors import ImageError, InputError
+from dinoiser.errors import ImageError, InputError, PromptError
 from napari_dinoiser.label_layers import IMAGES, METADATA, style_labels
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
     place = Path(path)
     if place.name == JOB_FILE or (place / JOB_FILE).is_file():
         return read_job_folder
-    from napari_dinoiser.coco_files import is_coco
+    from dinoiser.export.coco_reader import is_coco
 
     is_json = place.suffix.lower() == ".json" and place.is_file()
     return read_coco if is_json and is_coco(place) else None
@@ -120,7 +121,7 @@ def read_job_folder(path: str) -> list[LayerData]:
             record.image, _existing(record.path), record.size, _mask(folder, record.stem)
         )
         for record in read_records(folder)
-        if record.status == "done"
+        if record.status == "done" and record.size
     ]
     if not pictures:
         msg = f"The job in {folder} has labelled no picture; run it first."
@@ -152,10 +153,10 @@ def read_coco(path: str) -> list[LayerData]:
     InputError
         It is no COCO file, or of no picture.
     """
-    from napari_dinoiser.coco_files import CocoFile
+    from dinoiser.export.coco_reader import CocoReader
 
     place = Path(path)
-    coco = CocoFile(place)
+    coco = CocoReader(place)
     if not coco.sizes:
         msg = f"{place} is of no picture; open another."
         raise InputError(msg)
@@ -169,10 +170,7 @@ def read_coco(path: str) -> list[LayerData]:
         )
         for name, size in coco.sizes.items()
     ]
-    names = {0: "background", **coco.names}
-    features = {"index": list(names), "class": list(names.values())}
-    style = style_labels(coco.prompts) if coco.prompts else {"features": features}
-    return make_layers(pictures, style, place.stem)
+    return make_layers(pictures, _style_names(coco.names), place.stem)
 
 
 def make_layers(
@@ -246,6 +244,19 @@ def _with_names(style: dict[str, Any], names: list[str]) -> dict[str, Any]:
     return {**style, "metadata": {METADATA: metadata}}
 
 
+def _style_names(names: dict[int, str]) -> dict[str, Any]:
+    """Style labels by their names, without colours where they cannot be the classes of a job."""
+    from dinoiser.prompts import PromptSet
+
+    classes = [{"name": name, "id": label} for label, name in names.items()]
+    try:
+        text = yaml.safe_dump({"version": 1, "classes": classes})
+        return style_labels(PromptSet.from_yaml(text))
+    except PromptError:
+        names = {0: "background", **names}
+        return {"features": {"index": list(names), "class": list(names.values())}}
+
+
 def _mask(folder: Path, stem: str) -> Callable[[], np.ndarray]:
     from dinoiser.batch.pictures import result_file
     from dinoiser.export import read_mask
@@ -268,5 +279,7 @@ def _paths_of_job(folder: Path) -> dict[str, str]:
 
 def _find_picture(folder: Path, name: str, known: dict[str, str]) -> Path | None:
     places = [folder, folder / "images", folder.parent, folder.parent / "images"]
-    candidates = [*filter(None, [known.get(name)]), *(place / name for place in places)]
+    candidates = [place / name for place in places]
+    if name in known:
+        candidates.insert(0, Path(known[name]))
     return next(filter(None, map(_existing, candidates)), None)

@@ -29,7 +29,8 @@ class ReviewLayers:
         first, whose own keys would win, so that they are bound to both layers
         as well as to the viewer.
     on_label
-        Called with the label that is painted with, whenever that changes.
+        Called with the label that is painted with, whenever that changes or a
+        picture is shown.
 
     Attributes
     ----------
@@ -53,26 +54,30 @@ class ReviewLayers:
 
     def show(self, opened: OpenPicture, prompts: PromptSet) -> None:
         """Show a picture and its labels; layers that were removed come back."""
-        if self.labels is None or self.labels not in self._viewer.layers:
-            self._add_labels(opened.labels, prompts)
+        image, labels = self.image, self.labels
+        if labels is None or labels not in self._viewer.layers:
+            labels = self._add_labels(opened.labels, prompts)
         else:
             self.show_labels(opened.labels)
-        if self.image is None or self.image not in self._viewer.layers:
-            self._add_image(opened.image)
+        if image is None or image not in self._viewer.layers:
+            image = self._add_image(opened.image)
         else:
-            self.image.data = opened.image
-        self.image.name = opened.picture.image
-        self.labels.name = f"{opened.picture.image} labels"
+            image.data = opened.image
+        image.name = opened.picture.image
+        labels.name = f"{opened.picture.image} labels"
         self._set_visible(True)
         self._viewer.reset_view()
+        self._on_label(labels.selected_label)
 
     def show_labels(self, labels: np.ndarray) -> None:
         """Show other labels; what could be undone on those before cannot any more."""
-        mode = self.labels.mode
-        self.labels.editable = False  # makes napari forget what can be undone
-        self.labels.data = labels
-        self.labels.editable = True
-        self.labels.mode = mode
+        if (layer := self.labels) is None:
+            return
+        mode = layer.mode
+        layer.editable = False  # makes napari forget what can be undone
+        layer.data = labels
+        layer.editable = True
+        layer.mode = mode
 
     def style(self, prompts: PromptSet) -> None:
         """Take over the classes of another job."""
@@ -115,17 +120,19 @@ class ReviewLayers:
             self.labels.events.selected_label.disconnect(self._tell_label)
         self.image = self.labels = None
 
-    def _add_labels(self, labels: np.ndarray, prompts: PromptSet) -> None:
-        self.labels = self._viewer.add_labels(labels, **style_labels(prompts))
-        self.labels.events.selected_label.connect(self._tell_label)
-        self._bind(self.labels)
+    def _add_labels(self, labels: np.ndarray, prompts: PromptSet) -> Labels:
+        layer = self.labels = self._viewer.add_labels(labels, **style_labels(prompts))
+        layer.events.selected_label.connect(self._tell_label)
+        self._bind(layer)
+        return layer
 
-    def _add_image(self, image: np.ndarray) -> None:
-        self.image = self._viewer.add_image(image, rgb=True)
-        self._bind(self.image)
+    def _add_image(self, image: np.ndarray) -> Image:
+        layer = self.image = self._viewer.add_image(image, rgb=True)
+        self._bind(layer)
         layers = self._viewer.layers
-        layers.move(layers.index(self.image), layers.index(self.labels))
+        layers.move(layers.index(layer), layers.index(self.labels))
         layers.selection.active = self.labels
+        return layer
 
     def _set_visible(self, visible: bool) -> None:
         for layer in (self.image, self.labels):
@@ -133,8 +140,8 @@ class ReviewLayers:
             if layer is not None and layer.visible != visible:
                 layer.visible = visible
 
-    def _tell_label(self) -> None:
-        self._on_label(self.labels.selected_label)
+    def _tell_label(self, event: Any) -> None:
+        self._on_label(event.source.selected_label)
 
     def _bind(self, provider: Any) -> None:
         """Bind the keys to the viewer or a layer, if they are taken at present."""

@@ -67,10 +67,10 @@ class ReviewStatus(QWidget):
 
 def _describe(session: ReviewSession) -> str:
     """Say where the picture is in the queue, how certain the model was, and what was decided."""
-    if session.picture is None:
+    picture, review = session.picture, session.review()
+    if picture is None or review is None:
         return ""
-    certainty = session.picture.certainty
-    review = session.review()
+    certainty = picture.certainty
     parts = [
         f"{session.position + 1:,} of {len(session.queue):,}",
         "no confidence" if certainty is None else f"certainty {certainty:.2f}",

@@ -158,7 +158,7 @@ class ReviewWidget(QWidget):
         except DinoiserError as error:
             _say(str(error))
             return
-        self._show()
+        self._show(self._session)
 
     def _do(self, name: str) -> None:
         """Do what a button says."""
@@ -169,28 +169,28 @@ class ReviewWidget(QWidget):
         elif name == "revert":
             self._revert()
         else:
-            self._go(*_STEPS[name])
+            self._go(self._session, *_STEPS[name])
 
-    def _go(self, step: Callable[[ReviewSession], bool], otherwise: str) -> None:
+    def _go(
+        self, session: ReviewSession, step: Callable[[ReviewSession], bool], otherwise: str
+    ) -> None:
         """Let the session save and go on, and show where it went."""
         self._take_labels()
         try:
-            moved = step(self._session)
+            moved = step(session)
         except DinoiserError as error:
             _say(str(error))
             return
         if moved:
-            self._show()
+            self._show(session)
         else:
             self._refresh(otherwise)
 
-    def _show(self) -> None:
-        session = self._session
+    def _show(self, session: ReviewSession) -> None:
         if session.current is None:
             self._layers.hide()
         else:
             self._layers.show(session.current, session.prompts)
-            self._classes.mark(self._layers.labels.selected_label)
         self._refresh()
 
     def _refresh(self, message: str = "") -> None:
@@ -211,6 +211,8 @@ class ReviewWidget(QWidget):
             self._session.current.labels = np.asarray(self._layers.labels.data)
 
     def _keep_unsaved(self) -> None:
+        if self._session is None:
+            return
         self._take_labels()
         try:
             self._session.keep_unsaved()
@@ -233,13 +235,14 @@ class ReviewWidget(QWidget):
     ) -> bool:
         """Ask what becomes of unsaved edits; False where everything is to stay as it is."""
         self._take_labels()
-        if self._session is None or not self._session.edited:
+        current = self._session.current if self._session else None
+        if self._session is None or current is None or not current.edited:
             return True
         choices = QMessageBox.StandardButton
         answer = QMessageBox.question(
             self.window(),
             "Unsaved corrections",
-            f"The mask of {self._session.picture.image} has corrections that are not saved.",
+            f"The mask of {current.picture.image} has corrections that are not saved.",
             choices.Save | choices.Discard | cancel,
             choices.Save,
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dinoiser.segmentation import Segmentation
     from napari_dinoiser.encoder import Encoder
-    from napari_dinoiser.image_source import Part
+    from napari_dinoiser.parts import Part
 
 POLL_MILLISECONDS = 50
 
@@ -59,6 +59,11 @@ class Job:
     def _tell(self, doing: str, done: int, total: int) -> None:
         self.doing, self.done, self.total = doing, done, total
 
+    @property
+    def progress(self) -> tuple[str, int, int]:
+        """What is going on, and how far it is."""
+        return self.doing, self.done, self.total
+
     def _is_stopped(self) -> bool:
         return self.stopped
 
@@ -87,6 +92,7 @@ class Runner(QObject):
         # at most one; a list, because workers are not let go of, but what they were given can be
         self._jobs: list[Job] = []
         self._next: Request | None = None
+        self._told: tuple[str, int, int] | None = None
         self.destroyed.connect(partial(_stop, self._jobs))
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MILLISECONDS)
@@ -122,6 +128,7 @@ class Runner(QObject):
         from napari.qt.threading import create_worker
 
         self._jobs.append(Job(request))
+        self._told = None
         worker: GeneratorWorker = create_worker(_work, self._jobs, self.encoder)
         worker.yielded.connect(self._pass_on)
         worker.finished.connect(self._end)
@@ -130,8 +137,9 @@ class Runner(QObject):
         self.running_changed.emit(True)
 
     def _tell(self) -> None:
-        if self._job:
-            self.progressed.emit(self._job.doing, self._job.done, self._job.total)
+        if self._job and self._told != (now := self._job.progress):
+            self._told = now  # to show it costs a window some milliseconds
+            self.progressed.emit(*now)
 
     def _pass_on(self, found: tuple[Request, Part, Segmentation]) -> None:
         if self._job and not self._job.stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
@@ -16,6 +17,7 @@ from napari_dinoiser.image_layers import drawn_part, visible_part
 from napari_dinoiser.image_picker import ImagePicker
 from napari_dinoiser.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
 from napari_dinoiser.model_picker import ModelPicker
+from napari_dinoiser.parts import nearest_first
 from napari_dinoiser.prompt_table import PromptTable
 from napari_dinoiser.runner import Runner
 from napari_dinoiser.session import Request
@@ -27,10 +29,11 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from dinoiser.segmentation import Segmentation
-    from napari_dinoiser.image_source import ImageSource, Part
+    from napari_dinoiser.image_source import ImageSource
+    from napari_dinoiser.parts import Part
 
-TYPING_PAUSE = 120
-"""Milliseconds without a change in the table before the labels follow."""
+PAUSE = 120
+"""Milliseconds without a change, of the words or of the view, before labels and maps follow."""
 
 
 class SegmentWidget(QWidget):
@@ -59,9 +62,10 @@ class SegmentWidget(QWidget):
         self.runner = Runner(encoder or Encoder(), self)
         self._running_on: Image | None = None
         self._activity: Any = None
-        self._pause = QTimer(self)
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(TYPING_PAUSE)
+        self._pause, self._moving = QTimer(self), QTimer(self)
+        for timer in (self._pause, self._moving):
+            timer.setSingleShot(True)
+            timer.setInterval(PAUSE)
         self._create_children()
         self._lay_out()
         self._connect()
@@ -88,12 +92,15 @@ class SegmentWidget(QWidget):
     def _parts(self, image: Image, source: ImageSource) -> list[Part]:
         region = self.advanced.region()
         rows = columns = slice(None)
-        if region == VISIBLE or (region == WHOLE_IMAGE and source.large):
+        if region == VISIBLE:
             rows, columns = visible_part(image)
         elif region != WHOLE_IMAGE:
             rows, columns = drawn_part(region, image) or (rows, columns)
         step = None if self.advanced.all_planes() else self._step(image)
-        return source.parts(step, rows, columns)
+        return self._in_view_first(source.parts(step, rows, columns, visible_part(image)), image)
+
+    def _in_view_first(self, parts: Sequence[Part], image: Image) -> list[Part]:
+        return nearest_first(parts, tuple(self._step(image)), visible_part(image))
 
     def _step(self, image: Image) -> Sequence[int]:
         """Give the plane that is shown, without the axis of the channels."""
@@ -117,13 +124,15 @@ class SegmentWidget(QWidget):
         if prompts is None:
             return
         if request is not None and self._running_on is not None:
-            self.runner.submit(Request(request.choice, request.source, request.parts, prompts))
+            parts = self._in_view_first(request.parts, self._running_on)
+            self.runner.submit(replace(request, parts=tuple(parts), prompts=prompts))
             return
         image = self.picker.layer()
         known = self.images.of(image)
         again = known and known.session.again(prompts, self.runner.encoder)
         if image is not None and again:
-            self._submit(image, again)
+            parts = self._in_view_first(again.parts, image)
+            self._submit(image, replace(again, parts=tuple(parts)))
 
     def _show(self, request: Request, part: Part, result: Segmentation) -> None:
         image = self._running_on
@@ -143,6 +152,9 @@ class SegmentWidget(QWidget):
         confidence = CONFIDENCE if self._confidence.isChecked() else None
         self.images.show_map(known, CONFIDENCE, confidence)
         self.images.show_map(known, HEAT_MAP, selected if self._heat_map.isChecked() else None)
+
+    def _start_moving(self, event: Any = None) -> None:
+        self._moving.start()
 
     def _restyle(self) -> None:
         known, prompts = self.images.of(self.picker.layer()), self.table.prompt_set()
@@ -206,6 +218,9 @@ class SegmentWidget(QWidget):
         self.picker.image_changed.connect(self._pause.start)  # it may be behind the words
         self.picker.source_gone.connect(self.runner.encoder.forget)
         self.viewer.dims.events.current_step.connect(self._show_maps)
+        camera = getattr(self.viewer, "scene", self.viewer).camera  # its place before napari 0.9
+        camera.events.connect(self._start_moving)
+        self._moving.timeout.connect(self._show_maps)
         self.viewer.layers.events.removed.connect(self._update_buttons)
         self.runner.labelled.connect(self._show)
         self.runner.progressed.connect(self._show_progress)
@@ -213,7 +228,9 @@ class SegmentWidget(QWidget):
         self.runner.failed.connect(self._show_failure)
 
     def _explain_background(self) -> None:
-        self.table.explain_background(find_model(self.models.model_name()).background)
+        model = find_model(self.models.model_name())
+        # with heads, plain features have an objectness, too
+        self.table.explain_background("objectness" if self.models.heads() else model.background)
 
     def _show_threshold(self) -> None:
         self.advanced.set_ignore_below(self.table.ignore_below())

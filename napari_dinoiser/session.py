@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from napari_dinoiser.edits import Edits
+from napari_dinoiser.parts import Part, subtract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
     from napari_dinoiser.encoder import Encoder, ModelChoice
-    from napari_dinoiser.image_source import ImageSource, Part
+    from napari_dinoiser.image_source import ImageSource
+    from napari_dinoiser.parts import Rectangle
 
-RESULTS_KEPT = 8
-"""Parts whose probabilities can be asked for."""
+NOWHERE = np.zeros((0, 0))
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,16 @@ class Request:
         Model and pixels.
     prompts
         The classes to tell apart.
+    anew
+        Whether the parts go over what was labelled there before; otherwise
+        each stays where it is the newest.
     """
 
     choice: ModelChoice
     source: ImageSource
     parts: tuple[Part, ...]
     prompts: PromptSet
+    anew: bool = True
 
     def looks_at_the_same_as(self, other: Request) -> bool:
         """Whether only the words differ, so that the image tower has nothing new to do."""
@@ -63,10 +67,33 @@ def work_off(
         if cancelled and cancelled():
             raise CancelledError
         if progress and len(request.parts) > 1:
-            progress("Labelling the stack", number, len(request.parts))
+            progress("Labelling part by part", number, len(request.parts))
         told = progress if len(request.parts) == 1 else None
         encoded = encoder.encode(request.choice, request.source, part, told, cancelled)
         yield part, encoded.segment(request.prompts)
+
+
+class LabelledPart(NamedTuple):
+    """A part and what the model said of it.
+
+    Attributes
+    ----------
+    part, result
+        The result has the coordinates of `part.looked_at`. It can be asked for
+        probabilities; its labels and confidence are the session's.
+    territory
+        Rectangles of the part that no newer part lies on.
+    """
+
+    part: Part
+    result: Segmentation
+    territory: tuple[Rectangle, ...]
+
+    def pieces(self) -> Iterator[tuple[Part, Rectangle]]:
+        """Give the territory as parts, and each in the coordinates of the result."""
+        for rectangle in self.territory:
+            piece = Part(self.part.plane, *rectangle)
+            yield piece, piece.within(self.part)
 
 
 class Session:
@@ -81,31 +108,48 @@ class Session:
     ----------
     edits
         Holds the labels that are shown, `edits.labels`, (..., H, W) uint8.
+    confidence
+        (..., H, W) float16 in [0, 1]; 0 where nothing is labelled.
     prompts
         The classes of the labels; None before the first result.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.edits = Edits(np.zeros(shape, np.uint8))  # pages of zeros take no memory
+        self.confidence = np.zeros(shape, np.float16)
         self.prompts: PromptSet | None = None
         self._last: Request | None = None
-        self._parts: dict[tuple[int, ...], Part] = {}
-        self._results: OrderedDict[tuple[int, ...], tuple[Part, Segmentation]] = OrderedDict()
+        self._parts: dict[object, LabelledPart] = {}
 
     def take(self, request: Request, part: Part, result: Segmentation) -> None:
-        """Show a result wherever no person has painted."""
+        """Show a result wherever no person has painted, and no newer part lies."""
         self._last, self.prompts = request, result.prompts
-        self._parts.pop(part.plane, None)
-        self._parts[part.plane] = part  # the newest last
-        self.edits.propose(part, result.labels)
-        self._results[part.plane] = part, result
-        self._results.move_to_end(part.plane)
-        while len(self._results) > RESULTS_KEPT:
-            self._results.popitem(last=False)
+        known = self._parts.get(part.place)
+        if request.anew or known is None:
+            self._give_way(part)
+            territory: tuple[Rectangle, ...] = (part.rectangle,)
+        else:
+            territory = known.territory
+        probabilities = replace(result, labels=NOWHERE, confidence=NOWHERE)
+        known = self._parts[part.place] = LabelledPart(part, probabilities, territory)
+        for piece, inside in known.pieces():
+            self.edits.propose(piece, result.labels[inside])
+            self.confidence[piece.key] = result.confidence[inside]
 
-    def result(self, index: Sequence[int]) -> tuple[Part, Segmentation] | None:
-        """Give the latest result of a plane, and where it lies."""
-        return self._results.get(tuple(index))
+    def _give_way(self, part: Part) -> None:
+        """Take the rectangle of a new part from all others."""
+        for place, known in list(self._parts.items()):
+            if known.part.plane == part.plane:
+                left = [subtract(piece, part.rectangle) for piece in known.territory]
+                territory = tuple(piece for pieces in left for piece in pieces)
+                if territory:
+                    self._parts[place] = known._replace(territory=territory)
+                else:
+                    del self._parts[place]
+
+    def parts(self, plane: Sequence[int]) -> list[LabelledPart]:
+        """Give what is labelled of a plane; the territories do not overlap."""
+        return [known for known in self._parts.values() if known.part.plane == tuple(plane)]
 
     def again(self, prompts: PromptSet, encoder: Encoder) -> Request | None:
         """Make the request that brings the labels up to date with other words.
@@ -113,15 +157,15 @@ class Session:
         Returns
         -------
         Request or None
-            For all planes that need no new look, the latest first; None where
-            there is none, or these are the words already.
+            For all parts that need no new look; None where there is none, or
+            these are the words already.
         """
         last = self._last
         if last is None or prompts == self.prompts:
             return None
-        newest_first = reversed(self._parts.values())
-        parts = [part for part in newest_first if encoder.knows(last.choice, last.source, part)]
-        return replace(last, parts=tuple(parts), prompts=prompts) if parts else None
+        parts = [known.part for known in self._parts.values()]
+        parts = [part for part in parts if encoder.knows(last.choice, last.source, part)]
+        return replace(last, parts=tuple(parts), prompts=prompts, anew=False) if parts else None
 
     def describe(self, position: Sequence[int]) -> str:
         """Say which classes a pixel could be of: the class shown, its probability, two others.
@@ -131,23 +175,27 @@ class Session:
         position
             In pixels, one number for each axis of the labels.
         """
-        *index, row, column = position
-        part, result = self.result(index) or (None, None)
-        if part is None or result is None or not _inside(part, row, column):
+        *plane, row, column = position
+        pixel = Part(tuple(plane), slice(row, row + 1), slice(column, column + 1))
+        found = (known for known in self.parts(plane) if _holds(known.territory, row, column))
+        known = next(found, None)
+        if known is None:
             return ""
-        place = row - part.rows.start, column - part.columns.start
-        ranking = result.ranking(*place)
+        rows, columns = pixel.within(known.part)
+        ranking = known.result.ranking(rows.start, columns.start)
         if self.edits.locked[tuple(position)]:
             return f"painted; the words say {_list(ranking[:3])}"
-        label = int(result.labels[place])
-        names = {item.id: item.name for item in result.prompts.classes}
+        label = int(self.edits.labels[tuple(position)])
+        names = {item.id: item.name for item in known.result.prompts.classes}
         ranking.sort(key=lambda pair: pair[0] != names.get(label))  # stable: the class shown first
         return _list(ranking[:3])
 
 
-def _inside(part: Part, row: int, column: int) -> bool:
-    rows, columns = part.rows, part.columns
-    return rows.start <= row < rows.stop and columns.start <= column < columns.stop
+def _holds(territory: tuple[Rectangle, ...], row: int, column: int) -> bool:
+    return any(
+        rows.start <= row < rows.stop and columns.start <= column < columns.stop
+        for rows, columns in territory
+    )
 
 
 def _list(ranking: list[tuple[str, float]]) -> str:

@@ -56,7 +56,7 @@ class UnsavedEdits:
         finished, self._writing = self._writing, None
         if finished:
             finished.result()
-        if not np.array_equal(labels, self._kept):
+        if self._kept is not None and not np.array_equal(labels, self._kept):
             self._kept = labels.copy()
             labels = self._kept.astype(np.uint8)
             self._writing = in_thread(write_mask, labels, self._prompts, self._path)

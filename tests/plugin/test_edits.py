@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_dinoiser.edits import Edits
-from napari_dinoiser.image_source import Part
+from napari_dinoiser.parts import Part
 
 SIZE = (6, 7)
 WHOLE = Part((), slice(0, 6), slice(0, 7))

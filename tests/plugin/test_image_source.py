@@ -35,12 +35,6 @@ def test_a_rectangle_beside_the_picture_is_refused(rows):
         ImageSource((PICTURE,), rgb=True).parts((), rows, slice(0, 10))
 
 
-def test_too_many_pixels_are_refused_with_a_cure():
-    huge = da.zeros((20_000, 30_000, 3), np.uint8)
-    with pytest.raises(ImageError, match=r"30000 x 20000 pixels are too many.*zoom in"):
-        ImageSource((huge,), rgb=True).parts(())
-
-
 def test_planes_of_a_stack():
     stack = RNG.integers(0, 256, (2, 3, 8, 9), np.uint8)
     source = ImageSource((stack,), limits=(0, 255))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from napari_dinoiser.image_source import Part
 from napari_dinoiser.label_editor import LabelEditor
+from napari_dinoiser.parts import Part
 from napari_dinoiser.session import Session
 
 SHAPE = (40, 60)

@@ -9,13 +9,16 @@ import pytest
 import yaml
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLabel, QProgressBar, QPushButton
+from safetensors.torch import save_file
 
-from dinoiser.errors import UnknownModelError
+from dinoiser.errors import ModelError, UnknownModelError
 from dinoiser.models import catalog
 from dinoiser.models.catalog import find_model, list_models
+from dinoiser.models.clip_dinoiser import DinoiserHeads
 from dinoiser.models.weight_files import HubFile, UrlFile
 from dinoiser.models.weights import fetch
 from napari_dinoiser.model_picker import ModelPicker
+from tests.small_open_clip import publish_small_clip
 from tests.weight_server import Answer, WeightServer
 
 SLOW = Answer(seconds=20)
@@ -172,6 +175,26 @@ def test_heads_of_ones_own_are_used_until_they_are_dropped(
         button(picker, "drop_heads").click()
     assert picker.heads() is None
     assert not button(picker, "drop_heads").isVisible()
+
+
+def test_heads_for_a_clip_of_open_clip_bring_it_along(
+    tmp_path: Path, qtbot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, _ = publish_small_clip(tmp_path, monkeypatch)
+    path = tmp_path / "mine.safetensors"
+    save_file(DinoiserHeads(64, 8).state_dict(), path, {"model": name})
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(path), ""))
+    picker = open_picker(qtbot)
+    button(picker, "heads").click()
+    assert (picker.model_name(), picker.heads()) == (name, path)
+    assert "on this machine" in info(picker)
+    picker.set_model_name("tiny")
+    picker.set_model_name(name)
+    combo = picker.findChild(QComboBox, "model_picker")
+    assert [combo.itemText(i) for i in range(combo.count())].count(name) == 1
+    with pytest.raises(ModelError, match="a ResNet and no ViT"):
+        picker.set_model_name("open_clip:RN50:openai")
+    assert picker.model_name() == name
 
 
 def test_a_viewer_closed_during_a_download_leaves_no_thread(

@@ -2,55 +2,15 @@
 
 import threading
 
-import dask.array as da
 import numpy as np
 import pytest
-from napari.layers import Labels
 from qtpy.QtCore import Qt, QThreadPool
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpinBox, QTableView
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QTableView
 from superqt import QCollapsible
 
-from dinoiser.evaluation.metrics import ClassIoU
 from dinoiser.prompts import PromptSet
-from napari_dinoiser import image_source
 from napari_dinoiser.label_layers import prompts_of_layer
-
-
-def child(widget, kind, name):
-    found = widget.findChild(kind, name)
-    assert found is not None, name
-    return found
-
-
-def click(widget, qtbot, name):
-    qtbot.mouseClick(child(widget, QPushButton, name), Qt.MouseButton.LeftButton)
-
-
-def labels_layers(viewer):
-    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
-
-
-@pytest.fixture
-def labelled(segment, viewer, scene, scene_prompts, finish):
-    """The tab after a first run on a scene."""
-    viewer.add_image(scene.image, name="scene")
-    segment.table.set_prompt_set(scene_prompts)
-    segment.run()
-    finish()
-    return segment
-
-
-def layer_of(viewer):
-    (layer,) = labels_layers(viewer)
-    return layer
-
-
-def mean_iou(labels, scene, names):
-    ids = {name: number for number, name in enumerate(names)}
-    truth = np.array([ids[name] for name in ("background", *scene.names)], np.uint8)[scene.labels]
-    count = ClassIoU()
-    count.add(labels, truth, names)
-    return count.mean()
+from tests.plugin.segment_driver import child, click, labels_layers, layer_of, mean_iou
 
 
 def test_typed_words_become_the_right_mask(segment, viewer, scene, finish, qtbot):
@@ -158,130 +118,6 @@ def test_pixels_below_the_threshold_are_ignored(labelled, viewer, finish):
     finish()
     share = (layer_of(viewer).data == 255).mean()
     assert 0 < share < 0.5
-
-
-def test_a_rectangle_is_labelled_alone(segment, viewer, scene, scene_prompts, finish):
-    viewer.add_image(scene.image, scale=(2, 2), translate=(5, 7))
-    corners = np.array([(0, 0), (0, 100), (110, 100), (110, 0)]) * 2 + (5, 7)
-    viewer.add_shapes([corners], shape_type="rectangle", name="here")
-    region = child(segment, QComboBox, "region")
-    region.setCurrentIndex(region.findText("rectangle in here"))
-    segment.table.set_prompt_set(
-        PromptSet(scene_prompts.classes[1:])
-    )  # no background: all labelled
-    segment.run()
-    finish()
-    data = layer_of(viewer).data
-    assert (data[:110, :100] > 0).all()
-    assert not data[111:].any()
-    assert not data[:, 101:].any()
-
-
-@pytest.mark.parametrize("region", ["visible part", "whole image"])
-def test_the_visible_part_of_a_large_picture(
-    segment, viewer, scene, scene_prompts, finish, qtbot, monkeypatch, region
-):
-    big = np.tile(scene.image, (20, 20, 1))  # 4480 x 5760
-    levels = [big, big[::4, ::4], big[::16, ::16]]
-    layer = viewer.add_image(levels, rgb=True, multiscale=True)
-    viewer.show()  # what is visible is known to a window that is drawn
-    camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
-    camera.center, camera.zoom = (2240 + 112, 288 * 3 + 144), 2
-    qtbot.waitUntil(lambda: layer.corner_pixels[0].min() > 0)
-    chooser = child(segment, QComboBox, "region")
-    chooser.setCurrentIndex(chooser.findText(region))
-    monkeypatch.setattr(image_source, "MAX_PIXELS", 2**22)  # the whole has six times as many
-    segment.table.set_prompt_set(PromptSet(scene_prompts.classes[1:]))
-    segment.run()
-    finish()
-    labelled = np.argwhere(layer_of(viewer).data)
-    low, high = labelled.min(0), labelled.max(0)
-    assert (labelled.mean(0).round() // 100).tolist() == [23, 10]
-    assert (high - low).max() < 1500
-    assert layer_of(viewer).data.shape == layer.data[0].shape[:2]
-
-
-def test_labels_lie_exactly_over_a_scaled_and_shifted_image(
-    segment, viewer, scene, scene_prompts, finish
-):
-    image = viewer.add_image(scene.image, scale=(0.5, 3), translate=(-20, 7), rotate=30)
-    segment.table.set_prompt_set(scene_prompts)
-    segment.run()
-    finish()
-    layer = layer_of(viewer)
-    for point in ((0, 0), (223, 287), (100, 33)):
-        np.testing.assert_allclose(layer.data_to_world(point), image.data_to_world(point))
-
-
-def grey(image):
-    return image.astype(np.float32).mean(-1)
-
-
-@pytest.mark.parametrize(
-    ("make", "options"),
-    [
-        (lambda image: np.dstack([image, np.full(image.shape[:2], 255, np.uint8)]), {}),
-        (lambda image: image.astype(np.float32) / 255, {"rgb": True}),
-        (lambda image: image.astype(np.uint16) * 200, {"rgb": True}),
-        (lambda image: [image, image[::2, ::2]], {"rgb": True, "multiscale": True}),
-        (lambda image: da.from_array(image, chunks=(50, 60, 3)), {"rgb": True}),
-    ],
-    ids=["rgba", "float", "uint16", "multiscale", "dask"],
-)
-def test_colour_pictures_of_every_kind(
-    segment, viewer, scene, scene_prompts, finish, make, options
-):
-    viewer.add_image(make(scene.image), **options)
-    segment.table.set_prompt_set(scene_prompts)
-    segment.run()
-    finish()
-    assert mean_iou(layer_of(viewer).data, scene, list(scene_prompts.names)) > 0.75
-
-
-def test_channels_can_be_chosen(segment, viewer, scene, scene_prompts, finish):
-    planes = np.moveaxis(scene.image, -1, 0)[::-1].astype(np.uint16) * 100  # blue, green, red
-    viewer.add_image(np.stack([*planes, np.zeros_like(planes[0])]), contrast_limits=(0, 25500))
-    axis = child(segment, QComboBox, "channel_axis")
-    axis.setCurrentIndex(axis.findText("axis 0 (4)"))
-    for name, number in (("red", 2), ("green", 1), ("blue", 0)):
-        child(segment, QSpinBox, f"{name}_channel").setValue(number)
-    segment.table.set_prompt_set(scene_prompts)
-    segment.run()
-    finish()
-    layer = layer_of(viewer)
-    assert layer.data.shape == scene.labels.shape
-    assert mean_iou(layer.data, scene, list(scene_prompts.names)) > 0.8
-
-
-def test_contrast_limits_are_what_the_model_sees(segment, viewer, finish):
-    values = np.zeros((64, 64), np.uint16)
-    values[:, 32:] = 500
-    layer = viewer.add_image(values, contrast_limits=(0, 1000))
-    (part,) = segment.picker.source().parts(())
-    assert np.unique(segment.picker.source().read(part)).tolist() == [0, 128]
-    layer.contrast_limits = (0, 500)
-    assert np.unique(segment.picker.source().read(part)).tolist() == [0, 255]
-
-
-def test_a_stack_slice_by_slice_and_all_at_once(segment, viewer, scene, scene_prompts, finish):
-    stack = np.stack([scene.image, scene.image[::-1], scene.image[:, ::-1]])
-    viewer.add_image(stack, rgb=True, scale=(5, 1, 1))
-    viewer.dims.set_current_step(0, 1)
-    segment.table.set_prompt_set(scene_prompts)
-    segment.run()
-    finish()
-    layer = layer_of(viewer)
-    names = list(scene_prompts.names)
-    assert mean_iou(layer.data[1, ::-1], scene, names) > 0.75
-    assert not layer.data[[0, 2]].any()
-    child(segment, QComboBox, "planes").setCurrentIndex(1)
-    segment.run()
-    finish()
-    assert mean_iou(layer.data[0], scene, names) > 0.75
-    assert mean_iou(layer.data[2, :, ::-1], scene, names) > 0.75
-    segment.table.set_prompt_set(PromptSet(scene_prompts.classes[:2]))
-    finish()
-    assert set(np.unique(layer.data)) == {0, 1}
 
 
 def test_cancelling_leaves_the_labels_as_they_are(

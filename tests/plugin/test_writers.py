@@ -145,8 +145,8 @@ def test_png_and_back_changes_nothing(labels, tmp_path_factory):
     )
 )
 def test_coco_and_back_changes_nothing_but_ignored_pixels(labels, tmp_path_factory):
-    from napari_dinoiser.coco_files import CocoFile
+    from dinoiser.export.coco_reader import CocoReader
 
     path = tmp_path_factory.mktemp("coco") / "a.json"
     write_coco(str(path), labels, {})
-    assert np.array_equal(CocoFile(path).draw_labels("a.png"), objects(labels))
+    assert np.array_equal(CocoReader(path).draw_labels("a.png"), objects(labels))
