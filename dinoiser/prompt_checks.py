@@ -14,7 +14,7 @@ from dinoiser.prompt_file import Problem
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from dinoiser.prompts import PromptClass
+    from dinoiser.prompt_class import PromptClass
 
 MAX_CLASSES = 254  # labels are bytes: 0 is the background and 255 marks ignored pixels
 _MAX_TOKENS = 60  # CLIP reads 77, of which the templates take up to 15 and start and end 2

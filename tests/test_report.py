@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from dinoiser.batch.job import write_job
-from dinoiser.batch.records import Record, RecordFile
+from dinoiser.batch.records import Record, RecordFile, append_lines
 from dinoiser.batch.report import RunFigures, write_report
+from dinoiser.batch.reviews import Review
 from dinoiser.prompts import PromptSet
 
 
@@ -142,6 +143,49 @@ def test_class_shares_are_those_computed_by_hand(output):
     ]
 
 
+def review(output, *decisions):
+    append_lines(
+        output / "reviews.jsonl",
+        b"".join(decision.model_dump_json().encode() + b"\n" for decision in decisions),
+    )
+
+
+def test_class_shares_are_those_of_corrected_masks_without_rejected_pictures(output):
+    review(
+        output,
+        Review(image="a.jpg", state="accepted", edited=True, pixels={0: 50, 2: 50}),
+        Review(image="b.jpg", state="rejected"),
+        Review(image="c.jpg", state="accepted"),
+        Review(image="gone.jpg", state="accepted"),
+    )
+    page = report(
+        output,
+        [
+            done("a.jpg", {0: (100, 0.9), 1: (0, None)}),
+            done("b.jpg", {1: (100, 0.6)}),
+            done("c.jpg", {0: (100, 0.9)}),
+            done("d.jpg", {0: (100, 0.9)}),
+        ],
+    )
+    assert page.rows["class-shares"][1:] == [
+        ["background", "83.3 %", "3", "0.90"],
+        ["lawn", "16.7 %", "1", "–"],
+        ["dog", "0.0 %", "0", "0.60"],
+        ["ignored", "0.0 %", "0", "–"],
+    ]
+    assert "Checked 3 of 4" in page.text("what-ran")
+    text = page.text("class-shares")
+    assert "3 of 4 pictures checked." in text
+    assert "corrections included and 1 rejected picture left out" in text
+    assert "all classes mean 0.82, 4 pictures" in page.text("confidence"), "it is the model's"
+    assert "before any correction" in page.text("confidence")
+
+
+def test_without_a_review_nothing_is_said_of_one(output):
+    page = report(output, [done("a.jpg", {0: (100, 0.9)})])
+    assert not any("heck" in text or "correct" in text for text in page.texts.values())
+
+
 def test_each_class_that_has_pixels_has_a_histogram_and_so_have_all(output):
     page = report(output, [done("a.jpg", {0: (500, 0.9), 1: (100, 0.62), 2: (0, None)})])
     assert page.tags.count("svg") == 3
@@ -246,6 +290,21 @@ def test_without_previews_the_picture_is_drawn_under_its_mask(output, tmp_path):
     pixels = np.asarray(image, int)
     assert np.abs(pixels[30, 20] - [65, 65, 65]).max() < 8
     assert np.abs(pixels[30, 60] - (0.45 * 100 + 0.55 * np.array([230, 159, 0]))).max() < 12
+
+
+def test_a_corrected_picture_is_shown_under_its_mask_and_not_as_the_preview(output, tmp_path):
+    for folder in ("masks", "overlays"):
+        (output / folder).mkdir()
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (80, 60), (100, 100, 100)).save(picture)
+    Image.new("RGB", (80, 60), (0, 0, 255)).save(output / "overlays" / "a.jpg")
+    Image.new("P", (80, 60), 0).save(output / "masks" / "a.png")
+    record = done("a.png", {1: (10, 0.5)}).model_copy(update={"path": str(picture)})
+    (before,) = report(output, [record]).images["contact-sheet"]
+    review(output, Review(image="a.png", state="accepted", edited=True, pixels={0: 4800}))
+    (after,) = report(output, []).images["contact-sheet"]
+    assert np.asarray(before)[30, 40, 2] > 200
+    assert np.ptp(np.asarray(after, int)[30, 40]) < 12
 
 
 def test_pictures_that_cannot_be_shown_leave_a_note(output, tmp_path):

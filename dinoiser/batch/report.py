@@ -11,6 +11,7 @@ from dinoiser.batch.job import PROMPT_FILE, read_job
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.report_figures import JobFigures
 from dinoiser.batch.report_images import thumbnail_uri
+from dinoiser.batch.reviews import read_reviews
 from dinoiser.palette import default_color, palette
 from dinoiser.prompts import PromptClass, PromptSet
 from dinoiser.segmentation import IGNORE
@@ -60,8 +61,9 @@ class _ClassRow:
     """A class, or the ignored pixels, in the page's tables."""
 
     item: PromptClass
-    figures: LabelFigures
     share: float
+    pictures: int
+    confidence: float | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,10 @@ class _Chart:
 
 
 def write_report(output: Path, run: RunFigures | None = None) -> Path:
-    """Write the report of a job, from what the job left in its folder.
+    """Write the report of a job, from what the job and its review left in its folder.
+
+    Class shares are those of the masks as they are exported: corrected ones
+    count, those of rejected pictures do not. Confidence is the model's.
 
     Parameters
     ----------
@@ -99,9 +104,10 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
     """
     job = read_job(output)
     prompts = PromptSet.load(output / PROMPT_FILE) if (output / PROMPT_FILE).exists() else None
-    figures = JobFigures()
+    figures, reviews = JobFigures(), read_reviews(output)
     for record in read_records(output):
-        figures.add(record)
+        figures.add(record, reviews.get(record.image))
+    corrected = {name for name, review in reviews.items() if review.edited}
     rows = _class_rows(prompts, figures)
     colors = palette({row.item.id: row.item.color for row in rows})
     page = _template().render(
@@ -112,8 +118,8 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
         figures=figures,
         rows=rows,
         charts=_charts(rows, figures),
-        spread=_thumbnails(output, figures.spread.items(), SMALL_SIDE, colors),
-        least_certain=_thumbnails(output, figures.least_certain, LARGE_SIDE, colors),
+        spread=_thumbnails(output, figures.spread.items(), SMALL_SIDE, colors, corrected),
+        least_certain=_thumbnails(output, figures.least_certain, LARGE_SIDE, colors, corrected),
         records=RECORDS.as_posix(),
         chart_width=CHART_WIDTH,
         chart_height=CHART_HEIGHT,
@@ -140,12 +146,18 @@ def _template() -> Template:
 def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRow]:
     """List the classes by their share, and the ignored pixels as the last."""
     classes = {item.id: item for item in prompts.classes} if prompts else {}
-    for label in sorted(figures.labels.keys() - classes.keys() - {IGNORE}):
+    labels = figures.labels.keys() | figures.mask_pixels.keys()
+    for label in sorted(labels - classes.keys() - {IGNORE}):
         classes[label] = PromptClass(f"class {label}", label, (), default_color(label))
     ignored = PromptClass("ignored", IGNORE, (), default_color(IGNORE))
-    total = max(1, figures.pixels)
+    total = max(1, figures.mask_pixels.total())
     rows = [
-        _ClassRow(item, figures.labels[item.id], figures.labels[item.id].pixels / total)
+        _ClassRow(
+            item,
+            figures.mask_pixels[item.id] / total,
+            figures.mask_pictures[item.id],
+            figures.labels[item.id].confidence,
+        )
         for item in (*classes.values(), ignored)
     ]
     return sorted(rows, key=lambda row: (row.item is ignored, -row.share))
@@ -155,7 +167,9 @@ def _charts(rows: list[_ClassRow], figures: JobFigures) -> list[_Chart]:
     """Draw the confidence of all classes together, and of each that has pixels."""
     together = _chart("all classes", None, figures.all_classes)
     classes = [
-        _chart(row.item.name, row.item.color, row.figures) for row in rows if row.item.id != IGNORE
+        _chart(row.item.name, row.item.color, figures.labels[row.item.id])
+        for row in rows
+        if row.item.id != IGNORE
     ]
     return [chart for chart in (together, *classes) if chart.path]
 
@@ -174,10 +188,14 @@ def _chart(name: str, color: str | None, figures: LabelFigures) -> _Chart:
 
 
 def _thumbnails(
-    output: Path, records: list[Record], side: int, colors: np.ndarray
+    output: Path, records: list[Record], side: int, colors: np.ndarray, corrected: set[str]
 ) -> list[_Thumbnail]:
     return [
-        _Thumbnail(record.image, record.certainty, thumbnail_uri(output, record, side, colors))
+        _Thumbnail(
+            record.image,
+            record.certainty,
+            thumbnail_uri(output, record, side, colors, corrected=record.image in corrected),
+        )
         for record in records
     ]
 

@@ -12,6 +12,7 @@ from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE
 
 if TYPE_CHECKING:
     from dinoiser.batch.records import Record
+    from dinoiser.batch.reviews import Review
 
 SHOWN_SPREAD = 48
 SHOWN_LEAST_CERTAIN = 24
@@ -101,8 +102,14 @@ class JobFigures:
     ----------
     done, failed
         Number of pictures.
+    checked, rejected
+        Number of labelled pictures that a person accepted or rejected, and
+        rejected.
     labels
-        Figures by label, 255 = ignore.
+        Figures by label as the model left them, 255 = ignore.
+    mask_pixels, mask_pictures
+        Number of pixels by label, and of pictures that have such pixels, in the
+        masks that are exported: with corrections, without rejected pictures.
     spread
         Labelled pictures from all over the job.
     failures
@@ -112,14 +119,18 @@ class JobFigures:
     def __init__(self) -> None:
         self.done = 0
         self.failed = 0
+        self.checked = 0
+        self.rejected = 0
         self.labels: dict[int, LabelFigures] = defaultdict(LabelFigures)
+        self.mask_pixels: Counter[int] = Counter()
+        self.mask_pictures: Counter[int] = Counter()
         self.spread: EvenSample[Record] = EvenSample(SHOWN_SPREAD)
         self.failures: list[tuple[str, str]] = []
         self._uncertain: list[tuple[float, int, Record]] = []
         self._seconds: Counter[int] = Counter()
 
-    def add(self, record: Record) -> None:
-        """Count one picture."""
+    def add(self, record: Record, review: Review | None = None) -> None:
+        """Count one picture, and what a person decided on it."""
         if record.status == "failed":
             self.failed += 1
             if len(self.failures) < SHOWN_FAILURES:
@@ -130,12 +141,24 @@ class JobFigures:
         for label, pixels in record.pixels.items():
             confidence = record.confidence.get(label) if label != IGNORE else None
             self.labels[label].add(pixels, confidence, record.histogram.get(label, ()))
+        self._add_mask(record, review)
         shown = record.model_copy(update={"histogram": {}})  # counted, and the most of a record
         self.spread.add(shown)
         self._keep_if_uncertain(shown)
         if record.seconds > 0:
             self._seconds[round(100 * math.log(record.seconds))] += 1  # steps of 1 %
         self.done += 1
+
+    def _add_mask(self, record: Record, review: Review | None) -> None:
+        """Count a picture's mask as it is now, and whether a person decided on it."""
+        if review and review.state != "unchecked":
+            self.checked += 1
+        if review and review.state == "rejected":
+            self.rejected += 1
+            return
+        pixels = (review and review.pixels) or record.pixels
+        self.mask_pixels.update(pixels)
+        self.mask_pictures.update(label for label, count in pixels.items() if count)
 
     def _keep_if_uncertain(self, record: Record) -> None:
         """Keep the least certain; a picture of which nothing was sure enough comes before all."""
@@ -151,11 +174,6 @@ class JobFigures:
     def least_certain(self) -> list[Record]:
         """The pictures that the model was least sure of, those first."""
         return [record for _, _, record in sorted(self._uncertain, reverse=True)]
-
-    @property
-    def pixels(self) -> int:
-        """Number of pixels of all labelled pictures."""
-        return sum(figures.pixels for figures in self.labels.values())
 
     @property
     def all_classes(self) -> LabelFigures:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 QUALITY = 75
 
 
-def thumbnail_uri(output: Path, record: Record, side: int, colors: np.ndarray) -> str | None:
+def thumbnail_uri(
+    output: Path, record: Record, side: int, colors: np.ndarray, *, corrected: bool
+) -> str | None:
     """Make a small picture of a labelled picture.
 
     Parameters
@@ -36,20 +40,27 @@ def thumbnail_uri(output: Path, record: Record, side: int, colors: np.ndarray) -
         Its longest side in pixels.
     colors
         (256, 3) uint8 RGB, the labels' colours.
+    corrected
+        Whether a person corrected its mask, so that the preview may be older.
 
     Returns
     -------
     str or None
         A JPEG as a ``data:`` address: the job's own preview without its
-        legend, else the picture under its mask; None where neither is there.
+        legend, else the picture under its mask, and a corrected mask before the
+        preview; None where neither is there.
     """
-    try:
-        thumbnail = _from_overlay(output, record, side)
-    except InputError:
-        try:
-            thumbnail = _from_mask(output, record, side, colors)
-        except InputError:
-            return None
+    sources = [
+        partial(_from_overlay, output, record, side),
+        partial(_from_mask, output, record, side, colors),
+    ]
+    thumbnail = None
+    for source in reversed(sources) if corrected else sources:
+        with suppress(InputError):
+            thumbnail = source()
+            break
+    if thumbnail is None:
+        return None
     data = BytesIO()
     thumbnail.save(data, "JPEG", quality=QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

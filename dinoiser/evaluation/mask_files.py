@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +10,7 @@ import numpy as np
 
 from dinoiser.errors import InputError
 from dinoiser.evaluation.truth import read_indices
+from dinoiser.export.coco_reader import CocoReader
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
@@ -95,37 +94,21 @@ class CocoLabels:
     """
 
     def __init__(self, path: Path) -> None:
-        from pycocotools.coco import COCO
-
-        self._coco = COCO()
-        try:
-            self._coco.dataset = json.loads(path.read_bytes())
-            with contextlib.redirect_stdout(io.StringIO()):  # it talks
-                self._coco.createIndex()
-            images = self._coco.dataset["images"]
-            self._ids = {_stem(image["file_name"]): image["id"] for image in images}
-            self.names = {entry["id"]: entry["name"] for entry in self._coco.dataset["categories"]}
-        except (ValueError, KeyError, TypeError) as error:
-            msg = f"{path} is no COCO file ({error!r}); give one, or a folder of PNG masks"
-            raise InputError(msg) from error
-        if 0 in self.names:
+        self._file = CocoReader(path)
+        if self._file.shift:
             msg = f"{path} has a category with the id 0, which is the background's; number from 1"
             raise InputError(msg)
+        self.names = self._file.names
+        self._file_names = {_stem(name): name for name in self._file.sizes}
 
     @property
     def pictures(self) -> Collection[str]:
         """See `LabelFiles`."""
-        return self._ids.keys()
+        return self._file_names.keys()
 
     def read(self, picture: str) -> np.ndarray:
         """See `LabelFiles`."""
-        image = self._coco.imgs[self._ids[picture]]
-        labels = np.zeros((image["height"], image["width"]), np.int32)
-        annotations = self._coco.imgToAnns[image["id"]]
-        for annotation in sorted(annotations, key=lambda item: -item.get("area", 0)):
-            if annotation.get("segmentation"):  # else a box alone
-                labels[self._coco.annToMask(annotation) > 0] = annotation["category_id"]
-        return labels
+        return self._file.draw_labels(self._file_names[picture]).astype(np.int32)
 
 
 def _stem(name: str) -> str:

@@ -1,0 +1,197 @@
+"""COCO files read back as labels: the inverse of `dinoiser.export.coco`."""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from collections import defaultdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
+
+from dinoiser.errors import InputError
+from dinoiser.segmentation import IGNORE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LISTS = ("images", "annotations", "categories")
+LEAST_POLYGON = 6
+"""Numbers of a triangle: fewer are no area."""
+
+
+class CocoReader:
+    """The annotations of a COCO file, drawn.
+
+    Parameters
+    ----------
+    path
+        The file. Annotations that are boxes alone are left out.
+
+    Attributes
+    ----------
+    sizes
+        (height, width) in pixels of the pictures, by file name.
+    shift
+        What is added to category ids to make labels: 1 where they begin at 0,
+        which is no label, else 0.
+    names
+        Name of every category, by its label.
+
+    Raises
+    ------
+    InputError
+        The file is no COCO file, or an entry of it lacks something.
+
+    See Also
+    --------
+    dinoiser.export.CocoWriter : the inverse.
+    """
+
+    def __init__(self, path: Path) -> None:
+        document = _read(path)
+        self.path = path
+        self.sizes = {image.file_name: (image.height, image.width) for image in document.images}
+        self.shift = int(any(category.id == 0 for category in document.categories))
+        self.names = {item.id + self.shift: item.name for item in document.categories}
+        self._ids = {image.file_name: image.id for image in document.images}
+        self._annotations: defaultdict[int | str, list[_Annotation]] = defaultdict(list)
+        for annotation in document.annotations:
+            self._annotations[annotation.image_id].append(annotation)
+
+    def draw_labels(self, name: str) -> np.ndarray:
+        """Draw the annotations of a picture, the smaller ones over the larger.
+
+        Parameters
+        ----------
+        name
+            The picture's file name.
+
+        Returns
+        -------
+        ndarray
+            (H, W) uint8, or int32 where there are labels above 254; 0 = none.
+
+        Raises
+        ------
+        InputError
+            An annotation is of no category, or no area of the picture.
+        """
+        small = max(self.names, default=0) < IGNORE
+        labels = np.zeros(self.sizes[name], np.uint8 if small else np.int32)
+        annotations = self._annotations.get(self._ids[name], [])
+        for annotation in sorted(annotations, key=lambda item: -item.area):
+            label = annotation.category_id + self.shift
+            if label not in self.names:
+                msg = (
+                    f"{self.path} has an annotation of {name} with the category_id "
+                    f"{annotation.category_id}, which none of its categories has; add it there."
+                )
+                raise InputError(msg)
+            try:
+                labels[_draw(annotation.segmentation, labels.shape)] = label
+            except ValueError as error:
+                height, width = labels.shape
+                msg = (
+                    f"{self.path} has an annotation of {name} that is neither polygons nor run "
+                    f"lengths of a picture of {width}x{height} pixels; export the file anew."
+                )
+                raise InputError(msg) from error
+        return labels
+
+
+def is_coco(path: Path) -> bool:
+    """Tell a COCO file from other JSON, without parsing it."""
+    text = path.read_bytes()
+    return all(f'"{key}"'.encode() in text for key in LISTS)
+
+
+class _Image(BaseModel):
+    id: int | str
+    file_name: str
+    height: PositiveInt
+    width: PositiveInt
+
+
+class _Annotation(BaseModel):
+    image_id: int | str
+    category_id: int
+    area: float = 0.0
+    segmentation: Any = None  # most of the file; checked when it is drawn
+
+
+class _Category(BaseModel):
+    id: Annotated[int, Field(ge=0, lt=2**31 - 1)]
+    name: str
+
+
+class _Document(BaseModel):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+class _RunLengths(BaseModel):
+    size: tuple[int, int]
+    counts: str | list[Annotated[int, Field(ge=0)]]
+
+
+# pycocotools takes memory by the length of a polygon's edges, whatever the picture's size
+_Coordinate = Annotated[float, Field(gt=-1e6, lt=1e6)]
+_SEGMENTATION: TypeAdapter[_RunLengths | list[list[float]] | None] = TypeAdapter(
+    _RunLengths | list[list[_Coordinate]] | None
+)
+
+
+def _read(path: Path) -> _Document:
+    try:
+        return _Document.model_validate(json.loads(path.read_bytes()))
+    except ValueError as error:
+        problem = _first_problem(error) if isinstance(error, ValidationError) else _no_lists()
+        msg = f"{path} is no COCO file{problem}; give another."
+        raise InputError(msg) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Say what is wrong, as the end of a sentence."""
+    first = error.errors()[0]
+    kind, *place = first["loc"] or ("",)
+    if not place:
+        return _no_lists()
+    if first["type"] == "missing":
+        return f": in its {kind}, an entry has no {place[-1]!r}"
+    what, value = ("entry", *place[1:])[-1], reprlib.repr(first["input"])
+    return f": in its {kind}, the {what} {value} is wrong ({first['msg']})"
+
+
+def _no_lists() -> str:
+    return f", expected the lists {', '.join(LISTS)}"
+
+
+def _draw(segmentation: Any, size: tuple[int, ...]) -> np.ndarray:
+    """Draw one annotation, (H, W) bool, nothing for a box alone.
+
+    Raises
+    ------
+    ValueError
+        It is of another form, or of another size.
+    """
+    from pycocotools import mask
+
+    found = _SEGMENTATION.validate_python(segmentation)
+    if isinstance(found, _RunLengths):
+        run_lengths = found.model_dump()
+        fits = found.size == size
+        if not isinstance(found.counts, str):
+            fits = fits and sum(found.counts) == math.prod(size)
+            run_lengths = mask.frPyObjects(run_lengths, *size)
+        if not fits:
+            msg = f"run lengths of {found.size} pixels (height, width)"
+            raise ValueError(msg)
+        return mask.decode(run_lengths).astype(bool)
+    polygons = [polygon for polygon in found or [] if len(polygon) >= LEAST_POLYGON]
+    if not polygons:
+        return np.zeros(size, bool)
+    return mask.decode(mask.merge(mask.frPyObjects(polygons, *size))).astype(bool)
