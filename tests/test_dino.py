@@ -1,66 +1,51 @@
 """DINO's features: the published code's numbers, and what is refused."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError, ModelError
 from dinoiser.models.dino import Dino, scaled_position_table
-
-GOLDENS = Path(__file__).parent / "goldens" / "found"
-CASES = pytest.mark.parametrize("case", ["a", "b"], ids=["64x96", "75x110, padded"])
-
-
-def close(actual, expected):
-    np.testing.assert_allclose(np.asarray(actual), expected, atol=1e-4, rtol=0)
-
-
-@pytest.fixture(scope="module")
-def golden():
-    return np.load(GOLDENS / "golden.npz")
+from tests.teacher_goldens import CASES, HEADS, close, golden, teacher_weights
 
 
 @pytest.fixture(scope="module")
 def weights():
-    prefix = "dino_p16."
-    tensors = load_file(GOLDENS / "tiny_teachers.safetensors")
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    return teacher_weights("dino_p16.")
 
 
 @pytest.fixture(scope="module")
 def dino(weights, tmp_path_factory):
     path = tmp_path_factory.mktemp("dino") / "dino.safetensors"
     save_file(weights, path)
-    return Dino.load(path, heads=3)
+    return Dino.load(path, HEADS)
 
 
 @CASES
-def test_position_table(golden, weights, case):
-    grid = golden[f"{case}_dino_corrs_raw"].shape[-2:]
-    close(scaled_position_table(weights["pos_embed"][0], grid), golden[f"{case}_dino_pos"][0])
+def test_position_table(weights, case):
+    grid = golden()[f"{case}_dino_corrs_raw"].shape[-2:]
+    close(scaled_position_table(weights["pos_embed"][0], grid), golden()[f"{case}_dino_pos"][0])
 
 
 @CASES
-def test_values_and_keys(dino, golden, case):
-    pixels = torch.from_numpy(golden[f"{case}_input"])
-    _, keys, values = np.split(golden[f"{case}_dino_qkv_last"][:, 1:], 3, -1)
+def test_values_and_keys(dino, case):
+    pixels = torch.from_numpy(golden()[f"{case}_input"])
+    _, keys, values = np.split(golden()[f"{case}_dino_qkv_last"][:, 1:], 3, -1)
     close(dino.values(pixels).flatten(2).transpose(1, 2), values)
     close(dino.keys(pixels).flatten(2).transpose(1, 2), keys)
 
 
 @CASES
-def test_correlations(dino, golden, case):
-    unit = F.normalize(dino.values(torch.from_numpy(golden[f"{case}_input"])).flatten(2), dim=1)
-    close(unit, golden[f"{case}_dino_v_normalised"])
-    correlations = (unit.transpose(1, 2) @ unit).reshape(golden[f"{case}_dino_corrs_raw"].shape)
-    close(correlations, golden[f"{case}_dino_corrs_raw"])
+def test_correlations(dino, case):
+    unit = F.normalize(dino.values(torch.from_numpy(golden()[f"{case}_input"])).flatten(2), dim=1)
+    close(unit, golden()[f"{case}_dino_v_normalised"])
+    correlations = (unit.transpose(1, 2) @ unit).reshape(golden()[f"{case}_dino_corrs_raw"].shape)
+    close(correlations, golden()[f"{case}_dino_corrs_raw"])
     kept = correlations >= 0.2
-    np.testing.assert_array_equal(kept, golden[f"{case}_dino_corrs_thr"] > 0)
+    np.testing.assert_array_equal(kept, golden()[f"{case}_dino_corrs_thr"] > 0)
 
 
 def test_a_grid_like_the_table_keeps_it_as_it_is(weights):

@@ -1,85 +1,67 @@
 """FOUND's objectness: the published code's numbers."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from dinoiser.errors import CheckpointError, UnknownModelError
 from dinoiser.models.catalog import find_teacher, list_models
 from dinoiser.models.found import Found
-
-GOLDENS = Path(__file__).parent / "goldens" / "found"
-CASES = pytest.mark.parametrize("case", ["a", "b"], ids=["64x96", "75x110, padded"])
-
-
-def close(actual, expected):
-    np.testing.assert_allclose(np.asarray(actual), expected, atol=1e-4, rtol=0)
-
-
-@pytest.fixture(scope="module")
-def golden():
-    return np.load(GOLDENS / "golden.npz")
+from tests.teacher_goldens import CASES, HEADS, close, golden, teacher_weights
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Backbone and decoder as they are published: the decoder under a key of its own."""
     folder = tmp_path_factory.mktemp("found")
-    tensors = load_file(GOLDENS / "tiny_teachers.safetensors")
-
-    def part(prefix):
-        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-    torch.save(part("found_p8."), folder / "backbone.pth")
-    torch.save({"decoder": part("found_decoder.")}, folder / "decoder.pt")
+    torch.save(teacher_weights("found_p8."), folder / "backbone.pth")
+    torch.save({"decoder": teacher_weights("found_decoder.")}, folder / "decoder.pt")
     return folder / "backbone.pth", folder / "decoder.pt"
 
 
 @pytest.fixture(scope="module")
 def found(files):
-    return Found.load(*files, heads=3)
+    return Found.load(*files, HEADS)
 
 
 @CASES
-def test_keys_and_objectness(found, golden, case):
-    pixels = torch.from_numpy(golden[f"{case}_padded"])
-    close(found.dino.keys(pixels), golden[f"{case}_found_key_feats"])
+def test_keys_and_objectness(found, case):
+    pixels = torch.from_numpy(golden()[f"{case}_padded"])
+    close(found.dino.keys(pixels), golden()[f"{case}_found_key_feats"])
     logits = found.objectness(pixels)
-    close(logits, golden[f"{case}_found_logits"][:, 0])
-    close(logits.sigmoid(), golden[f"{case}_found_sigmoid"][:, 0])
+    close(logits, golden()[f"{case}_found_logits"][:, 0])
+    close(logits.sigmoid(), golden()[f"{case}_found_sigmoid"][:, 0])
 
 
 @CASES
-def test_probabilities_on_the_coarser_grid(found, golden, case):
-    expected = golden[f"{case}_found_resized_no_aa"][:, 0]
+def test_probabilities_on_the_coarser_grid(found, case):
+    expected = golden()[f"{case}_found_resized_no_aa"][:, 0]
     probabilities = found.patch_probabilities(
-        torch.from_numpy(golden[f"{case}_padded"]), expected.shape[-2:]
+        torch.from_numpy(golden()[f"{case}_padded"]), expected.shape[-2:]
     )
     close(probabilities, expected)
     np.testing.assert_array_equal(probabilities > 0.5, expected > 0.5)
-    smoothed = golden[f"{case}_found_resized_aa"][:, 0]
+    smoothed = golden()[f"{case}_found_resized_aa"][:, 0]
     assert ((probabilities > 0.5).numpy() != (smoothed > 0.5)).sum() == 1  # the goldens' notes
 
 
-def test_mask_of_every_pixel(found, golden):
-    mask = found.mask(torch.from_numpy(golden["a_input"]))
-    np.testing.assert_array_equal(mask, golden["a_found_mask_full_res"][:, 0])
+def test_mask_of_every_pixel(found):
+    mask = found.mask(torch.from_numpy(golden()["a_input"]))
+    np.testing.assert_array_equal(mask, golden()["a_found_mask_full_res"][:, 0])
 
 
-def test_a_mask_covers_the_picture_and_not_its_padding(found, golden):
-    padded = torch.from_numpy(golden["b_padded"])
+def test_a_mask_covers_the_picture_and_not_its_padding(found):
+    padded = torch.from_numpy(golden()["b_padded"])
     mask = found.mask(padded)[:, :75, :110]
-    np.testing.assert_array_equal(mask, golden["b_found_mask_full_res"][:, 0])
+    np.testing.assert_array_equal(mask, golden()["b_found_mask_full_res"][:, 0])
     assert found.mask(torch.rand(2, 3, 70, 60)).shape == (2, 70, 60)
 
 
 def test_a_decoder_of_another_backbone_is_refused(files, tmp_path):
     save_file({"weight": torch.zeros(1, 384, 1, 1), "bias": torch.zeros(1)}, tmp_path / "d.pt")
     with pytest.raises(CheckpointError, match=r"weight: \(1, 384, 1, 1\) != \(1, 48, 1, 1\)"):
-        Found.load(files[0], tmp_path / "d.pt", heads=3)
+        Found.load(files[0], tmp_path / "d.pt", HEADS)
 
 
 def test_the_teachers_of_the_catalogue_are_the_right_files_and_no_models():

@@ -15,11 +15,11 @@ from dinoiser_training.teachers import DinoTeacher
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from dinoiser.errors import ModelError
 from dinoiser.models.clip_dinoiser import DinoiserHeads
 from dinoiser.models.dino import Dino, build_vit
 from dinoiser.models.found import Found
 from dinoiser.models.maskclip import MaskClip
+from tests.teacher_goldens import HEADS, teacher_weights
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -47,15 +47,10 @@ def clip():
 
 @pytest.fixture(scope="module")
 def teacher():
-    tensors = load_file(GOLDENS / "found" / "tiny_teachers.safetensors")
-
-    def part(prefix):
-        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
     decoder = torch.nn.Conv2d(48, 1, 1)
-    decoder.load_state_dict(part("found_decoder."))
-    found = Found(Dino(build_vit(part("found_p8."), 3)), decoder)
-    return DinoTeacher(Dino(build_vit(part("dino_p16."), 3)), found)
+    decoder.load_state_dict(teacher_weights("found_decoder."))
+    found = Found(Dino(build_vit(teacher_weights("found_p8."), HEADS)), decoder)
+    return DinoTeacher(Dino(build_vit(teacher_weights("dino_p16."), HEADS)), found)
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +80,21 @@ def test_predictions_are_the_published_ones(prepared, heads, golden):
     close(foreground, golden["pred_bkg_logits"][:, 0])
 
 
-def test_a_teacher_with_larger_patches_is_refused(teacher, golden):
-    batch = Batch(torch.from_numpy(golden["input"]), None)
-    with pytest.raises(ModelError, match="patches of 16 pixels and the model of 8"):
-        teacher.targets(batch, (12, 12))
+@pytest.mark.parametrize("patch", [8, 32])
+def test_a_teacher_with_other_patches_speaks_of_the_same_places(teacher, patch):
+    """What is true of a picture enlarged by the patches' ratio is true of the picture."""
+    pixels = torch.rand(1, 3, 96, 128)
+    grid = (96 // patch, 128 // patch)
+    targets = teacher.targets(Batch(pixels, None), grid)
+    assert targets.features.shape[-2:] == targets.objects.shape[-2:] == grid
+    resized = F.interpolate(pixels, scale_factor=16 / patch, mode="bilinear", antialias=True)
+    torch.testing.assert_close(targets.features, teacher.dino.values(resized), atol=1e-5, rtol=0)
+
+
+def test_like_patches_leave_the_picture_as_it_is(teacher):
+    pixels = torch.rand(1, 3, 96, 128)
+    targets = teacher.targets(Batch(pixels, None), (6, 8))
+    assert torch.equal(targets.features, teacher.dino.values(pixels))
 
 
 @pytest.mark.parametrize("parts", [1, 2], ids=["at once", "crop by crop"])

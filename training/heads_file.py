@@ -30,7 +30,8 @@ def write_heads(heads: DinoiserHeads, path: Path, made_of: Mapping[str, Any]) ->
         Takes its name only once it is whole.
     made_of
         What made them; each value is written as JSON under its name in the file's
-        metadata, the versions of the packages beside them.
+        metadata, the versions of the packages beside them. The same makes the same file,
+        byte for byte.
 
     Raises
     ------
@@ -43,7 +44,17 @@ def write_heads(heads: DinoiserHeads, path: Path, made_of: Mapping[str, Any]) ->
         for name, value in {**made_of, "versions": versions()}.items()
     }
     with atomic_file(path) as file:
-        file.write(save(tensors, metadata))
+        file.write(_in_order(save(tensors, metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, which safetensors writes in any order."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dinoiser.atomic import atomic_file
-from dinoiser.errors import SettingsError
+from dinoiser.errors import SettingsError, UnknownModelError
 from dinoiser.models.catalog import find_model, find_teacher
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.models.device import resolve_precision
@@ -15,6 +15,7 @@ from dinoiser.models.digests import digest
 from dinoiser.models.dino import Dino
 from dinoiser.models.found import Found
 from dinoiser.models.load import load_clip_model
+from dinoiser.models.timm_vit import TimmVit, find_vit
 from dinoiser.models.weights import fetch
 
 from .data import FEW, FitData, read_folder
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dinoiser.models.maskclip import MaskClip
+    from dinoiser.models.weight_files import WeightFile
 
     from .fit import FitProgress, FitResult
     from .teachers import Teacher
@@ -56,7 +58,8 @@ class RefitJob:
         As for `dinoiser.load_model`; the precision is that of the frozen networks.
     teacher
         "dino": DINO and FOUND, the paper's. "regions": regions of like colour, which
-        need no weights. "auto": what suits the model.
+        need no weights. "auto": what suits the model. Else the name of a ViT in timm,
+        which takes DINO's place beside FOUND.
     settings
         See `FitSettings`.
     resume
@@ -73,9 +76,7 @@ class RefitJob:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        if self.teacher not in TEACHERS:
-            msg = f"The teacher is {self.teacher!r}, expected one of {', '.join(TEACHERS)}."
-            raise SettingsError(msg)
+        _check_teacher(self.teacher)
         if self.output.suffix != ".safetensors":
             msg = (
                 f"The heads cannot go to {self.output}: give a file whose name ends in "
@@ -160,6 +161,7 @@ def refit(
         model = load_clip_model(
             job.model, name or job.device, job.precision, progress=download_progress
         )
+        _check_crop(job, model)
         teacher = load_teacher(job, model, download_progress)
         data = read_folder(job.inputs, job.settings, teacher.segments, reading if first else None)
         _say_what_was_found(data, say)
@@ -186,12 +188,48 @@ def load_teacher(
     name = find_model(job.model).teacher if job.teacher == "auto" else job.teacher
     if name == "regions":
         return SegmentTeacher(name, find_regions)
-    correlations, objects = find_teacher("dino-vitb16"), find_teacher("found")
+    objects = find_teacher("found")
     assert objects.decoder is not None
-    files = correlations.backbone, objects.backbone, objects.decoder
-    dino, backbone, decoder = (fetch(file, download_progress) for file in files)
+    files = find_values_file(name), objects.backbone, objects.decoder
+    values, backbone, decoder = (fetch(file, download_progress) for file in files)
+    vit = Dino.load(values) if name == "dino" else TimmVit.load(name, values)
     placed = model.device, resolve_precision(job.precision, model.device)
-    return DinoTeacher(Dino.load(dino).to(*placed), Found.load(backbone, decoder).to(*placed))
+    return DinoTeacher(vit.to(*placed), Found.load(backbone, decoder).to(*placed), name)
+
+
+def find_values_file(teacher: str) -> WeightFile:
+    """Find the weights of the ViT whose values teach: the paper's DINO, or one by its name in timm.
+
+    Raises
+    ------
+    UnknownModelError, ModelError
+        See `find_vit`.
+    """
+    return find_teacher("dino-vitb16").backbone if teacher == "dino" else find_vit(teacher)
+
+
+def _check_teacher(name: str) -> None:
+    if name in TEACHERS:
+        return
+    try:
+        find_vit(name)
+    except UnknownModelError as error:
+        msg = (
+            f"The teacher is {name!r}, expected one of {', '.join(TEACHERS)}, or the name of a "
+            f"ViT in timm; {error}"
+        )
+        raise SettingsError(msg) from error
+
+
+def _check_crop(job: RefitJob, model: MaskClip) -> None:
+    """Refuse crops with a piece of a patch, where student and teacher would not cover the same."""
+    crop, patch = job.settings.crop, model.patch_size
+    if crop % patch:
+        msg = (
+            f"Crops of {crop} pixels are no whole number of the patches of {job.model}, which have "
+            f"{patch}: give a multiple, such as --crop {-(-crop // patch) * patch}."
+        )
+        raise SettingsError(msg)
 
 
 def _made_of(job: RefitJob, teacher: Teacher, data: FitData) -> dict[str, Any]:

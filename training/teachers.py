@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dinoiser.errors import ModelError
-from dinoiser.models.maskclip import pad_to_patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dinoiser.models.dino import Dino
     from dinoiser.models.found import Found
+    from dinoiser.models.timm_vit import TimmVit
 
     from .pictures import Batch
 
@@ -57,26 +57,40 @@ class Teacher(Protocol):
 
 
 class DinoTeacher:
-    """The paper's teachers: correlations of DINO's values, and FOUND's objects."""
+    """The paper's teachers: correlations of DINO's values, and FOUND's objects.
+
+    Parameters
+    ----------
+    dino
+        Its values tell which patches belong together; any ViT will do.
+    found
+        Tells which patches belong to objects.
+    name
+        For the heads' metadata.
+    """
 
     segments: Callable | None = None
 
-    def __init__(self, dino: Dino, found: Found, name: str = "dino") -> None:
+    def __init__(self, dino: Dino | TimmVit, found: Found, name: str = "dino") -> None:
         self.dino, self.found, self.name = dino, found, name
 
     @torch.inference_mode()
     def targets(self, batch: Batch, grid: Grid) -> Targets:
         """Tell about a batch, on the grid (h, w) of the student."""
-        pixels = pad_to_patches(batch.pixels, self.dino.patch_size)
-        features = self.dino.values(pixels)
-        if tuple(features.shape[-2:]) != grid:
-            side, ours = self.dino.patch_size, batch.pixels.shape[-1] // grid[1]
-            msg = (
-                f"The teacher {self.name!r} has patches of {side} pixels and the model of {ours}; "
-                "take a teacher with patches of the model's size."
-            )
-            raise ModelError(msg)
-        return Targets(features, self.found.patch_probabilities(pixels, grid) > 0.5)
+        features = self.dino.values(on_grid(batch.pixels, grid, self.dino.patch_size))
+        return Targets(features, self.found.patch_probabilities(batch.pixels, grid) > 0.5)
+
+
+def on_grid(pixels: Tensor, grid: Grid, patch_size: int) -> Tensor:
+    """Resize pixels (B, 3, H, W) bilinearly to a grid (h, w) of patches of another size.
+
+    They stay as they are where (H, W) is that already. The picture has to have full
+    patches of the student, so that both grids cover the same.
+    """
+    size = (grid[0] * patch_size, grid[1] * patch_size)
+    if tuple(pixels.shape[-2:]) == size:
+        return pixels
+    return F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 class SegmentTeacher:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
 from dinoiser.cli.console import download_bar, print_json, stderr, stdout
 from dinoiser.cli.label import read_prompts
 
@@ -16,26 +17,17 @@ if TYPE_CHECKING:
 
 
 def compare(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders or globs.")],
+    paths: options.Paths,
     models: Annotated[
         str, typer.Option("-m", "--models", help="Two or more models, separated by commas.")
     ] = "clip-dinoiser,maskclip",
-    prompt: Annotated[
-        str | None,
-        typer.Option("-p", "--prompt", help='Classes: "background, dog; puppy, grass".'),
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="Prompt file (YAML) instead of -p.")
-    ] = None,
+    prompt: options.Prompt = None,
+    prompts: options.PromptFile = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="PNG file for the drawing.")
     ] = Path("comparison.png"),
-    device: Annotated[
-        str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or mps.")
-    ] = "auto",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the agreement as JSON on stdout.")
-    ] = False,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
 ) -> None:
     """Draw what several models make of the same words, and where they disagree."""
     from dinoiser.evaluation.agreement import compare_models

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
 from dinoiser.cli.console import print_json, stderr, stdout
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def demo(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for pictures and results.")
     ] = Path("demo-output"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Draw scenes, label them with the embedded model, and say how good it was."""
     from dinoiser import load_model

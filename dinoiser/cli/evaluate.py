@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
 from dinoiser.cli.console import INTERRUPTED, download_bar, print_json, say_error, stderr, stdout
 from dinoiser.cli.job_bars import JobBars
 
@@ -40,9 +41,7 @@ def _benchmark_command(name: str) -> Callable[..., None]:
         root: Annotated[
             Path, typer.Option("--root", help="Folder of the data set, or one above it.")
         ],
-        model: Annotated[
-            str, typer.Option("-m", "--model", help="See `dinoiser models list`.")
-        ] = "clip-dinoiser",
+        model: options.Model = "clip-dinoiser",
         output: Annotated[
             Path | None,
             typer.Option(
@@ -51,30 +50,17 @@ def _benchmark_command(name: str) -> Callable[..., None]:
                 help="Folder for masks and figures. Default: evaluation/BENCHMARK-MODEL.",
             ),
         ] = None,
-        device: Annotated[
-            str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or mps.")
-        ] = "auto",
-        precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "fp32",
-        heads: Annotated[
-            Path | None, typer.Option(help="Heads of your own instead of the model's.")
-        ] = None,
-        scheduler: Annotated[
-            str,
-            typer.Option(help="auto, local, sync, or the address of a dask scheduler: tcp://..."),
-        ] = "auto",
-        workers: Annotated[
-            int | None, typer.Option(help="Processes on this machine. Default: one a GPU, or one.")
-        ] = None,
-        overwrite: Annotated[
-            bool, typer.Option("--overwrite", help="Start anew instead of resuming.")
-        ] = False,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="Print the figures as JSON on stdout.")
-        ] = False,
+        device: options.Device = "auto",
+        precision: options.Precision = "fp32",
+        heads: options.Heads = None,
+        scheduler: options.Scheduler = "auto",
+        workers: options.Workers = None,
+        overwrite: options.Overwrite = False,
+        as_json: options.Json = False,
     ) -> None:
         from dinoiser.evaluation.benchmark_run import BenchmarkJob
 
-        output = output or Path("evaluation") / f"{name}-{model}"
+        output = output or Path("evaluation") / f"{name}-{model.replace(':', '-')}"
         job = BenchmarkJob(
             name, root, output, model, device, precision, heads, scheduler, workers, overwrite
         )
@@ -104,9 +90,7 @@ def masks(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Markdown file for the figures.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the figures as JSON on stdout.")
-    ] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Compare masks of your own with the truth."""
     from dinoiser.atomic import atomic_file

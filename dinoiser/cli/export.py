@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
 from dinoiser.cli.console import INTERRUPTED, print_json, say_error, stdout
 from dinoiser.cli.job_bars import JobBars
 
@@ -22,26 +23,24 @@ def export(
             "-f", "--format", help="coco, panoptic, yolo, overlay or png; again for more."
         ),
     ],
-    polygons: Annotated[
-        bool, typer.Option("--polygons", help="COCO: polygons instead of run lengths.")
-    ] = False,
-    instances: Annotated[
-        bool,
-        typer.Option("--instances", help="One annotation a connected part, not one a class."),
-    ] = False,
-    min_area: Annotated[int, typer.Option(help="Leave out annotations of fewer pixels.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print what was written as JSON on stdout.")
-    ] = False,
+    polygons: options.Polygons = False,
+    instances: options.Instances = False,
+    min_area: options.MinArea = 0,
+    as_json: options.Json = False,
 ) -> None:
     """Write the masks of a job, corrected ones too, as COCO, panoptic, YOLO or previews.
 
+    The job's report, where there is one, is written anew.
+
     Exit code 0: all written; 2: could not run.
     """
+    from dinoiser.batch.report import REPORT_FILE, write_report
     from dinoiser.export import ExportOptions
 
-    options = ExportOptions(polygons=polygons, instances=instances, min_area=min_area)
-    pictures = _run(output, formats, options)
+    shape = ExportOptions(polygons=polygons, instances=instances, min_area=min_area)
+    pictures = _run(output, formats, shape)
+    if (output / REPORT_FILE).is_file():
+        write_report(output)
     if as_json:
         print_json({"output": str(output), "formats": formats, "images": pictures})
     else:
@@ -49,7 +48,7 @@ def export(
         stdout().print(said, markup=False, soft_wrap=True)
 
 
-def _run(output: Path, formats: list[str], options: ExportOptions) -> int:
+def _run(output: Path, formats: list[str], shape: ExportOptions) -> int:
     """Export behind a progress bar; the number of pictures."""
     from dinoiser.batch import Progress, export
 
@@ -61,7 +60,7 @@ def _run(output: Path, formats: list[str], options: ExportOptions) -> int:
         bars.show(Progress("export", through, total))
 
     try:
-        export(output, formats, options, progress=advance)
+        export(output, formats, shape, progress=advance)
     except KeyboardInterrupt as stop:
         bars.stop()
         say_error("Stopped. Run the same command again to export all.")

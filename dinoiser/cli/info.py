@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import platform
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
+from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
 from dinoiser.cli.console import print_json, stdout
 
 PACKAGES = (
@@ -22,9 +21,7 @@ PACKAGES = (
 )
 
 
-def info(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-) -> None:
+def info(as_json: options.Json = False) -> None:
     """Show versions, devices, the cache folder and the models that are here."""
     document = _collect()
     if as_json:

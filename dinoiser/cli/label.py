@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
 from dinoiser.cli.console import INTERRUPTED, download_bar, print_json, say_error, stderr, stdout
 from dinoiser.cli.job_bars import JobBars
 from dinoiser.errors import PromptError, SettingsError
@@ -20,23 +21,14 @@ SHOWN_FAILURES = 20
 
 
 def label(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders or globs.")],
-    prompt: Annotated[
-        str | None,
-        typer.Option("-p", "--prompt", help='Classes: "background, dog; puppy, grass".'),
-    ] = None,
+    paths: options.Paths,
+    prompt: options.Prompt = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path(
         "dinoiser-output"
     ),
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="See `dinoiser models list`.")
-    ] = "clip-dinoiser",
-    device: Annotated[
-        str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or mps.")
-    ] = "auto",
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="Prompt file (YAML) instead of -p.")
-    ] = None,
+    model: options.Model = "clip-dinoiser",
+    device: options.Device = "auto",
+    prompts: options.PromptFile = None,
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,13 +38,9 @@ def label(
             "Default: png and overlay.",
         ),
     ] = None,
-    polygons: Annotated[
-        bool, typer.Option("--polygons", help="COCO: polygons instead of run lengths.")
-    ] = False,
-    instances: Annotated[
-        bool, typer.Option("--instances", help="An annotation for every connected part.")
-    ] = False,
-    min_area: Annotated[int, typer.Option(help="Leave out annotations of fewer pixels.")] = 0,
+    polygons: options.Polygons = False,
+    instances: options.Instances = False,
+    min_area: options.MinArea = 0,
     window: Annotated[
         int | None, typer.Option(help="Side of the windows in pixels. Default: the model's.")
     ] = None,
@@ -74,20 +62,11 @@ def label(
     batch_size: Annotated[
         str, typer.Option(help="Windows in one pass: a number, or auto.")
     ] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
-    heads: Annotated[
-        Path | None, typer.Option(help="Heads of your own instead of the model's.")
-    ] = None,
-    scheduler: Annotated[
-        str,
-        typer.Option(help="auto, local, sync, or the address of a dask scheduler: tcp://..."),
-    ] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(help="Processes on this machine. Default: one a GPU, or one.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew instead of resuming.")
-    ] = False,
+    precision: options.Precision = "auto",
+    heads: options.Heads = None,
+    scheduler: options.Scheduler = "auto",
+    workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed pictures again.")
     ] = False,
@@ -98,9 +77,7 @@ def label(
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html at the end.")
     ] = True,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as JSON on stdout.")
-    ] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Label pictures with words: an indexed PNG mask each, previews, COCO and more.
 

@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
+from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
 from dinoiser.cli.console import download_bar, print_json, stdout
 
 app = typer.Typer(help="List, fetch and verify models.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A name from `dinoiser models list`.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Name = Annotated[
+    str, typer.Argument(help="A name from `dinoiser models list`, or one of open_clip.")
+]
 
 
 @app.command("list")
-def list_(as_json: Json = False) -> None:
+def list_(as_json: options.Json = False) -> None:
     """List the models, their licences and sizes, and whether they are here."""
     from rich.table import Table
 
@@ -49,7 +51,7 @@ def fetch(name: Name) -> None:
 
 
 @app.command("verify")
-def verify(name: Name, as_json: Json = False) -> None:
+def verify(name: Name, as_json: options.Json = False) -> None:
     """Check a model's files against their digests; exit code 1 if one is missing or damaged."""
     from dinoiser.models import weights
     from dinoiser.models.catalog import find_model

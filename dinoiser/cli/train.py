@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
 from dinoiser.cli.console import (
     INTERRUPTED,
     download_bar,
@@ -26,25 +27,20 @@ if TYPE_CHECKING:
 
 
 def train(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders or globs.")],
+    paths: options.Paths,
     output: Annotated[Path, typer.Option("-o", "--output", help="File for the heads.")] = Path(
         "heads.safetensors"
     ),
-    model: Annotated[
-        str, typer.Option("-m", "--model", help="See `dinoiser models list`.")
-    ] = "clip-dinoiser",
+    model: options.Model = "clip-dinoiser",
     steps: Annotated[int, typer.Option(help="Gradient steps.")] = 6300,
     batch_size: Annotated[int, typer.Option(help="Crops in a step.")] = 16,
-    device: Annotated[
-        str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or mps.")
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="Of the frozen networks: auto, fp32, bf16 or fp16.")
-    ] = "auto",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
     teacher: Annotated[
         str,
         typer.Option(
-            help="dino: DINO and FOUND. regions: no weights needed. Default: the model's."
+            help="dino: DINO and FOUND. regions: no weights needed. Or a ViT of timm by name, in "
+            "DINO's place: vit_small_patch14_dinov2.lvd142m. Default: the model's."
         ),
     ] = "auto",
     recipe: Annotated[
@@ -58,9 +54,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a fit that was stopped.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")
-    ] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Fit the two heads to pictures of your own, without any labels.
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, PositiveInt, model_validator
 
 from dinoiser.errors import UnknownModelError
+from dinoiser.models import open_clip_names
 from dinoiser.models.weight_files import FrozenModel, PackageFile, WeightFile
 
 CATALOG_PATH = Path(__file__).with_name("catalog.yaml")
@@ -55,7 +56,7 @@ class ModelEntry(FrozenModel):
 
     ``architecture`` and ``pretrained`` are open_clip's names; ``config`` is the
     architecture's file where open_clip does not know it. ``gamma`` is the threshold
-    of the correlations that the heads were made for, 0.2 in the paper. ``teacher`` is
+    of the correlations where the heads' file names none, 0.2 in the paper. ``teacher`` is
     what new heads learn from unless told otherwise. ``parts`` are a method's other
     files, see `PARTS`; ``threshold`` is the probability below which Talk2DINO sees
     background.
@@ -162,16 +163,42 @@ def list_models() -> list[ModelInfo]:
         One entry a model, the default model first; ``cached`` tells that every file
         of the model is on this machine. Nothing is downloaded or loaded.
     """
-    return [_describe(entry) for entry in _entries().values()]
+    return [describe_model(name) for name in _entries()]
+
+
+def describe_model(name: str) -> ModelInfo:
+    """Tell of one model, of the catalogue or of open_clip, what `list_models` tells of all.
+
+    Raises
+    ------
+    UnknownModelError, ModelError
+        See `find_model`.
+    """
+    entry = find_model(name)
+    paths = [file.locate() for file in entry.files]
+    sizes = [
+        file.approximate_size if path is None else path.stat().st_size
+        for file, path in zip(entry.files, paths, strict=True)
+    ]
+    return ModelInfo(
+        name=entry.name,
+        licence=entry.licence,
+        size=sum(sizes),
+        cached=None not in paths,
+        source=entry.source,
+        description=entry.description,
+    )
 
 
 def find_model(name: str) -> ModelEntry:
-    """Look up a model of the catalogue.
+    """Look up a model of the catalogue, or make an entry for a CLIP of open_clip.
 
     Parameters
     ----------
     name
-        One of the names that `list_models` gives.
+        One of the names that `list_models` gives, or
+        ``open_clip:ARCHITECTURE:WEIGHTS`` by open_clip's names; the latter imports
+        open_clip.
 
     Returns
     -------
@@ -180,14 +207,21 @@ def find_model(name: str) -> ModelEntry:
     Raises
     ------
     UnknownModelError
-        If the catalogue holds no such name.
+        If neither the catalogue nor open_clip holds such a name.
+    ModelError
+        If it is a model of open_clip that cannot be used.
     """
+    if name.startswith(open_clip_names.PREFIX):
+        return _make_entry(name)
     entries = _entries()
     if name in entries:
         return entries[name]
     nearest = difflib.get_close_matches(name.lower(), entries, n=1)
     hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-    msg = f"There is no model named {name!r}{hint}: choose one of {', '.join(entries)}."
+    msg = (
+        f"There is no model named {name!r}{hint}: choose one of {', '.join(entries)}, or a ViT of "
+        f"open_clip, as in {open_clip_names.EXAMPLE}."
+    )
     raise UnknownModelError(msg)
 
 
@@ -218,17 +252,18 @@ def _entries() -> dict[str, ModelEntry]:
     return {entry.name: entry for entry in entries}
 
 
-def _describe(entry: ModelEntry) -> ModelInfo:
-    paths = [file.locate() for file in entry.files]
-    sizes = [
-        file.approximate_size if path is None else path.stat().st_size
-        for file, path in zip(entry.files, paths, strict=True)
-    ]
-    return ModelInfo(
-        name=entry.name,
-        licence=entry.licence,
-        size=sum(sizes),
-        cached=None not in paths,
-        source=entry.source,
-        description=entry.description,
+def _make_entry(name: str) -> ModelEntry:
+    architecture, pretrained, file = open_clip_names.find_open_clip(name)
+    source = f"https://huggingface.co/{file.repo}"
+    return ModelEntry(
+        name=name,
+        description=f"CLIP {architecture} of open_clip without heads, weights {pretrained}.",
+        method="maskclip",
+        architecture=architecture,
+        pretrained=pretrained,
+        licence=f"see {source}",
+        citation=f"see {source}",
+        source=source,
+        clip=file,
+        windows=WindowDefaults(),
     )

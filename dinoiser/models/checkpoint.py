@@ -53,13 +53,22 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """Read what a safetensors file says about itself; nothing for other files."""
-    from safetensors import safe_open
+    """Read what a safetensors file says about itself; nothing for other files.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, or it is damaged or no weights file.
+    """
+    from safetensors import SafetensorError, safe_open
 
     if _kind(Path(path)) != "safetensors":
         return {}
-    with safe_open(path, "pt") as file:
-        return file.metadata() or {}
+    try:
+        with safe_open(path, "np") as file:  # "pt" would import torch
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise _damaged(Path(path), str(error)) from error
 
 
 def check_shapes(

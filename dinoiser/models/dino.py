@@ -14,7 +14,7 @@ from dinoiser.models.checkpoint import load_into, read_tensors
 from dinoiser.models.maskclip import pad_to_patches
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -26,29 +26,36 @@ SIZE_MARGIN = 0.1
 
 
 class FrozenVit:
-    """A ViT of timm, frozen, that looks at pictures with ImageNet's mean and deviation.
+    """A ViT of timm, frozen.
 
     Parameters
     ----------
     vit
         The network; put into evaluation mode.
+    mean, std
+        Of the pictures that it was trained on, a number a channel; ImageNet's by default.
     """
 
-    def __init__(self, vit: Any) -> None:  # timm's types do not name its blocks
+    def __init__(
+        self,
+        vit: Any,  # timm's types do not name its blocks
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
         self.vit = vit.eval().requires_grad_(False)
         self.patch_size: int = vit.patch_embed.proj.kernel_size[0]
-        self._mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-        self._std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
+        self._mean = torch.tensor(mean).view(3, 1, 1)
+        self._std = torch.tensor(std).view(3, 1, 1)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.vit.cls_token.device
+        return self.vit.patch_embed.proj.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the weights."""
-        return self.vit.cls_token.dtype
+        return self.vit.patch_embed.proj.weight.dtype
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
         """Move the weights."""

@@ -73,7 +73,9 @@ def load_model(
     Parameters
     ----------
     name
-        A name from `dinoiser.list_models`.
+        A name from `dinoiser.list_models`, or ``open_clip:ARCHITECTURE:WEIGHTS`` for a
+        CLIP of open_clip with a plain ViT tower, such as
+        ``open_clip:ViT-B-32:laion2b_s34b_b79k``.
     device
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     precision
@@ -108,6 +110,7 @@ def load_model(
     paths = dict(zip(files, found, strict=True))
     if heads:
         paths["heads"] = Path(heads)
+    if "heads" in paths:
         entry = _with_heads_of(entry, paths)
     loaded_heads = DinoiserHeads.load(paths["heads"]) if "heads" in paths else None
     described: dict[str, Any] = {
@@ -210,10 +213,13 @@ def _build_dinotxt(
 
 
 def build_clip(entry: ModelEntry, path: Path) -> nn.Module:
-    """Build an open_clip CLIP of the catalogue and fill it from a weights file."""
+    """Build the open_clip CLIP of an entry and fill it from a weights file."""
     import open_clip
 
     config = entry.read_config() or open_clip.get_model_config(entry.architecture)
+    if entry.pretrained:  # an activation belongs to the weights; open_clip only warns of another
+        trained = open_clip.get_pretrained_cfg(entry.architecture, entry.pretrained)
+        config = {**config, "quick_gelu": trained.get("quick_gelu", False)}
     clip = open_clip.CLIP(**config)
     tensors = read_tensors(path)
     if "token_embedding.rows" in tensors:

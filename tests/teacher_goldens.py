@@ -1,0 +1,29 @@
+"""The published code's numbers for DINO and FOUND, and the small random weights they belong to."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+FOLDER = Path(__file__).parent / "goldens" / "found"
+CASES = pytest.mark.parametrize("case", ["a", "b"], ids=["64x96", "75x110, padded"])
+HEADS = 3
+"""Attention heads of both backbones, which are narrower than DINO's."""
+
+
+@cache
+def golden():
+    """Inputs and numbers by name; `CASES` begin the names."""
+    return np.load(FOLDER / "golden.npz")
+
+
+def teacher_weights(prefix):
+    """Weights of "dino_p16.", "found_p8." or "found_decoder."."""
+    tensors = load_file(FOLDER / "tiny_teachers.safetensors")
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def close(actual, expected):
+    np.testing.assert_allclose(np.asarray(actual), expected, atol=1e-4, rtol=0)
