@@ -100,14 +100,13 @@ def cut_up(part: Part, size: tuple[int, int], view: Rectangle | None = None) -> 
 
 
 def nearest_first(
-    parts: Iterable[Part], plane: tuple[int, ...], view: Rectangle | None
+    parts: Iterable[Part], plane: tuple[int, ...], place: tuple[float, float]
 ) -> list[Part]:
-    """Sort parts by how far they are from the middle of the view; other planes come last."""
+    """Sort parts by how far they are from a place (row, column); other planes come last."""
 
     def distance(part: Part) -> tuple[bool, float]:
-        pairs = zip(part.rectangle, view or part.rectangle, strict=True)
-        away = ((a, (b.start + b.stop) / 2) for a, b in pairs)
-        squares = (max(a.start - center, center - a.stop, 0) ** 2 for a, center in away)
+        pairs = zip(part.rectangle, place, strict=True)
+        squares = (max(span.start - at, at - span.stop, 0) ** 2 for span, at in pairs)
         return part.plane != plane, sum(squares)
 
     return sorted(parts, key=distance)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari import Viewer
+    from napari.components import Camera
     from napari.layers import Image
 
     from dinoiser.segmentation import Segmentation
@@ -100,7 +101,9 @@ class SegmentWidget(QWidget):
         return self._in_view_first(source.parts(step, rows, columns, visible_part(image)), image)
 
     def _in_view_first(self, parts: Sequence[Part], image: Image) -> list[Part]:
-        return nearest_first(parts, tuple(self._step(image)), visible_part(image))
+        center = self._camera.center[-2:]
+        row, column = image.world_to_data([*self.viewer.dims.point[-image.ndim : -2], *center])[-2:]
+        return nearest_first(parts, tuple(self._step(image)), (float(row), float(column)))
 
     def _step(self, image: Image) -> Sequence[int]:
         """Give the plane that is shown, without the axis of the channels."""
@@ -152,6 +155,10 @@ class SegmentWidget(QWidget):
         confidence = CONFIDENCE if self._confidence.isChecked() else None
         self.images.show_map(known, CONFIDENCE, confidence)
         self.images.show_map(known, HEAT_MAP, selected if self._heat_map.isChecked() else None)
+
+    @property
+    def _camera(self) -> Camera:
+        return getattr(self.viewer, "scene", self.viewer).camera  # the viewer's before napari 0.9
 
     def _start_moving(self, event: Any = None) -> None:
         self._moving.start()
@@ -218,8 +225,7 @@ class SegmentWidget(QWidget):
         self.picker.image_changed.connect(self._pause.start)  # it may be behind the words
         self.picker.source_gone.connect(self.runner.encoder.forget)
         self.viewer.dims.events.current_step.connect(self._show_maps)
-        camera = getattr(self.viewer, "scene", self.viewer).camera  # its place before napari 0.9
-        camera.events.connect(self._start_moving)
+        self._camera.events.connect(self._start_moving)
         self._moving.timeout.connect(self._show_maps)
         self.viewer.layers.events.removed.connect(self._update_buttons)
         self.runner.labelled.connect(self._show)
