@@ -37,7 +37,8 @@ def write_official_context(root, pictures):
     labels.mkdir(parents=True)
     for name, (image, raw) in zip(names, pictures, strict=True):
         _write(image, folder / "JPEGImages" / f"{name}.jpg")
-        savemat(labels / f"{name}.mat", {"LabelMap": raw.astype(np.uint16)})
+        contents = {"LabelMap": raw.astype(np.uint16)}
+        savemat(labels / f"{name}.mat", contents, do_compression=True)
 
 
 def write_coco(root, pictures):

@@ -13,6 +13,7 @@ from dinoiser.evaluation.benchmark_run import BenchmarkJob, evaluate
 from dinoiser.evaluation.benchmarks import find_benchmark
 from dinoiser.images import read_image
 from dinoiser.models.base import PatchFeatures
+from dinoiser.models.catalog import find_model, list_models
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
 from dinoiser.segment.segmenter import Segmenter
@@ -157,6 +158,19 @@ def test_labels_of_another_size_are_refused(voc20, scenes, tmp_path):
     write_benchmark("voc20", tmp_path, list(zip(scenes, truths, strict=True)))
     with pytest.raises(ValueError, match="168x120 pixels and its labels 168x119"):
         evaluate(job(tmp_path, tmp_path / "out"))
+
+
+def test_models_are_evaluated_with_the_windows_they_were_published_with():
+    for model in list_models():
+        if model.source == "embedded in the package":
+            continue
+        entry = find_model(model.name)
+        for benchmark in ("voc", "ade20k"):
+            settings = dict(find_benchmark(benchmark).settings(entry.method))
+            smoothed = settings.pop("antialias")
+            assert smoothed == (entry.method == "dinotxt")  # by Pillow, the others by OpenCV
+            assert settings.pop("delta", 0.99) == (0.99 if benchmark == "voc" else 0)
+            assert settings == entry.windows.model_dump()
 
 
 @pytest.mark.parametrize("name", ["voc", "context"])

@@ -107,6 +107,33 @@ def test_official_folders_are_read_and_scored_as_by_hand(name, tmp_path):
     assert matrix.mean() == pytest.approx(float(miou))
 
 
+OF_459 = """
+2 aeroplane, 9 bag, 18 bed, 19 bedclothes, 22 bench, 23 bicycle, 25 bird, 31 boat, 33 book,
+34 bottle, 44 building, 45 bus, 46 cabinet, 59 car, 65 cat, 68 ceiling, 72 chair, 80 cloth,
+85 computer, 98 cow, 104 cup, 105 curtain, 113 dog, 115 door, 144 fence, 158 floor, 159
+flower, 162 food, 187 grass, 189 ground, 207 horse, 220 keyboard, 232 light, 258 motorbike,
+259 mountain, 260 mouse, 284 person, 295 plate, 296 platform, 308 potted plant, 324 road,
+326 rock, 347 sheep, 349 shelves, 354 sidewalk, 355 sign, 360 sky, 366 snow, 368 sofa, 397
+table, 415 track, 416 train, 420 tree, 424 truck, 427 tvmonitor, 440 wall, 445 water, 454
+window, 458 wood
+"""
+"""Of the 459 lines of PASCAL Context's labels.txt, those that its 59_labels.txt names."""
+
+
+@pytest.mark.parametrize("name", ["context", "context59"])
+def test_every_one_of_the_459_labels_becomes_the_class_of_its_name(name, tmp_path):
+    kept = dict(entry.split(" ", 1) for entry in " ".join(OF_459.split()).split(", "))
+    assert len(kept) == 59
+    raw = np.arange(460).reshape(20, 23)
+    write_official_context(tmp_path, [(IMAGE, raw)])
+    benchmark = find_benchmark(name)
+    [pair] = benchmark.find_pairs(tmp_path)
+    assert pair.truth.read_bytes().startswith(b"MATLAB 5.0 MAT-file")
+    rare = "background" if name == "context" else None
+    expected = [[kept.get(str(value), rare) for value in row] for row in raw]
+    assert benchmark.read_truth(pair.truth).tolist() == indices(benchmark, expected).tolist()
+
+
 @pytest.mark.parametrize("name", ["context", "context59"])
 def test_the_459_labels_of_context_become_the_usual_classes(name, tmp_path):
     raw = np.array([[0, 2, 397, 458], [308, 1, 459, 458]])  # 1 and 459 are among the rare ones

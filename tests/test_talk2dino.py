@@ -1,7 +1,9 @@
 """Talk2DINO: the numbers of the published code, its files, and how a segmenter uses it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from torch.nn import functional as F
 
 from dinoiser.batch.shared_model import BatchedModel
 from dinoiser.errors import CheckpointError, WeightsError
+from dinoiser.evaluation.benchmark_run import BenchmarkJob, evaluate
+from dinoiser.evaluation.benchmarks import find_benchmark
+from dinoiser.images import read_image
 from dinoiser.models import load
 from dinoiser.models.base import PatchFeatures
 from dinoiser.models.catalog import find_model, list_models
@@ -25,6 +30,7 @@ from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.scoring import class_cosines, head_cosines, score_patches
 from dinoiser.segment.segmenter import Segmenter
 from dinoiser.segment.windows import WindowLayout, WindowSettings
+from tests.benchmark_folders import write_benchmark
 from tests.official_dino import official_dino
 
 SHARED = Path(__file__).parents[2] / "shared" / "goldens" / "talk2dino"
@@ -172,7 +178,7 @@ class TestSegmenting:
             PatchFeatures(features, None), embeddings, [1, 1], model.scoring, has_background=False
         )
         assert scored.max() <= 0.5
-        found = Segmenter(model)._map(scored, encoded.layout)
+        found = Segmenter(model).lay_out(scored, encoded.layout)
         assert found.winners() == [0, 1]
 
     def test_a_whole_picture_is_seen_as_a_square_and_labelled_at_its_own_size(self, model):
@@ -215,46 +221,71 @@ def test_corners_stay_where_they_are(grid, size, seed):
     torch.testing.assert_close(pixels, expected, atol=1e-5, rtol=0)
 
 
-class TestFiles:
-    @pytest.mark.parametrize("version", [2, 3])
-    def test_published_files_give_the_model_that_is_built_by_hand(
-        self, version, make_clip, tmp_path, monkeypatch
+class Published(NamedTuple):
+    """A catalogued model, whose files are small and random, and the same built by hand."""
+
+    name: str
+    built: Talk2Dino
+
+
+@pytest.fixture(params=[2, 3], ids=["DINOv2", "DINOv3"])
+def published(request, make_clip, tmp_path, monkeypatch):
+    """Write small files of the published layouts where the catalogue wants them."""
+    monkeypatch.setenv("DINOISER_CACHE", str(tmp_path / "cache"))
+    name = {2: "talk2dino-vitb", 3: "talk2dino-dinov3-vitb"}[request.param]
+    entry = find_model(name)
+    clip = make_clip(quick_gelu=True)
+    dino = official_dino(version=request.param, patch_size={2: 14, 3: 16}[request.param])
+    for file, tensors in (
+        (entry.clip, clip.state_dict()),
+        (entry.parts["dino"], dino),
+        (entry.parts["projection"], official_projection()),
     ):
-        """Small files of the published layouts, put where the catalogue wants them."""
-        monkeypatch.setenv("DINOISER_CACHE", str(tmp_path))
-        name = {2: "talk2dino-vitb", 3: "talk2dino-dinov3-vitb"}[version]
-        entry = find_model(name)
-        size = 14 if version == 2 else 16
-        clip, dino = make_clip(quick_gelu=True), official_dino(version=version, patch_size=size)
-        for file, tensors in (
-            (entry.clip, clip.state_dict()),
-            (entry.parts["dino"], dino),
-            (entry.parts["projection"], official_projection()),
-        ):
-            file.place().parent.mkdir(parents=True, exist_ok=True)
-            torch.save(tensors, file.place())
-        monkeypatch.setattr(
-            "open_clip.get_model_config",
-            lambda asked: {
-                "ViT-B-16-quickgelu": {
-                    "embed_dim": 24,
-                    "quick_gelu": True,
-                    "vision_cfg": {
-                        "image_size": 64,
-                        "patch_size": 16,
-                        "width": 32,
-                        "layers": 4,
-                        "head_width": 8,
-                    },
-                    "text_cfg": {"context_length": 77, "width": 16, "heads": 2, "layers": 2},
-                }
-            }[asked],
-        )
-        assert next(model.cached for model in list_models() if model.name == name)
-        loaded = load.load_model(name, device="cpu", precision="fp32")
-        projection = TextProjection(24, 64)
-        projection.load_state_dict(official_projection())
-        built = Talk2Dino(clip, RegisterDino(build_register_vit(dino)), projection)
+        file.place().parent.mkdir(parents=True, exist_ok=True)
+        torch.save(tensors, file.place())
+    sizes = {
+        "embed_dim": 24,
+        "quick_gelu": True,
+        "vision_cfg": {
+            "image_size": 64,
+            "patch_size": 16,
+            "width": 32,
+            "layers": 4,
+            "head_width": 8,
+        },
+        "text_cfg": {"context_length": 77, "width": 16, "heads": 2, "layers": 2},
+    }
+    known = {"ViT-B-16-quickgelu": sizes}
+    monkeypatch.setattr("open_clip.get_model_config", known.__getitem__)
+    projection = TextProjection(24, 64)
+    projection.load_state_dict(official_projection())
+    return Published(name, Talk2Dino(clip, RegisterDino(build_register_vit(dino)), projection))
+
+
+@pytest.mark.parametrize("published", [2], indirect=True)
+@pytest.mark.parametrize("benchmark", ["voc", "context"])
+def test_benchmarks_clean_the_background_as_published(published, benchmark, tmp_path):
+    """Where it is a class of its own, as in VOC, and not in PASCAL Context."""
+    image = picture(300, 420)
+    root, found = tmp_path / "data", find_benchmark(benchmark)
+    write_benchmark(benchmark, root, [(image, np.zeros(image.shape[:2], np.uint8))])
+    [pair] = found.find_pairs(root)
+    segmenter = Segmenter(published.built, antialias=False, batch_size=1)
+    encoded = segmenter.encode(read_image(pair.image))
+    prompts = PromptSet.from_names(found.classes)
+    cleaned = encoded.segment(prompts).labels
+    plain = replace(encoded, patches=replace(encoded.patches, guide=None)).segment(prompts).labels
+    assert (cleaned != plain).mean() > 0.01
+    write_benchmark(benchmark, root, [(image, cleaned if benchmark == "voc" else plain)])
+    job = BenchmarkJob(benchmark, root, tmp_path / "out", published.name, "cpu")
+    assert evaluate(job).matrix.accuracy() > 0.9999
+
+
+class TestFiles:
+    def test_published_files_give_the_model_that_is_built_by_hand(self, published):
+        entry, built = find_model(published.name), published.built
+        assert next(model.cached for model in list_models() if model.name == published.name)
+        loaded = load.load_model(published.name, device="cpu", precision="fp32")
         pixels = torch.rand(1, 3, 100, 80)
         ours, theirs = loaded.encode_image(pixels), built.encode_image(pixels)
         assert torch.equal(ours.features, theirs.features)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.special import erf
 from torch import nn
 from torch.nn import functional as F
 
@@ -96,41 +97,86 @@ class TestTeacherGuided:
             )
 
 
-def keys_of_last_block(clip, pixels):
-    """Keys of all patches by open_clip's own forward: what its attention is given, projected."""
+def tokens_before_last_block(clip, pixels):
+    """What open_clip's own forward gives to the last block: (B, 1 + N, C)."""
     seen = {}
     block = clip.visual.transformer.resblocks[-1]
-    hook = block.ln_1.register_forward_hook(lambda *args: seen.update(given=args[2]))
+    hook = block.ln_1.register_forward_pre_hook(lambda *args: seen.update(given=args[1][0]))
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
     with torch.no_grad():
         clip.visual((pixels - mean) / std)
-        hook.remove()
-        parts = F.linear(seen["given"], block.attn.in_proj_weight, block.attn.in_proj_bias)
-    return parts.chunk(3, -1)[1][:, 1:]
+    hook.remove()
+    return seen["given"].double().numpy()
+
+
+def norm(x, layer):
+    """Layer normalisation of vectors (..., C)."""
+    centered = x - x.mean(-1, keepdims=True)
+    deviation = np.sqrt((centered**2).mean(-1, keepdims=True) + layer["eps"])
+    return centered / deviation * layer["weight"] + layer["bias"]
+
+
+def refined_by_keys(clip, tokens, embeddings):
+    """MaskCLIP's formulas for one picture, a patch at a time: probabilities (N, K)."""
+    weights = {n: t.double().numpy() for n, t in clip.visual.state_dict().items()}
+    last = f"transformer.resblocks.{len(clip.visual.transformer.resblocks) - 1}."
+
+    def layer(name):
+        return {"weight": weights[f"{name}.weight"], "bias": weights[f"{name}.bias"], "eps": 1e-5}
+
+    def linear(x, name):
+        return weights[f"{name}.weight"] @ x + weights[f"{name}.bias"]
+
+    width = tokens.shape[-1]
+    projection, shift = weights[f"{last}attn.in_proj_weight"], weights[f"{last}attn.in_proj_bias"]
+    keys, probabilities = [], []
+    for token in tokens[1:]:
+        x = norm(token, layer(f"{last}ln_1"))
+        queries_keys_values = projection @ x + shift
+        keys.append(queries_keys_values[width : 2 * width])
+        x = token + linear(queries_keys_values[2 * width :], f"{last}attn.out_proj")
+        hidden = linear(norm(x, layer(f"{last}ln_2")), f"{last}mlp.c_fc")
+        x = x + linear(0.5 * hidden * (1 + erf(hidden / np.sqrt(2))), f"{last}mlp.c_proj")
+        feature = norm(x, layer("ln_post")) @ weights["proj"]
+        logits = 100 * embeddings @ (feature / np.linalg.norm(feature))
+        powers = np.exp(logits - logits.max())
+        probabilities.append(powers / powers.sum())
+    refined = []
+    for key in keys:
+        total, shares = 0.0, 0.0
+        for other, probability in zip(keys, probabilities, strict=True):
+            likeness = key @ other / np.linalg.norm(key) / np.linalg.norm(other)
+            if likeness > 0:
+                total = total + likeness * probability
+                shares += likeness
+        refined.append(total / shares)
+    return np.array(refined)
 
 
 class TestKeyRefined:
-    def test_each_patch_takes_the_mean_over_patches_with_like_keys(self, make_clip):
+    def test_the_formulas_step_by_step(self, make_clip):
+        """There are no published numbers of this method."""
         clip = make_clip().eval()
         pixels = torch.rand(2, 3, 64, 64)
         embeddings = F.normalize(torch.randn(3, 24, generator=torch.manual_seed(5)), dim=-1)
         model = KeyRefinedClip(clip)
         patches = model.encode_image(pixels)
-        actual = score_patches(patches, embeddings, [1, 2], model.scoring, has_background=False)
+        actual = score_patches(patches, embeddings, [1] * 3, model.scoring, has_background=False)
+        for probabilities, tokens in zip(
+            actual, tokens_before_last_block(clip, pixels), strict=True
+        ):
+            expected = refined_by_keys(clip, tokens, embeddings.double().numpy())
+            close(probabilities.flatten(1).T, expected)
 
-        plain = class_probabilities(
-            MaskClip(clip).encode_image(pixels).features, embeddings, phrases_per_class=[1, 2]
-        ).numpy()
-        keys = keys_of_last_block(clip, pixels).numpy()
-        for i in range(2):
-            flat = plain[i].reshape(2, -1)  # classes, patches
-            for n, key in enumerate(keys[i]):
-                lengths = np.linalg.norm(keys[i], axis=1) * np.linalg.norm(key)
-                weights = np.maximum(keys[i] @ key / lengths, 0)
-                expected = flat @ weights / weights.sum()
-                np.testing.assert_allclose(
-                    actual[i].numpy().reshape(2, -1)[:, n], expected, atol=1e-5
-                )
+    def test_a_class_of_two_phrases_has_the_better_one_before_it_is_refined(self, make_clip):
+        model = KeyRefinedClip(make_clip())
+        patches = model.encode_image(torch.rand(1, 3, 64, 64))
+        embeddings = F.normalize(torch.randn(3, 24, generator=torch.manual_seed(5)), dim=-1)
+        actual = score_patches(patches, embeddings, [1, 2], model.scoring, has_background=False)
+        plain = class_probabilities(patches.features, embeddings, phrases_per_class=[1, 2])[0]
+        keys = F.normalize(patches.guide[0].flatten(1), dim=0)
+        weights = (keys.T @ keys).clamp(min=0)
+        close(actual[0].flatten(1), plain.flatten(1) @ weights / weights.sum(0))
 
     def test_patches_with_the_same_key_get_the_same_probabilities(self):
         features = torch.randn(1, 6, 3, 4, generator=torch.manual_seed(1))

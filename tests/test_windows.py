@@ -5,12 +5,16 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch.nn import functional as F
 
 from dinoiser.errors import SettingsError
-from dinoiser.segment.probability_map import ProbabilityMap
+from dinoiser.segment import interpolation
+from dinoiser.segment.probability_map import ProbabilityMap, Tile
+from dinoiser.segment.resize import resize, resize_columns, resize_rows
+from dinoiser.segment.score_map import ScoreMap
 from dinoiser.segment.windows import WindowLayout, WindowSettings, spans, working_size
 
 sides = st.integers(1, 20_000)
@@ -36,6 +40,15 @@ def test_pictures_keep_their_shape(height, width):
     assert min(h, w) <= 448
 
 
+@given(height=sides, width=sides)
+def test_torchvision_rounds_the_longer_side_down(height, width):
+    short, long = min(height, width), max(height, width)
+    assume(long <= 2048 / 448 * short)
+    expected = int(512 * long / short)  # what torchvision computes
+    found = working_size((height, width), 512, round_down=True)
+    assert found == ((512, expected) if height <= width else (expected, 512))
+
+
 def test_the_papers_sizes():
     assert working_size((375, 500), 448) == (448, 597)
     assert WindowLayout.plan((375, 500), WindowSettings()).columns == ((0, 448), (149, 597))
@@ -58,13 +71,14 @@ def all_pixels(found, height=None):
     return pixels
 
 
-def straightforward(layout, windows):
-    """The same pixels with whole arrays: the published evaluation, step by step."""
+def straightforward(layout, windows, mode="bilinear", softmax=False):
+    """The same pixels with whole arrays: the published evaluations, step by step."""
     total = torch.zeros(windows.shape[1], *layout.working_size)
     visits = torch.zeros(layout.working_size)
     for window, patches in zip(layout.windows, windows, strict=True):
         size = (window.bottom - window.top, window.right - window.left)
-        spread = F.interpolate(patches[None], size, mode="bilinear", align_corners=False)[0]
+        spread = F.interpolate(patches[None], size, mode=mode, align_corners=False)[0]
+        spread = spread.softmax(0) if softmax else spread
         total[:, window.top : window.bottom, window.left : window.right] += spread
         visits[window.top : window.bottom, window.left : window.right] += 1
     mean = (total / visits)[None]
@@ -88,6 +102,69 @@ def test_tiles_are_the_whole_map(size, window, stride, height, width, seed):
         patch.setattr("dinoiser.segment.probability_map.TILE_WIDTH", width)
         pixels = all_pixels(ProbabilityMap.from_windows(patches, layout), height)
     np.testing.assert_allclose(pixels, straightforward(layout, patches), atol=2e-5)
+
+
+@pytest.mark.parametrize("spread", ["stretched", "cubic"])
+@settings(max_examples=30, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    window=st.integers(8, 40),
+    stride=st.integers(4, 8),
+    values=st.integers(1, 10_000),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_scores_become_probabilities_in_each_window(
+    spread, size, window, stride, values, seed, data
+):
+    layout = WindowLayout.plan(size, WindowSettings(short_side=32, window=window, stride=stride))
+    scores = 2 * random_patches(layout, (3, 4), seed=seed) - 1
+    found = ScoreMap.from_windows(scores, layout, spread=spread)
+    whole = Tile(slice(0, size[0]), slice(0, size[1]))
+    pixels = found.pixels(whole)
+    mode = {"stretched": "bilinear", "cubic": "bicubic"}[spread]
+    np.testing.assert_allclose(pixels, straightforward(layout, scores, mode, True), atol=2e-5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dinoiser.segment.probability_map.TILE_WIDTH", data.draw(st.integers(1, 90)))
+        patch.setattr("dinoiser.segment.probability_map.VALUES_AT_ONCE", values)
+        np.testing.assert_array_equal(all_pixels(found), pixels)
+    np.testing.assert_array_equal(found.select([2]).pixels(whole), pixels[2:])
+    assert set(pixels.argmax(0).flatten().tolist()) <= set(found.winners())
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    new=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    data=st.data(),
+)
+def test_bicubic_pieces_are_those_of_the_whole_which_is_as_torch_has_it(antialias, size, new, data):
+    assume(new != (1, 1))  # at which torch itself stumbles
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *size), np.uint8))
+    whole = resize(image, new, antialias, cubic=True)
+    published = F.interpolate(
+        image[None], new, mode="bicubic", align_corners=False, antialias=antialias
+    )[0]
+    assert (whole.int() - published.int()).abs().max() <= 2
+    start = data.draw(st.integers(0, new[0] - 1))
+    places = slice(start, data.draw(st.integers(start + 1, new[0])))
+    used = places
+    if size[0] != new[0]:
+        used = interpolation.source(size[0], new[0], places, antialias, cubic=True)
+    band = resize_columns(image[:, used], new[1], antialias, cubic=True)
+    rows = resize_rows(band, used.start, size[0], new[0], places, antialias, cubic=True)
+    np.testing.assert_array_equal(rows, whole[:, places])
+
+
+def test_pictures_are_resized_as_pillow_does():
+    image = np.random.default_rng(1).integers(0, 256, (75, 110, 3), np.uint8)
+    for width, height in ((60, 41), (200, 137)):
+        expected = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+        ours = resize(torch.from_numpy(image).permute(2, 0, 1), (height, width), cubic=True)
+        difference = np.asarray(expected).astype(int) - ours.permute(1, 2, 0).numpy()
+        assert np.abs(difference).max() <= 2
+        assert (difference != 0).mean() < 0.02
 
 
 def test_a_whole_picture_is_enlarged_by_the_patch_and_cut():

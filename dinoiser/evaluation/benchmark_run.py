@@ -16,6 +16,7 @@ from dinoiser.evaluation.benchmarks import find_benchmark
 from dinoiser.evaluation.metrics import ConfusionMatrix
 from dinoiser.evaluation.scores import Score
 from dinoiser.export.png import read_mask
+from dinoiser.models.catalog import find_model
 from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _label_job(job: BenchmarkJob, benchmark: Benchmark, pairs: list[Pair]) -> La
         device=job.device,
         precision=job.precision,
         heads=job.heads,
-        settings=benchmark.settings,
+        settings=benchmark.settings(find_model(job.model).method),
         overwrite=job.overwrite,
         retry_failed=True,
         scheduler=job.scheduler,

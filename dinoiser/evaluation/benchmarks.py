@@ -16,9 +16,15 @@ from dinoiser.evaluation.truth import read_truth
 if TYPE_CHECKING:
     import numpy as np
 
+    from dinoiser.models.catalog import Method
+
 BENCHMARKS_PATH = Path(__file__).with_name("benchmarks.yaml")
 PROTOCOL = {"short_side": 448, "window": 448, "stride": 224, "antialias": False}
-"""Keyword settings of `Segmenter` in the published evaluation, the same for every model."""
+"""Keyword settings of `Segmenter` in the evaluations of CLIP-DINOiser and Talk2DINO."""
+PROTOCOLS: dict[Method, dict[str, Any]] = {
+    "dinotxt": {"short_side": 512, "window": 384, "stride": 192, "antialias": True},
+}
+"""Those of methods that were published with others."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class Benchmark:
         Pictures of the official validation split.
     background
         "none": there is no such class, and its pixels are left out.
-        "class": a class like any other. "filtered": the background filter
-        runs as well.
+        "class": there is one. "filtered": and the filter of CLIP-DINOiser, or
+        Talk2DINO's cleaning of the background, runs as well.
     classes
         The classes' names in the order of the labels, which start at 0.
     published
@@ -55,10 +61,13 @@ class Benchmark:
         """Class id of the first class in masks: 0 belongs to the background."""
         return int(self.background == "none")
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Keyword settings of `Segmenter`; no patch is less sure than a delta of 0."""
-        return PROTOCOL if self.background == "filtered" else {**PROTOCOL, "delta": 0.0}
+    def settings(self, method: Method) -> dict[str, Any]:
+        """Keyword settings of `Segmenter` for a method of the catalogue.
+
+        A delta of 0 switches filters of the background off.
+        """
+        protocol = PROTOCOLS.get(method, PROTOCOL)
+        return protocol if self.background == "filtered" else {**protocol, "delta": 0.0}
 
     def find_pairs(self, root: Path) -> list[Pair]:
         """Find the pictures of the official validation split and their labels.

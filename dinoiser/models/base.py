@@ -77,12 +77,20 @@ class Scoring:
         What `PatchFeatures.guide` holds and is for: "keys", every patch takes
         the mean of the probabilities of patches with like keys; "attention",
         the background is cleaned by where the class token looks; None, nothing.
+    enlarged
+        What goes from patches to pixels: "probabilities"; "cosines", of which
+        every window's pixels make probabilities for themselves; or "features"
+        of any length, of which they make cosines first. The last two are for
+        methods with a softmax and without a guide or objectness.
     spread
         How patches lie over a window: "stretched" over all of it, padding
-        included, or with the centres of the outer ones on its "corners".
+        included, linear between their centres; "cubic" between them; or with
+        the centres of the outer ones on its "corners".
     padded
         Whether pictures that are looked at whole are padded to full patches
         and the padding is cut off; otherwise patches are spread over them.
+    cubic
+        Whether pictures are resized bicubically, see `WindowSettings`.
     templates
         Sentences with {} that take the place of the 80 "imagenet" ones; None
         where those are the method's own.
@@ -93,8 +101,10 @@ class Scoring:
     background: Literal["objectness", "threshold", "class"] = "objectness"
     threshold: float = 0.5
     guide: Literal["keys", "attention"] | None = None
-    spread: Literal["stretched", "corners"] = "stretched"
+    enlarged: Literal["probabilities", "cosines", "features"] = "probabilities"
+    spread: Literal["stretched", "corners", "cubic"] = "stretched"
     padded: bool = True
+    cubic: bool = False
     templates: tuple[str, ...] | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from dinoiser.models.dino import HEAD_WIDTH, FrozenVit
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from dinoiser.models.catalog import WindowDefaults
 
 ROTARY_BASE = 100.0
 """Longest period of DINOv3's rotary positions."""
@@ -56,6 +58,13 @@ class RegisterDino(FrozenVit):
     vit
         What `build_register_vit` gives; put into evaluation mode and frozen.
 
+    Attributes
+    ----------
+    width
+        Channels.
+    generation
+        2 or 3, of DINO.
+
     References
     ----------
     Darcet et al., Vision Transformers Need Registers, ICLR 2024; Siméoni et
@@ -65,6 +74,7 @@ class RegisterDino(FrozenVit):
     def __init__(self, vit: Any) -> None:  # timm's types do not name its blocks
         super().__init__(vit)
         self.width: int = vit.embed_dim
+        self.generation: Literal[2, 3] = 2 if vit.pos_embed is not None else 3
 
     @classmethod
     def load(cls, path: str | Path, head_width: int = HEAD_WIDTH) -> Self:
@@ -91,6 +101,38 @@ class RegisterDino(FrozenVit):
         last = self.vit.blocks[-1]
         logits = _class_attention(last.attn, last.norm1(x), self.vit.num_prefix_tokens)
         return DinoTokens(self.vit.norm(last(x, **run)), logits.unflatten(-1, grid), grid)
+
+
+class OnRegisterDino:
+    """What the methods on a frozen DINO have in common, see `SegmentationModel`.
+
+    Parameters
+    ----------
+    dino
+        The source of patches.
+    name, digest, windows
+        See `SegmentationModel`.
+    """
+
+    def __init__(
+        self, dino: RegisterDino, name: str, digest: str | None, windows: WindowDefaults
+    ) -> None:
+        self.dino = dino
+        self.name = name
+        self.digest = digest
+        self.windows = windows
+        self.patch_size = dino.patch_size
+        self.embedding_dim = dino.width
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.dino.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the backbone's weights."""
+        return self.dino.dtype
 
 
 def _class_attention(attention: Any, x: Tensor, prefix: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from dinoiser.errors import CheckpointError
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.catalog import WindowDefaults
+from dinoiser.models.dino_registers import OnRegisterDino
 from dinoiser.models.text import encode_by_length
 
 if TYPE_CHECKING:
@@ -20,9 +22,12 @@ if TYPE_CHECKING:
     from dinoiser.models.dinotxt_towers import DinoTextTower, VisionHead
 
 SLIDING = WindowDefaults(short_side=512, window=384, stride=192)
+_THIRD = Scoring(temperature=1.0, background="class", enlarged="cosines", padded=False, cubic=True)
+SCORING = {2: replace(_THIRD, enlarged="features", spread="cubic"), 3: _THIRD}
+"""Rules of the authors' notebooks, by the generation of DINO."""
 
 
-class DinoTxt:
+class DinoTxt(OnRegisterDino):
     """dino.txt over DINOv2 or DINOv3.
 
     Parameters
@@ -39,6 +44,14 @@ class DinoTxt:
     name, digest, windows
         See `SegmentationModel`; windows are the published ones by default.
 
+    Attributes
+    ----------
+    scoring
+        Over DINOv3, cosines are enlarged and a softmax is taken at each pixel
+        of a window. Over DINOv2, features are enlarged bicubically, which is
+        done to their products with the classes: to normalise features after
+        it changes no label. Of a confidence that notebook says nothing.
+
     Raises
     ------
     CheckpointError
@@ -49,8 +62,6 @@ class DinoTxt:
     Jose et al., DINOv2 Meets Text: A Unified Framework for Image- and
     Pixel-Level Vision-Language Alignment, CVPR 2025.
     """
-
-    scoring = Scoring(temperature=1.0, background="class", padded=False)
 
     def __init__(
         self,
@@ -72,25 +83,11 @@ class DinoTxt:
                 "give the files of one model."
             )
             raise CheckpointError(msg)
-        self.dino = dino
+        super().__init__(dino, name, digest, windows or SLIDING)
+        self.scoring = SCORING[dino.generation]
         self.head = head.eval().requires_grad_(False).to(dino.device, dino.dtype)
         self.text = text.eval().requires_grad_(False).to(dino.device, dino.dtype)
         self.tokenize = tokenizer or open_clip.SimpleTokenizer(context_length=text.context_length)
-        self.name = name
-        self.digest = digest
-        self.windows = windows or SLIDING
-        self.patch_size = dino.patch_size
-        self.embedding_dim = dino.width
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.dino.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the weights."""
-        return self.dino.dtype
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from dinoiser.models.checkpoint import load_into, read_tensors
 from dinoiser.models.dino import HEAD_WIDTH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 VISION_PREFIX, TEXT_PREFIX = "visual_model.head.", "text_model."
@@ -77,7 +77,63 @@ def split_parts(
     return parts[VISION_PREFIX], parts[TEXT_PREFIX]
 
 
-class VisionHead(nn.Module):
+class _Tower(nn.Module):
+    """A network that is built for the weights of dino.txt's authors.
+
+    Attributes
+    ----------
+    part
+        What it is, for messages.
+    renamed
+        (pattern, replacement) from the authors' names of weights to ours.
+    """
+
+    part: ClassVar[str]
+    renamed: ClassVar[tuple[tuple[str, str], ...]]
+
+    @classmethod
+    def from_tensors(
+        cls,
+        tensors: Mapping[str, Tensor],
+        head_width: int = HEAD_WIDTH,
+        path: str | Path | None = None,
+    ) -> Self:
+        """Build the network for weights under the names of its authors, and fill it.
+
+        Raises
+        ------
+        CheckpointError
+            A name or a shape differs; the message lists what does.
+        """
+        ours = {cls._our_name(name): tensor for name, tensor in tensors.items()}
+
+        def shape(name: str) -> torch.Size:
+            if name not in ours:
+                msg = (
+                    f"{path or 'The file'} holds no {cls.part} of dino.txt: {name} is missing "
+                    f"among {sorted(ours)[:6]}; give the file of its authors."
+                )
+                raise CheckpointError(msg)
+            return ours[name].shape
+
+        depth = len({name.split(".")[1] for name in ours if name.startswith("blocks.")})
+        tower = cls(depth=depth, **cls._sizes(shape, head_width))
+        load_into(tower, ours, path)
+        return tower
+
+    @classmethod
+    def _our_name(cls, name: str) -> str:
+        for pattern, replacement in cls.renamed:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    @staticmethod
+    def _sizes(shape: Callable[[str], torch.Size], head_width: int) -> dict[str, int]:
+        """Read the sizes but the depth off the shapes of weights."""
+        raise NotImplementedError
+
+
+class VisionHead(_Tower):
     """Transformer blocks with gated MLPs on the tokens of a backbone, and a norm.
 
     Parameters
@@ -91,6 +147,15 @@ class VisionHead(nn.Module):
     heads
         Attention heads.
     """
+
+    part = "vision head"
+    renamed = (
+        (r"^block_list\.", "blocks."),  # DINOv2's name of them
+        (r"^ln_final\.", "norm."),
+        (r"\.mlp\.w1\.", ".mlp.fc1_g."),
+        (r"\.mlp\.w2\.", ".mlp.fc1_x."),
+        (r"\.mlp\.w3\.", ".mlp.fc2."),
+    )
 
     def __init__(self, width: int, depth: int, hidden: int, heads: int) -> None:
         super().__init__()
@@ -109,29 +174,13 @@ class VisionHead(nn.Module):
         """Tokens (B, N, C) to tokens (B, N, C)."""
         return self.norm(self.blocks(tokens))
 
-    @classmethod
-    def from_tensors(
-        cls,
-        tensors: Mapping[str, Tensor],
-        head_width: int = HEAD_WIDTH,
-        path: str | Path | None = None,
-    ) -> Self:
-        """Build a head for weights under the names of its authors, and fill it.
-
-        Raises
-        ------
-        CheckpointError
-            A name or a shape differs; the message lists what does.
-        """
-        renamed = {_vision_name(name): tensor for name, tensor in tensors.items()}
-        gate = _expect(renamed, "blocks.0.mlp.fc1_g.weight", "vision head", path)
-        width = gate.shape[1]
-        head = cls(width, _depth(renamed), gate.shape[0], max(1, width // head_width))
-        load_into(head, renamed, path)
-        return head
+    @staticmethod
+    def _sizes(shape: Callable[[str], torch.Size], head_width: int) -> dict[str, int]:
+        hidden, width = shape("blocks.0.mlp.fc1_g.weight")
+        return {"width": width, "hidden": hidden, "heads": max(1, width // head_width)}
 
 
-class DinoTextTower(nn.Module):
+class DinoTextTower(_Tower):
     """A causal text transformer, read at the end token and projected.
 
     Parameters
@@ -149,6 +198,15 @@ class DinoTextTower(nn.Module):
     embedding_dim
         Length of the vectors that come out.
     """
+
+    part = "text tower"
+    renamed = (
+        (r"^(backbone|head)\.", ""),
+        (r"\.attention_norm\.", ".norm1."),
+        (r"\.attention\.", ".attn."),
+        (r"\.ffn_norm\.", ".norm2."),
+        (r"\.feed_forward\.", ".mlp."),
+    )
 
     def __init__(
         self,
@@ -183,37 +241,17 @@ class DinoTextTower(nn.Module):
             x = block(x, attn_mask=past)
         return self.linear_projection(self.ln_final(x[torch.arange(len(x), device=x.device), ends]))
 
-    @classmethod
-    def from_tensors(
-        cls,
-        tensors: Mapping[str, Tensor],
-        head_width: int = HEAD_WIDTH,
-        path: str | Path | None = None,
-    ) -> Self:
-        """Build a tower for weights under the names of its authors, and fill it.
-
-        Raises
-        ------
-        CheckpointError
-            A name or a shape differs; the message lists what does.
-        """
-        renamed = {_text_name(name): tensor for name, tensor in tensors.items()}
-        embedding = _expect(renamed, "token_embedding.weight", "text tower", path)
-        projection = _expect(renamed, "linear_projection.weight", "text tower", path)
-        hidden = _expect(renamed, "blocks.0.mlp.fc1.weight", "text tower", path)
-        positions = _expect(renamed, "positional_embedding", "text tower", path)
-        vocabulary, width = embedding.shape
-        tower = cls(
-            width,
-            _depth(renamed),
-            hidden.shape[0],
-            max(1, width // head_width),
-            vocabulary,
-            positions.shape[0],
-            projection.shape[0],
-        )
-        load_into(tower, renamed, path)
-        return tower
+    @staticmethod
+    def _sizes(shape: Callable[[str], torch.Size], head_width: int) -> dict[str, int]:
+        vocabulary, width = shape("token_embedding.weight")
+        return {
+            "width": width,
+            "hidden": shape("blocks.0.mlp.fc1.weight")[0],
+            "heads": max(1, width // head_width),
+            "vocabulary": vocabulary,
+            "context_length": shape("positional_embedding")[0],
+            "embedding_dim": shape("linear_projection.weight")[0],
+        }
 
 
 class Towers(NamedTuple):
@@ -234,37 +272,3 @@ def _block(width: int, heads: int, hidden: int, **kinds: Any) -> nn.Module:
         norm_layer=nn.LayerNorm,
         **kinds,
     )
-
-
-def _vision_name(name: str) -> str:
-    name = re.sub(r"^block_list\.", "blocks.", name)  # DINOv2's name of them
-    name = re.sub(r"^ln_final\.", "norm.", name)
-    for theirs, ours in (("w1", "fc1_g"), ("w2", "fc1_x"), ("w3", "fc2")):
-        name = name.replace(f".mlp.{theirs}.", f".mlp.{ours}.")
-    return name
-
-
-def _text_name(name: str) -> str:
-    name = re.sub(r"^(backbone|head)\.", "", name)
-    for theirs, ours in (
-        ("attention_norm", "norm1"),
-        ("attention", "attn"),
-        ("ffn_norm", "norm2"),
-        ("feed_forward", "mlp"),
-    ):
-        name = name.replace(f".{theirs}.", f".{ours}.")
-    return name
-
-
-def _depth(tensors: Mapping[str, Tensor]) -> int:
-    return len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
-
-
-def _expect(tensors: Mapping[str, Tensor], name: str, part: str, path: str | Path | None) -> Tensor:
-    if name not in tensors:
-        msg = (
-            f"{path or 'The file'} holds no {part} of dino.txt: {name} is missing among "
-            f"{sorted(tensors)[:6]}; give the file of its authors."
-        )
-        raise CheckpointError(msg)
-    return tensors[name]

@@ -12,6 +12,7 @@ from dinoiser.errors import CheckpointError
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.checkpoint import load_into, read_tensors
+from dinoiser.models.dino_registers import OnRegisterDino
 from dinoiser.models.text import TextTower
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class TextProjection(nn.Module):
         return projection
 
 
-class Talk2Dino:
+class Talk2Dino(OnRegisterDino):
     """Talk2DINO over DINOv2 or DINOv3 with registers and a CLIP's text tower.
 
     Parameters
@@ -125,14 +126,9 @@ class Talk2Dino:
                 f"{dino.width}; give the projection of the same size, ViT-B or ViT-L."
             )
             raise CheckpointError(msg)
+        super().__init__(dino, name, digest, windows or WindowDefaults())
         self.text = TextTower(clip.eval().requires_grad_(False), tokenizer)
-        self.dino = dino
-        self.projection = projection.eval().requires_grad_(False).to(dino.device)
-        self.name = name
-        self.digest = digest
-        self.windows = windows or WindowDefaults()
-        self.patch_size = dino.patch_size
-        self.embedding_dim = dino.width
+        self.projection = projection.eval().requires_grad_(False).to(dino.device)  # in float32
         self.scoring = self.scoring_at(threshold)
 
     @staticmethod
@@ -147,16 +143,6 @@ class Talk2Dino:
             padded=False,
             templates=TEMPLATES,
         )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.dino.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number format of the weights; the projection is in float32 always."""
-        return self.dino.dtype
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:

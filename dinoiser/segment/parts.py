@@ -16,7 +16,7 @@ from dask.utils import SerializableLock
 from dinoiser.errors import SettingsError
 from dinoiser.segment.chunks import ChunkGrid
 from dinoiser.segment.interpolation import source
-from dinoiser.segment.probability_map import ProbabilityMap, Tile
+from dinoiser.segment.probability_map import Tile
 from dinoiser.segment.resize import resize_columns, resize_rows
 from dinoiser.segment.windows import WindowLayout
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.segmenter import Segmenter
-    from dinoiser.segment.windows import Spans
+    from dinoiser.segment.windows import Spans, WindowSettings
 
 BAND_BYTES = 2**25
 """Of the rows of a picture that are shrunk at a time."""
@@ -81,7 +81,7 @@ def label_parts(
         raise SettingsError(msg)
     size = (picture.rows[-1], picture.columns[-1])
     layout = WindowLayout.plan(size, plan.windows)
-    blocks = _score_blocks(picture, layout, prompts, plan.windows.antialias, segmenter)
+    blocks = _score_blocks(picture, layout, prompts, plan.windows, segmenter)
     groups = [row[0].rows for row in layout.blocks], [some.columns for some in layout.blocks[0]]
     rows, columns = (
         [slice(start, min(start + step, length)) for start in range(0, length, step)]
@@ -105,39 +105,40 @@ def _score_blocks(
     picture: ChunkGrid,
     layout: WindowLayout,
     prompts: PromptSet,
-    antialias: bool,
+    settings: WindowSettings,
     segmenter: SegmenterSource,
 ) -> list[list[str]]:
     """Mosaics of all blocks of windows, see `ProbabilityMap`."""
-    narrow = _narrow(picture, layout.working_size[1], antialias)
+    narrow = _narrow(picture, layout.working_size[1], settings)
     turns = SerializableLock()
 
     def score(block: WindowLayout) -> str:
         top, bottom, left, right = block.extent
         rows = slice(top, bottom)
         if layout.size[0] != layout.working_size[0]:
-            rows = source(layout.size[0], layout.working_size[0], rows, antialias)
-        work = partial(_score_block, segmenter, turns, prompts, block, antialias, rows.start)
+            lengths = (layout.size[0], layout.working_size[0])
+            rows = source(*lengths, rows, settings.antialias, settings.cubic)
+        work = partial(_score_block, segmenter, turns, prompts, block, rows.start)
         return narrow.apply(work, rows, slice(left, right))
 
     return [[score(block) for block in row] for row in layout.blocks]
 
 
-def _narrow(picture: ChunkGrid, width: int, antialias: bool) -> ChunkGrid:
+def _narrow(picture: ChunkGrid, width: int, settings: WindowSettings) -> ChunkGrid:
     """Resize the columns of a picture, a band of rows at a time."""
     if picture.columns[-1] == width:
         return picture
     step = max(1, BAND_BYTES // (3 * picture.columns[-1]))
     edges = [y for start, stop in pairwise(picture.rows) for y in range(start, stop, step)]
     edges.append(picture.rows[-1])
-    work = partial(_narrow_band, width, antialias)
+    work = partial(_narrow_band, width, settings)
     bands = [[picture.apply(work, slice(*band))] for band in pairwise(edges)]
     return ChunkGrid(picture.graph, bands, edges, [0, width])
 
 
-def _narrow_band(width: int, antialias: bool, band: np.ndarray) -> np.ndarray:
+def _narrow_band(width: int, settings: WindowSettings, band: np.ndarray) -> np.ndarray:
     """(n, W, 3) to (n, w, 3) uint8."""
-    return to_numpy(resize_columns(to_torch(band), width, antialias))
+    return to_numpy(resize_columns(to_torch(band), width, settings.antialias, settings.cubic))
 
 
 def _score_block(
@@ -145,7 +146,6 @@ def _score_block(
     turns: SerializableLock,
     prompts: PromptSet,
     block: WindowLayout,
-    antialias: bool,
     first: int,
     rows: np.ndarray,
 ) -> np.ndarray:
@@ -153,15 +153,16 @@ def _score_block(
     found, (top, bottom, left, _) = segmenter(), block.extent
     with turns:
         found.embed(prompts)  # once, before several blocks ask for it
-    lengths = (block.size[0], block.working_size[0])
-    pixels = resize_rows(to_torch(rows), first, *lengths, slice(top, bottom), antialias)
+    lengths, how = (block.size[0], block.working_size[0]), found.windows
+    places = slice(top, bottom)
+    pixels = resize_rows(to_torch(rows), first, *lengths, places, how.antialias, how.cubic)
     alone = found.model.device.type == "cpu" and torch.get_num_threads() == 1
     with nullcontext() if alone else turns:
         scores = [
             found.score(batch, prompts).cpu()
             for batch in found.encode_block(pixels, block, top, left)
         ]
-    return ProbabilityMap.from_windows(torch.cat(scores), block).mosaic.numpy()
+    return found.map_type.from_windows(torch.cat(scores), block).mosaic.numpy()
 
 
 def _label_part(
@@ -176,7 +177,7 @@ def _label_part(
     found = segmenter()
     device = found.model.device if found.model.device.type != "mps" else torch.device("cpu")
     grid = [[torch.from_numpy(mosaic).to(device) for mosaic in row] for row in mosaics]
-    joined = ProbabilityMap.join(grid, near, spread=found.scoring.spread)
+    joined = found.map_type.join(grid, near, spread=found.scoring.spread)
     return found.label(joined, prompts, tile, image)
 
 

@@ -10,7 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dinoiser.segment.interpolation import corner_weights, linear_weights, to_steps
+from dinoiser.segment.interpolation import (
+    corner_weights,
+    cubic_weights,
+    linear_weights,
+    to_steps,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +26,7 @@ VALUES_AT_ONCE = 2**20
 """Probabilities of a tile, 8 MB of float64: larger tiles are no quicker."""
 TILE_WIDTH = 1024
 
-Spread = Literal["stretched", "corners"]
+Spread = Literal["stretched", "corners", "cubic"]
 
 
 class Tile(NamedTuple):
@@ -62,8 +67,7 @@ class ProbabilityMap:
         None where they are stretched over the window (the published
         evaluation). The two agree on multiples of the patch.
     spread
-        "stretched", or "corners" where the outer patches' centres lie on the
-        window's corners, see `Scoring`.
+        How patches lie over a window, see `Scoring`.
 
     Notes
     -----
@@ -139,17 +143,25 @@ class ProbabilityMap:
             A place and its probabilities (K, rows, columns).
         """
         within = within or Tile(*(slice(0, length) for length in self.layout.size))
-        columns = [(some, self._across.weights(some)) for some in _cut(within.columns, TILE_WIDTH)]
-        width = columns[0][0].stop - columns[0][0].start
-        height = height or max(1, VALUES_AT_ONCE // (len(self.mosaic) * width))
-        for rows in _cut(within.rows, height):
-            down = self._down.weights(rows)
-            for some, across in columns:
-                yield Tile(rows, some), self._mix(down, across)
+        tiles_across = cut_places(within.columns, TILE_WIDTH)
+        height = height or self.rows_at_once(tiles_across[0])
+        for rows in cut_places(within.rows, height):
+            for columns in tiles_across:
+                tile = Tile(rows, columns)
+                yield tile, self.pixels(tile)
+
+    def rows_at_once(self, columns: slice) -> int:
+        """How high a tile over some columns may be, see `VALUES_AT_ONCE`."""
+        return max(1, VALUES_AT_ONCE // (len(self.mosaic) * (columns.stop - columns.start)))
 
     def pixels(self, tile: Tile) -> Tensor:
         """Probabilities (K, rows, columns) float32 of one tile."""
-        return self._mix(self._down.weights(tile.rows), self._across.weights(tile.columns))
+        (rows, down), (columns, across) = (
+            axis.weights(places) for axis, places in zip(self.axes, tile, strict=True)
+        )
+        patches = self.mosaic[:, rows, columns].double()
+        mixed = to_steps(down.to(patches) @ patches)
+        return (mixed @ across.to(patches).T).float()
 
     def at(self, row: int, column: int) -> np.ndarray:
         """See `Probabilities`."""
@@ -163,28 +175,37 @@ class ProbabilityMap:
             heat[tile] = pixels[0].clamp(max=1).cpu().numpy()
         return heat
 
-    def _mix(self, down: tuple[slice, Tensor], across: tuple[slice, Tensor]) -> Tensor:
-        (some_rows, row_weights), (some_columns, column_weights) = down, across
-        patches = self.mosaic[:, some_rows, some_columns].double()
-        rows = to_steps(row_weights.to(patches) @ patches)
-        return (rows @ column_weights.to(patches).T).float()
-
     @cached_property
-    def _down(self) -> _Axis:
-        return self._axis(0, self.layout.rows)
+    def axes(self) -> tuple[Axis, Axis]:
+        """How rows and columns are mixed."""
+        return self._axis(0, self.layout.rows), self._axis(1, self.layout.columns)
 
-    @cached_property
-    def _across(self) -> _Axis:
-        return self._axis(1, self.layout.columns)
-
-    def _axis(self, axis: int, spans: Spans) -> _Axis:
+    def _axis(self, axis: int, spans: Spans) -> Axis:
         length, working = self.layout.size[axis], self.layout.working_size[axis]
         patches = self.mosaic.shape[1 + axis] // len(spans)
-        return _Axis(length, working, spans, patches, self.patch_size, self.spread)
+        return Axis(length, working, spans, patches, self.patch_size, self.spread)
+
+
+class Share(NamedTuple):
+    """What a window gives to some places of an axis.
+
+    Attributes
+    ----------
+    places
+        Which of these places lie in the window.
+    patches
+        Which of the mosaic's patches they are made of.
+    weights
+        (places, patches) float64, rows sum to 1.
+    """
+
+    places: slice
+    patches: slice
+    weights: Tensor
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """One axis of a picture: how its pixels are mixed from patches.
 
     Attributes
@@ -221,24 +242,33 @@ class _Axis:
         """Shares (places, all patches) of patches in pixels of the working size."""
         count = places.stop - places.start
         shares = torch.zeros(count, len(self.spans) * self.patches, dtype=torch.float64)
+        for some, patches, window in self.windows(places):
+            shares[some, patches] = window
+        return to_steps(shares / shares.sum(1, keepdim=True))  # the mean over windows at a place
+
+    def windows(self, places: slice) -> Iterator[Share]:
+        """Tell what each window gives to some places of the working size."""
         for i, (first, end) in enumerate(self.spans):
             top, bottom = max(first, places.start), min(end, places.stop)
             if top < bottom:
-                used, window = self._window_weights(end - first, slice(top - first, bottom - first))
+                used, weights = self._window_weights(
+                    end - first, slice(top - first, bottom - first)
+                )
                 mine = slice(i * self.patches + used.start, i * self.patches + used.stop)
-                shares[top - places.start : bottom - places.start, mine] = window
-        return to_steps(shares / shares.sum(1, keepdim=True))  # the mean over windows at a place
+                yield Share(slice(top - places.start, bottom - places.start), mine, weights)
 
     def _window_weights(self, length: int, inside: slice) -> tuple[slice, Tensor]:
         """Patches of a window of `length` pixels, and their shares in some of these."""
         if self.spread == "corners":
             return slice(0, self.patches), corner_weights(self.patches, length, inside)
+        if self.spread == "cubic":
+            return cubic_weights(self.patches, length, inside)
         covered = self.patches * self.patch_size if self.patch_size else length
         return linear_weights(self.patches, covered, inside)
 
 
 @lru_cache(maxsize=32)  # the pictures of a folder are often of one size
-def _weights(axis: _Axis, start: int, stop: int) -> tuple[slice, Tensor]:
+def _weights(axis: Axis, start: int, stop: int) -> tuple[slice, Tensor]:
     places, resized = linear_weights(axis.working, axis.length, slice(start, stop))
     mixed = to_steps(resized @ axis.working_weights(places))
     used = mixed.any(0).nonzero()
@@ -253,6 +283,7 @@ def _lay_out(patches: Tensor, block: WindowLayout) -> Tensor:
     return to_steps(mosaic)
 
 
-def _cut(places: slice, step: int) -> list[slice]:
+def cut_places(places: slice, step: int) -> list[slice]:
+    """Cut a stretch of places into pieces of at most `step`."""
     stop = places.stop
     return [slice(start, min(start + step, stop)) for start in range(places.start, stop, step)]

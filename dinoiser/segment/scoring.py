@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -56,6 +57,22 @@ def class_cosines(
     return cosines if phrases_per_class is None else best_of_phrases(cosines, phrases_per_class)
 
 
+def class_products(
+    features: Tensor, class_embeddings: Tensor, phrases_per_class: Sequence[int] | None = None
+) -> Tensor:
+    """Products (B, K, h, w) of patches and classes, by the longest patch of each picture.
+
+    Their lengths stay, so that products can be enlarged in the place of
+    features: a pixel's cosines are its products by one length, which leaves
+    their order and is near 1 where patches are of like lengths.
+    """
+    features = features.float()
+    longest = features.norm(dim=1).amax((1, 2)).clamp(min=torch.finfo(torch.float32).tiny)
+    unit = features / longest[:, None, None, None]
+    products = torch.einsum("bdhw,pd->bphw", unit, class_embeddings.float())
+    return products if phrases_per_class is None else best_of_phrases(products, phrases_per_class)
+
+
 def best_of_phrases(cosines: Tensor, phrases_per_class: Sequence[int]) -> Tensor:
     """Cosines (B, P, ...) of phrases as (B, K, ...) of classes: the best of each class's."""
     groups = cosines.split(list(phrases_per_class), dim=1)
@@ -71,7 +88,7 @@ def score_patches(
     has_background: bool,
     delta: float = 0.99,
 ) -> Tensor:
-    """Probabilities of classes by a method's own rules.
+    """Probabilities of classes by a method's own rules, or the scores that these are made of.
 
     Parameters
     ----------
@@ -87,15 +104,21 @@ def score_patches(
     has_background
         Whether the first class is the background.
     delta
-        See `apply_background`.
+        See `apply_background`; 0 also leaves out `clean_background`.
 
     Returns
     -------
     Tensor
-        (B, K, h, w) float32 in [0, 1].
+        (B, K, h, w) float32: probabilities in [0, 1]; or, where `Scoring` says
+        that something else is enlarged, what the softmax is to be taken of.
     """
+    if scoring.enlarged != "probabilities":
+        score = class_cosines if scoring.enlarged == "cosines" else class_products
+        return scoring.temperature * score(patches.features, embeddings, phrases_per_class)
     if scoring.probability == "sigmoid":
-        return _score_by_sigmoid(patches, embeddings, phrases_per_class, scoring, has_background)
+        by_threshold = has_background and scoring.background == "threshold"
+        kept = replace(patches, guide=patches.guide if delta > 0 else None)
+        return _score_by_sigmoid(kept, embeddings, phrases_per_class, scoring, by_threshold)
     probabilities = class_probabilities(
         patches.features, embeddings, scoring.temperature, phrases_per_class
     )
@@ -111,9 +134,8 @@ def _score_by_sigmoid(
     embeddings: Tensor,
     phrases_per_class: Sequence[int],
     scoring: Scoring,
-    has_background: bool,
+    by_threshold: bool,
 ) -> Tensor:
-    by_threshold = has_background and scoring.background == "threshold"
     if by_threshold:  # the background's own words do not count
         embeddings = embeddings[phrases_per_class[0] :]
         phrases_per_class = phrases_per_class[1:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,11 +13,13 @@ from dinoiser.images import to_rgb
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.text import PhraseEmbeddings
 from dinoiser.models.weight_files import cache_dir
+from dinoiser.segment.encoded_image import EncodedImage
 from dinoiser.segment.probability_map import TILE_WIDTH, ProbabilityMap, Tile
 from dinoiser.segment.refine import snap_to_superpixels
 from dinoiser.segment.resize import resize
+from dinoiser.segment.score_map import ScoreMap
 from dinoiser.segment.scoring import score_patches
-from dinoiser.segment.windows import WindowLayout, WindowSettings, cut
+from dinoiser.segment.windows import WindowLayout, WindowSettings, cut, windows_at_once
 from dinoiser.segmentation import IGNORE, Segmentation
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
     from dinoiser.models.base import SegmentationModel
     from dinoiser.prompts import PromptSet
-
-TOKENS_AT_ONCE = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 
 
 class Segmenter:
@@ -53,7 +52,8 @@ class Segmenter:
         Windows in one pass; "auto" fits them to the device.
     delta
         Confidence from which a patch is safe from the background filter; the
-        paper's value is 0.99.
+        paper's value is 0.99, and 0 switches the filter off (for Talk2DINO the
+        cleaning of its background).
 
     Raises
     ------
@@ -90,6 +90,7 @@ class Segmenter:
             stride=min(sizes.stride, window) if stride is None else stride,
             whole=whole,
             antialias=antialias,
+            cubic=self.scoring.cubic,
         )
         self.refine = refine
         self.batch_size = batch_size
@@ -146,7 +147,7 @@ class Segmenter:
         image = _as_rgb(image)
         layout = WindowLayout.plan(image.shape[:2], self.windows)
         scores = [self.score(batch, prompts) for batch in self._encode_windows(image, layout)]
-        return self._decide(image, self._map(torch.cat(scores), layout), prompts)
+        return self.decide(image, layout, torch.cat(scores), prompts)
 
     def embed(self, prompts: PromptSet) -> Tensor:
         """Embeddings (P, D) float32 of all phrases, in the order of the classes."""
@@ -155,10 +156,11 @@ class Segmenter:
 
     @torch.no_grad()
     def score(self, patches: PatchFeatures, prompts: PromptSet) -> Tensor:
-        """Probabilities (B, K, h, w) float32 of patches, the background filter applied.
+        """Scores (B, K, h, w) float32 of patches, see `score_patches`.
 
-        Channels are in the order of `prompts.classes`. The filter runs where
-        the prompt set has a background and the model a way to tell it.
+        Channels are in the order of `prompts.classes`. The background filter
+        has run where the prompt set has a background and the model a way to
+        tell it.
         """
         return score_patches(
             patches,
@@ -238,62 +240,37 @@ class Segmenter:
             labels[confidence < prompts.ignore_below] = IGNORE
         return labels, confidence
 
+    @property
+    def map_type(self) -> type[ProbabilityMap]:
+        """What becomes of scores on the way to pixels."""
+        return ProbabilityMap if self.scoring.enlarged == "probabilities" else ScoreMap
+
+    def lay_out(self, scores: Tensor, layout: WindowLayout) -> ProbabilityMap:
+        """Put the scores (n, K, h, w) of all windows together."""
+        patch_size = self.model.patch_size if self.windows.whole and self.scoring.padded else None
+        if scores.device.type == "mps":  # which has no float64
+            scores = scores.cpu()
+        return self.map_type.from_windows(scores, layout, patch_size, self.scoring.spread)
+
+    def decide(
+        self, image: np.ndarray, layout: WindowLayout, scores: Tensor, prompts: PromptSet
+    ) -> Segmentation:
+        """Label a picture (H, W, 3) by the scores (n, K, h, w) of its windows."""
+        everything = Tile(slice(0, image.shape[0]), slice(0, image.shape[1]))
+        probabilities = self.lay_out(scores, layout)
+        labels, confidence = self.label(probabilities, prompts, everything, image)
+        return Segmentation(labels, confidence, prompts, probabilities)
+
     def _encode_windows(self, image: np.ndarray, layout: WindowLayout) -> Iterator[PatchFeatures]:
         pixels = torch.from_numpy(image).permute(2, 0, 1)  # from: rows, columns, channels
-        pixels = resize(pixels, layout.working_size, self.windows.antialias)
+        pixels = resize(pixels, layout.working_size, self.windows.antialias, self.windows.cubic)
         for blocks in layout.blocks:
             for block in blocks:
                 yield from self.encode_block(pixels, block)
 
-    def _map(self, probabilities: Tensor, layout: WindowLayout) -> ProbabilityMap:
-        patch_size = self.model.patch_size if self.windows.whole and self.scoring.padded else None
-        if probabilities.device.type == "mps":  # which has no float64
-            probabilities = probabilities.cpu()
-        return ProbabilityMap.from_windows(probabilities, layout, patch_size, self.scoring.spread)
-
-    def _decide(
-        self, image: np.ndarray, probabilities: ProbabilityMap, prompts: PromptSet
-    ) -> Segmentation:
-        everything = Tile(slice(0, image.shape[0]), slice(0, image.shape[1]))
-        labels, confidence = self.label(probabilities, prompts, everything, image)
-        return Segmentation(labels, confidence, prompts, probabilities)
-
     def _superpixel_side(self, layout: WindowLayout) -> float:
         """Half a patch, in pixels of the picture."""
         return max(2.0, self.model.patch_size * min(layout.size) / min(layout.working_size) / 2)
-
-
-@dataclass(frozen=True)
-class EncodedImage:
-    """A picture whose patch features are known: segment it again and again with other words.
-
-    Attributes
-    ----------
-    segmenter
-        The segmenter that made it.
-    image
-        (H, W, 3) uint8 RGB.
-    layout
-        Its windows.
-    patches
-        Features of all windows, (n, D, h, w), and objectness (n, h, w).
-    """
-
-    segmenter: Segmenter
-    image: np.ndarray
-    layout: WindowLayout
-    patches: PatchFeatures
-
-    def segment(self, prompts: PromptSet) -> Segmentation:
-        """Segment with these classes; the image tower is not run."""
-        scores = self.segmenter.score(self.patches, prompts)
-        return self.segmenter._decide(self.image, self.segmenter._map(scores, self.layout), prompts)
-
-
-def windows_at_once(model: SegmentationModel, size: tuple[int, int]) -> int:
-    """How many windows of (height, width) pixels suit the model's device in one pass."""
-    height, width = (-(-side // model.patch_size) for side in size)
-    return max(1, TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cpu"]) // (height * width))
 
 
 def _as_rgb(image: ArrayLike) -> np.ndarray:

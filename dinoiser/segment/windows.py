@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dinoiser.errors import SettingsError
 
+if TYPE_CHECKING:
+    from dinoiser.models.base import SegmentationModel
+
 MAX_ASPECT = 2048 / 448
 """mmsegmentation's scale (2048, 448): a long side over 2048 / 448 short sides limits the size."""
 BLOCK_SIDE = 2048
 """Side of a block of windows in pixels of the working size."""
+
+TOKENS_AT_ONCE = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -44,6 +49,9 @@ class WindowSettings:
     antialias
         Smooth when shrinking. The published code does not; False gives its
         pixels.
+    cubic
+        Resize bicubically and round the longer side down, as Pillow and
+        torchvision do; otherwise bilinearly, to the nearest size.
     """
 
     short_side: int = 448
@@ -51,6 +59,7 @@ class WindowSettings:
     stride: int = 224
     whole: bool = False
     antialias: bool = True
+    cubic: bool = False
 
     def __post_init__(self) -> None:
         problems = [
@@ -122,18 +131,24 @@ class WindowLayout:
         """Lay windows over a picture of size (H, W)."""
         if settings.whole:
             return cls(size, size, ((0, size[0]),), ((0, size[1]),))
-        working = working_size(size, settings.short_side)
+        working = working_size(size, settings.short_side, round_down=settings.cubic)
         rows, columns = (spans(n, settings.window, settings.stride) for n in working)
         return cls(size, working, rows, columns)
 
 
-def working_size(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+def working_size(
+    size: tuple[int, int], short_side: int, round_down: bool = False
+) -> tuple[int, int]:
     """Resize (H, W), keeping its ratio, to a short side of `short_side`.
 
     The long side stays below 2048 / 448 times `short_side`, as in the
-    evaluation protocol; sizes are rounded to the nearest pixel, at least 1.
+    evaluation protocol; sizes are rounded to the nearest pixel, or down, and
+    are at least 1.
     """
     short, long = min(size), max(size)
+    if round_down and long <= short * MAX_ASPECT:  # a product of fractions may fall just below
+        height, width = (side * short_side // short for side in size)
+        return max(1, height), max(1, width)
     factor = min(short_side / short, short_side * MAX_ASPECT / long)
     return max(1, int(size[0] * factor + 0.5)), max(1, int(size[1] * factor + 0.5))
 
@@ -157,6 +172,12 @@ def cut(image: Tensor, windows: list[Window], top: int = 0, left: int = 0) -> Te
         image[:, w.top - top : w.bottom - top, w.left - left : w.right - left] for w in windows
     ]
     return torch.stack(pieces).float() / 255
+
+
+def windows_at_once(model: SegmentationModel, size: tuple[int, int]) -> int:
+    """How many windows of (height, width) pixels suit the model's device in one pass."""
+    height, width = (-(-side // model.patch_size) for side in size)
+    return max(1, TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cpu"]) // (height * width))
 
 
 def _groups(spans: Spans) -> list[Spans]:
