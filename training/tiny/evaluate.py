@@ -1,4 +1,4 @@
-"""Measure heads of the embedded model: ``python -m training.tiny.evaluate --heads FILE``.
+"""Measure the embedded model: ``python -m training.tiny.evaluate --heads FILE``.
 
 Four ways through the same patches, so that each head's share is seen: plain
 MaskCLIP features, with pooling, with the background filter, and with both.
@@ -10,7 +10,10 @@ import argparse
 from pathlib import Path
 
 from dinoiser.evaluation.drawn_scenes import STEPS, SceneSet, mean_iou_by_step
-from dinoiser.models.load import load_model
+from dinoiser.models.checkpoint import read_metadata
+from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
+
+from .heads import load_backbone, shipped_files
 
 SETS = (
     ("easy 224x224", (224, 224), False),
@@ -22,12 +25,15 @@ SETS = (
 
 def main() -> None:
     """Print the mean intersection over union on easy and hard scenes, as a Markdown table."""
+    backbone, heads = shipped_files()
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--heads", type=Path, help="the shipped ones by default")
+    parser.add_argument("--backbone", type=Path, default=backbone, help="the package's")
+    parser.add_argument("--heads", type=Path, default=heads, help="the shipped ones")
     parser.add_argument("--seed", type=int, default=1, help="the sets have this seed and the next")
     parser.add_argument("--count", type=int, default=100, help="scenes of each set")
     arguments = parser.parse_args()
-    model = load_model("tiny", device="cpu", precision="fp32", heads=arguments.heads)
+    clip, gamma = load_backbone(arguments.backbone).clip, read_metadata(arguments.heads)["gamma"]
+    model = ClipDinoiser(clip, DinoiserHeads.load(arguments.heads), float(gamma))
     print(f"| set | seed | {' | '.join(STEPS)} |")
     print("|---|---|" + "---|" * len(STEPS))
     for seed, (name, size, hard) in enumerate(SETS, arguments.seed):
