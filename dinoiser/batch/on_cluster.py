@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dinoiser.batch.labeller import failed_record
+from dinoiser.batch.label_pictures import failed_record
 from dinoiser.batch.records import Record, RecordFile
 from dinoiser.batch.shards import Shard, describe_here, label_shard, split_shard
 from dinoiser.errors import ClusterError, DinoiserError

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dinoiser.inputs import find_images, output_stem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from dinoiser.batch.job import LabelJob
 
@@ -51,6 +52,13 @@ def find_pictures(job: LabelJob) -> list[Picture]:
     return [
         Picture(as_text(i.name), as_text(stems[i.name]), str(i.path)) for i in images[: job.limit]
     ]
+
+
+def in_groups(pictures: Iterable[Picture], size: int) -> Iterator[tuple[Picture, ...]]:
+    """Cut a list of pictures into groups of at most `size`."""
+    pictures = iter(pictures)
+    while some := tuple(islice(pictures, size)):
+        yield some
 
 
 def as_text(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dinoiser.atomic import atomic_file, remove_partial_files
 from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, read_job, refuse_other_job, write_job
-from dinoiser.batch.pictures import RESULTS, Picture, find_pictures, result_files
+from dinoiser.batch.pictures import RESULTS, Picture, find_pictures, in_groups, result_files
 from dinoiser.batch.records import RECORDS, Record, merge_records, read_records
 from dinoiser.batch.reviews import REVIEWS, UNSAVED, read_reviews
 from dinoiser.batch.summary import Summary
@@ -149,9 +149,7 @@ def _label(
     cancelled: Callable[[], bool] | None,
 ) -> int:
     """Label what is to be done; returns how many pictures are through."""
-    from dinoiser.batch.shards import make_shards
-
-    shards = make_shards(todo, job.shard_size)
+    shards = in_groups(todo, job.shard_size)
     records: Iterator[Record | None] = engine.label(job, model, shards, cancelled)
     count = -1
     for count, record in enumerate(chain([None], records)):  # noqa: B007

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dinoiser.batch.job import describe_job, dtype_name
 from dinoiser.batch.labeller import Labeller, silent_decoders
-from dinoiser.batch.pictures import Picture
+from dinoiser.batch.pictures import Picture, in_groups
 from dinoiser.batch.records import RecordFile
 from dinoiser.errors import ClusterError
 from dinoiser.images import read_size
@@ -17,7 +16,7 @@ from dinoiser.models.load import load_model
 from dinoiser.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from dinoiser.batch.job import LabelJob
     from dinoiser.batch.records import Record
@@ -29,16 +28,9 @@ Shard = tuple[Picture, ...]
 _one_at_a_time = threading.Lock()
 
 
-def make_shards(pictures: Iterable[Picture], size: int) -> Iterator[Shard]:
-    """Cut a list of pictures into shards of at most `size`."""
-    pictures = iter(pictures)
-    while shard := tuple(islice(pictures, size)):
-        yield shard
-
-
 def split_shard(shard: Shard) -> list[Shard]:
     """Cut a shard that cost a process its life into at most eight, to find the culprit."""
-    return list(make_shards(shard, -(-len(shard) // 8)))
+    return list(in_groups(shard, -(-len(shard) // 8)))
 
 
 def describe_here(

@@ -89,8 +89,6 @@ class Scoring:
     padded
         Whether pictures that are looked at whole are padded to full patches
         and the padding is cut off; otherwise patches are spread over them.
-    cubic
-        Whether pictures are resized bicubically, see `WindowSettings`.
     templates
         Sentences with {} that take the place of the 80 "imagenet" ones; None
         where those are the method's own.
@@ -104,7 +102,6 @@ class Scoring:
     enlarged: Literal["probabilities", "cosines", "features"] = "probabilities"
     spread: Literal["stretched", "corners", "cubic"] = "stretched"
     padded: bool = True
-    cubic: bool = False
     templates: tuple[str, ...] | None = None
 
 

@@ -42,13 +42,14 @@ class WindowDefaults(FrozenModel):
     """Windows that suit a model, in pixels.
 
     The image is scaled so that its shorter side has ``short_side`` pixels and cut
-    into square windows of side ``window``, ``stride`` apart; the defaults are the
-    paper's.
+    into square windows of side ``window``, ``stride`` apart, with ``cubic`` by
+    cubic convolution; the defaults are the paper's.
     """
 
     short_side: PositiveInt = 448
     window: PositiveInt = 448
     stride: PositiveInt = 224
+    cubic: bool = False
 
 
 class ModelEntry(FrozenModel):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from dinoiser.models.dino_registers import RegisterDino
     from dinoiser.models.dinotxt_towers import DinoTextTower, VisionHead
 
-SLIDING = WindowDefaults(short_side=512, window=384, stride=192)
-_THIRD = Scoring(temperature=1.0, background="class", enlarged="cosines", padded=False, cubic=True)
+SLIDING = WindowDefaults(short_side=512, window=384, stride=192, cubic=True)
+_THIRD = Scoring(temperature=1.0, background="class", enlarged="cosines", padded=False)
 SCORING = {2: replace(_THIRD, enlarged="features", spread="cubic"), 3: _THIRD}
 """Rules of the authors' notebooks, by the generation of DINO."""
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from dinoiser.models.base import Scoring
 from dinoiser.models.catalog import find_model
 from dinoiser.models.load import load_model
 from dinoiser.segment.chunks import ChunkGrid, as_chunks
@@ -102,10 +101,7 @@ def lazy_segmentation(
     """Label a picture of any size, and say how sure that is: see `segment_array`."""
     grid = ChunkGrid.of(as_chunks(array))
     if isinstance(model, str):
-        entry = find_model(model)
-        scoring = Scoring(cubic=entry.method == "dinotxt")  # as much as a plan reads of it
-        planned = cast("SegmentationModel", _Planned(entry.windows, scoring))
-        plan = Segmenter(planned, **settings)
+        plan = Segmenter(cast("SegmentationModel", _Planned(find_model(model).windows)), **settings)
         named = _Named(model, tuple(settings.items()))
         parts = label_parts(grid, prompts, plan, named, PART_SIZE)
     else:
@@ -126,7 +122,6 @@ class _Planned(NamedTuple):
     """As much of a model as a `Segmenter` needs to check its settings and to plan."""
 
     windows: WindowDefaults
-    scoring: Scoring
     digest: None = None
 
 

@@ -90,7 +90,7 @@ class Segmenter:
             stride=min(sizes.stride, window) if stride is None else stride,
             whole=whole,
             antialias=antialias,
-            cubic=self.scoring.cubic,
+            cubic=sizes.cubic,
         )
         self.refine = refine
         self.batch_size = batch_size
