@@ -1,17 +1,20 @@
 """What several test files need."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import open_clip
 import pytest
 import torch
 
+from dinoiser.batch import LabelJob, run
 from dinoiser.cli import main
 from dinoiser.models import download
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
+from tests.job_driver import FORMATS, WORDS, draw_folder
 from tests.weight_server import CONTENT, serving, weights_at
 
 
@@ -105,3 +108,35 @@ def dinoiser(capsys, monkeypatch):
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return draw_folder(tmp_path_factory.mktemp("batch") / "pictures", 200)
+
+
+@pytest.fixture(scope="module")
+def make_job(pictures):
+    base = LabelJob(
+        inputs=(pictures,),
+        output=pictures.parent / "nowhere",
+        prompts=PromptSet.parse(WORDS),
+        formats=FORMATS,
+        model="tiny",
+        device="cpu",
+        precision="fp32",
+        scheduler="sync",
+        report=False,
+    )
+
+    def make(output, **changes):
+        return replace(base, output=output, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_job, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed")
+    assert run(make_job(out)).done == 200
+    return out

@@ -1,0 +1,111 @@
+"""How the tests run, kill and compare jobs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from dinoiser.batch import read_records
+from dinoiser.batch.records import RECORDS
+from dinoiser.scenes import draw_scenes
+
+WORDS = "background, red circle, blue star, green square"
+FORMATS = ("png", "coco")
+PROGRAM = [sys.executable, "-c", "from dinoiser.cli import main; main()"]
+
+
+def draw_folder(folder, count, size=(96, 128)):
+    folder.mkdir()
+    scenes = draw_scenes(min(count, 20), 12, size)
+    for i, scene in zip(range(count), list(scenes) * (count // 20 + 1), strict=False):
+        Image.fromarray(np.roll(scene.image, i, axis=1)).save(folder / f"{i:03}.jpg")
+    return folder
+
+
+def command(pictures, out, *more):
+    formats = [part for name in FORMATS for part in ("-f", name)]
+    model = ["-m", "tiny", "-d", "cpu", "--precision", "fp32", "--no-report"]
+    return [*PROGRAM, "label", str(pictures), "-p", WORDS, "-o", str(out), *formats, *model, *more]
+
+
+def contents(out):
+    """All files of a job but the records, which hold how long each picture took."""
+    files = [path for path in out.rglob("*") if path.is_file() and RECORDS.name not in path.parts]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def told(out):
+    """What the records say, without the time it took."""
+    return [record.model_copy(update={"seconds": 0}) for record in read_records(out)]
+
+
+def assert_same(out, undisturbed):
+    assert contents(out) == contents(undisturbed)
+    assert told(out) == told(undisturbed)
+    document = json.loads((out / "annotations.json").read_text())
+    names = [image["file_name"] for image in document["images"]]
+    assert names == sorted({record.image for record in read_records(undisturbed)})
+    ids = [annotation["id"] for annotation in document["annotations"]]
+    assert len(ids) == len(set(ids)) > len(names) / 2
+
+
+def count_lines(out):
+    lines = 0
+    for path in (out / RECORDS).glob("*.jsonl"):
+        with suppress(FileNotFoundError):  # they are merged into one at times
+            lines += path.read_bytes().count(b"\n")
+    return lines
+
+
+def wait_until(condition, what, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen"
+        time.sleep(0.01)
+
+
+def start(arguments, **options):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(arguments, **pipes, start_new_session=True, **options)
+
+
+def finish(pictures, out):
+    """Run the same command again, to its end."""
+    arguments = command(pictures, out, "--scheduler", "sync")
+    subprocess.run(arguments, check=True, capture_output=True)
+
+
+def labelling_processes(process):
+    """Worker processes of a run: children of children are the nannies' workers."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill_client_at_random(arguments, out, moments):
+    """Run, wait for some more pictures, and kill the whole process group."""
+    process = start(arguments)
+    goal = count_lines(out) + moments.randint(1, 12)
+    wait_until(lambda: count_lines(out) >= goal or process.poll() is not None, "progress")
+    time.sleep(moments.random() * 0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def kill_worker_at_random(process, out, moments):
+    goal = count_lines(out) + moments.randint(1, 12)
+    wait_until(lambda: count_lines(out) >= goal or process.poll() is not None, "progress")
+    for worker in labelling_processes(process):
+        worker.kill()

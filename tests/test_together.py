@@ -1,0 +1,82 @@
+"""Pictures that go through the model together."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dinoiser.batch import LabelJob, run
+from dinoiser.batch.together import segment_together, windows_together
+from dinoiser.models.clip_dinoiser import ClipDinoiser
+from dinoiser.prompts import PromptSet
+from dinoiser.scenes import draw_scenes
+from dinoiser.segment.segmenter import Segmenter
+
+SIZES = (224, 224), (96, 300), (224, 288), (400, 130), (224, 224), (33, 47)
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def images():
+    return [scene.image for size in SIZES for scene in draw_scenes(1, sum(size), size)]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("batch_size", [1, 3, 50])
+@pytest.mark.parametrize("whole", [False, True])
+def test_together_they_are_labelled_as_each_alone(tiny, images, scene_prompts, batch_size, whole):
+    segmenter = Segmenter(tiny, batch_size=batch_size, whole=whole)
+    alone = Segmenter(tiny, batch_size=1, whole=whole)
+    results = segment_together(segmenter, images, scene_prompts)
+    for image, result in zip(images, results, strict=True):
+        expected = alone.segment(image, scene_prompts)
+        np.testing.assert_array_equal(result.labels, expected.labels)
+        np.testing.assert_array_equal(result.confidence, expected.confidence)
+        name = scene_prompts.names[1]
+        np.testing.assert_array_equal(result.probabilities(name), expected.probabilities(name))
+
+
+def test_only_small_models_take_several_windows(tiny):
+    class Large:
+        """As wide as a ViT-B/16."""
+
+        patch_size, embedding_dim, windows, digest = 16, 512, tiny.windows, None
+
+    assert windows_together(Segmenter(tiny)) > 1
+    assert windows_together(Segmenter(Large(), window=448)) == 1
+
+
+def test_one_picture_that_the_model_fails_on_does_not_take_others_along(tmp_path, monkeypatch):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, scene in enumerate(draw_scenes(6, 5, (224, 224))):
+        Image.fromarray(scene.image).save(folder / f"{i}.png")
+    Image.new("RGB", (224, 224), "white").save(folder / "white.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    original = ClipDinoiser.encode_image
+
+    def fails_on_white(self, pixels):
+        if (pixels == 1).flatten(1).all(1).any():
+            raise RuntimeError("white")
+        return original(self, pixels)
+
+    monkeypatch.setattr(ClipDinoiser, "encode_image", fails_on_white)
+    words = PromptSet.parse("background, red circle")
+    job = LabelJob((folder,), tmp_path / "out", words, model="tiny", device="cpu", scheduler="sync")
+    summary = run(job)
+    assert summary.done == 6
+    lines = (tmp_path / "out" / "records").glob("*.jsonl")
+    records = [json.loads(line) for path in lines for line in path.read_text().splitlines()]
+    reasons = {record["image"]: record.get("error") for record in records}
+    assert reasons["white.png"] == "RuntimeError: white"
+    assert "broken.png" in reasons
+    assert len(list((tmp_path / "out" / "masks").glob("*.png"))) == 6
