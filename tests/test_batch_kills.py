@@ -138,7 +138,7 @@ def test_ctrl_c_on_a_local_cluster(pictures, undisturbed, tmp_path):
     wait_until(lambda: count_lines(tmp_path) > 10 or process.poll() is not None, "progress")
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes of the group
     said, _ = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "Run the same command again" in said
     assert "Traceback" not in said
     assert "KeyboardInterrupt" not in said

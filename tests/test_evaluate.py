@@ -170,7 +170,7 @@ def test_models_are_evaluated_with_the_windows_they_were_published_with():
             smoothed = settings.pop("antialias")
             assert smoothed == (entry.method == "dinotxt")  # by Pillow, the others by OpenCV
             assert settings.pop("delta", 0.99) == (0.99 if benchmark == "voc" else 0)
-            assert settings == entry.windows.model_dump()
+            assert settings == entry.windows.model_dump(exclude={"cubic"})
 
 
 @pytest.mark.parametrize("name", ["voc", "context"])

@@ -61,12 +61,14 @@ def connect(job: LabelJob) -> Iterator[Client]:
 
 @contextmanager
 def _quiet_when_lost() -> Iterator[None]:
-    """Keep asyncio from printing the traces of tasks that a lost scheduler leaves unanswered."""
-    log = logging.getLogger("asyncio")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    """Keep the traces of what a lost scheduler leaves unanswered from being printed."""
+    logs = [logging.getLogger(name) for name in ("asyncio", "distributed")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     yield  # where the scheduler is lost, the traces may still come, at the very end
-    log.setLevel(level)
+    for log, level in zip(logs, levels, strict=True):
+        log.setLevel(level)
 
 
 def threads_of_a_worker(job: LabelJob) -> int | None:

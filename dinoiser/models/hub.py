@@ -105,10 +105,10 @@ def _watch(
 ) -> tuple[str, str]:
     started = time.time()
     while True:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return child.communicate(timeout=POLL_SECONDS)
         if cancelled is not None and cancelled():
             raise DownloadCancelledError
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.communicate(timeout=POLL_SECONDS)
         done = _bytes_here(file.hub_folder, started)
         if progress is not None and done:
             progress(file.name, done, max(done, file.approximate_size))

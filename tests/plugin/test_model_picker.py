@@ -87,7 +87,7 @@ def test_at_first_a_model_is_chosen_that_works_at_once(served: UrlFile, qtbot) -
 
 
 def test_the_line_says_licence_size_and_place(picker: ModelPicker) -> None:
-    assert info(picker) == "Apache-2.0 · 4 MB · on this machine"
+    assert info(picker) == "Apache-2.0 · 3 MB · on this machine"
     assert not button(picker, "download").isVisible()
     picker.set_model_name("maskclip")
     assert info(picker) == "MIT · 1 MB · not downloaded yet"
