@@ -62,13 +62,14 @@ def connect(job: LabelJob) -> Iterator[Client]:
 @contextmanager
 def _quiet_when_lost() -> Iterator[None]:
     """Keep the traces of what a lost scheduler leaves unanswered from being printed."""
-    logs = [logging.getLogger(name) for name in ("asyncio", "distributed")]
-    levels = [log.level for log in logs]
-    for log in logs:
-        log.setLevel(logging.CRITICAL)
+    loud: list[logging.Logger | logging.Handler] = [logging.getLogger("asyncio")]
+    loud += logging.getLogger("distributed").handlers
+    levels = [one.level for one in loud]
+    for one in loud:
+        one.setLevel(logging.CRITICAL)
     yield  # where the scheduler is lost, the traces may still come, at the very end
-    for log, level in zip(logs, levels, strict=True):
-        log.setLevel(level)
+    for one, level in zip(loud, levels, strict=True):
+        one.setLevel(level)
 
 
 def threads_of_a_worker(job: LabelJob) -> int | None:
