@@ -94,19 +94,27 @@ def labelling_processes(process):
     return found
 
 
+def count_masks(out):
+    return len(list((out / "masks").glob("*.png")))
+
+
 def kill_client_at_random(arguments, out, moments):
-    """Run, wait for some more pictures, and kill the whole process group."""
+    """Run, wait for some more masks or records, and kill the whole process group."""
     process = start(arguments)
-    goal = count_lines(out) + moments.randint(1, 4)
-    wait_until(lambda: count_lines(out) >= goal or process.poll() is not None, "progress")
-    time.sleep(moments.random() * 0.05)
-    with suppress(ProcessLookupError):  # where it was through before
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    count = moments.choice([count_masks, count_lines])  # records come after the masks
+    goal = count(out) + moments.randint(1, 4)
+    wait_until(lambda: count(out) >= goal or process.poll() is not None, "progress")
+    time.sleep(moments.random() * 0.03)
+    kill_group(process)
 
 
 def kill_worker_at_random(process, out, moments):
-    goal = count_lines(out) + moments.randint(1, 12)
+    goal = count_lines(out) + moments.randint(1, 4)
     wait_until(lambda: count_lines(out) >= goal or process.poll() is not None, "progress")
     for worker in labelling_processes(process):
         worker.kill()
+
+
+def kill_group(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -16,6 +16,7 @@ from tests.job_driver import (
     count_lines,
     finish,
     kill_client_at_random,
+    kill_group,
     kill_worker_at_random,
     start,
     wait_until,
@@ -32,8 +33,7 @@ def test_twenty_kills_leave_what_an_undisturbed_run_leaves(pictures, undisturbed
         if kill % 10 == 9:
             process = start(arguments)
             kill_worker_at_random(process, tmp_path, moments)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            kill_group(process)
         else:
             kill_client_at_random(arguments, tmp_path, moments)
     assert 20 < count_lines(tmp_path) < 200
