@@ -20,6 +20,20 @@ Every message says what was wrong, the value received, what was expected and
 the cure, in one sentence that can be shown as it is.
 """
 
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Give a hint at the name that is most like one that is not known; empty where none is."""
+    nearest = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+
 
 class DinoiserError(Exception):
     """Base of all errors that dinoiser raises on purpose."""

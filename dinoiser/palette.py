@@ -6,13 +6,12 @@ never recolours the others.
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 
 import numpy as np
 from PIL import ImageColor
 
-from dinoiser.errors import PromptError
+from dinoiser.errors import PromptError, did_you_mean
 
 BACKGROUND_COLOR = "#000000"
 #: Colour of ignored pixels, label 255, as in PASCAL VOC's own masks.
@@ -93,10 +92,8 @@ def normalize_color(text: str) -> str:
             return "#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(color))
         except ValueError:
             pass
-    nearest = difflib.get_close_matches(color, ImageColor.colormap, n=1)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
     msg = (
-        f"colour {text!r} is not known{hint}: "
+        f"colour {text!r} is not known{did_you_mean(color, ImageColor.colormap)}: "
         'write "#rrggbb" in quotation marks or a CSS name such as "tomato"'
     )
     raise PromptError(msg)

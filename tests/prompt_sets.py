@@ -26,15 +26,18 @@ def heard(text: str) -> str:
 
 
 @st.composite
-def prompt_sets(draw: st.DrawFn) -> PromptSet:
-    texts = draw(st.lists(TEXTS.filter(str.strip), min_size=1, max_size=9, unique_by=heard))
+def prompt_sets(
+    draw: st.DrawFn, phrases: st.SearchStrategy[str] = TEXTS, naming: int | None = 1
+) -> PromptSet:
+    """Draw classes of given phrases, of which the first `naming` (None: all) may be the name."""
+    texts = draw(st.lists(phrases.filter(str.strip), min_size=1, max_size=9, unique_by=heard))
     ids = draw(st.lists(st.integers(1, 254), min_size=9, max_size=9, unique=True))
     classes: list[PromptClass] = []
     while texts:
         count = draw(st.integers(1, len(texts)))
-        phrases, texts = tuple(texts[:count]), texts[count:]
-        name = draw(st.sampled_from([phrases[0], f"name {len(texts)}"]))
-        classes.append(PromptClass(name, ids[len(classes)], phrases, draw(COLORS)))
+        some, texts = tuple(texts[:count]), texts[count:]
+        name = draw(st.sampled_from([*some[:naming], f"name {len(texts)}"]))
+        classes.append(PromptClass(name, ids[len(classes)], some, draw(COLORS)))
     if draw(st.booleans()):
         classes.append(PromptClass("Background", 0, ("wall of words",), draw(COLORS), True))
     lists: list[str | tuple[str, ...]] = ["imagenet", "simple", ("a {}.", "no: {}, #1")]

@@ -1,6 +1,5 @@
 import os
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from dinoiser.errors import InputError
 from dinoiser.inputs import IMAGE_SUFFIXES, ImageFile, find_images, output_stem
+from tests.permissions import as_ordinary_user
 
 
 def make_files(folder, *names):
@@ -233,19 +233,6 @@ def test_a_folder_without_images_is_refused_naming_the_suffixes(tmp_path):
 def test_a_glob_that_matches_nothing_is_refused(tree):
     assert "p/*.webp" in message_of(["p/*.webp"])
     assert "p/*.txt" in message_of(["p/*.txt"])
-
-
-@contextmanager
-def as_ordinary_user():
-    """Give up the rights of root, whom permissions do not bind."""
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import imagecodecs
@@ -12,6 +11,7 @@ from PIL import Image
 
 from dinoiser.errors import SettingsError
 from dinoiser.images import read_image
+from tests.permissions import as_ordinary_user
 from tests.pictures import GREY, message_of
 
 # bad files
@@ -40,19 +40,6 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path):
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
     assert "is a device or pipe" in message_of(tmp_path / "a.jpg")
-
-
-@contextmanager
-def as_ordinary_user():
-    """Give up the rights of root, whom permissions do not bind."""
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -17,6 +16,7 @@ from dinoiser.errors import DinoiserError, ImageError, OutputError, SettingsErro
 from dinoiser.export import write_confidence, write_label_overlay, write_overlay, write_png
 from dinoiser.images import read_image
 from dinoiser.large_tiff import is_large_tiff
+from dinoiser.models.digests import file_digest
 from dinoiser.segment.large import LargeSegmentation, label_large_tiff
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _done(picture: Picture, result: Segmentation | LargeSegmentation, seconds: f
         picture,
         status="done",
         seconds=round(seconds, 3),
-        digest=_file_digest(Path(picture.path)),
+        digest=file_digest(Path(picture.path), "sha256").value,
         size=result.size,
         pixels=result.pixel_counts(),
         confidence=result.mean_confidence(),
@@ -174,8 +174,3 @@ def _failure_noted(picture: Picture, records: list[Record]) -> Iterator[None]:
     except Exception as error:
         _log.exception("labelling %s failed", picture.path)
         records.append(failed_record(picture, f"{type(error).__name__}: {error}"))
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -84,10 +84,9 @@ class Labeller:
             A batch of windows does not fit into the device's memory.
         """
         with ExitStack() as stack:
-            segmenter, threads = self._prepare(stack)
+            segmenter, threads, together = self._prepare(stack)
             pool = stack.enter_context(ThreadPoolExecutor(threads))
             running: set[Future[list[Record]]] = set()
-            together = windows_together(segmenter) if self.model.device.type == "cpu" else 1
             for some in in_groups(pictures, together):
                 if cancelled and cancelled():
                     break
@@ -99,12 +98,14 @@ class Labeller:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from self._keep(done)
 
-    def _prepare(self, stack: ExitStack) -> tuple[Segmenter, int]:
+    def _prepare(self, stack: ExitStack) -> tuple[Segmenter, int, int]:
+        """Give what labels, the number of threads, and how many pictures each takes at a time."""
+        together = 1
         settings: dict[str, Any] = {**self.job.settings}
         batch_size = settings.pop("batch_size", "auto")
         if self.model.device.type == "cpu":
             segmenter = Segmenter(self.model, batch_size=1, **settings)
-            segmenter.batch_size = windows_together(segmenter)
+            segmenter.batch_size = together = windows_together(segmenter)
             threads = 1 + (self.threads or torch.get_num_threads())  # one waits for the disk
             stack.enter_context(_one_thread_a_window())
         else:
@@ -114,7 +115,7 @@ class Labeller:
             threads = shared.batch_size((3, window, window)) + (os.cpu_count() or 1)
         segmenter.phrases = self._phrases
         segmenter.embed(self.job.prompts)  # once, before the threads ask for it
-        return segmenter, threads
+        return segmenter, threads, together
 
     def _keep(self, done: set[Future[list[Record]]]) -> list[Record]:
         records = [record for future in done for record in future.result()]

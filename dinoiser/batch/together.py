@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dinoiser.segment.resize import resize
 from dinoiser.segment.windows import WindowLayout, cut
 
 if TYPE_CHECKING:
@@ -57,9 +56,7 @@ def segment_together(
 
 def _cut(segmenter: Segmenter, image: np.ndarray, layout: WindowLayout) -> Iterator[Tensor]:
     """Give the windows (n, 3, h, w) of each block."""
-    settings = segmenter.windows
-    pixels = torch.from_numpy(image).permute(2, 0, 1)  # from: rows, columns, channels
-    pixels = resize(pixels, layout.working_size, settings.antialias, settings.cubic)
+    pixels = segmenter.to_working_size(image, layout)
     for blocks in layout.blocks:
         for block in blocks:
             yield cut(pixels, block.windows)

@@ -1,6 +1,5 @@
 """The models that dinoiser knows by name, read from ``catalog.yaml``."""
 
-import difflib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +9,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, PositiveInt, model_validator
 
-from dinoiser.errors import UnknownModelError
+from dinoiser.errors import UnknownModelError, did_you_mean
 from dinoiser.models import open_clip_names
 from dinoiser.models.weight_files import FrozenModel, PackageFile, WeightFile
 
@@ -217,11 +216,9 @@ def find_model(name: str) -> ModelEntry:
     entries = _entries()
     if name in entries:
         return entries[name]
-    nearest = difflib.get_close_matches(name.lower(), entries, n=1)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
     msg = (
-        f"There is no model named {name!r}{hint}: choose one of {', '.join(entries)}, or a ViT of "
-        f"open_clip, as in {open_clip_names.EXAMPLE}."
+        f"There is no model named {name!r}{did_you_mean(name.lower(), entries)}: choose one of "
+        f"{', '.join(entries)}, or a ViT of open_clip, as in {open_clip_names.EXAMPLE}."
     )
     raise UnknownModelError(msg)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from dinoiser.errors import ModelError, UnknownModelError
+from dinoiser.errors import ModelError, UnknownModelError, did_you_mean
 from dinoiser.models.weight_files import HubFile
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PREFIX = "open_clip:"
 EXAMPLE = "open_clip:ViT-B-32:laion2b_s34b_b79k"
@@ -51,7 +47,7 @@ def find_open_clip(name: str) -> OpenClipWeights:
     if config is None:
         msg = (
             f"open_clip has no architecture {architecture!r}"
-            f"{_hint(architecture, open_clip.list_models())}: give its name and that of the "
+            f"{did_you_mean(architecture, open_clip.list_models())}: give its name and that of the "
             f"weights, as in {EXAMPLE}."
         )
         raise UnknownModelError(msg)
@@ -67,16 +63,11 @@ def find_open_clip(name: str) -> OpenClipWeights:
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         some = ", ".join(tags[:SHOWN_TAGS]) + (" and more" if len(tags) > SHOWN_TAGS else "")
         msg = (
-            f"open_clip has no weights {tag!r} of {architecture}{_hint(tag, tags)}: it has "
+            f"open_clip has no weights {tag!r} of {architecture}{did_you_mean(tag, tags)}: it has "
             f"{some or 'none'}; name them after a colon, as in {EXAMPLE}."
         )
         raise UnknownModelError(msg)
     return OpenClipWeights(architecture, tag, _file(config, pretrained))
-
-
-def _hint(name: str, names: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
 
 def _obstacle(config: dict[str, Any], pretrained: dict[str, Any]) -> str | None:

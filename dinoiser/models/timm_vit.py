@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch.nn import functional as F
 
-from dinoiser.errors import CheckpointError, ModelError, UnknownModelError
+from dinoiser.errors import CheckpointError, ModelError, UnknownModelError, did_you_mean
 from dinoiser.models.checkpoint import read_tensors
 from dinoiser.models.dino import FrozenVit
 from dinoiser.models.maskclip import pad_to_patches
@@ -129,8 +128,7 @@ def _find_config(name: str) -> Any:
     except RuntimeError:  # a network that it knows, and weights that it does not
         config = None
     if config is None or not config.hf_hub_id:
-        nearest = difflib.get_close_matches(name, timm.list_pretrained(), n=1)
-        hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+        hint = did_you_mean(name, timm.list_pretrained())
         msg = f"timm has no weights named {name!r}{hint}: take those of a ViT such as {EXAMPLE}."
         raise UnknownModelError(msg)
     return config

@@ -261,9 +261,13 @@ class Segmenter:
         labels, confidence = self.label(probabilities, prompts, everything, image)
         return Segmentation(labels, confidence, prompts, probabilities)
 
-    def _encode_windows(self, image: np.ndarray, layout: WindowLayout) -> Iterator[PatchFeatures]:
+    def to_working_size(self, image: np.ndarray, layout: WindowLayout) -> Tensor:
+        """Resize a picture (H, W, 3) uint8 as its windows are cut from it, (3, h, w)."""
         pixels = torch.from_numpy(image).permute(2, 0, 1)  # from: rows, columns, channels
-        pixels = resize(pixels, layout.working_size, self.windows.antialias, self.windows.cubic)
+        return resize(pixels, layout.working_size, self.windows.antialias, self.windows.cubic)
+
+    def _encode_windows(self, image: np.ndarray, layout: WindowLayout) -> Iterator[PatchFeatures]:
+        pixels = self.to_working_size(image, layout)
         for blocks in layout.blocks:
             for block in blocks:
                 yield from self.encode_block(pixels, block)

@@ -1,13 +1,14 @@
 """Rows of prompts: what stands in two short texts is exactly what is asked for."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dinoiser.errors import PromptError
 from dinoiser.palette import default_color
 from dinoiser.prompts import PromptClass, PromptSet
 from napari_dinoiser.prompt_rows import PromptRows, read_synonyms, write_synonyms
+from tests.prompt_sets import PATIENT, prompt_sets
 
 # letters and all that separates or quotes words, in the table and in the inline form
 TEXTS = st.one_of(
@@ -15,28 +16,6 @@ TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12),
     st.sampled_from(["only: a", "Only :b", '"', '""', '"a"', '"a";', "only:"]),
 )
-PATIENT = settings(deadline=None)
-COLORS = st.integers(0, 2**24 - 1).map("#{:06x}".format)
-
-
-def heard(text: str) -> str:
-    return " ".join(text.split()).casefold()
-
-
-@st.composite
-def prompt_sets(draw: st.DrawFn) -> PromptSet:
-    texts = draw(st.lists(TEXTS.filter(str.strip), min_size=1, max_size=9, unique_by=heard))
-    ids = draw(st.lists(st.integers(1, 254), min_size=9, max_size=9, unique=True))
-    classes: list[PromptClass] = []
-    while texts:
-        count = draw(st.integers(1, len(texts)))
-        phrases, texts = tuple(texts[:count]), texts[count:]
-        name = draw(st.sampled_from([*phrases, f"name {len(texts)}"]))
-        classes.append(PromptClass(name, ids[len(classes)], phrases, draw(COLORS)))
-    if draw(st.booleans()):
-        classes.append(PromptClass("Background", 0, ("wall of words",), draw(COLORS), True))
-    templates = draw(st.sampled_from(["imagenet", "simple", ("a {}.", "no: {}, #1")]))
-    return PromptSet(tuple(classes), templates, draw(st.floats(0, 1, exclude_max=True)))
 
 
 def rows_of(text: str) -> PromptRows:
@@ -50,7 +29,7 @@ def asked(rows: PromptRows) -> list[tuple[int, str, tuple[str, ...]]]:
 
 
 @PATIENT
-@given(prompt_sets())
+@given(prompt_sets(TEXTS, naming=None))
 def test_a_prompt_set_comes_back_as_it_was(prompts: PromptSet) -> None:
     rows = PromptRows()
     rows.load(prompts)
@@ -58,7 +37,7 @@ def test_a_prompt_set_comes_back_as_it_was(prompts: PromptSet) -> None:
 
 
 @PATIENT
-@given(prompt_sets(), st.data())
+@given(prompt_sets(TEXTS, naming=None), st.data())
 def test_moving_and_removing_rows_leaves_the_others_their_ids_and_colours(
     prompts: PromptSet, data: st.DataObject
 ) -> None:
