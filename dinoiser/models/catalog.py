@@ -160,6 +160,7 @@ def list_models() -> list[ModelInfo]:
 
     Returns
     -------
+    list of ModelInfo
         One entry a model, the default model first; ``cached`` tells that every file
         of the model is on this machine. Nothing is downloaded or loaded.
     """
@@ -202,6 +203,7 @@ def find_model(name: str) -> ModelEntry:
 
     Returns
     -------
+    ModelEntry
         The model's entry.
 
     Raises

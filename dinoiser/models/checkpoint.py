@@ -31,6 +31,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
     Returns
     -------
+    dict of Tensor
         The weights by name, on the CPU.
 
     Raises

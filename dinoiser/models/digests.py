@@ -31,6 +31,7 @@ def file_digest(path: Path, kind: DigestKind) -> Digest:
 
     Returns
     -------
+    Digest
         The digest of what the file holds now.
     """
     with path.open("rb") as file:
@@ -53,6 +54,7 @@ def digest(path: str | Path) -> str:
 
     Returns
     -------
+    str
         64 hexadecimal digits.
     """
     status = Path(path).stat()

@@ -50,6 +50,7 @@ def download(file: UrlFile, progress: Progress | None, cancelled: Cancelled | No
 
     Returns
     -------
+    Path
         The file's path; its content has been checked.
 
     Raises

@@ -52,6 +52,7 @@ def download_from_hub(
 
     Returns
     -------
+    Path
         The file's path in the hub's layout below `cache_dir`.
 
     Raises

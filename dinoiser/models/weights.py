@@ -79,6 +79,7 @@ def fetch(
 
     Returns
     -------
+    Path
         Path of the file, whose content has been checked.
 
     Raises
@@ -135,6 +136,7 @@ def verify(entry: "ModelEntry") -> list[FileCheck]:
 
     Returns
     -------
+    list of FileCheck
         One check a file. A file of the Hugging Face hub is compared with the digest
         that the hub gave with it and by which its cache names the file, so this
         finds damage on this machine and not another file on the hub.
