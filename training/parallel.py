@@ -39,16 +39,19 @@ class Workers:
         """Part of a batch that is for this process."""
         return slice(self.rank, None, self.count)
 
-    def sum_gradients(self, heads: nn.Module, *more: Tensor) -> None:
+    def sum_gradients(self, model: nn.Module, *more: Tensor) -> None:
         """Add up the gradients, and more tensors, of all processes, in place."""
         if self.count == 1:
             return
-        for parameter in heads.parameters():
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        for parameter in trained:
             if parameter.grad is None:  # fewer crops than processes
                 parameter.grad = torch.zeros_like(parameter)
-            distributed.all_reduce(parameter.grad)
-        for tensor in more:
-            distributed.all_reduce(tensor)
+        tensors = [parameter.grad for parameter in trained] + list(more)
+        together = torch.cat([tensor.flatten() for tensor in tensors])  # one message, not hundreds
+        distributed.all_reduce(together)
+        for tensor, part in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
 
 
 def local_device() -> str | None:

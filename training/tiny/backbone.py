@@ -1,4 +1,6 @@
-"""Train the backbone of the embedded model: ``python -m training.tiny.backbone --out FILE``.
+"""Train the backbone of the embedded model, in two processes on two cores.
+
+``torchrun --nproc-per-node 2 -m training.tiny.backbone --out FILE``; without torchrun in one.
 
 A small open_clip model learns, patch by patch and along the very path that
 MaskCLIP reads, to tell which of many phrases are true.
@@ -10,7 +12,7 @@ import argparse
 import logging
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import open_clip
@@ -18,16 +20,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dinoiser.models.catalog import find_model
-from dinoiser.models.maskclip import CLIP_MEAN, CLIP_STD, position_table, run_block, value_path
+from dinoiser.models.maskclip import CLIP_MEAN, CLIP_STD, position_table, value_path
 from dinoiser.models.text import TextTower
 
+from ..parallel import Workers, join_workers
 from .auxiliary import AuxiliaryHeads
-from .batches import Batch, draw_batch
+from .batches import Batch, draw_batch, draw_size
 from .start import start_weights
-from .vocabulary import UNKNOWN, Vocabulary, draw_vocabulary, known_tokens
+from .vocabulary import Vocabulary, draw_vocabulary, known_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +37,8 @@ RATE = 1.5e-3
 WARMUP_STEPS = 150
 IMAGE_WEIGHT = 0.15
 STEPS_PER_LINE = 20
-STEPS = 9000
-"""Some half an hour on two cores."""
+SHARES = 2
+STEPS = 8000
 
 
 class Features(NamedTuple):
@@ -71,13 +73,16 @@ class Trainee(nn.Module):
         self.auxiliary = AuxiliaryHeads(self.clip.visual.conv1.out_channels)
         self.text = TextTower(self.clip)
         self.known = known_tokens(self.text.tokenize)
-        self.other = int(self.text.tokenize([UNKNOWN])[0, 1])
+        table = self.clip.token_embedding
+        # Row 0 is for all unknown tokens; the end of text, the largest id, stays the largest row.
+        self.row_of = torch.zeros(table.num_embeddings, dtype=torch.int64)
+        self.row_of[self.known] = 1 + torch.arange(len(self.known))
+        rows = table.weight.detach()[: 1 + len(self.known)].clone()
+        self.clip.token_embedding = nn.Embedding.from_pretrained(rows, freeze=False)
 
     def encode_text(self, sentences: list[str]) -> Tensor:
         """Embeddings (V, D) of sentences; every unknown word is read as the same one."""
-        ids = self.text.tokenize(sentences)
-        unknown = (ids != 0) & ~torch.isin(ids, self.known)
-        return self.text.encode_tokens(ids.masked_fill(unknown, self.other))
+        return self.text.encode_tokens(self.row_of[self.text.tokenize(sentences)])
 
     def encode_image(self, pixels: Tensor) -> Features:
         """Features of pixels (B, 3, H, W) in [0, 1], sides multiples of the patch."""
@@ -90,17 +95,16 @@ class Trainee(nn.Module):
         x = visual.ln_pre(x + position_table(visual.positional_embedding, visual.grid_size, grid))
         blocks = []
         for block in visual.transformer.resblocks[:-1]:
-            x, _ = run_block(block, x)
+            x = run_block(block, x)
             blocks.append(x)
         last = visual.transformer.resblocks[-1]
         dense = visual.ln_post(value_path(last, x[:, 1:])) @ visual.proj
-        image = visual.ln_post(run_block(last, x)[0][:, 0]) @ visual.proj
+        image = visual.ln_post(run_block(last, x)[:, 0]) @ visual.proj
         return Features(dense, image, blocks)
 
     def losses(self, batch: Batch, vocabulary: Vocabulary, temperature: float) -> Losses:
         """Compare every patch, and every image, with the phrases of the vocabulary."""
-        # The written-out attention trains several times faster in bfloat16 than the fused one.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with torch.autocast("cpu", torch.bfloat16):
             features = self.encode_image(batch.pixels)
         texts = self.encode_text(vocabulary.sentences)
         classes, weights = _patch_targets(batch)
@@ -113,6 +117,20 @@ class Trainee(nn.Module):
         every = torch.ones(len(in_image))
         image = phrase_loss(features.image, texts[telling], in_image, every, temperature)
         return Losses(patches, image, self.auxiliary(features.blocks, batch, weights))
+
+
+def run_block(block: Any, x: Tensor) -> Tensor:
+    """One block of the vision tower on tokens (B, N, C), its attention written out.
+
+    Both of torch's own attentions are several times slower to train in bfloat16 on a CPU.
+    """
+    weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
+    projected = F.linear(block.ln_1(x), weight, bias).unflatten(-1, (3, block.attn.num_heads, -1))
+    queries, keys, values = projected.permute(2, 0, 3, 1, 4)
+    scores = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-1, -2)
+    mixed = (torch.softmax(scores, -1, scores.dtype) @ values).transpose(1, 2).flatten(2)
+    x = x + block.attn.out_proj(mixed)
+    return x + block.mlp(block.ln_2(x))
 
 
 def _patch_targets(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -154,33 +172,47 @@ def phrase_loss(
     return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
 
 
-def train_backbone(steps: int, seed: int) -> Trainee:
-    """Train from scratch; the same seed gives the same weights with the same number of threads."""
+def train_backbone(steps: int, seed: int, workers: Workers) -> Trainee:
+    """Train from scratch; the same seed gives the same weights in one process and in two.
+
+    Each step takes `SHARES` batches, which the processes divide among themselves.
+    """
+    torch.set_num_threads(1)  # two processes of one thread are faster than one process of two
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
     config = find_model("maskclip-tiny").read_config()
     assert config is not None
     trainee = Trainee(config)
     optimizer = _make_optimizer(trainee)
     for step in range(steps):
         progress = step / steps
-        rate = (
-            RATE
-            * min(1, (step + 1) / WARMUP_STEPS)
-            * (0.505 + 0.495 * math.cos(math.pi * progress))
-        )
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        temperature = min(100.0, 25 + 75 * progress / 0.08)
-        losses = trainee.losses(draw_batch(rng, progress), draw_vocabulary(rng), temperature)
+            group["lr"] = _rate(step, progress)
         optimizer.zero_grad()
-        (losses.patches + IMAGE_WEIGHT * losses.image + losses.auxiliary).backward()
+        size = draw_size(np.random.default_rng((seed, step)), progress)  # one for all: none waits
+        for share in range(SHARES)[workers.share]:
+            rng = np.random.default_rng((seed, step, share))
+            torch.manual_seed(int(rng.integers(2**32)))  # draws phrases as targets
+            batch, vocabulary = draw_batch(rng, size), draw_vocabulary(rng)
+            losses = trainee.losses(batch, vocabulary, _temperature(progress))
+            total = losses.patches + IMAGE_WEIGHT * losses.image + losses.auxiliary
+            (total / SHARES).backward()
+        workers.sum_gradients(trainee)
         nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
         optimizer.step()
-        if step % STEPS_PER_LINE == STEPS_PER_LINE - 1:
+        if workers.is_first and step % STEPS_PER_LINE == STEPS_PER_LINE - 1:
             terms = ", ".join(f"{k} {v.item():.3f}" for k, v in losses._asdict().items())
             logger.info("%3.0f %%, step %d: %s", 100 * progress, step + 1, terms)
     return trainee
+
+
+def _rate(step: int, progress: float) -> float:
+    """Rise shortly, then fall along half a cosine to a hundredth."""
+    cosine = 0.505 + 0.495 * math.cos(math.pi * progress)
+    return RATE * min(1, (step + 1) / WARMUP_STEPS) * cosine
+
+
+def _temperature(progress: float) -> float:
+    return min(100.0, 25 + 75 * progress / 0.08)
 
 
 def _make_optimizer(trainee: Trainee) -> torch.optim.Optimizer:
@@ -203,8 +235,8 @@ def save_backbone(trainee: Trainee, path: Path) -> None:
     }
     table = tensors.pop("token_embedding.weight")
     tensors["token_embedding.row_ids"] = trainee.known.int()
-    tensors["token_embedding.rows"] = table[trainee.known].contiguous()
-    tensors["token_embedding.other"] = table[trainee.other][None].contiguous()
+    tensors["token_embedding.rows"] = table[1:].contiguous()
+    tensors["token_embedding.other"] = table[:1].contiguous()
     save_file(tensors, path, metadata={"format": "pt"})
 
 
@@ -214,12 +246,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("ViT-tiny-8-shapes.safetensors"))
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(arguments.threads)
-    save_backbone(train_backbone(arguments.steps, arguments.seed), arguments.out)
-    logger.info("the backbone is in %s", arguments.out)
+    with join_workers() as workers:
+        trainee = train_backbone(arguments.steps, arguments.seed, workers)
+        if workers.is_first:
+            save_backbone(trainee, arguments.out)
+            logger.info("the backbone is in %s", arguments.out)
 
 
 if __name__ == "__main__":

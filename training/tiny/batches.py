@@ -17,7 +17,7 @@ from dinoiser.scenes import COLORS, Scene, draw_scene
 from .vocabulary import CLASSES
 
 PATCH = 8
-PATCHES_PER_STEP = 2304
+PATCHES_PER_BATCH = 2304
 MOST_REGIONS = 8
 """Regions beyond these in one scene, a rare thing, are taken for background."""
 
@@ -61,12 +61,16 @@ class Batch:
         return present.scatter_(1, column, True)[:, :-1]
 
 
-def draw_batch(rng: np.random.Generator, progress: float) -> Batch:
-    """Draw a batch of the size that suits the progress of the training, a number in [0, 1]."""
+def draw_size(rng: np.random.Generator, progress: float) -> tuple[int, int]:
+    """Height and width of pictures that suit the progress of the training, a number in [0, 1]."""
     mixture = next(sizes for end, sizes in SIZES if progress <= end)
-    sizes = list(mixture)
-    height, width = sizes[rng.choice(len(sizes), p=list(mixture.values()))]
-    count = max(1, round(PATCHES_PER_STEP * PATCH**2 / (height * width)))
+    return list(mixture)[rng.choice(len(mixture), p=list(mixture.values()))]
+
+
+def draw_batch(rng: np.random.Generator, size: tuple[int, int]) -> Batch:
+    """Draw scenes of a height and width, as many as make up the patches of a batch."""
+    height, width = size
+    count = max(1, round(PATCHES_PER_BATCH * PATCH**2 / (height * width)))
     # Few colours in some batches, so that the shape has to decide.
     colors = rng.choice(COLORS, 2, replace=False).tolist() if rng.random() < 0.3 else COLORS
     shorter = min(height, width)

@@ -3,7 +3,6 @@
 The same code as `dinoiser train`, from random weights and without any text. Drawn scenes' exact
 segments are the teacher; they stand in for DINO and FOUND.
 """
-# ruff: noqa: TID252 - in a checkout this is `training`, once installed `dinoiser_training`
 
 from __future__ import annotations
 
