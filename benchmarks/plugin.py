@@ -26,9 +26,9 @@ from benchmarks.setting import (
     seconds,
 )
 from dinoiser.models.device import resolve_precision
-from napari_dinoiser.encoder import Encoder
-from napari_dinoiser.prompt_table_model import Column
-from napari_dinoiser.segment_widget import SegmentWidget
+from napari_dinoiser.prompts.table_model import Column
+from napari_dinoiser.segment.encoder import Encoder
+from napari_dinoiser.segment.widget import SegmentWidget
 
 ROUNDS = 20
 PICTURES = 50

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
-from napari_dinoiser.folder_widget import FolderWidget
-from napari_dinoiser.review_widget import ReviewWidget
-from napari_dinoiser.segment_widget import SegmentWidget
+from napari_dinoiser.folder.widget import FolderWidget
+from napari_dinoiser.review.widget import ReviewWidget
+from napari_dinoiser.segment.widget import SegmentWidget
 
 if TYPE_CHECKING:
     from napari import Viewer

@@ -26,7 +26,7 @@ def python(code, *, executable=sys.executable, cwd):
 def test_the_library_knows_no_gui_and_starts_without_torch(tmp_path):
     code = """
 import sys, json
-import dinoiser, dinoiser.cli, napari_dinoiser, napari_dinoiser.sample_data
+import dinoiser, dinoiser.cli, napari_dinoiser, napari_dinoiser.files.sample_data
 heavy = ("torch", "open_clip", "napari", "qtpy", "skimage")
 print(json.dumps([name for name in heavy if name in sys.modules]))
 """
@@ -64,7 +64,7 @@ def test_commands_of_the_manifest_exist_and_work():
     for command in manifest["contributions"]["commands"]:
         module, name = command["python_name"].split(":")
         assert callable(getattr(import_module(module), name))
-    from napari_dinoiser.sample_data import sample_scene
+    from napari_dinoiser.files.sample_data import sample_scene
 
     (image, _, kind), (labels, truth, _) = sample_scene()
     assert kind == "image"

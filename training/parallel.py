@@ -43,11 +43,13 @@ class Workers:
         """Add up the gradients, and more tensors, of all processes, in place."""
         if self.count == 1:
             return
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        for parameter in trained:
-            if parameter.grad is None:  # fewer crops than processes
-                parameter.grad = torch.zeros_like(parameter)
-        tensors = [parameter.grad for parameter in trained] + list(more)
+        tensors: list[Tensor] = []
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                if parameter.grad is None:  # fewer crops than processes
+                    parameter.grad = torch.zeros_like(parameter)
+                tensors.append(parameter.grad)
+        tensors += more
         together = torch.cat([tensor.flatten() for tensor in tensors])  # one message, not hundreds
         distributed.all_reduce(together)
         for tensor, part in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):

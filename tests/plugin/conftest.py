@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QMessageBox
 from dinoiser.batch import LabelJob, run
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.scenes import draw_scene
-from napari_dinoiser.segment_widget import SegmentWidget
+from napari_dinoiser.segment.widget import SegmentWidget
 from tests.plugin.review_driver import PROMPTS, Reviewer
 
 PATIENCE = 60_000

@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QLabel, QPushButton
 
 from dinoiser.batch import read_records
 from dinoiser.prompts import PromptSet
-from napari_dinoiser.review_widget import ReviewWidget
+from napari_dinoiser.review.widget import ReviewWidget
 
 PROMPTS = PromptSet.from_names(["background", "ball", "box", "star"])
 

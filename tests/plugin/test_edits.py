@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_dinoiser.edits import Edits
-from napari_dinoiser.parts import Part
+from napari_dinoiser.segment.edits import Edits
+from napari_dinoiser.segment.parts import Part
 
 SIZE = (6, 7)
 WHOLE = Part((), slice(0, 6), slice(0, 7))

@@ -5,8 +5,8 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 
-from napari_dinoiser.encoder import Encoder, ModelChoice, _bytes
-from napari_dinoiser.image_source import ImageSource
+from napari_dinoiser.segment.encoder import Encoder, ModelChoice, _bytes
+from napari_dinoiser.segment.image_source import ImageSource
 
 CHOICE = ModelChoice("tiny", device="cpu")
 

@@ -17,8 +17,8 @@ from dinoiser.batch import Progress, Record, read_records
 from dinoiser.errors import SettingsError
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
-from napari_dinoiser.folder_job import FolderChoice, RunStatus, run_job
-from napari_dinoiser.folder_widget import FolderWidget
+from napari_dinoiser.folder.job import FolderChoice, RunStatus, run_job
+from napari_dinoiser.folder.widget import FolderWidget
 
 LONG = 120_000
 OWN_IDS = """
@@ -256,7 +256,7 @@ import sys
 from pathlib import Path
 print("begins", flush=True)
 from dinoiser.prompts import PromptSet
-from napari_dinoiser.folder_job import FolderChoice, run_job
+from napari_dinoiser.folder.job import FolderChoice, run_job
 pictures, output = map(Path, sys.argv[1:])
 seen = []
 prompts = PromptSet.parse("background, red circle")
@@ -279,7 +279,7 @@ def test_worker_processes_do_not_run_the_script_that_opened_the_window(tmp_path)
 OPENED = """
 import sys
 import napari
-from napari_dinoiser.folder_widget import FolderWidget
+from napari_dinoiser.folder.widget import FolderWidget
 viewer = napari.Viewer()
 viewer.window.add_dock_widget(FolderWidget(viewer, lambda: {"prompts": None, "model": "tiny"}))
 print([name for name in ("torch", "open_clip", "distributed") if name in sys.modules])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dinoiser.errors import ImageError
-from napari_dinoiser.image_source import ImageSource
+from napari_dinoiser.segment.image_source import ImageSource
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (40, 60, 3), np.uint8)

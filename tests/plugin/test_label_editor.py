@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 
-from napari_dinoiser.label_editor import LabelEditor
-from napari_dinoiser.parts import Part
-from napari_dinoiser.session import Session
+from napari_dinoiser.segment.label_editor import LabelEditor
+from napari_dinoiser.segment.parts import Part
+from napari_dinoiser.segment.session import Session
 
 SHAPE = (40, 60)
 WHOLE = Part((), slice(0, 40), slice(0, 60))

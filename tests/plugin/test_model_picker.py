@@ -244,14 +244,16 @@ def test_napari_quits_during_a_download_without_an_error(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("module", ["model_picker", "prompt_table"])
-def test_the_widgets_bring_no_torch(module: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "widget"), [("model_picker", "ModelPicker"), ("prompts.table", "PromptTable")]
+)
+def test_the_widgets_bring_no_torch(module: str, widget: str) -> None:
     program = f"""
         import sys
-        from napari_dinoiser import {module}
+        from napari_dinoiser.{module} import {widget}
         from qtpy.QtWidgets import QApplication
         application = QApplication([])
-        widget = {module}.{"ModelPicker" if module == "model_picker" else "PromptTable"}()
+        widget = {widget}()
         print([name for name in ("torch", "open_clip") if name in sys.modules])
     """
     done = subprocess.run(

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_dinoiser import parts
-from napari_dinoiser.parts import Part, cut_up, nearest_first, overlap, subtract
+from napari_dinoiser.segment import parts
+from napari_dinoiser.segment.parts import Part, cut_up, nearest_first, overlap, subtract
 
 
 def spans(length):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from dinoiser.errors import PromptError
 from dinoiser.palette import default_color
 from dinoiser.prompts import PromptClass, PromptSet
-from napari_dinoiser.prompt_rows import PromptRows, read_synonyms, write_synonyms
+from napari_dinoiser.prompts.rows import PromptRows, read_synonyms, write_synonyms
 from tests.prompt_sets import PATIENT, prompt_sets
 
 # letters and all that separates or quotes words, in the table and in the inline form

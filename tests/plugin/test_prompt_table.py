@@ -10,8 +10,8 @@ from qtpy.QtGui import QColor, QGuiApplication
 from qtpy.QtWidgets import QCheckBox, QColorDialog, QFileDialog, QLineEdit, QPushButton, QTableView
 
 from dinoiser.prompts import PromptSet
-from napari_dinoiser.prompt_table import PromptTable
-from napari_dinoiser.prompt_table_model import Column
+from napari_dinoiser.prompts.table import PromptTable
+from napari_dinoiser.prompts.table_model import Column
 
 KEY = Qt.Key
 

@@ -10,8 +10,8 @@ from PIL import Image
 from dinoiser.batch import export
 from dinoiser.errors import InputError
 from dinoiser.export import ExportOptions
-from napari_dinoiser import readers
-from napari_dinoiser.readers import get_reader
+from napari_dinoiser.files import readers
+from napari_dinoiser.files.readers import get_reader
 from tests.export_jobs import PROMPTS, decodes, make_job, objects, scene
 
 pytestmark = decodes

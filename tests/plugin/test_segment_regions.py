@@ -5,7 +5,7 @@ import pytest
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from dinoiser.prompts import PromptSet
-from napari_dinoiser import parts
+from napari_dinoiser.segment import parts
 from tests.plugin.segment_driver import child, click, layer_of
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from dinoiser.errors import InputError
+from napari_dinoiser.files.writers import name_labels, write_coco, write_png
 from napari_dinoiser.label_layers import style_labels
-from napari_dinoiser.writers import name_labels, write_coco, write_png
 from tests.export_jobs import PROMPTS, decodes, label_arrays, objects, scene
 
 pytestmark = decodes

@@ -11,16 +11,16 @@ from superqt import QCollapsible
 
 from dinoiser.errors import DinoiserError
 from dinoiser.models.catalog import find_model
-from napari_dinoiser.advanced_settings import VISIBLE, WHOLE_IMAGE, AdvancedSettings
-from napari_dinoiser.encoder import Encoder, ModelChoice
-from napari_dinoiser.image_layers import drawn_part, visible_part
-from napari_dinoiser.image_picker import ImagePicker
-from napari_dinoiser.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
 from napari_dinoiser.model_picker import ModelPicker
-from napari_dinoiser.parts import nearest_first
-from napari_dinoiser.prompt_table import PromptTable
-from napari_dinoiser.runner import Runner
-from napari_dinoiser.session import Request
+from napari_dinoiser.prompts.table import PromptTable
+from napari_dinoiser.segment.advanced_settings import VISIBLE, WHOLE_IMAGE, AdvancedSettings
+from napari_dinoiser.segment.encoder import Encoder, ModelChoice
+from napari_dinoiser.segment.image_layers import drawn_part, visible_part
+from napari_dinoiser.segment.image_picker import ImagePicker
+from napari_dinoiser.segment.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
+from napari_dinoiser.segment.parts import nearest_first
+from napari_dinoiser.segment.runner import Runner
+from napari_dinoiser.segment.session import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from dinoiser.segmentation import Segmentation
-    from napari_dinoiser.image_source import ImageSource
-    from napari_dinoiser.parts import Part
+    from napari_dinoiser.segment.image_source import ImageSource
+    from napari_dinoiser.segment.parts import Part
 
 PAUSE = 120
 """Milliseconds without a change, of the words or of the view, before labels and maps follow."""

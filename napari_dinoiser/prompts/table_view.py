@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_dinoiser.prompt_table_model import Column
+from napari_dinoiser.prompts.table_model import Column
 
 WIDTHS = {Column.VISIBLE: 26, Column.COLOR: 26, Column.NAME: 110, Column.ID: 34}
 ROW_HEIGHT = 24

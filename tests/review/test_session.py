@@ -14,26 +14,8 @@ from dinoiser.batch.records import Record, RecordFile
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export import read_mask
-from napari_dinoiser.review_session import ReviewSession
-from tests.export_jobs import PROMPTS, make_job, scene
-
-NAMES = ("a.png", "sub/b.png", "sub/c.d.png")
-
-
-@pytest.fixture
-def job(tmp_path):
-    return make_job(tmp_path, {name: scene(seed) for seed, name in enumerate(NAMES)})
-
-
-@pytest.fixture
-def session(job):
-    session = ReviewSession(job)
-    session.arrange("file name")
-    return session
-
-
-def mask_path(job, name):
-    return job / "masks" / f"{name.removesuffix('.png')}.png"
+from napari_dinoiser.review.session import ReviewSession
+from tests.export_jobs import PROMPTS, scene
 
 
 class TestSession:
@@ -49,7 +31,7 @@ class TestSession:
             ReviewSession(tmp_path)
 
     def test_goes_through_the_queue(self, session):
-        assert [p.image for p in session.queue] == list(NAMES)
+        assert [p.image for p in session.queue] == ["a.png", "sub/b.png", "sub/c.d.png"]
         assert not session.move(-1)
         assert session.move(1)
         assert session.move(1)
@@ -77,7 +59,7 @@ class TestSession:
         again = ReviewSession(job)
         again.arrange("file name")
         assert again.current.picture.image == "sub/b.png"
-        assert [p.image for p in again.queue] == list(NAMES)
+        assert [p.image for p in again.queue] == ["a.png", "sub/b.png", "sub/c.d.png"]
         again.arrange("file name", only_unchecked=True)
         assert [p.image for p in again.queue] == ["sub/b.png", "sub/c.d.png"]
 
@@ -91,8 +73,8 @@ class TestSession:
         reviews = read_reviews(job)
         assert reviews["a.png"].state == "rejected"
         assert reviews["sub/b.png"].state == "accepted"
-        assert (read_mask(mask_path(job, "a.png")) == 3).all()
-        assert (read_mask(mask_path(job, "sub/b.png")) == 1).all()
+        assert (read_mask(job / "masks" / "a.png") == 3).all()
+        assert (read_mask(job / "masks" / "sub/b.png") == 1).all()
 
     def test_looking_without_painting_decides_nothing(self, job, session):
         session.move(1)
@@ -128,7 +110,7 @@ class TestSession:
 
     def test_it_needs_neither_napari_nor_torch(self):
         code = (
-            "import sys, napari_dinoiser.review_session\n"
+            "import sys, napari_dinoiser.review.session\n"
             "print(*{'napari', 'qtpy', 'torch', 'open_clip'} & set(sys.modules))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -149,7 +131,7 @@ class TestCrash:
             import sys, time
             import numpy as np
             from pathlib import Path
-            from napari_dinoiser.review_session import ReviewSession
+            from napari_dinoiser.review.session import ReviewSession
 
             session = ReviewSession(Path(sys.argv[1]))
             session.arrange("file name")
@@ -168,7 +150,7 @@ class TestCrash:
             process.send_signal(signal.SIGKILL)
         painted = scene(1)
         painted[5:20, 30:50] = 7
-        np.testing.assert_array_equal(read_mask(mask_path(job, "sub/b.png")), scene(1))
+        np.testing.assert_array_equal(read_mask(job / "masks" / "sub/b.png"), scene(1))
 
         session = ReviewSession(job)
         session.arrange("file name")
@@ -177,7 +159,7 @@ class TestCrash:
         assert session.edited
         np.testing.assert_array_equal(session.current.labels, painted)
         session.accept()
-        np.testing.assert_array_equal(read_mask(mask_path(job, "sub/b.png")), painted)
+        np.testing.assert_array_equal(read_mask(job / "masks" / "sub/b.png"), painted)
         session.move(-1)
         assert not session.current.recovered
         assert not list((job / ".unsaved").rglob("*.png"))
@@ -196,7 +178,7 @@ class TestCrash:
         again = ReviewSession(job)
         again.arrange("file name")
         assert not again.current.recovered
-        assert (read_mask(mask_path(job, "a.png")) == 7).all() == (leave == "save")
+        assert (read_mask(job / "masks" / "a.png") == 7).all() == (leave == "save")
 
     def test_a_crash_between_saving_and_tidying_up_offers_nothing(self, job, session):
         session.current.labels[:] = 7

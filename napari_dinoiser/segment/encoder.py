@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from dinoiser.models.base import SegmentationModel
     from dinoiser.segment.segmenter import EncodedImage, Segmenter
-    from napari_dinoiser.image_source import ImageSource
-    from napari_dinoiser.parts import Part
+    from napari_dinoiser.segment.image_source import ImageSource
+    from napari_dinoiser.segment.parts import Part
 
 BUDGET = 2**30
 """Bytes of encoded pictures that are kept."""

@@ -11,12 +11,12 @@ import numpy as np
 from dinoiser.errors import ImageError
 from dinoiser.image_arrays import to_rgb
 from dinoiser.image_scaling import stretch
-from napari_dinoiser.parts import Part, cut_up
+from napari_dinoiser.segment.parts import Part, cut_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_dinoiser.parts import Rectangle
+    from napari_dinoiser.segment.parts import Rectangle
 
 ENOUGH = 2.0
 """A pyramid's level serves when it has this many times the pixels that the model sees, a side."""

@@ -8,12 +8,12 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
-from napari_dinoiser.image_layers import channel_axes, source_of_layer
+from napari_dinoiser.segment.image_layers import channel_axes, source_of_layer
 
 if TYPE_CHECKING:
     from napari import Viewer
 
-    from napari_dinoiser.image_source import ImageSource
+    from napari_dinoiser.segment.image_source import ImageSource
 
 COLORS = ("red", "green", "blue")
 OWN = "dinoiser-made"

@@ -8,10 +8,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
-from napari_dinoiser.review_queue import named
+from napari_dinoiser.review.queue import named
 
 if TYPE_CHECKING:
-    from napari_dinoiser.review_session import ReviewSession
+    from napari_dinoiser.review.session import ReviewSession
 
 ELLIPSIS = 20
 """Pixels that long names leave free: the ellipsis, and napari's padding of labels."""

@@ -13,22 +13,8 @@ from dinoiser.batch.reviews import read_reviews
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
-from napari_dinoiser.review_session import ReviewSession
-from tests.export_jobs import IDS, decodes, make_job, scene
-
-NAMES = ("a.png", "sub/b.png", "sub/c.d.png")
-
-
-@pytest.fixture
-def job(tmp_path):
-    return make_job(tmp_path, {name: scene(seed) for seed, name in enumerate(NAMES)})
-
-
-@pytest.fixture
-def session(job):
-    session = ReviewSession(job)
-    session.arrange("file name")
-    return session
+from napari_dinoiser.review.session import ReviewSession
+from tests.export_jobs import IDS, decodes, scene
 
 
 class TestExports:

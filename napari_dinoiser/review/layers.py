@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from dinoiser.prompts import PromptSet
-    from napari_dinoiser.review_session import OpenPicture
+    from napari_dinoiser.review.session import OpenPicture
 
 
 class ReviewLayers:

@@ -17,18 +17,7 @@ from dinoiser.batch.reviews import (
 )
 from dinoiser.errors import InputError
 from dinoiser.export import read_mask
-from tests.export_jobs import PROMPTS, label_arrays, make_job, scene
-
-NAMES = ("a.png", "sub/b.png", "sub/c.d.png")
-
-
-@pytest.fixture
-def job(tmp_path):
-    return make_job(tmp_path, {name: scene(seed) for seed, name in enumerate(NAMES)})
-
-
-def mask_path(job, name):
-    return job / "masks" / f"{name.removesuffix('.png')}.png"
+from tests.export_jobs import PROMPTS, label_arrays, make_job
 
 
 def picture(name, certainty=0.5, pixels=None):
@@ -73,14 +62,14 @@ class TestReviews:
         job = make_job(tmp_path_factory.mktemp("job"), {"a.png": np.zeros_like(labels)})
         [only] = read_labelled(job)
         review = Reviews(job, PROMPTS).save(only, "accepted", labels)
-        np.testing.assert_array_equal(read_mask(mask_path(job, "a.png")), labels)
+        np.testing.assert_array_equal(read_mask(job / "masks" / "a.png"), labels)
         assert sum(review.pixels.values()) == labels.size
         assert all(np.count_nonzero(labels == label) == n for label, n in review.pixels.items())
 
     def test_masks_keep_the_palette(self, job):
-        before = Image.open(mask_path(job, "a.png")).getpalette()
+        before = Image.open(job / "masks" / "a.png").getpalette()
         Reviews(job, PROMPTS).save(read_labelled(job)[0], "accepted", np.ones((40, 60), int))
-        assert Image.open(mask_path(job, "a.png")).getpalette() == before
+        assert Image.open(job / "masks" / "a.png").getpalette() == before
 
     @pytest.mark.parametrize(
         ("labels", "problem"),
@@ -92,10 +81,10 @@ class TestReviews:
         ],
     )
     def test_labels_that_make_no_mask_change_nothing(self, job, labels, problem):
-        before = read_mask(mask_path(job, "a.png"))
+        before = read_mask(job / "masks" / "a.png")
         with pytest.raises(InputError, match=problem):
             Reviews(job, PROMPTS).save(read_labelled(job)[0], "accepted", labels)
-        np.testing.assert_array_equal(read_mask(mask_path(job, "a.png")), before)
+        np.testing.assert_array_equal(read_mask(job / "masks" / "a.png"), before)
         assert read_reviews(job) == {}
 
     def test_masks_outside_the_folder_are_refused(self, job):
@@ -109,7 +98,7 @@ class TestReviews:
     def test_failed_pictures_are_not_reviewed(self, job):
         failed = Record(image="z.png", stem="z", path="z.png", status="failed", error="broken")
         RecordFile(job).append([failed])
-        assert [p.image for p in read_labelled(job)] == list(NAMES)
+        assert [p.image for p in read_labelled(job)] == ["a.png", "sub/b.png", "sub/c.d.png"]
 
 
 class TestOrder:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from dinoiser.prompts import PromptSet
-    from napari_dinoiser.prompt_rows import PromptRow, PromptRows
+    from napari_dinoiser.prompts.rows import PromptRow, PromptRows
 
 
 class Column(IntEnum):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_dinoiser.session import Request, work_off
+from napari_dinoiser.segment.session import Request, work_off
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from napari.qt.threading import GeneratorWorker
 
     from dinoiser.segmentation import Segmentation
-    from napari_dinoiser.encoder import Encoder
-    from napari_dinoiser.parts import Part
+    from napari_dinoiser.segment.encoder import Encoder
+    from napari_dinoiser.segment.parts import Part
 
 POLL_MILLISECONDS = 50
 

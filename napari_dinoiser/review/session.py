@@ -19,7 +19,7 @@ from dinoiser.batch.reviews import (
 from dinoiser.errors import DinoiserError, InputError
 from dinoiser.export.png import read_mask
 from dinoiser.images import read_image
-from napari_dinoiser.unsaved_edits import UnsavedEdits, in_thread
+from napari_dinoiser.review.unsaved_edits import UnsavedEdits, in_thread
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

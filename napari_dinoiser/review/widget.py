@@ -12,18 +12,18 @@ from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QDockWidget, QMessageBox, QVBoxLayout, QWidget
 
 from dinoiser.errors import DinoiserError
-from napari_dinoiser.class_list import ClassList
-from napari_dinoiser.review_buttons import ReviewButtons
-from napari_dinoiser.review_layers import ReviewLayers
-from napari_dinoiser.review_queue import ReviewQueue
-from napari_dinoiser.review_status import ReviewStatus
+from napari_dinoiser.review.buttons import ReviewButtons
+from napari_dinoiser.review.class_list import ClassList
+from napari_dinoiser.review.layers import ReviewLayers
+from napari_dinoiser.review.queue import ReviewQueue
+from napari_dinoiser.review.status import ReviewStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import napari
 
-    from napari_dinoiser.review_session import ReviewSession
+    from napari_dinoiser.review.session import ReviewSession
 
 KEEP_UNSAVED_EVERY = 3000
 """Milliseconds between looks for edits that a crash would cost."""
@@ -279,7 +279,7 @@ class ReviewWidget(QWidget):
 
 def _open_session(folder: Path) -> ReviewSession | str:
     """Open a job, or say why it cannot be."""
-    from napari_dinoiser.review_session import ReviewSession
+    from napari_dinoiser.review.session import ReviewSession
 
     try:
         return ReviewSession(folder)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_dinoiser.edits import Edits
-from napari_dinoiser.parts import Part, subtract
+from napari_dinoiser.segment.edits import Edits
+from napari_dinoiser.segment.parts import Part, subtract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
-    from napari_dinoiser.encoder import Encoder, ModelChoice
-    from napari_dinoiser.image_source import ImageSource
-    from napari_dinoiser.parts import Rectangle
+    from napari_dinoiser.segment.encoder import Encoder, ModelChoice
+    from napari_dinoiser.segment.image_source import ImageSource
+    from napari_dinoiser.segment.parts import Rectangle
 
 NOWHERE = np.zeros((0, 0))
 

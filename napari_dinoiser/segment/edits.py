@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_dinoiser.parts import Part
+    from napari_dinoiser.segment.parts import Part
 
 STROKES_KEPT = 100
 """As many as napari can undo."""

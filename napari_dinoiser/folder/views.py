@@ -27,11 +27,11 @@ from qtpy.QtWidgets import (
 from dinoiser.batch.job import DEFAULT_FORMATS
 from dinoiser.batch.pictures import result_file
 from dinoiser.errors import DinoiserError
-from napari_dinoiser.folder_job import RunStatus, describe_failures, describe_outcome
+from napari_dinoiser.folder.job import RunStatus, describe_failures, describe_outcome
 
 if TYPE_CHECKING:
     from dinoiser.batch import Progress, Summary
-    from napari_dinoiser.folder_job import FolderChoice
+    from napari_dinoiser.folder.job import FolderChoice
 
 FORMATS = {
     "png": ("Masks", "Indexed PNG masks. Always written: the other formats are made of them."),

@@ -20,9 +20,9 @@ from qtpy.QtWidgets import (
 
 from dinoiser.errors import DinoiserError, PromptError
 from dinoiser.prompts import PromptSet
-from napari_dinoiser.prompt_rows import PromptRows
-from napari_dinoiser.prompt_table_model import BACKGROUND, Column, PromptTableModel
-from napari_dinoiser.prompt_table_view import PromptView
+from napari_dinoiser.prompts.rows import PromptRows
+from napari_dinoiser.prompts.table_model import BACKGROUND, Column, PromptTableModel
+from napari_dinoiser.prompts.table_view import PromptView
 
 FILE_FILTER = "Prompt files (*.yaml *.yml);;All files (*)"
 ERROR_COLOR = "#e0554a"  # reads on napari's light and dark background alike

@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
 
 from dinoiser.batch.job import SCHEDULERS
 from dinoiser.errors import DinoiserError, InputError
-from napari_dinoiser.folder_job import FolderChoice, describe_classes, run_job
-from napari_dinoiser.folder_views import (
+from napari_dinoiser.folder.job import FolderChoice, describe_classes, run_job
+from napari_dinoiser.folder.views import (
     CommandLine,
     FolderPicker,
     FormatBoxes,

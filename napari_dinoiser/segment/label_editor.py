@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoiser.parts import Part
+from napari_dinoiser.segment.parts import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari.layers import Labels
 
-    from napari_dinoiser.session import Session
+    from napari_dinoiser.segment.session import Session
 
 
 class LabelEditor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoiser.image_source import ImageSource
+from napari_dinoiser.segment.image_source import ImageSource
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer, Shapes

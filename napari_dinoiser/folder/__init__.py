@@ -1,0 +1,1 @@
+"""The tab Folder: a folder of pictures as a job in a process of its own."""

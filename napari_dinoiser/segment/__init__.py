@@ -1,0 +1,1 @@
+"""The tab Segment: one picture, words, labels to paint on."""
