@@ -1,9 +1,6 @@
 """The report as its reader sees it: an HTML parser and Pillow in the browser's place."""
 
-import base64
 import re
-from html.parser import HTMLParser
-from io import BytesIO
 
 import numpy as np
 import pytest
@@ -14,51 +11,7 @@ from dinoiser.batch.records import Record, RecordFile, append_lines
 from dinoiser.batch.report import RunFigures, write_report
 from dinoiser.batch.reviews import Review
 from dinoiser.prompts import PromptSet
-
-
-class Page(HTMLParser):
-    """Texts and pictures of a page by the id of their section."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.texts, self.images, self.rows, self.names = [], {}, {}, {}, {}
-        self._open, self._section = [], ""
-        self.feed(text)
-        self.close()
-        assert not self._open, "tags that were never closed"
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.tags.append(tag)
-        if tag == "section":
-            self._section = attrs["id"]
-        elif tag == "img":
-            self.images.setdefault(self._section, []).append(decode(attrs["src"]))
-        elif tag == "tr":
-            self.rows.setdefault(self._section, []).append([])
-        elif tag in ("td", "th"):
-            self.rows[self._section][-1].append("")
-        elif tag == "figcaption" and "title" in attrs:
-            self.names.setdefault(self._section, []).append(attrs["title"])
-        if tag not in ("meta", "img"):
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts[self._section] = self.texts.get(self._section, "") + data
-        if {"td", "th"} & set(self._open):
-            self.rows[self._section][-1][-1] += data.strip()
-
-    def text(self, section):
-        return " ".join(self.texts[section].split())
-
-
-def decode(uri):
-    head, _, data = uri.partition(",")
-    assert head == "data:image/jpeg;base64"
-    return Image.open(BytesIO(base64.b64decode(data))).convert("RGB")
+from tests.report_page import Page
 
 
 def done(name, shares, size=(60, 80), seconds=0.5):
