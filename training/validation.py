@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dinoiser.models.device import to_float64
+
 from .losses import similar_pairs
 from .pictures import Batch, Pictures, centre_crop, stack
 from .student import Prepared, prepare
@@ -74,6 +76,7 @@ def average_precision(scores: Tensor, relevant: Tensor) -> float:
     scores, relevant
         Numbers and booleans of the same shape. Equal scores are ranked in their order.
     """
-    ranked = relevant.flatten()[scores.flatten().argsort(descending=True, stable=True)].double()
+    order = scores.flatten().argsort(descending=True, stable=True)
+    ranked = to_float64(relevant.flatten()[order])
     ranks = torch.arange(1, len(ranked) + 1, device=ranked.device)
     return float((ranked.cumsum(0) / ranks * ranked).sum() / ranked.sum())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoiser.models.clip_dinoiser import DinoiserHeads
+from dinoiser.models.device import to_float64
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,7 +84,7 @@ def whitening(guides: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         mean = mean.to(inputs.device) + inputs.sum(0)
         second = second.to(inputs.device) + inputs.T @ inputs
     mean, second = mean / count, second / count
-    variances, directions = torch.linalg.eigh((second - torch.outer(mean, mean)).double())
+    variances, directions = torch.linalg.eigh(to_float64(second - torch.outer(mean, mean)))
     scales = (variances.clamp(min=0) + SMALLEST_VARIANCE * variances.mean()).rsqrt()
     kept = round(KEPT_SHARE * len(mean))
     return mean, (directions * scales)[:, -kept:].T.float().contiguous()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from dinoiser.errors import DeviceError, SettingsError
 
@@ -59,6 +60,11 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     else:
         fast = device.type == "cpu" and _has_amx()
     return torch.bfloat16 if fast else torch.float32
+
+
+def to_float64(tensor: Tensor) -> Tensor:
+    """Widen a tensor; on Apple's GPUs, which have no float64, that means moving it to the CPU."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def _has_amx() -> bool:

@@ -1,0 +1,182 @@
+"""What must run on a device that is not the CPU. `test_other_device.py` runs this on its own."""
+
+import dask.array as da
+import numpy as np
+import open_clip
+import pytest
+import torch
+from dinoiser_training.refit import RefitJob, refit
+from dinoiser_training.settings import FitSettings
+from PIL import Image
+from safetensors.torch import load_file
+
+import dinoiser
+from dinoiser.batch import LabelJob, run
+from dinoiser.export import read_mask
+from dinoiser.models import device
+from dinoiser.models.dino import Dino, build_vit
+from dinoiser.models.dino_registers import RegisterDino, build_register_vit
+from dinoiser.models.dinotxt import DinoTxt
+from dinoiser.models.dinotxt_towers import read_towers
+from dinoiser.models.found import Found
+from dinoiser.models.key_refinement import KeyRefinedClip
+from dinoiser.models.load import Placement
+from dinoiser.models.talk2dino import Talk2Dino, TextProjection
+from dinoiser.models.teacher_guided import TeacherGuidedClip
+from tests.official_dino import official_dino
+from tests.other_device.device import NAME
+from tests.test_dinotxt import GOLDENS, HEAD_WIDTH, write_official
+from tests.test_teacher_guided import teacher
+
+PROMPTS = dinoiser.PromptSet.parse("background, red circle; red disk, blue star, grass")
+DEVICES = ("cpu", f"{NAME}:0")
+
+
+@pytest.fixture(autouse=True)
+def other_device(monkeypatch, tmp_path):
+    monkeypatch.setattr(device, "available_devices", lambda: list(reversed(DEVICES)))
+    monkeypatch.setenv("DINOISER_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return next(dinoiser.scenes.draw_scenes(1, seed=5, size=(300, 260))).image
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, scene in enumerate(dinoiser.scenes.draw_scenes(12, seed=5, size=(300, 260))):
+        Image.fromarray(scene.image).save(folder / f"{i}.png")
+    return folder
+
+
+def test_what_meets_from_two_devices_is_refused():
+    here, there = torch.ones(3), torch.ones(3).to(NAME)
+    assert there.device.type == NAME
+    assert (there + 1).cpu().tolist() == [2, 2, 2]
+    with pytest.raises(RuntimeError, match=r"two devices: other \(3,\), cpu \(3,\)"):
+        there + here
+    with pytest.raises(RuntimeError):
+        np.asarray(there)
+
+
+def tiny(place):
+    return dinoiser.load_model("tiny", device=str(place.device), precision="fp32")
+
+
+def refined(place):
+    return KeyRefinedClip(small_clip(patch_size=16).to(*place))
+
+
+def guided(place):
+    decoder = torch.nn.Conv2d(48, 1, 1)
+    decoder.load_state_dict(teacher("found_decoder."))
+    found = Found(Dino(build_vit(teacher("found_p8."), heads=3)), decoder)
+    dino = Dino(build_vit(teacher("dino_p16."), heads=3))
+    return TeacherGuidedClip(small_clip(patch_size=16).to(*place), dino, found)
+
+
+def talk2dino(place):
+    torch.manual_seed(6)
+    dino = RegisterDino(build_register_vit(official_dino())).to(*place)
+    return Talk2Dino(small_clip(patch_size=16).to(*place), dino, TextProjection(24, 64))
+
+
+@pytest.fixture
+def dinotxt(tmp_path):
+    paths = write_official(load_file(GOLDENS / "dinov2.safetensors"), "dinov2", tmp_path)
+    tokens = torch.from_numpy(np.load(GOLDENS / "dinov2.npz")["token_ids"])
+
+    def build(place):
+        dino = RegisterDino.load(paths["dino"], HEAD_WIDTH).to(*place)
+        model = DinoTxt(dino, *read_towers(paths, HEAD_WIDTH))
+        # The golden's text tower knows a few tokens only: any of its rows is a sentence here.
+        model.tokenize = lambda texts: torch.stack([tokens[len(t) % len(tokens)] for t in texts])
+        return model
+
+    return build
+
+
+def small_clip(patch_size):
+    torch.manual_seed(3)
+    vision = {"image_size": 64, "patch_size": patch_size, "width": 32, "layers": 4, "head_width": 8}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    return open_clip.CLIP(embed_dim=24, vision_cfg=vision, text_cfg=text)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("tiny", {}),
+        ("tiny", {"whole": True}),
+        ("tiny", {"refine": "superpixel"}),
+        ("refined", {}),
+        ("guided", {}),
+        ("talk2dino", {}),
+        ("dinotxt", {}),
+    ],
+)
+def test_a_picture_is_labelled_as_on_the_cpu(method, settings, picture, request):
+    build = request.getfixturevalue(method) if method == "dinotxt" else globals()[method]
+    sizes = {"short_side": 224, "window": 224, "stride": 112}
+    results = []
+    for name in DEVICES:
+        model = build(Placement(torch.device(name), torch.float32))
+        segmenter = dinoiser.Segmenter(model, **sizes, **settings)
+        results.append(segmenter.encode(picture).segment(PROMPTS))
+    near, other = results
+    np.testing.assert_allclose(other.confidence, near.confidence, atol=2e-3)
+    np.testing.assert_allclose(other.probabilities("grass"), near.probabilities("grass"), atol=1e-4)
+    assert (other.labels == near.labels).mean() > 0.999
+    assert dict(other.ranking(20, 30)) == pytest.approx(dict(near.ranking(20, 30)), abs=1e-4)
+
+
+def test_a_large_array_is_labelled_as_on_the_cpu(picture):
+    array = da.from_array(np.tile(picture, (2, 2, 1)), chunks=(256, 256, 3))
+    near, other = (
+        dinoiser.segment_array(array, PROMPTS, tiny(Placement(torch.device(name), torch.float32)))
+        for name in DEVICES
+    )
+    np.testing.assert_array_equal(other.compute(), near.compute())
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_a_folder_is_labelled_as_on_the_cpu(batch_size, pictures, tmp_path):
+    folders = []
+    for name in DEVICES:
+        folders.append(tmp_path / name.partition(":")[0])
+        job = LabelJob(
+            (pictures,),
+            folders[-1],
+            PROMPTS,
+            model="tiny",
+            device=name,
+            precision="fp32",
+            settings={"batch_size": batch_size},
+            scheduler="sync",
+        )
+        summary = run(job)
+        assert (summary.done, summary.failures) == (12, {})
+    for i in range(12):
+        near, other = (read_mask(folder / "masks" / f"{i}.png") for folder in folders)
+        np.testing.assert_array_equal(other, near)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "agree"),
+    # Few pictures leave directions without variance, and whitening enlarges what rounding left.
+    [("published", {"atol": 1e-5}), ("balanced", {"atol": 0.1})],
+)
+def test_heads_are_fitted_as_on_the_cpu(recipe, agree, pictures, tmp_path):
+    settings = FitSettings.of_recipe(
+        recipe, steps=3, batch_size=2, crop=160, sample=8, projection_dim=8
+    )
+    heads = []
+    for name in DEVICES:
+        output = tmp_path / f"{name.partition(':')[0]}.safetensors"
+        refit(RefitJob((str(pictures),), output, "tiny", name, "fp32", settings=settings))
+        heads.append(load_file(output))
+    for name, near in heads[0].items():
+        np.testing.assert_allclose(heads[1][name], near, **agree, err_msg=name)

@@ -1,0 +1,105 @@
+"""A device that is not the CPU, with the CPU's memory behind it. Importing this registers it.
+
+As on a GPU, a tensor made for the CPU cannot meet one that was made here, and nothing here
+becomes a NumPy array before it is copied. The numbers are the CPU's. It is no GPU: streams,
+its own kernels and its memory are not imitated.
+"""
+
+import torch
+from torch.utils import backend_registration
+from torch.utils._pytree import tree_leaves, tree_map
+
+NAME = "other"
+CROSSING = {"aten::copy_", "aten::_to_copy", "aten::index", "aten::index_put_"}
+"""What takes tensors of both: copies, and indices."""
+
+backend_registration._setup_privateuseone_for_python_backend(NAME)
+# Views made under inference mode lose the class of their tensor.
+torch.inference_mode = lambda mode=True: torch.no_grad()
+
+
+class OtherTensor(torch.Tensor):
+    """A tensor of the device, around one of the CPU."""
+
+    @staticmethod
+    def __new__(cls, inner):
+        return torch.Tensor._make_wrapper_subclass(
+            cls,
+            inner.size(),
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            device=f"{NAME}:0",
+        )
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def tolist(self):
+        return self.inner.tolist()
+
+    def untyped_storage(self):
+        return self.inner.untyped_storage()
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            return func.decompose(*args, **kwargs)
+        _check_devices(
+            func, [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+        )
+        given, named = tree_map(_unwrap, (args, dict(kwargs)))
+        device = named.get("device")
+        if device is not None:
+            named["device"] = torch.device("cpu")
+        result = func(*given, **named)
+        written = _written(func, args, kwargs)
+        if written is not None:
+            return written
+        stays = device is None or torch.device(device).type == NAME
+        return tree_map(_wrap, result) if stays else result
+
+
+def _check_devices(func, values):
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    foreign = any(t.dim() and not isinstance(t, OtherTensor) for t in tensors)  # numbers may cross
+    if foreign and func._schema.name not in CROSSING:
+        places = ", ".join(f"{t.device.type} {tuple(t.shape)}" for t in tensors)
+        msg = f"{func} was given tensors of two devices: {places}"
+        raise RuntimeError(msg)
+
+
+def _written(func, args, kwargs):
+    """Give the tensor that an operation writes into, which is also what it returns."""
+    for i, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            return args[i] if i < len(args) else kwargs[argument.name]
+    return None
+
+
+def _unwrap(value):
+    return value.inner if isinstance(value, OtherTensor) else value
+
+
+def _wrap(value):
+    return OtherTensor(value) if isinstance(value, torch.Tensor) else value
+
+
+def _make_here(make):
+    def made(*args, **kwargs):
+        kwargs.pop("pin_memory", None)
+        return OtherTensor(make(*args, **{**kwargs, "device": torch.device("cpu")}))
+
+    return made
+
+
+def _copy_from(source, target, non_blocking=False):
+    _unwrap(target).copy_(_unwrap(source))
+    return target
+
+
+LIBRARY = torch.library.Library("aten", "IMPL")
+LIBRARY.impl("empty.memory_format", _make_here(torch.ops.aten.empty.memory_format), "PrivateUse1")
+LIBRARY.impl("empty_strided", _make_here(torch.ops.aten.empty_strided.default), "PrivateUse1")
+LIBRARY.impl("_copy_from", _copy_from, "PrivateUse1")
