@@ -10,8 +10,8 @@ from torch.utils import backend_registration
 from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "other"
-CROSSING = {"aten::copy_", "aten::_to_copy", "aten::index", "aten::index_put_"}
-"""What takes tensors of both: copies, and indices."""
+COPIES = {"aten::copy_", "aten::_to_copy"}
+INDEXING = {"aten::index", "aten::index_put_"}
 
 backend_registration._setup_privateuseone_for_python_backend(NAME)
 # Views made under inference mode lose the class of their tensor.
@@ -34,6 +34,9 @@ class OtherTensor(torch.Tensor):
 
     def __init__(self, inner):
         self.inner = inner
+
+    def __repr__(self):
+        return f"OtherTensor({self.inner!r})"
 
     def tolist(self):
         return self.inner.tolist()
@@ -63,8 +66,10 @@ class OtherTensor(torch.Tensor):
 
 def _check_devices(func, values):
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
-    foreign = any(t.dim() and not isinstance(t, OtherTensor) for t in tensors)  # numbers may cross
-    if foreign and func._schema.name not in CROSSING:
+    name = func._schema.name
+    if name in COPIES or (name in INDEXING and isinstance(tensors[0], OtherTensor)):
+        return
+    if any(t.dim() and not isinstance(t, OtherTensor) for t in tensors):  # single numbers may cross
         places = ", ".join(f"{t.device.type} {tuple(t.shape)}" for t in tensors)
         msg = f"{func} was given tensors of two devices: {places}"
         raise RuntimeError(msg)
