@@ -11,7 +11,7 @@ from dinoiser.batch import LabelJob, run
 from dinoiser.batch.together import segment_together, windows_together
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.prompts import PromptSet
-from dinoiser.scenes import draw_scenes
+from dinoiser.scenes import COLORS, draw_scenes
 from dinoiser.segment.segmenter import Segmenter
 
 SIZES = (224, 224), (96, 300), (224, 288), (400, 130), (224, 224), (33, 47)
@@ -38,11 +38,27 @@ def test_together_they_are_labelled_as_each_alone(tiny, images, scene_prompts, b
     alone = Segmenter(tiny, batch_size=1, whole=whole)
     results = segment_together(segmenter, images, scene_prompts)
     for image, result in zip(images, results, strict=True):
-        expected = alone.segment(image, scene_prompts)
-        np.testing.assert_array_equal(result.labels, expected.labels)
-        np.testing.assert_array_equal(result.confidence, expected.confidence)
-        name = scene_prompts.names[1]
-        np.testing.assert_array_equal(result.probabilities(name), expected.probabilities(name))
+        for expected in (
+            alone.segment(image, scene_prompts),
+            segmenter.segment(image, scene_prompts),
+        ):
+            np.testing.assert_array_equal(result.labels, expected.labels)
+            np.testing.assert_array_equal(result.confidence, expected.confidence)
+            name = scene_prompts.names[1]
+            np.testing.assert_array_equal(result.probabilities(name), expected.probabilities(name))
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("count", range(1, 10))
+def test_a_window_s_scores_do_not_depend_on_the_others(tiny, count):
+    words = PromptSet.from_names([f"{color} thing" for color in COLORS[:count]])
+    segmenter = Segmenter(tiny, batch_size=50)
+    [scene] = draw_scenes(1, 9, (300, 500))
+    patches = segmenter.encode(scene.image).patches
+    together = segmenter.score(patches, words)
+    for i, expected in enumerate(together):
+        [alone] = segmenter.score(patches.part(slice(i, i + 1)), words)
+        assert torch.equal(alone, expected)
 
 
 def test_only_small_models_take_several_windows(tiny):

@@ -68,14 +68,7 @@ def _score(segmenter: Segmenter, blocks: list[Tensor], prompts: PromptSet) -> li
     for shape in dict.fromkeys(block.shape[1:] for block in blocks):
         some = [i for i, block in enumerate(blocks) if block.shape[1:] == shape]
         passes = torch.cat([blocks[i] for i in some]).split(int(segmenter.batch_size))
-        found = [score for part in passes for score in _score_windows(segmenter, part, prompts)]
+        found = [segmenter.score(segmenter.model.encode_image(some), prompts) for some in passes]
         counts = [len(blocks[i]) for i in some]
         scores.update(zip(some, torch.cat(found).split(counts), strict=True))
     return [scores[i] for i in range(len(blocks))]
-
-
-def _score_windows(segmenter: Segmenter, windows: Tensor, prompts: PromptSet) -> Iterator[Tensor]:
-    """Scores (1, K, h, w) of the windows of one pass."""
-    patches = segmenter.model.encode_image(windows)
-    for i in range(len(windows)):  # a product with few classes depends on how long it is
-        yield segmenter.score(patches.part(slice(i, i + 1)), prompts)

@@ -53,7 +53,7 @@ def class_cosines(
 ) -> Tensor:
     """Cosines (B, K, h, w) float32 between patches and classes, see `class_probabilities`."""
     unit = F.normalize(features.float(), dim=1)
-    cosines = torch.einsum("bdhw,pd->bphw", unit, class_embeddings.float())
+    cosines = _multiply(unit, class_embeddings.float())
     return cosines if phrases_per_class is None else best_of_phrases(cosines, phrases_per_class)
 
 
@@ -69,8 +69,15 @@ def class_products(
     features = features.float()
     longest = features.norm(dim=1).amax((1, 2)).clamp(min=torch.finfo(torch.float32).tiny)
     unit = features / longest[:, None, None, None]
-    products = torch.einsum("bdhw,pd->bphw", unit, class_embeddings.float())
+    products = _multiply(unit, class_embeddings.float())
     return products if phrases_per_class is None else best_of_phrases(products, phrases_per_class)
+
+
+def _multiply(features: Tensor, embeddings: Tensor) -> Tensor:
+    """Products (B, P, h, w) of features (B, D, h, w) and embeddings (P, D)."""
+    # One product a picture: the bits of one for all depend on how many pictures there are.
+    products = torch.bmm(embeddings.expand(len(features), -1, -1), features.flatten(2))
+    return products.unflatten(2, features.shape[2:])
 
 
 def best_of_phrases(cosines: Tensor, phrases_per_class: Sequence[int]) -> Tensor:
