@@ -49,9 +49,7 @@ class OtherTensor(torch.Tensor):
         kwargs = kwargs or {}
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
             return func.decompose(*args, **kwargs)
-        _check_devices(
-            func, [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
-        )
+        _check_devices(func, tree_leaves((args, kwargs)))
         given, named = tree_map(_unwrap, (args, dict(kwargs)))
         device = named.get("device")
         if device is not None:

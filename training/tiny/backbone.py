@@ -38,6 +38,7 @@ WARMUP_STEPS = 150
 IMAGE_WEIGHT = 0.15
 STEPS_PER_LINE = 20
 SHARES = 2
+"""Batches of a step, which the processes divide among themselves."""
 STEPS = 8000
 
 
@@ -122,7 +123,7 @@ class Trainee(nn.Module):
 def run_block(block: Any, x: Tensor) -> Tensor:
     """One block of the vision tower on tokens (B, N, C), its attention written out.
 
-    Both of torch's own attentions are several times slower to train in bfloat16 on a CPU.
+    Torch's own two attentions are up to six times slower to train in bfloat16 on a CPU.
     """
     weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
     projected = F.linear(block.ln_1(x), weight, bias).unflatten(-1, (3, block.attn.num_heads, -1))
@@ -173,10 +174,7 @@ def phrase_loss(
 
 
 def train_backbone(steps: int, seed: int, workers: Workers) -> Trainee:
-    """Train from scratch; the same seed gives the same weights in one process and in two.
-
-    Each step takes `SHARES` batches, which the processes divide among themselves.
-    """
+    """Train from scratch; the same seed gives the same weights in one process and in two."""
     torch.set_num_threads(1)  # two processes of one thread are faster than one process of two
     torch.manual_seed(seed)
     config = find_model("maskclip-tiny").read_config()
