@@ -6,6 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from torch import nn
+
+from dinoiser.models.dino import Dino, build_vit
+from dinoiser.models.found import Found
 
 FOLDER = Path(__file__).parent / "goldens" / "found"
 CASES = pytest.mark.parametrize("case", ["a", "b"], ids=["64x96", "75x110, padded"])
@@ -23,6 +27,14 @@ def teacher_weights(prefix):
     """Weights of "dino_p16.", "found_p8." or "found_decoder."."""
     tensors = load_file(FOLDER / "tiny_teachers.safetensors")
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def small_teachers():
+    """DINO and FOUND of the goldens' weights."""
+    decoder = nn.Conv2d(48, 1, 1)
+    decoder.load_state_dict(teacher_weights("found_decoder."))
+    found = Found(Dino(build_vit(teacher_weights("found_p8."), HEADS)), decoder)
+    return Dino(build_vit(teacher_weights("dino_p16."), HEADS)), found
 
 
 def close(actual, expected):

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from scipy.special import erf
 from torch import nn
 from torch.nn import functional as F
@@ -23,6 +22,7 @@ from dinoiser.models.teacher_guided import TeacherGuidedClip
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.scoring import class_probabilities, score_patches
 from dinoiser.segment.segmenter import Segmenter
+from tests.teacher_goldens import small_teachers, teacher_weights
 from tests.test_goldens import tiny_clip  # noqa: F401
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -34,17 +34,9 @@ def close(actual, expected):
     np.testing.assert_allclose(np.asarray(actual), expected, atol=1e-4, rtol=0)
 
 
-def teacher(prefix):
-    tensors = load_file(GOLDENS / "found" / "tiny_teachers.safetensors")
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-
 @pytest.fixture
 def teachers():
-    decoder = nn.Conv2d(48, 1, 1)
-    decoder.load_state_dict(teacher("found_decoder."))
-    found = Found(Dino(build_vit(teacher("found_p8."), heads=3)), decoder)
-    return Dino(build_vit(teacher("dino_p16."), heads=3)), found
+    return small_teachers()
 
 
 class TestTeacherGuided:
@@ -224,7 +216,8 @@ def entry(tmp_path, monkeypatch):
 def test_a_guided_model_is_read_from_its_published_files(entry):
     """DINO's files have 64 channels a head; random ones are written with their names."""
     torch.manual_seed(8)
-    small = {n: t for n, t in teacher("dino_p16.").items() if "blocks" not in n or ".0." in n}
+    weights = teacher_weights("dino_p16.").items()
+    small = {n: t for n, t in weights if "blocks" not in n or ".0." in n}
     dino = {n: torch.randn_like(t) * 0.1 for n, t in small.items()}
     decoder = {"weight": torch.randn(1, 48, 1, 1), "bias": torch.zeros(1)}
     entry("clip-dino-guided", dino=dino, found=dino, found_decoder={"decoder": decoder})

@@ -16,10 +16,8 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from dinoiser.models.clip_dinoiser import DinoiserHeads
-from dinoiser.models.dino import Dino, build_vit
-from dinoiser.models.found import Found
 from dinoiser.models.maskclip import MaskClip
-from tests.teacher_goldens import HEADS, teacher_weights
+from tests.teacher_goldens import small_teachers
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -47,10 +45,7 @@ def clip():
 
 @pytest.fixture(scope="module")
 def teacher():
-    decoder = torch.nn.Conv2d(48, 1, 1)
-    decoder.load_state_dict(teacher_weights("found_decoder."))
-    found = Found(Dino(build_vit(teacher_weights("found_p8."), HEADS)), decoder)
-    return DinoTeacher(Dino(build_vit(teacher_weights("dino_p16."), HEADS)), found)
+    return DinoTeacher(*small_teachers())
 
 
 @pytest.fixture(scope="module")

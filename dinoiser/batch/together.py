@@ -68,7 +68,7 @@ def _score(segmenter: Segmenter, blocks: list[Tensor], prompts: PromptSet) -> li
     for shape in dict.fromkeys(block.shape[1:] for block in blocks):
         some = [i for i, block in enumerate(blocks) if block.shape[1:] == shape]
         passes = torch.cat([blocks[i] for i in some]).split(int(segmenter.batch_size))
-        found = [segmenter.score(segmenter.model.encode_image(some), prompts) for some in passes]
+        found = [segmenter.score(segmenter.model.encode_image(part), prompts) for part in passes]
         counts = [len(blocks[i]) for i in some]
         scores.update(zip(some, torch.cat(found).split(counts), strict=True))
     return [scores[i] for i in range(len(blocks))]

@@ -74,7 +74,7 @@ def class_products(
 
 
 def _multiply(features: Tensor, embeddings: Tensor) -> Tensor:
-    """Products (B, P, h, w) of features (B, D, h, w) and embeddings (P, D)."""
+    """Products (B, P, ...) of features (B, D, ...) and embeddings (P, D)."""
     # One product a picture: the bits of one for all depend on how many pictures there are.
     products = torch.bmm(embeddings.expand(len(features), -1, -1), features.flatten(2))
     return products.unflatten(2, features.shape[2:])
@@ -174,4 +174,5 @@ def head_cosines(features: Tensor, attention: Tensor, embeddings: Tensor) -> Ten
         (B, heads, P) float32.
     """
     seen = torch.einsum("bnhw,bdhw->bnd", attention.float(), features.float())
-    return torch.einsum("bnd,pd->bnp", F.normalize(seen, dim=-1), embeddings.float())
+    unit = F.normalize(seen, dim=-1).transpose(1, 2)
+    return _multiply(unit, embeddings.float()).transpose(1, 2)

@@ -2,7 +2,6 @@
 
 import dask.array as da
 import numpy as np
-import open_clip
 import pytest
 import torch
 from dinoiser_training.refit import RefitJob, refit
@@ -14,19 +13,17 @@ import dinoiser
 from dinoiser.batch import LabelJob, run
 from dinoiser.export import read_mask
 from dinoiser.models import device
-from dinoiser.models.dino import Dino, build_vit
 from dinoiser.models.dino_registers import RegisterDino, build_register_vit
 from dinoiser.models.dinotxt import DinoTxt
 from dinoiser.models.dinotxt_towers import read_towers
-from dinoiser.models.found import Found
 from dinoiser.models.key_refinement import KeyRefinedClip
 from dinoiser.models.load import Placement
 from dinoiser.models.talk2dino import Talk2Dino, TextProjection
 from dinoiser.models.teacher_guided import TeacherGuidedClip
 from tests.official_dino import official_dino
 from tests.other_device.device import NAME
+from tests.teacher_goldens import small_teachers
 from tests.test_dinotxt import GOLDENS, HEAD_WIDTH, write_official
-from tests.test_teacher_guided import teacher
 
 PROMPTS = dinoiser.PromptSet.parse("background, red circle; red disk, blue star, grass")
 DEVICES = ("cpu", f"{NAME}:0")
@@ -62,48 +59,47 @@ def test_what_meets_from_two_devices_is_refused():
         np.asarray(there)
 
 
-def tiny(place):
-    return dinoiser.load_model("tiny", device=str(place.device), precision="fp32")
-
-
-def refined(place):
-    return KeyRefinedClip(small_clip(patch_size=16).to(*place))
-
-
-def guided(place):
-    decoder = torch.nn.Conv2d(48, 1, 1)
-    decoder.load_state_dict(teacher("found_decoder."))
-    found = Found(Dino(build_vit(teacher("found_p8."), heads=3)), decoder)
-    dino = Dino(build_vit(teacher("dino_p16."), heads=3))
-    return TeacherGuidedClip(small_clip(patch_size=16).to(*place), dino, found)
-
-
-def talk2dino(place):
-    torch.manual_seed(6)
-    dino = RegisterDino(build_register_vit(official_dino())).to(*place)
-    return Talk2Dino(small_clip(patch_size=16).to(*place), dino, TextProjection(24, 64))
+def place(device_name):
+    return Placement(torch.device(device_name), torch.float32)
 
 
 @pytest.fixture
-def dinotxt(tmp_path):
+def build_tiny():
+    return lambda where: dinoiser.load_model("tiny", device=str(where.device), precision="fp32")
+
+
+@pytest.fixture
+def build_refined(make_clip):
+    return lambda where: KeyRefinedClip(make_clip().to(*where))
+
+
+@pytest.fixture
+def build_guided(make_clip):
+    return lambda where: TeacherGuidedClip(make_clip().to(*where), *small_teachers())
+
+
+@pytest.fixture
+def build_talk2dino(make_clip):
+    def build(where):
+        dino = RegisterDino(build_register_vit(official_dino())).to(*where)
+        return Talk2Dino(make_clip().to(*where), dino, TextProjection(24, 64))
+
+    return build
+
+
+@pytest.fixture
+def build_dinotxt(tmp_path):
     paths = write_official(load_file(GOLDENS / "dinov2.safetensors"), "dinov2", tmp_path)
     tokens = torch.from_numpy(np.load(GOLDENS / "dinov2.npz")["token_ids"])
 
-    def build(place):
-        dino = RegisterDino.load(paths["dino"], HEAD_WIDTH).to(*place)
+    def build(where):
+        dino = RegisterDino.load(paths["dino"], HEAD_WIDTH).to(*where)
         model = DinoTxt(dino, *read_towers(paths, HEAD_WIDTH))
         # The golden's text tower knows a few tokens only: any of its rows is a sentence here.
         model.tokenize = lambda texts: torch.stack([tokens[len(t) % len(tokens)] for t in texts])
         return model
 
     return build
-
-
-def small_clip(patch_size):
-    torch.manual_seed(3)
-    vision = {"image_size": 64, "patch_size": patch_size, "width": 32, "layers": 4, "head_width": 8}
-    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
-    return open_clip.CLIP(embed_dim=24, vision_cfg=vision, text_cfg=text)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +115,11 @@ def small_clip(patch_size):
     ],
 )
 def test_a_picture_is_labelled_as_on_the_cpu(method, settings, picture, request):
-    build = request.getfixturevalue(method) if method == "dinotxt" else globals()[method]
+    build = request.getfixturevalue(f"build_{method}")
     sizes = {"short_side": 224, "window": 224, "stride": 112}
     results = []
     for name in DEVICES:
-        model = build(Placement(torch.device(name), torch.float32))
-        segmenter = dinoiser.Segmenter(model, **sizes, **settings)
+        segmenter = dinoiser.Segmenter(build(place(name)), **sizes, **settings)
         results.append(segmenter.encode(picture).segment(PROMPTS))
     near, other = results
     np.testing.assert_allclose(other.confidence, near.confidence, atol=2e-3)
@@ -133,11 +128,10 @@ def test_a_picture_is_labelled_as_on_the_cpu(method, settings, picture, request)
     assert dict(other.ranking(20, 30)) == pytest.approx(dict(near.ranking(20, 30)), abs=1e-4)
 
 
-def test_a_large_array_is_labelled_as_on_the_cpu(picture):
+def test_a_large_array_is_labelled_as_on_the_cpu(picture, build_tiny):
     array = da.from_array(np.tile(picture, (2, 2, 1)), chunks=(256, 256, 3))
     near, other = (
-        dinoiser.segment_array(array, PROMPTS, tiny(Placement(torch.device(name), torch.float32)))
-        for name in DEVICES
+        dinoiser.segment_array(array, PROMPTS, build_tiny(place(name))) for name in DEVICES
     )
     np.testing.assert_array_equal(other.compute(), near.compute())
 
