@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dinoiser.errors import ImageError
 from dinoiser.images import read_image
+from dinoiser.scenes import draw_scene
 
 RED, GREEN, BLUE, GREY = (200, 30, 40), (20, 180, 60), (30, 50, 210), (120, 120, 120)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -17,6 +19,21 @@ def four_squares(height=40, width=64):
     picture[:top, :left], picture[:top, left:] = RED, GREEN
     picture[top:, :left], picture[top:, left:] = BLUE, GREY
     return picture
+
+
+def random_squares(height, width):
+    """Squares of 40 pixels, each of a random colour."""
+    coarse = np.random.default_rng(height).integers(0, 256, (height // 40 + 1, width // 40 + 1, 3))
+    return coarse.astype(np.uint8).repeat(40, 0).repeat(40, 1)[:height, :width].copy()
+
+
+def draw_pictures(folder, count, size=(64, 80)):
+    """Write PNG files of drawn scenes."""
+    rng = np.random.default_rng(5)
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.fromarray(draw_scene(rng, size).image).save(folder / f"{number:03d}.png")
+    return folder
 
 
 def corners(rgb):

@@ -6,6 +6,9 @@ from io import BytesIO
 
 from PIL import Image
 
+from dinoiser.batch.records import Record, RecordFile, append_lines
+from dinoiser.batch.report import write_report
+
 
 class Page(HTMLParser):
     """Texts and pictures of a page by the id of their section."""
@@ -50,3 +53,42 @@ def decode(uri):
     head, _, data = uri.partition(",")
     assert head == "data:image/jpeg;base64"
     return Image.open(BytesIO(base64.b64decode(data))).convert("RGB")
+
+
+def done(name, shares, size=(60, 80), seconds=0.5):
+    """Make a record of {label: (pixels, confidence)}."""
+    histogram = {
+        label: [pixels * (i == int(20 * mean)) for i in range(20)]
+        for label, (pixels, mean) in shares.items()
+        if mean is not None
+    }
+    return Record(
+        image=name,
+        stem=name.rpartition(".")[0],
+        path=f"/nowhere/{name}",
+        status="done",
+        size=size,
+        pixels={label: pixels for label, (pixels, _) in shares.items()},
+        confidence={label: mean for label, (_, mean) in shares.items() if label != 255},
+        histogram=histogram,
+        seconds=seconds,
+    )
+
+
+def failed(name, error):
+    return Record(image=name, stem=name, path=f"/nowhere/{name}", status="failed", error=error)
+
+
+def report(output, records, run=None):
+    if records:
+        RecordFile(output).append(records)
+    path = write_report(output, run)
+    assert path == output / "report.html"
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def review(output, *decisions):
+    append_lines(
+        output / "reviews.jsonl",
+        b"".join(decision.model_dump_json().encode() + b"\n" for decision in decisions),
+    )

@@ -1,9 +1,6 @@
 """Talk2DINO: the numbers of the published code, its files, and how a segmenter uses it."""
 
-import re
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,14 +11,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from dinoiser.batch.shared_model import BatchedModel
-from dinoiser.errors import CheckpointError, WeightsError
-from dinoiser.evaluation.benchmark_run import BenchmarkJob, evaluate
-from dinoiser.evaluation.benchmarks import find_benchmark
-from dinoiser.images import read_image
-from dinoiser.models import load
 from dinoiser.models.base import PatchFeatures
-from dinoiser.models.catalog import find_model, list_models
-from dinoiser.models.dino_registers import RegisterDino, build_register_vit
 from dinoiser.models.talk2dino import TEMPLATES, Talk2Dino, TextProjection
 from dinoiser.models.text import PhraseEmbeddings
 from dinoiser.prompts import PromptSet
@@ -30,8 +20,9 @@ from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.scoring import class_cosines, head_cosines, score_patches
 from dinoiser.segment.segmenter import Segmenter
 from dinoiser.segment.windows import WindowLayout, WindowSettings
-from tests.benchmark_folders import write_benchmark
 from tests.official_dino import official_dino
+from tests.pictures import random_squares
+from tests.small_talk2dino import small_talk2dino
 
 SHARED = Path(__file__).parents[2] / "shared" / "goldens" / "talk2dino"
 PROJECTIONS = {"": "vitb_mlp_infonce.safetensors", "v3_": "dinov3_vitb_mlp_infonce.safetensors"}
@@ -66,6 +57,10 @@ class TestPublishedNumbers:
         attention = golden["self_attn_maps"].unflatten(-1, (8, 8))
         return PatchFeatures(golden["patch_features"].mT.unflatten(2, (8, 8)), None, attention)
 
+    def test_every_tensor_of_the_projection_is_taken(self, kind):
+        projection = TextProjection.load(SHARED / PROJECTIONS[kind])
+        assert set(load_file(SHARED / PROJECTIONS[kind])) == set(projection.state_dict())
+
     def test_projection_and_cosines(self, embeddings, patches, golden):
         close(embeddings, golden["text_projected_norm"])
         close(class_cosines(patches.features, embeddings), golden["simmap"])
@@ -94,16 +89,9 @@ class TestPublishedNumbers:
         np.testing.assert_array_equal(cleaned.argmax(0), golden["labels_bg055"][0])
 
 
-def official_projection(text_dim=24, width=64):
-    torch.manual_seed(6)
-    return TextProjection(text_dim, width).state_dict()
-
-
 @pytest.fixture
 def model(make_clip):
-    projection = TextProjection(24, 64)
-    projection.load_state_dict(official_projection())
-    return Talk2Dino(make_clip(), RegisterDino(build_register_vit(official_dino())), projection)
+    return small_talk2dino(make_clip(), official_dino())
 
 
 class TestText:
@@ -126,15 +114,10 @@ class TestText:
         assert all(template.count("{}") == 1 and template.endswith(".") for template in TEMPLATES)
 
 
-def picture(height, width):
-    coarse = np.random.default_rng(height).integers(0, 256, (height // 40 + 1, width // 40 + 1, 3))
-    return coarse.astype(np.uint8).repeat(40, 0).repeat(40, 1)[:height, :width].copy()
-
-
 class TestSegmenting:
     def test_a_square_picture_step_by_step(self, model):
         prompts = PromptSet.parse("background, dog, sky; clouds", templates=["a {}"])
-        image = picture(448, 448)
+        image = random_squares(448, 448)
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
         seen = model.dino.encode(pixels)
         cosines = torch.einsum(
@@ -156,20 +139,24 @@ class TestSegmenting:
         np.testing.assert_array_equal(labels[~near_tie.numpy()], expected[~near_tie].numpy())
 
     def test_the_background_is_a_threshold_and_not_a_word(self, model):
-        encoded = Segmenter(model).encode(picture(448, 600))
+        encoded = Segmenter(model).encode(random_squares(448, 600))
         first = encoded.segment(PromptSet.parse("background, dog, sky")).labels
         other = encoded.segment(PromptSet.parse("background=wall; floor, dog, sky")).labels
         np.testing.assert_array_equal(first, other)
         model.scoring = Talk2Dino.scoring_at(0.99)
-        nothing = Segmenter(model).segment(picture(448, 600), PromptSet.parse("background, dog"))
+        nothing = Segmenter(model).segment(
+            random_squares(448, 600), PromptSet.parse("background, dog")
+        )
         assert not nothing.labels.any()
         model.scoring = Talk2Dino.scoring_at(0.01)
-        everything = Segmenter(model).segment(picture(448, 600), PromptSet.parse("background, dog"))
+        everything = Segmenter(model).segment(
+            random_squares(448, 600), PromptSet.parse("background, dog")
+        )
         assert (everything.labels == 1).all()
 
     def test_two_unlike_classes_are_told_apart_though_both_are_below_one_half(self, model):
         model.scoring = Talk2Dino.scoring_at(0.55)
-        encoded = Segmenter(model).encode(picture(448, 448))
+        encoded = Segmenter(model).encode(random_squares(448, 448))
         features = torch.zeros_like(encoded.patches.features)
         features[:, 0, :, :16] = features[:, 1, :, 16:] = 1
         with torch.no_grad():
@@ -182,7 +169,7 @@ class TestSegmenting:
         assert found.winners() == [0, 1]
 
     def test_a_whole_picture_is_seen_as_a_square_and_labelled_at_its_own_size(self, model):
-        image = picture(300, 700)
+        image = random_squares(300, 700)
         segmenter = Segmenter(model, whole=True)
         encoded = segmenter.encode(image)
         assert encoded.patches.features.shape[-2:] == (32, 32)
@@ -219,127 +206,3 @@ def test_corners_stay_where_they_are(grid, size, seed):
     pixels = found.pixels(Tile(slice(0, size[0]), slice(0, size[1])))
     expected = F.interpolate(patches, size, mode="bilinear", align_corners=True)[0]
     torch.testing.assert_close(pixels, expected, atol=1e-5, rtol=0)
-
-
-class Published(NamedTuple):
-    """A catalogued model, whose files are small and random, and the same built by hand."""
-
-    name: str
-    built: Talk2Dino
-
-
-@pytest.fixture(params=[2, 3], ids=["DINOv2", "DINOv3"])
-def published(request, make_clip, tmp_path, monkeypatch):
-    """Write small files of the published layouts where the catalogue wants them."""
-    monkeypatch.setenv("DINOISER_CACHE", str(tmp_path / "cache"))
-    name = {2: "talk2dino-vitb", 3: "talk2dino-dinov3-vitb"}[request.param]
-    entry = find_model(name)
-    clip = make_clip(quick_gelu=True)
-    dino = official_dino(version=request.param, patch_size={2: 14, 3: 16}[request.param])
-    for file, tensors in (
-        (entry.clip, clip.state_dict()),
-        (entry.parts["dino"], dino),
-        (entry.parts["projection"], official_projection()),
-    ):
-        file.place().parent.mkdir(parents=True, exist_ok=True)
-        torch.save(tensors, file.place())
-    sizes = {
-        "embed_dim": 24,
-        "quick_gelu": True,
-        "vision_cfg": {
-            "image_size": 64,
-            "patch_size": 16,
-            "width": 32,
-            "layers": 4,
-            "head_width": 8,
-        },
-        "text_cfg": {"context_length": 77, "width": 16, "heads": 2, "layers": 2},
-    }
-    known = {"ViT-B-16-quickgelu": sizes}
-    monkeypatch.setattr("open_clip.get_model_config", known.__getitem__)
-    projection = TextProjection(24, 64)
-    projection.load_state_dict(official_projection())
-    return Published(name, Talk2Dino(clip, RegisterDino(build_register_vit(dino)), projection))
-
-
-@pytest.mark.parametrize("published", [2], indirect=True)
-@pytest.mark.parametrize("benchmark", ["voc", "context"])
-def test_benchmarks_clean_the_background_as_published(published, benchmark, tmp_path):
-    """Where it is a class of its own, as in VOC, and not in PASCAL Context."""
-    image = picture(300, 420)
-    root, found = tmp_path / "data", find_benchmark(benchmark)
-    write_benchmark(benchmark, root, [(image, np.zeros(image.shape[:2], np.uint8))])
-    [pair] = found.find_pairs(root)
-    segmenter = Segmenter(published.built, antialias=False, batch_size=1)
-    encoded = segmenter.encode(read_image(pair.image))
-    prompts = PromptSet.from_names(found.classes)
-    cleaned = encoded.segment(prompts).labels
-    plain = replace(encoded, patches=replace(encoded.patches, guide=None)).segment(prompts).labels
-    assert (cleaned != plain).mean() > 0.01
-    write_benchmark(benchmark, root, [(image, cleaned if benchmark == "voc" else plain)])
-    job = BenchmarkJob(benchmark, root, tmp_path / "out", published.name, "cpu")
-    assert evaluate(job).matrix.accuracy() > 0.9999
-
-
-class TestFiles:
-    def test_published_files_give_the_model_that_is_built_by_hand(self, published):
-        entry, built = find_model(published.name), published.built
-        assert next(model.cached for model in list_models() if model.name == published.name)
-        loaded = load.load_model(published.name, device="cpu", precision="fp32")
-        pixels = torch.rand(1, 3, 100, 80)
-        ours, theirs = loaded.encode_image(pixels), built.encode_image(pixels)
-        assert torch.equal(ours.features, theirs.features)
-        assert torch.equal(ours.guide, theirs.guide)
-        assert torch.equal(loaded.encode_phrase(["a dog"]), built.encode_phrase(["a dog"]))
-        assert loaded.scoring == built.scoring
-        assert loaded.scoring.background == entry.background == "threshold"
-
-    def test_the_second_layer_had_another_name_once(self, tmp_path):
-        tensors = official_projection()
-        old = {n.replace("hidden_layers.0", "linear_layer2"): t for n, t in tensors.items()}
-        torch.save(old, tmp_path / "old.pth")
-        loaded = TextProjection.load(tmp_path / "old.pth").state_dict()
-        assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
-
-    @pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
-    def test_what_differs_is_listed(self, change, tmp_path):
-        tensors = dict(official_projection())
-        if change == "missing":
-            del tensors["hidden_layers.0.bias"]
-        elif change == "unexpected":
-            tensors["hidden_layers.1.weight"] = torch.zeros(1)
-        else:
-            tensors["linear_layer.bias"] = torch.zeros(3)
-        torch.save(tensors, tmp_path / "projection.pth")
-        expected = {
-            "missing": "hidden_layers.0.bias is missing",
-            "unexpected": "hidden_layers.1.weight is unexpected",
-            "shape": "linear_layer.bias: (3,) != (64,)",
-        }[change]
-        with pytest.raises(CheckpointError, match=re.escape(expected)):
-            TextProjection.load(tmp_path / "projection.pth")
-
-    def test_another_file_is_no_projection(self, tmp_path):
-        torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
-        with pytest.raises(CheckpointError, match="no projection of Talk2DINO"):
-            TextProjection.load(tmp_path / "other.pth")
-
-    def test_a_projection_for_the_larger_model_is_refused(self, model):
-        with pytest.raises(CheckpointError, match="patches of 96 channels, but this DINO has 64"):
-            Talk2Dino(model.text.clip, model.dino, TextProjection(24, 96))
-
-    def test_the_projection_is_fetched_by_hand(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("DINOISER_CACHE", str(tmp_path))
-        with pytest.raises(WeightsError) as caught:  # and not the 900 MB that could be downloaded
-            load.load_model("talk2dino-vitb", device="cpu")
-        message = str(caught.value)
-        assert "state no licence" in message
-        assert "https://github.com/lorebianchi98/Talk2DINO" in message
-        assert str(tmp_path / "vitb_mlp_infonce.pth") in message
-        assert find_model("talk2dino-vitb").licence.startswith("none stated")
-
-    @pytest.mark.skipif(not SHARED.is_dir(), reason="the official projections are not here")
-    @pytest.mark.parametrize("file", PROJECTIONS.values())
-    def test_official_projections_load(self, file):
-        projection = TextProjection.load(SHARED / file)
-        assert set(load_file(SHARED / file)) == set(projection.state_dict())
