@@ -28,7 +28,7 @@ docs: .venv/.tools
 	$(UV) --group docs
 	$(BIN)/mkdocs build --strict
 
-# The embedded model made anew: a backbone, which takes 45 minutes, and its heads by the code of
+# The embedded model made anew: a backbone, which takes half an hour, and its heads by the code of
 # `dinoiser train`, which take some minutes.
 TINY := build/tiny-model
 tiny-model: .venv/.installed

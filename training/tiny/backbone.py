@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import open_clip
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,7 +39,7 @@ IMAGE_WEIGHT = 0.15
 STEPS_PER_LINE = 20
 SHARES = 2
 """Batches of a step, which the processes divide among themselves."""
-STEPS = 8000
+STEPS = 6000
 
 
 class Features(NamedTuple):
@@ -235,7 +235,7 @@ def save_backbone(trainee: Trainee, path: Path) -> None:
     tensors["token_embedding.row_ids"] = trainee.known.int()
     tensors["token_embedding.rows"] = table[1:].contiguous()
     tensors["token_embedding.other"] = table[:1].contiguous()
-    save_file(tensors, path, metadata={"format": "pt"})
+    path.write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def main() -> None:
