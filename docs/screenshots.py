@@ -1,6 +1,6 @@
-"""The pictures of the plugin in these pages: python docs/screenshots.py, with a display.
+"""The pictures in these pages: python docs/screenshots.py, with a display.
 
-Draws scenes, labels them with the embedded model, and saves docs/images/napari-*.jpg.
+Draws scenes, labels them with the embedded model, and saves docs/images/demo.jpg and napari-*.jpg.
 """
 
 from __future__ import annotations
@@ -10,20 +10,33 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from napari import Viewer
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
+from dinoiser.export.overlay import with_legend
+from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
+from dinoiser.segment.segmenter import Segmenter
 from napari_dinoiser.main_widget import DinoiserWidget
 
 if TYPE_CHECKING:
-    import numpy as np
+    from dinoiser.scenes import Scene
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1280, 800)
 SEED = 20268
+
+
+def show_what_it_does(scenes: list[Scene], words: PromptSet) -> None:
+    """Save scenes in a row, the embedded model's masks of them below, and the words."""
+    segmenter = Segmenter(load_model("tiny"))
+    labels = [segmenter.segment(scene.image, words).labels for scene in scenes]
+    rows = np.hstack([scene.image for scene in scenes]), words.palette[np.hstack(labels)]
+    sheet = with_legend(Image.fromarray(np.vstack(rows)), list(words.classes))
+    sheet.save(IMAGES / "demo.jpg", quality=88)
 
 
 def settle(seconds: float) -> None:
@@ -73,21 +86,23 @@ def review(viewer: Viewer, widget: DinoiserWidget, job: Path) -> None:
 
 
 def main() -> None:
-    """Save one picture a tab."""
+    """Save what the tool does, and one picture a tab."""
+    scenes = list(draw_scenes(12, SEED, (320, 448)))
+    names = dict.fromkeys(name for scene in scenes[:3] for name in scene.names)
+    words = PromptSet.from_names(["background", *names])
+    show_what_it_does(scenes[:3], words)
     viewer = Viewer(title="napari")
     viewer.theme = "dark"
     viewer.window.resize(*SIZE)
     widget = DinoiserWidget(viewer)
     viewer.window.add_dock_widget(widget, name="DINOiser")
     widget.segment.models.set_model_name("tiny")
-    scenes = list(draw_scenes(12, SEED, (320, 448)))
-    names = dict.fromkeys(name for scene in scenes[:3] for name in scene.names)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "photos"
         folder.mkdir()
         for number, scene in enumerate(scenes):
             Image.fromarray(scene.image).save(folder / f"scene_{number:02}.png")
-        segment(viewer, widget, scenes[0].image, PromptSet.from_names(["background", *names]))
+        segment(viewer, widget, scenes[0].image, words)
         label_folder(viewer, widget, folder)
         review(viewer, widget, folder.with_name("photos-labels"))
     viewer.close()
