@@ -33,7 +33,7 @@ docs: .venv/.tools
 TINY := build/tiny-model
 tiny-model: .venv/.installed
 	mkdir -p $(TINY)
-	$(BIN)/torchrun --nproc-per-node 2 -m training.tiny.backbone --out $(TINY)/backbone.safetensors
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --nproc-per-node 2 -m training.tiny.backbone --out $(TINY)/backbone.safetensors
 	$(BIN)/python -m training.tiny.heads --backbone $(TINY)/backbone.safetensors --out $(TINY)/heads.safetensors
 	$(BIN)/python -m training.tiny.evaluate --backbone $(TINY)/backbone.safetensors --heads $(TINY)/heads.safetensors
 

@@ -21,6 +21,7 @@ from dinoiser.export import (
     write_overlay,
     write_png,
 )
+from dinoiser.export.overlay import outline
 from dinoiser.prompts import PromptSet
 from tests.export_jobs import segmentation as make_segmentation
 
@@ -128,11 +129,21 @@ def test_an_overlay_shows_the_classes_colours_and_names_them_below(tmp_path):
     right, left = pixels[100, 225], pixels[100, 75]
     assert abs(right - color).sum() < abs(left - color).sum()
     assert abs(right - (0.45 * 128 + 0.55 * color)).max() < 6
+    assert abs(pixels[100, 150] - color).max() < abs(right - color).max() / 2  # JPEG blurs edges
     legend = pixels[200:]
     assert len(legend) > 10
     assert (abs(legend - color).max(-1) < 12).sum() > 50  # the swatch of the class that is there
     absent = PROMPTS.palette[1].astype(int)
     assert (abs(legend - absent).max(-1) < 12).sum() == 0
+
+
+def test_an_outline_is_within_its_label_and_closed():
+    labels = np.zeros((9, 12), np.uint8)
+    labels[1:8, 2:9] = 2
+    labels[1:8, 9:11] = 255
+    expected = labels != 0
+    expected[3:6, 4:7] = False  # what lies more than two pixels from the first one's edges
+    np.testing.assert_array_equal(outline(labels), expected)
 
 
 def test_overlays_of_huge_pictures_are_small_and_of_tiny_ones_legible(tmp_path):

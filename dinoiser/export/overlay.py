@@ -1,4 +1,4 @@
-"""Previews: the picture, its classes' colours over it, and a legend."""
+"""Previews: the picture, its classes' colours over it and full along their edges, and a legend."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 OPACITY = 0.55
 BACKGROUND_OPACITY = 0.35
+OUTLINE_SHARE = 1 / 400
+"""Width of the edges as a share of the longer side; two pixels, JPEG's smallest, at least."""
 LONGEST_SIDE = 1600
 """Previews are shrunk to this; the masks keep the picture's size."""
 
 
 def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> Image:
-    """Blend a picture with its labels' colours and put a legend under it.
+    """Blend a picture with its labels' colours, outline them, and put a legend under it.
 
     Parameters
     ----------
@@ -59,9 +61,26 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
 
 
 def blend(image: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Tint a picture (H, W, 3) uint8 with the colours (256, 3) uint8 of its labels (H, W)."""
-    share = np.where(labels == 0, BACKGROUND_OPACITY, OPACITY)[..., None].astype(np.float32)
+    """Tint a picture (H, W, 3) uint8 with the colours (256, 3) uint8 of its labels (H, W).
+
+    Their edges have the colours themselves, by which they are found in a legend.
+    """
+    share = np.where(labels == 0, BACKGROUND_OPACITY, OPACITY).astype(np.float32)
+    share[outline(labels)] = 1
+    share = share[..., None]
     return (image * (1 - share) + colors[labels] * share).astype(np.uint8)
+
+
+def outline(labels: np.ndarray) -> np.ndarray:
+    """Find the edges (H, W) bool of all labels (H, W) but background, on their inner side."""
+    edges = np.zeros(labels.shape, bool)
+    width = max(2, round(max(labels.shape) * OUTLINE_SHARE))
+    for along, found in ((labels, edges), (labels.T, edges.T)):
+        for step in range(1, width + 1):
+            differs = along[step:] != along[:-step]
+            found[step:] |= differs
+            found[:-step] |= differs
+    return edges & (labels != 0)
 
 
 def write_overlay(image: np.ndarray, segmentation: Segmentation, path: str | Path) -> None:
