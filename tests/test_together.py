@@ -66,6 +66,7 @@ def test_only_small_models_take_several_windows(tiny):
         """As wide as a ViT-B/16."""
 
         patch_size, embedding_dim, windows, digest = 16, 512, tiny.windows, None
+        dtype = torch.bfloat16
 
     assert windows_together(Segmenter(tiny)) > 1
     assert windows_together(Segmenter(Large(), window=448)) == 1

@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     from dinoiser.segment.segmenter import Segmenter
     from dinoiser.segmentation import Segmentation
 
-VALUES_AT_ONCE = 2**19
-"""Values of features in one pass; fewer, and a thread spends much of its time between operations.
+BYTES_AT_ONCE = 2**20
+"""Of features in one pass: with fewer, a thread spends much of its time between operations,
+with more, they leave its cache.
 
-One window for a ViT-B/16, five for the embedded model.
+One window for a ViT-B/16; for the embedded model five in bfloat16 and two in float32.
 """
 
 
 def windows_together(segmenter: Segmenter) -> int:
     """How many windows suit one pass of one thread."""
     side = segmenter.windows.window // segmenter.model.patch_size
-    return max(1, VALUES_AT_ONCE // (side**2 * segmenter.model.embedding_dim))
+    values = side**2 * segmenter.model.embedding_dim
+    return max(1, BYTES_AT_ONCE // (values * segmenter.model.dtype.itemsize))
 
 
 def segment_together(
