@@ -128,10 +128,11 @@ class _Handler(BaseHTTPRequestHandler):
             piece = body[first : first + step]
             if answer.cut_after is not None:
                 piece = piece[: max(0, answer.cut_after - request.sent)]
+            request.sent += len(piece)  # before the client has it, who looks at once
             try:
                 self.wfile.write(piece)
             except OSError:  # the client went away, as it does when it is cancelled
+                request.sent -= len(piece)
                 break
-            request.sent += len(piece)
             time.sleep(answer.seconds / pieces)
         self.close_connection = answer.cut_after is not None
