@@ -29,7 +29,7 @@ docs: .venv/.tools
 	$(BIN)/mkdocs build --strict
 
 # The embedded model made anew: a backbone, which takes half an hour, and its heads by the code of
-# `dinoiser train`, which take some minutes.
+# `dinoiser train`, which take some minutes. Without OMP_NUM_THREADS torchrun warns that it sets it.
 TINY := build/tiny-model
 tiny-model: .venv/.installed
 	mkdir -p $(TINY)

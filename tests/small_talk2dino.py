@@ -13,7 +13,9 @@ def official_projection():
 
 
 def small_talk2dino(clip, dino):
-    """The model of a CLIP, a backbone's official tensors, and the small projection."""
+    """The model of a CLIP and a backbone's official tensors, on the CLIP's device."""
     projection = TextProjection(24, 64)
     projection.load_state_dict(official_projection())
-    return Talk2Dino(clip, RegisterDino(build_register_vit(dino)), projection)
+    scale = clip.logit_scale
+    backbone = RegisterDino(build_register_vit(dino)).to(scale.device, scale.dtype)
+    return Talk2Dino(clip, backbone, projection)

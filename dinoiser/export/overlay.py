@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 OPACITY = 0.55
 BACKGROUND_OPACITY = 0.35
 OUTLINE_SHARE = 1 / 400
-"""Width of the edges as a share of the longer side; two pixels, JPEG's smallest, at least."""
+"""Width of the edges as a share of the longer side; two pixels at least, for JPEG."""
 LONGEST_SIDE = 1600
 """Previews are shrunk to this; the masks keep the picture's size."""
 

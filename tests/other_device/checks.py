@@ -13,15 +13,15 @@ import dinoiser
 from dinoiser.batch import LabelJob, run
 from dinoiser.export import read_mask
 from dinoiser.models import device
-from dinoiser.models.dino_registers import RegisterDino, build_register_vit
+from dinoiser.models.dino_registers import RegisterDino
 from dinoiser.models.dinotxt import DinoTxt
 from dinoiser.models.dinotxt_towers import read_towers
 from dinoiser.models.key_refinement import KeyRefinedClip
 from dinoiser.models.load import Placement
-from dinoiser.models.talk2dino import Talk2Dino, TextProjection
 from dinoiser.models.teacher_guided import TeacherGuidedClip
 from tests.official_dino import official_dino
 from tests.other_device.device import NAME
+from tests.small_talk2dino import small_talk2dino
 from tests.teacher_goldens import small_teachers
 from tests.test_dinotxt import GOLDENS, HEAD_WIDTH, write_official
 
@@ -80,11 +80,7 @@ def build_guided(make_clip):
 
 @pytest.fixture
 def build_talk2dino(make_clip):
-    def build(where):
-        dino = RegisterDino(build_register_vit(official_dino())).to(*where)
-        return Talk2Dino(make_clip().to(*where), dino, TextProjection(24, 64))
-
-    return build
+    return lambda where: small_talk2dino(make_clip().to(*where), official_dino())
 
 
 @pytest.fixture
