@@ -25,8 +25,8 @@ from PIL import Image
 
 from benchmarks.setting import describe_machine, random_model, seconds
 from dinoiser.batch import LabelJob, export
-from dinoiser.batch.labeller import Labeller
-from dinoiser.batch.pictures import find_pictures
+from dinoiser.batch.engines.labeller import Labeller
+from dinoiser.batch.job_images import find_pictures
 from dinoiser.batch.records import RecordFile
 from dinoiser.export import write_png
 from dinoiser.images import read_image

@@ -18,10 +18,10 @@ import tifffile
 
 from benchmarks.memory import MB, peak, reset_peak
 from benchmarks.setting import describe_machine, seconds
+from dinoiser.batch.large_images import label_large_tiff
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
-from dinoiser.segment.large import label_large_tiff
 from dinoiser.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:

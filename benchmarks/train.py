@@ -24,8 +24,8 @@ from benchmarks.memory import MB, peak, reset_peak
 from benchmarks.setting import describe_machine, random_model
 from dinoiser.models.clip_dinoiser import DinoiserHeads
 from dinoiser.models.device import resolve_precision
-from dinoiser.models.dino import Dino
-from dinoiser.models.found import Found
+from dinoiser.models.teachers.dino import Dino
+from dinoiser.models.teachers.found import Found
 
 SIDE = 448
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dinoiser.models.catalog import list_models
     from dinoiser.models.load import load_model
     from dinoiser.prompts import PromptClass, PromptSet
-    from dinoiser.segment.lazy import segment_array
+    from dinoiser.segment.in_parts.lazy import segment_array
     from dinoiser.segment.segmenter import EncodedImage, Segmenter
     from dinoiser.segmentation import Segmentation
 
@@ -45,7 +45,7 @@ _HOMES = {
     "list_models": "dinoiser.models.catalog",
     "load_model": "dinoiser.models.load",
     "read_image": "dinoiser.images",
-    "segment_array": "dinoiser.segment.lazy",
+    "segment_array": "dinoiser.segment.in_parts.lazy",
 }
 
 

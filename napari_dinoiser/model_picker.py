@@ -22,8 +22,8 @@ from superqt import QElidingLabel
 
 from dinoiser.errors import DinoiserError
 from dinoiser.models.catalog import describe_model, find_model, list_models
-from dinoiser.models.checkpoint import read_metadata
 from dinoiser.models.open_clip_names import PREFIX
+from dinoiser.weights.checkpoint import read_metadata
 from napari_dinoiser.triton_import import import_triton
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from napari.qt.threading import FunctionWorker
 
-    from dinoiser.models.weight_files import WeightFile
+    from dinoiser.weights.files import WeightFile
 
 DEFAULT_MODEL = "clip-dinoiser"
 EMBEDDED_MODEL = "tiny"
@@ -63,10 +63,10 @@ def fetch_files(
     files: Sequence[WeightFile], progress: Progress, cancelled: Callable[[], bool]
 ) -> str:
     """Fetch weights files; give a sentence that says what went wrong, empty if nothing did."""
-    from dinoiser.models import weights
+    from dinoiser.weights.fetch import fetch_all
 
     try:
-        weights.fetch_all(files, progress, cancelled)
+        fetch_all(files, progress, cancelled)
     except DinoiserError as error:
         return str(error)
     return ""

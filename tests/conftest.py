@@ -10,10 +10,10 @@ import torch
 
 from dinoiser.batch import LabelJob, run
 from dinoiser.cli import main
-from dinoiser.models import download
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
+from dinoiser.weights import download
 from tests.job_driver import FORMATS, WORDS, draw_folder
 from tests.weight_server import CONTENT, serving, weights_at
 

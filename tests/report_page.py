@@ -7,7 +7,7 @@ from io import BytesIO
 from PIL import Image
 
 from dinoiser.batch.records import Record, RecordFile, append_lines
-from dinoiser.batch.report import write_report
+from dinoiser.batch.report.page import write_report
 
 
 class Page(HTMLParser):

@@ -8,8 +8,8 @@ import pytest
 from safetensors.torch import load_file
 from torch import nn
 
-from dinoiser.models.dino import Dino, build_vit
-from dinoiser.models.found import Found
+from dinoiser.models.teachers.dino import Dino, build_vit
+from dinoiser.models.teachers.found import Found
 
 FOLDER = Path(__file__).parent / "goldens" / "found"
 CASES = pytest.mark.parametrize("case", ["a", "b"], ids=["64x96", "75x110, padded"])

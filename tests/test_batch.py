@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from dinoiser.batch import Record, read_records, run
+from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
-from dinoiser.batch.shared_model import BatchedModel
 from dinoiser.segment.segmenter import Segmenter
 from tests.job_driver import assert_same, command, count_lines, finish, start
 

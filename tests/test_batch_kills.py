@@ -54,7 +54,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(pictures, undisturbed, 
 
 CRASHING_DECODER = """
 import os, signal
-import dinoiser.batch.label_pictures as label_pictures
+import dinoiser.batch.engines.label_images as label_pictures
 
 read_image = label_pictures.read_image
 

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 import dinoiser
 from dinoiser.errors import UnknownModelError
 from dinoiser.models.catalog import ModelEntry, find_model, list_models
-from dinoiser.models.digests import file_digest
-from dinoiser.models.weight_files import HubFile, PackageFile, UrlFile
+from dinoiser.weights.digests import file_digest
+from dinoiser.weights.files import HubFile, PackageFile, UrlFile
 
 NAMES = [
     "clip-dinoiser",

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from dinoiser.errors import CheckpointError
-from dinoiser.models.weights import check_shapes, load_into, read_tensors
+from dinoiser.weights.checkpoint import check_shapes, load_into, read_tensors
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1.0, 2.0])}
 

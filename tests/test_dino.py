@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError, ModelError
-from dinoiser.models.dino import Dino, scaled_position_table
+from dinoiser.models.teachers.dino import Dino, scaled_position_table
 from tests.teacher_goldens import CASES, HEADS, close, golden, teacher_weights
 
 

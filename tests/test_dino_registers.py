@@ -6,8 +6,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch.nn import functional as F
 
-from dinoiser.models.dino import IMAGENET_MEAN, IMAGENET_STD
 from dinoiser.models.dino_registers import RegisterDino, build_register_vit
+from dinoiser.models.teachers.dino import IMAGENET_MEAN, IMAGENET_STD
 from tests.official_dino import official_dino
 
 

@@ -13,14 +13,15 @@ from dinoiser.errors import CheckpointError, WeightsError
 from dinoiser.models import load
 from dinoiser.models.base import PatchFeatures
 from dinoiser.models.catalog import ModelEntry, find_model
-from dinoiser.models.dino import IMAGENET_MEAN, IMAGENET_STD
 from dinoiser.models.dino_registers import RegisterDino, build_register_vit
 from dinoiser.models.dinotxt import SCORING, DinoTxt
 from dinoiser.models.dinotxt_towers import DinoTextTower, VisionHead, read_towers
+from dinoiser.models.teachers.dino import IMAGENET_MEAN, IMAGENET_STD
 from dinoiser.prompts import PromptSet
-from dinoiser.segment import lazy, probability_map, segmenter, windows
+from dinoiser.segment import probability_map, segmenter, windows
 from dinoiser.segment.encoded_image import EncodedImage
-from dinoiser.segment.lazy import lazy_segmentation
+from dinoiser.segment.in_parts import lazy
+from dinoiser.segment.in_parts.lazy import lazy_segmentation
 from dinoiser.segment.scoring import score_patches
 from dinoiser.segment.segmenter import Segmenter
 from dinoiser.segment.windows import WindowLayout

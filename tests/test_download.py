@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dinoiser.errors import WeightsError
-from dinoiser.models import download
-from dinoiser.models.weight_files import UrlFile
-from dinoiser.models.weights import fetch, locate
+from dinoiser.weights import download
+from dinoiser.weights.fetch import fetch
+from dinoiser.weights.files import UrlFile
 from tests.weight_server import CONTENT, Answer, WeightServer
 
 WRONG = CONTENT[::-1]
@@ -106,7 +106,7 @@ def test_a_wrong_file_is_tried_once_more_and_never_kept(
     assert received in str(caught.value)
     assert str(file.git_blob) in str(caught.value)
     assert len(server.requests) == 2
-    assert locate(file) is None
+    assert file.locate() is None
     assert not (cache / "heads.pt.part").exists()
 
 
@@ -140,8 +140,8 @@ def test_cancelling_keeps_the_part_for_the_next_time(
 def test_two_processes_share_one_download(file: UrlFile, server: WeightServer, cache: Path) -> None:
     server.answers += [Answer(seconds=1.5), Answer(seconds=1.5)]
     program = (
-        "import sys; from dinoiser.models.weight_files import UrlFile;"
-        "from dinoiser.models.weights import fetch;"
+        "import sys; from dinoiser.weights.files import UrlFile;"
+        "from dinoiser.weights.fetch import fetch;"
         "print(fetch(UrlFile.model_validate_json(sys.argv[1])))"
     )
     command = [sys.executable, "-c", program, file.model_dump_json()]

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from dinoiser.errors import CheckpointError, UnknownModelError
 from dinoiser.models.catalog import find_teacher, list_models
-from dinoiser.models.found import Found
+from dinoiser.models.teachers.found import Found
 from tests.teacher_goldens import CASES, HEADS, close, golden, teacher_weights
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from dinoiser.errors import WeightsError
 from dinoiser.models.catalog import find_model
-from dinoiser.models.weight_files import HubFile
-from dinoiser.models.weights import fetch, locate, verify
+from dinoiser.weights.fetch import fetch, verify
+from dinoiser.weights.files import HubFile
 from tests.weight_server import COMMIT, Answer, WeightServer, serving
 
 NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -53,17 +53,17 @@ def put_into_hub_cache(cache: Path, content: bytes, name: str = NAMES[0], blob: 
 
 def statuses(file: HubFile) -> list[str]:
     entry = find_model("maskclip").model_copy(update={"clip": file})
-    return [check.status for check in verify(entry)]
+    return [check.status for check in verify(entry.files)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_in_the_hubs_cache_is_found_and_verified(
     file: HubFile, cache: Path, name: str
 ) -> None:
-    assert locate(file) is None
+    assert file.locate() is None
     assert statuses(file) == ["missing"]
     link = put_into_hub_cache(cache, CONTENT, name)
-    assert locate(file) == fetch(file) == link
+    assert file.locate() == fetch(file) == link
     assert statuses(file) == ["ok"]
 
 
@@ -86,7 +86,7 @@ def test_a_blob_that_is_kept_in_a_shared_store_is_verified_by_its_own_name(
 def test_a_file_put_there_by_hand_is_taken_without_a_digest(file: HubFile) -> None:
     file.place().parent.mkdir()
     file.place().write_bytes(CONTENT)
-    assert locate(file) == fetch(file) == file.place()
+    assert file.locate() == fetch(file) == file.place()
     assert statuses(file) == ["ok"]
 
 

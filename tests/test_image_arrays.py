@@ -139,5 +139,5 @@ def test_array_likes_are_taken():
 
 
 def test_reading_images_does_not_load_torch():
-    code = "import sys, dinoiser.images, dinoiser.inputs; sys.exit('torch' in sys.modules)"
+    code = "import sys, dinoiser.images, dinoiser.images.inputs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

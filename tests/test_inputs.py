@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dinoiser.errors import InputError
-from dinoiser.inputs import IMAGE_SUFFIXES, ImageFile, find_images, output_stem
+from dinoiser.images.inputs import IMAGE_SUFFIXES, ImageFile, find_images, output_stem
 from tests.permissions import as_ordinary_user
 
 

@@ -8,13 +8,13 @@ import pytest
 import tifffile
 from PIL import Image
 
+from dinoiser.batch.large_images import label_large_tiff
 from dinoiser.errors import ImageError, SettingsError
 from dinoiser.export import read_mask, write_confidence, write_png
 from dinoiser.images import read_image
-from dinoiser.large_tiff import is_large_tiff, open_large_tiff
+from dinoiser.images.large_tiff import is_large_tiff, open_large_tiff
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
-from dinoiser.segment.large import label_large_tiff
 from dinoiser.segment.segmenter import Segmenter
 
 PROMPTS = PromptSet.parse("background, red star, circle, green triangle", ignore_below=0.4)
@@ -183,7 +183,7 @@ class TestErrors:
             read_in_parts(path)
 
     def test_strips_that_hold_it_all(self, small, tmp_path, monkeypatch):
-        monkeypatch.setattr("dinoiser.large_tiff.SEGMENT_BYTES", 10_000)
+        monkeypatch.setattr("dinoiser.images.large_tiff.SEGMENT_BYTES", 10_000)
         path = tmp_path / "picture.tif"
         tifffile.imwrite(path, small, photometric="rgb", compression="zlib", rowsperstrip=334)
         with pytest.raises(ImageError, match=r"strips have 445 x 334 pixels.*in tiles"):
@@ -211,7 +211,7 @@ def test_which_files_are_large(small, tmp_path, monkeypatch):
     (tmp_path / "damaged.tif").write_bytes(b"II*\0nothing")
     names = ("picture.tif", "picture.png", "damaged.tif", "missing.tif")
     assert not any(is_large_tiff(tmp_path / name) for name in names)
-    monkeypatch.setattr("dinoiser.large_tiff.LARGE_PIXELS", 10_000)
+    monkeypatch.setattr("dinoiser.images.large_tiff.LARGE_PIXELS", 10_000)
     assert [is_large_tiff(tmp_path / name) for name in names] == [True, False, False, False]
 
 
@@ -219,7 +219,7 @@ MEASURE = """
 import resource, sys
 import numpy as np, tifffile
 import dinoiser
-from dinoiser.segment.large import label_large_tiff
+from dinoiser.batch.large_images import label_large_tiff
 
 tile = np.arange(512 * 512 * 3, dtype=np.uint32).reshape(512, 512, 3).astype(np.uint8)
 options = {"tile": (512, 512), "photometric": "rgb", "compression": "zlib", "dtype": np.uint8}

@@ -17,8 +17,9 @@ from dinoiser.errors import ImageError, SettingsError, UnknownModelError
 from dinoiser.models.base import PatchFeatures
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.prompts import PromptSet
-from dinoiser.segment import interpolation, lazy, parts, windows
-from dinoiser.segment.lazy import lazy_segmentation, segment_array
+from dinoiser.segment import interpolation, windows
+from dinoiser.segment.in_parts import lazy, parts
+from dinoiser.segment.in_parts.lazy import lazy_segmentation, segment_array
 from dinoiser.segment.resize import resize, resize_columns, resize_rows
 from dinoiser.segment.segmenter import Segmenter
 from dinoiser.segment.windows import WindowLayout

@@ -8,7 +8,7 @@ from PIL import ImageColor
 from skimage.color import rgb2lab
 
 from dinoiser.errors import PromptError
-from dinoiser.palette import IGNORE_COLOR, default_color, normalize_color, palette
+from dinoiser.prompts.palette import IGNORE_COLOR, default_color, normalize_color, palette
 
 # Machado, Oliveira, Fernandes (2009), table 1, severity 1, for linear RGB
 VISIONS = {

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinoiser.errors import SettingsError
-from dinoiser.scene_degradations import scatter_clutter
 from dinoiser.scenes import BACKGROUNDS, COLORS, SHAPES, draw_scene, draw_scenes
+from dinoiser.scenes.degradations import scatter_clutter
 
 SIZES = [(224, 224), (320, 448), (97, 64)]
 HUES = {"red": 0, "orange": 30, "yellow": 57, "green": 125, "cyan": 180, "blue": 230}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from dinoiser.batch.shared_model import BatchedModel
+from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.models.base import PatchFeatures
 from dinoiser.models.talk2dino import TEMPLATES, Talk2Dino, TextProjection
 from dinoiser.models.text import PhraseEmbeddings

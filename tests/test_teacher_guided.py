@@ -13,15 +13,15 @@ from dinoiser.errors import SettingsError
 from dinoiser.models import load
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.catalog import ModelEntry, find_model
-from dinoiser.models.checkpoint import read_tensors
-from dinoiser.models.dino import Dino, build_vit
-from dinoiser.models.found import Found
 from dinoiser.models.key_refinement import KeyRefinedClip
 from dinoiser.models.maskclip import CLIP_MEAN, CLIP_STD, MaskClip
 from dinoiser.models.teacher_guided import TeacherGuidedClip
+from dinoiser.models.teachers.dino import Dino, build_vit
+from dinoiser.models.teachers.found import Found
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.scoring import class_probabilities, score_patches
 from dinoiser.segment.segmenter import Segmenter
+from dinoiser.weights.checkpoint import read_tensors
 from tests.teacher_goldens import small_teachers, teacher_weights
 from tests.test_goldens import tiny_clip  # noqa: F401
 

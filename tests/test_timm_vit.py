@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from dinoiser.errors import CheckpointError, ModelError, UnknownModelError
-from dinoiser.models.timm_vit import TimmVit, find_vit
+from dinoiser.models.teachers.timm_vit import TimmVit, find_vit
 
 NAMES = {
     "test_vit.r160_in1k": "a position table, a class token, another mean than ImageNet's",

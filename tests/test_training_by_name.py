@@ -10,7 +10,7 @@ from dinoiser.errors import CheckpointError
 from dinoiser.models.catalog import TeacherEntry, find_teacher
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.models.load import load_model
-from dinoiser.models.timm_vit import find_vit
+from dinoiser.models.teachers.timm_vit import find_vit
 from dinoiser.scenes import draw_scenes
 from tests.small_open_clip import publish_small_clip
 from tests.teacher_goldens import teacher_weights

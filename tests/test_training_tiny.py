@@ -9,9 +9,9 @@ from dinoiser_training.tiny import heads as recipe
 from safetensors.torch import load_file, save_file
 
 from dinoiser.errors import CheckpointError
-from dinoiser.models.checkpoint import read_metadata
 from dinoiser.models.clip_dinoiser import DinoiserHeads
 from dinoiser.models.load import load_model
+from dinoiser.weights.checkpoint import read_metadata
 
 QUICK = replace(recipe.SETTINGS, steps=2, batch_size=2, sample=8, projection_dim=8)
 

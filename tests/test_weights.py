@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from dinoiser.errors import WeightsError
-from dinoiser.models import download
 from dinoiser.models.catalog import find_model
-from dinoiser.models.weight_files import UrlFile
-from dinoiser.models.weights import cache_dir, digest, fetch, is_offline, locate, verify
+from dinoiser.weights import download
+from dinoiser.weights.digests import digest
+from dinoiser.weights.fetch import fetch, is_offline, verify
+from dinoiser.weights.files import UrlFile, cache_dir
 from tests.weight_server import CONTENT, WeightServer, weights_at
 
 WRONG = CONTENT[::-1]
@@ -27,7 +28,7 @@ def test_a_file_is_fetched_into_the_cache_and_nothing_else_is_left(
     file: UrlFile, cache: Path
 ) -> None:
     path = fetch(file)
-    assert path == locate(file) == cache / "heads.pt"
+    assert path == file.locate() == cache / "heads.pt"
     assert path.read_bytes() == CONTENT
     left = {entry.name for entry in cache.iterdir()}
     assert left <= {"heads.pt", "heads.pt.verified", "heads.pt.lock"}
@@ -165,17 +166,17 @@ def test_verify_tells_missing_corrupt_and_good_files_apart(
     file: UrlFile, server: WeightServer
 ) -> None:
     entry = find_model("tiny").model_copy(update={"heads": file})
-    clip, heads, _ = verify(entry)
+    clip, heads, _ = verify(entry.files)
     assert (clip.status, heads.status) == ("ok", "missing")
     assert heads.path == file.place()
     fetch(file)
-    assert verify(entry)[1].status == "ok"
+    assert verify(entry.files)[1].status == "ok"
     # Same size and time of change: only verify reads the file, a start does not.
     status = file.place().stat()
     file.place().write_bytes(WRONG)
     os.utime(file.place(), ns=(status.st_atime_ns, status.st_mtime_ns))
     assert fetch(file) == file.place()
-    damaged = verify(entry)[1]
+    damaged = verify(entry.files)[1]
     assert damaged.status == "corrupt"
     assert str(file.git_blob) in damaged.detail
 

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-from dinoiser.models.weight_files import UrlFile
+from dinoiser.weights.files import UrlFile
 
 COMMIT = "c" * 40
 CONTENT = np.random.default_rng(0).bytes(1_000_000)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dinoiser.errors import ImageError, InputError
-from dinoiser.inputs import find_images
-from dinoiser.models.digests import digest
+from dinoiser.images.inputs import find_images
+from dinoiser.weights.digests import digest
 
 from .pictures import FilePictures, Picture, Pictures
 

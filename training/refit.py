@@ -11,12 +11,12 @@ from dinoiser.errors import SettingsError, UnknownModelError
 from dinoiser.models.catalog import find_model, find_teacher
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.models.device import resolve_precision
-from dinoiser.models.digests import digest
-from dinoiser.models.dino import Dino
-from dinoiser.models.found import Found
 from dinoiser.models.load import load_clip_model
-from dinoiser.models.timm_vit import TimmVit, find_vit
-from dinoiser.models.weights import fetch
+from dinoiser.models.teachers.dino import Dino
+from dinoiser.models.teachers.found import Found
+from dinoiser.models.teachers.timm_vit import TimmVit, find_vit
+from dinoiser.weights.digests import digest
+from dinoiser.weights.fetch import fetch
 
 from .data import FEW, FitData, read_folder
 from .fit import CHECKPOINT_FILE, Fit
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dinoiser.models.maskclip import MaskClip
-    from dinoiser.models.weight_files import WeightFile
+    from dinoiser.weights.files import WeightFile
 
     from .fit import FitProgress, FitResult
     from .teachers import Teacher

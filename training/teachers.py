@@ -13,9 +13,9 @@ from dinoiser.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dinoiser.models.dino import Dino
-    from dinoiser.models.found import Found
-    from dinoiser.models.timm_vit import TimmVit
+    from dinoiser.models.teachers.dino import Dino
+    from dinoiser.models.teachers.found import Found
+    from dinoiser.models.teachers.timm_vit import TimmVit
 
     from .pictures import Batch
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, format_problems
-from dinoiser.batch.pictures import YOLO_FILE, result_file
+from dinoiser.batch.job_images import YOLO_FILE, result_file
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.errors import InputError, SettingsError
@@ -30,7 +30,7 @@ from dinoiser.export import (
 )
 from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.images import read_image
-from dinoiser.inputs import ImageFile
+from dinoiser.images.inputs import ImageFile
 from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:

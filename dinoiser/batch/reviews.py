@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dinoiser.batch.pictures import result_file
+from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import append_lines, read_records
 from dinoiser.errors import InputError
 from dinoiser.export.png import write_mask
-from dinoiser.inputs import ImageFile
+from dinoiser.images.inputs import ImageFile
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dinoiser.atomic import atomic_file, remove_partial_files
 from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, read_job, refuse_other_job, write_job
-from dinoiser.batch.pictures import RESULTS, Picture, find_pictures, in_groups, result_files
+from dinoiser.batch.job_images import RESULTS, Picture, find_pictures, in_groups, result_files
 from dinoiser.batch.records import RECORDS, Record, merge_records, read_records
 from dinoiser.batch.reviews import REVIEWS, UNSAVED, read_reviews
 from dinoiser.batch.summary import Summary
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from dinoiser.batch.engines import Engine
+    from dinoiser.batch.engines.engine import Engine
     from dinoiser.batch.job import LabelJob
 
 SMALL_JOB = 64
@@ -89,8 +89,8 @@ def run(
         what is labelled is kept. A picture that cannot be labelled is no
         error: it is in the summary and in the records.
     """
-    from dinoiser.batch.engines import open_engine
-    from dinoiser.batch.report import RunFigures, write_report
+    from dinoiser.batch.engines.engine import open_engine
+    from dinoiser.batch.report.page import RunFigures, write_report
 
     start = time.perf_counter()
     heads = job.heads and job.heads.resolve()  # workers may be in other folders

@@ -32,7 +32,7 @@ def compare(
     """Draw what several models make of the same words, and where they disagree."""
     from dinoiser.evaluation.agreement import compare_models
     from dinoiser.export.comparison import ComparisonRow, write_comparison
-    from dinoiser.inputs import find_images
+    from dinoiser.images.inputs import find_images
 
     words = read_prompts(prompt, prompts, None)
     images = find_images(paths)

@@ -59,7 +59,7 @@ def _label_pictures(output: Path) -> Summary:
     from PIL import Image
 
     from dinoiser.batch import LabelJob, run
-    from dinoiser.export.picture_file import write_picture
+    from dinoiser.export.image_file import write_picture
     from dinoiser.prompts import PromptSet
     from dinoiser.scenes import draw_scenes
 

@@ -34,7 +34,7 @@ def export(
 
     Exit code 0: all written; 2: could not run.
     """
-    from dinoiser.batch.report import REPORT_FILE, write_report
+    from dinoiser.batch.report.page import REPORT_FILE, write_report
     from dinoiser.export import ExportOptions
 
     shape = ExportOptions(polygons=polygons, instances=instances, min_area=min_area)

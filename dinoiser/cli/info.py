@@ -38,7 +38,7 @@ def info(as_json: options.Json = False) -> None:
 def _collect() -> dict[str, Any]:
     from dinoiser.models.catalog import list_models
     from dinoiser.models.device import available_devices, resolve_device, resolve_precision
-    from dinoiser.models.weight_files import cache_dir
+    from dinoiser.weights.files import cache_dir
 
     device = resolve_device("auto")
     return {

@@ -177,7 +177,7 @@ def _run(job: LabelJob) -> Summary:
 
 def _describe(job: LabelJob, as_json: bool) -> None:
     """Say what a job would do, without touching the model or the disk."""
-    from dinoiser.batch.pictures import find_pictures
+    from dinoiser.batch.job_images import find_pictures
     from dinoiser.models.catalog import find_model
 
     find_model(job.model)
@@ -219,7 +219,7 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
     from rich.text import Text
 
     from dinoiser.batch.records import MERGED
-    from dinoiser.batch.report import REPORT_FILE
+    from dinoiser.batch.report.page import REPORT_FILE
 
     table = Table("", "class", "share of pixels", "mean confidence", box=None)
     for c in job.prompts.classes:

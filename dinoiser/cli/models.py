@@ -40,12 +40,12 @@ def list_(as_json: options.Json = False) -> None:
 @app.command("fetch")
 def fetch(name: Name) -> None:
     """Fetch a model's weights, so that it works without a connection later."""
-    from dinoiser.models import weights
     from dinoiser.models.catalog import find_model
+    from dinoiser.weights.fetch import fetch_all
 
     entry = find_model(name)
     with download_bar() as progress:
-        paths = weights.fetch_all(entry.files, progress)
+        paths = fetch_all(entry.files, progress)
     for path in paths:
         stdout().print(str(path), markup=False, soft_wrap=True)
 
@@ -53,10 +53,10 @@ def fetch(name: Name) -> None:
 @app.command("verify")
 def verify(name: Name, as_json: options.Json = False) -> None:
     """Check a model's files against their digests; exit code 1 if one is missing or damaged."""
-    from dinoiser.models import weights
     from dinoiser.models.catalog import find_model
+    from dinoiser.weights.fetch import verify as verify_files
 
-    checks = weights.verify(find_model(name))
+    checks = verify_files(find_model(name).files)
     if as_json:
         print_json([{**asdict(check), "path": str(check.path)} for check in checks])
     else:

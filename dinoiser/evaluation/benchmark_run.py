@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dinoiser.atomic import atomic_file
 from dinoiser.batch import LabelJob, run
-from dinoiser.batch.pictures import find_pictures, result_file
+from dinoiser.batch.job_images import find_pictures, result_file
 from dinoiser.errors import InputError
 from dinoiser.evaluation.benchmarks import find_benchmark
 from dinoiser.evaluation.metrics import ConfusionMatrix

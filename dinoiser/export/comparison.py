@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dinoiser.export.image_file import write_picture
 from dinoiser.export.overlay import blend, with_legend
-from dinoiser.export.picture_file import write_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.export.picture_file import write_picture
+from dinoiser.export.image_file import write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ import numpy as np
 
 from dinoiser.errors import InputError
 from dinoiser.export.dataset_file import DatasetWriter, stable_id
+from dinoiser.export.image_file import write_picture
 from dinoiser.export.options import DEFAULTS, ExportOptions
-from dinoiser.export.picture_file import write_picture
 from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_parts
 
 if TYPE_CHECKING:

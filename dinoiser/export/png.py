@@ -10,7 +10,7 @@ import numpy as np
 
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import InputError
-from dinoiser.export.picture_file import write_picture
+from dinoiser.export.image_file import write_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image

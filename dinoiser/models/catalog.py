@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from dinoiser.errors import UnknownModelError, did_you_mean
 from dinoiser.models import open_clip_names
-from dinoiser.models.weight_files import FrozenModel, PackageFile, WeightFile
+from dinoiser.weights.files import FrozenModel, PackageFile, WeightFile
 
 CATALOG_PATH = Path(__file__).with_name("catalog.yaml")
 

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError
 from dinoiser.models.base import PatchFeatures, Scoring
-from dinoiser.models.checkpoint import load_into, read_tensors
 from dinoiser.models.maskclip import MaskClip
 from dinoiser.models.pooling import pool_by_correlation
+from dinoiser.weights.checkpoint import load_into, read_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError
-from dinoiser.models.checkpoint import load_into, read_tensors
-from dinoiser.models.dino import HEAD_WIDTH, FrozenVit
+from dinoiser.models.teachers.dino import HEAD_WIDTH, FrozenVit
+from dinoiser.weights.checkpoint import load_into, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dinoiser.errors import CheckpointError
-from dinoiser.models.checkpoint import load_into, read_tensors
-from dinoiser.models.dino import HEAD_WIDTH
+from dinoiser.models.teachers.dino import HEAD_WIDTH
+from dinoiser.weights.checkpoint import load_into, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

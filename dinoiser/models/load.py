@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 from dinoiser.errors import CheckpointError, SettingsError
 from dinoiser.models.catalog import find_model
-from dinoiser.models.checkpoint import load_into, read_metadata, read_tensors
 from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
 from dinoiser.models.device import resolve_device, resolve_precision
-from dinoiser.models.digests import digest
 from dinoiser.models.maskclip import MaskClip
-from dinoiser.models.weights import fetch_all
+from dinoiser.weights.checkpoint import load_into, read_metadata, read_tensors
+from dinoiser.weights.digests import digest
+from dinoiser.weights.fetch import fetch_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,9 +180,9 @@ def _build(
 def _build_guided(
     clip: nn.Module, entry: ModelEntry, paths: dict[str, Path], described: dict[str, Any]
 ) -> SegmentationModel:
-    from dinoiser.models.dino import Dino
-    from dinoiser.models.found import Found
     from dinoiser.models.teacher_guided import TeacherGuidedClip
+    from dinoiser.models.teachers.dino import Dino
+    from dinoiser.models.teachers.found import Found
 
     found = Found.load(paths["found"], paths["found_decoder"])
     return TeacherGuidedClip(clip, Dino.load(paths["dino"]), found, entry.gamma, **described)

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from dinoiser.errors import ModelError, UnknownModelError, did_you_mean
-from dinoiser.models.weight_files import HubFile
+from dinoiser.weights.files import HubFile
 
 PREFIX = "open_clip:"
 EXAMPLE = "open_clip:ViT-B-32:laion2b_s34b_b79k"

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from dinoiser.errors import CheckpointError
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.catalog import WindowDefaults
-from dinoiser.models.checkpoint import load_into, read_tensors
 from dinoiser.models.dino_registers import OnRegisterDino
 from dinoiser.models.text import TextTower
+from dinoiser.weights.checkpoint import load_into, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

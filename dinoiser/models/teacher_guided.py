@@ -14,8 +14,8 @@ from dinoiser.models.pooling import pool_by_correlation
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dinoiser.models.dino import Dino
-    from dinoiser.models.found import Found
+    from dinoiser.models.teachers.dino import Dino
+    from dinoiser.models.teachers.found import Found
 
 
 class TeacherGuidedClip(MaskClip):

@@ -12,7 +12,6 @@ from dinoiser.errors import SettingsError
 from dinoiser.images import to_rgb
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.text import PhraseEmbeddings
-from dinoiser.models.weight_files import cache_dir
 from dinoiser.segment.encoded_image import EncodedImage
 from dinoiser.segment.probability_map import TILE_WIDTH, ProbabilityMap, Tile
 from dinoiser.segment.refine import snap_to_superpixels
@@ -21,6 +20,7 @@ from dinoiser.segment.score_map import ScoreMap
 from dinoiser.segment.scoring import score_patches
 from dinoiser.segment.windows import WindowLayout, WindowSettings, cut, windows_at_once
 from dinoiser.segmentation import IGNORE, Segmentation
+from dinoiser.weights.files import cache_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

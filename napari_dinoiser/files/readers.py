@@ -258,7 +258,7 @@ def _style_names(names: dict[int, str]) -> dict[str, Any]:
 
 
 def _mask(folder: Path, stem: str) -> Callable[[], np.ndarray]:
-    from dinoiser.batch.pictures import result_file
+    from dinoiser.batch.job_images import result_file
     from dinoiser.export import read_mask
 
     return lambda: read_mask(result_file(folder, stem, "png"))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoiser.errors import InputError
-from dinoiser.palette import default_color
 from dinoiser.prompts import PromptClass, PromptSet
+from dinoiser.prompts.palette import default_color
 from dinoiser.segmentation import IGNORE
 from napari_dinoiser.label_layers import IMAGES, METADATA, prompts_of_layer
 

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from dinoiser.batch.job import DEFAULT_FORMATS
-from dinoiser.batch.pictures import result_file
+from dinoiser.batch.job_images import result_file
 from dinoiser.errors import DinoiserError
 from napari_dinoiser.folder.job import RunStatus, describe_failures, describe_outcome
 
@@ -286,7 +286,7 @@ class OutcomeView(QWidget):
 
     @property
     def _report_file(self) -> Path:
-        from dinoiser.batch.report import REPORT_FILE
+        from dinoiser.batch.report.page import REPORT_FILE
 
         return self._output / REPORT_FILE
 

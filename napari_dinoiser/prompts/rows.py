@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dinoiser.errors import PromptError
-from dinoiser.palette import default_color, normalize_color
-from dinoiser.prompt_checks import MAX_CLASSES, is_background
 from dinoiser.prompts import PromptClass, PromptSet
+from dinoiser.prompts.checks import MAX_CLASSES, is_background
+from dinoiser.prompts.palette import default_color, normalize_color
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

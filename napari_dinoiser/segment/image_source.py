@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoiser.errors import ImageError
-from dinoiser.image_arrays import to_rgb
-from dinoiser.image_scaling import stretch
+from dinoiser.images.arrays import to_rgb
+from dinoiser.images.scaling import stretch
 from napari_dinoiser.segment.parts import Part, cut_up
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from dinoiser.errors import ModelError, UnknownModelError
 from dinoiser.models import catalog
 from dinoiser.models.catalog import find_model, list_models
 from dinoiser.models.clip_dinoiser import DinoiserHeads
-from dinoiser.models.weight_files import HubFile, UrlFile
-from dinoiser.models.weights import fetch
+from dinoiser.weights.fetch import fetch
+from dinoiser.weights.files import HubFile, UrlFile
 from napari_dinoiser.model_picker import ModelPicker
 from tests.small_open_clip import publish_small_clip
 from tests.weight_server import Answer, WeightServer

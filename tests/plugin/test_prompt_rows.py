@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dinoiser.errors import PromptError
-from dinoiser.palette import default_color
 from dinoiser.prompts import PromptClass, PromptSet
+from dinoiser.prompts.palette import default_color
 from napari_dinoiser.prompts.rows import PromptRows, read_synonyms, write_synonyms
 from tests.prompt_sets import PATIENT, prompt_sets
 

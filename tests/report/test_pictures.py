@@ -5,7 +5,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from dinoiser.batch.report import write_report
+from dinoiser.batch.report.page import write_report
 from dinoiser.batch.reviews import Review
 from tests.report_page import done, failed, report, review
 

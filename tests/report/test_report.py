@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dinoiser.batch.report import RunFigures
+from dinoiser.batch.report.page import RunFigures
 from dinoiser.batch.reviews import Review
 from dinoiser.prompts import PromptSet
 from tests.report_page import done, failed, report, review

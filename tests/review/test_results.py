@@ -8,7 +8,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from dinoiser.batch import LabelJob, export, run
-from dinoiser.batch.report import write_report
+from dinoiser.batch.report.page import write_report
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet

@@ -196,6 +196,6 @@ class TestCrash:
         keep(session)
         export(job, ["coco"])
         assert len(list(read_records(job))) == 3
-        from dinoiser.inputs import find_images
+        from dinoiser.images.inputs import find_images
 
         assert not any(".unsaved" in str(image.path) for image in find_images([job]))

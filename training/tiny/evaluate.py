@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 
 from dinoiser.evaluation.drawn_scenes import STEPS, SceneSet, mean_iou_by_step
-from dinoiser.models.checkpoint import read_metadata
 from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
+from dinoiser.weights.checkpoint import read_metadata
 
 from .heads import load_backbone, shipped_files
 

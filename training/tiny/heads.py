@@ -17,9 +17,9 @@ import torch
 from dinoiser.evaluation.drawn_scenes import SceneSet, mean_iou_by_step
 from dinoiser.models.catalog import find_model
 from dinoiser.models.clip_dinoiser import ClipDinoiser
-from dinoiser.models.digests import digest
 from dinoiser.models.load import build_clip
 from dinoiser.models.maskclip import MaskClip
+from dinoiser.weights.digests import digest
 
 from ..data import FitData
 from ..fit import Fit

@@ -1,0 +1,1 @@
+"""Where a job runs: in this process, or by the workers of a dask cluster."""

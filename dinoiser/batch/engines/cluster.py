@@ -1,0 +1,127 @@
+"""Dask clusters: one on this machine, or the user's running scheduler."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import dask
+from dask.system import CPU_COUNT
+
+from dinoiser.errors import ClusterError
+from dinoiser.models.device import available_devices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributed import Client
+
+    from dinoiser.batch.job import LabelJob
+
+SECONDS_TO_CONNECT = 30
+PRELOAD = "dinoiser.batch.engines.worker_preload"
+
+
+@contextmanager
+def connect(job: LabelJob) -> Iterator[Client]:
+    """Connect to the job's scheduler, starting one on this machine where it is "local".
+
+    Raises
+    ------
+    ClusterError
+        There is no scheduler at the address.
+    """
+    from distributed import Client
+
+    if job.scheduler == "local":
+        with ExitStack() as stack:
+            try:
+                cluster = stack.enter_context(_local_cluster(job))
+                client = stack.enter_context(Client(cluster))
+            except (OSError, RuntimeError) as error:
+                msg = f"The processes on this machine do not start ({error}); use --scheduler sync."
+                raise ClusterError(msg) from error
+            yield client
+        return
+    try:
+        client = Client(job.scheduler, timeout=SECONDS_TO_CONNECT)
+    except (OSError, ValueError, TimeoutError) as error:
+        msg = (
+            f"There is no dask scheduler at {job.scheduler} ({error}); start one with "
+            "`dask scheduler`, or leave --scheduler away to work on this machine."
+        )
+        raise ClusterError(msg) from error
+    try:
+        with _quiet_when_lost():
+            yield client
+    finally:
+        client.close(timeout=5)
+
+
+@contextmanager
+def _quiet_when_lost() -> Iterator[None]:
+    """Keep the traces of what a lost scheduler leaves unanswered from being printed."""
+    loud: list[logging.Logger | logging.Handler] = [logging.getLogger("asyncio")]
+    loud += logging.getLogger("distributed").handlers
+    levels = [one.level for one in loud]
+    for one in loud:
+        one.setLevel(logging.CRITICAL)
+    yield  # where the scheduler is lost, the traces may still come, at the very end
+    for one, level in zip(loud, levels, strict=True):
+        one.setLevel(level)
+
+
+def threads_of_a_worker(job: LabelJob) -> int | None:
+    """Pictures at a time in a local worker; None for as many as a user's worker has threads."""
+    return max(1, CPU_COUNT // _local_workers(job)) if job.scheduler == "local" else None
+
+
+@contextmanager
+def _local_cluster(job: LabelJob) -> Iterator[Any]:
+    """One process a GPU, or one in all on a CPU, each with a nanny that starts it anew."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    count = _local_workers(job)
+    workers = {i: {"cls": Nanny, "options": _worker_options(job, i, count)} for i in range(count)}
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
+    }
+    config = {
+        "distributed.scheduler.allowed-failures": 1,  # a second death is no accident
+        "distributed.scheduler.worker-saturation": 1.0,
+        # else the nanny is closed when it restarts its worker at a bad moment
+        "distributed.deploy.lost-worker-timeout": "100 days",
+    }
+    with (
+        dask.config.set(config),
+        SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL) as cluster,
+    ):
+        yield cluster
+
+
+def _local_workers(job: LabelJob) -> int:
+    return job.workers or max(1, len(_gpus(job)))
+
+
+def _gpus(job: LabelJob) -> list[int]:
+    """GPUs that the job may use, in the order of their numbers."""
+    if job.device not in ("auto", "cuda"):
+        return []
+    return [int(name.removeprefix("cuda:")) for name in available_devices() if "cuda:" in name]
+
+
+def _worker_options(job: LabelJob, number: int, count: int) -> dict[str, Any]:
+    gpus, preload = _gpus(job), dask.config.get("distributed.worker.preload")
+    env = {"OMP_NUM_THREADS": str(max(1, CPU_COUNT // count))}
+    if gpus:
+        env["CUDA_VISIBLE_DEVICES"] = str(gpus[number % len(gpus)])
+    return {
+        "nthreads": 1,
+        "host": "127.0.0.1",
+        "env": env,
+        "memory_limit": 0.9 / count,
+        "preload": [*([preload] if isinstance(preload, str) else preload), PRELOAD],
+        "silence_logs": logging.CRITICAL,
+    }

@@ -1,0 +1,89 @@
+"""Where shards are labelled: in this process, or by the workers of a dask cluster."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dinoiser.batch.engines.shards import Shard, describe_here, forget_labeller, label_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from dinoiser.batch.job import LabelJob
+    from dinoiser.batch.records import Record
+
+
+class Engine(Protocol):
+    """Where shards are labelled."""
+
+    @property
+    def where(self) -> str:
+        """In words."""
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of the dask dashboard; None where there is none."""
+
+    def describe(self, job: LabelJob) -> dict[str, Any]:
+        """Load the model and say all that decides the pixels, see `describe_job`."""
+
+    def label(
+        self,
+        job: LabelJob,
+        model: dict[str, Any],
+        shards: Iterable[Shard],
+        cancelled: Callable[[], bool] | None,
+    ) -> Iterator[Record]:
+        """Label shards; give the records as they come, one a picture."""
+
+
+@contextmanager
+def open_engine(
+    job: LabelJob,
+    download_progress: Callable[[str, int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> Iterator[Engine]:
+    """Open the engine that `LabelJob.scheduler` names ("auto" must have been decided)."""
+    if job.scheduler == "sync":
+        try:
+            yield InProcess(download_progress, cancelled)
+        finally:
+            forget_labeller()
+        return
+    from dinoiser.batch.engines.cluster import connect, threads_of_a_worker
+    from dinoiser.batch.engines.on_cluster import OnCluster
+
+    with connect(job) as client:
+        yield OnCluster(client, threads_of_a_worker(job))
+
+
+class InProcess:
+    """Labels in this process."""
+
+    where = "this process"
+    dashboard: str | None = None
+
+    def __init__(
+        self,
+        download_progress: Callable[[str, int, int], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        self._loading = download_progress, cancelled
+
+    def describe(self, job: LabelJob) -> dict[str, Any]:
+        """See `Engine`."""
+        return describe_here(job, *self._loading)
+
+    def label(
+        self,
+        job: LabelJob,
+        model: dict[str, Any],
+        shards: Iterable[Shard],
+        cancelled: Callable[[], bool] | None,
+    ) -> Iterator[Record]:
+        """See `Engine`."""
+        for shard in shards:
+            yield from label_shard(job, model, shard, cancelled=cancelled)
+            if cancelled and cancelled():
+                return

@@ -1,0 +1,176 @@
+"""From the files of a few pictures to their results and records."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dinoiser.batch.job_images import RESULTS, Picture, as_text, result_file
+from dinoiser.batch.large_images import LargeSegmentation, label_large_tiff
+from dinoiser.batch.records import Record
+from dinoiser.batch.together import segment_together
+from dinoiser.errors import DinoiserError, ImageError, OutputError, SettingsError
+from dinoiser.export import write_confidence, write_label_overlay, write_overlay, write_png
+from dinoiser.images import read_image
+from dinoiser.images.large_tiff import is_large_tiff
+from dinoiser.weights.digests import file_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+
+    from dinoiser.batch.job import LabelJob
+    from dinoiser.segment.segmenter import Segmenter
+    from dinoiser.segmentation import Segmentation
+
+PIXELS_AT_ONCE = 2**24
+"""Pictures that are in memory together have about so many pixels at most, or are one."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Opened(NamedTuple):
+    picture: Picture
+    image: np.ndarray
+    seconds: float
+
+
+def label_pictures(
+    job: LabelJob, segmenter: Segmenter, pictures: Iterable[Picture], threads: int | None = None
+) -> list[Record]:
+    """Label pictures and write their results; what is wrong with one goes into its record.
+
+    Parameters
+    ----------
+    job
+        What to do.
+    segmenter
+        What labels; with a `batch_size` above 1, pictures share its passes.
+    pictures
+        A few.
+    threads
+        See `Labeller`.
+
+    Raises
+    ------
+    OutputError
+        Results cannot be written.
+    SettingsError
+        A batch of windows does not fit into the device's memory.
+    """
+    records: list[Record] = []
+    opened: list[_Opened] = []
+    for picture in pictures:
+        with _failure_noted(picture, records):
+            path, start = _path(picture), time.perf_counter()
+            if is_large_tiff(path) and not segmenter.windows.whole:
+                result = _label_in_parts(job, segmenter, path, _places(job, picture), threads)
+                records.append(_done(picture, result, time.perf_counter() - start))
+                continue
+            opened.append(_Opened(picture, read_image(path), time.perf_counter() - start))
+        if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
+            _label_opened(job, segmenter, opened, records)
+            opened = []
+    _label_opened(job, segmenter, opened, records)
+    return records
+
+
+def failed_record(picture: Picture, reason: str) -> Record:
+    """Record of a picture that could not be labelled."""
+    return _record(picture, status="failed", error=reason)
+
+
+def _label_opened(
+    job: LabelJob, segmenter: Segmenter, opened: list[_Opened], records: list[Record]
+) -> None:
+    start = time.perf_counter()
+    results: list[Segmentation | None] = [None] * len(opened)
+    if len(opened) > 1:
+        with suppress(Exception):  # whichever picture it comes from, it fails again by itself
+            results[:] = segment_together(segmenter, [one.image for one in opened], job.prompts)
+    share = (time.perf_counter() - start) / max(1, len(opened))
+    for (picture, image, seconds), result in zip(opened, results, strict=True):
+        with _failure_noted(picture, records):
+            start = time.perf_counter()
+            if result is None:
+                result = segmenter.segment(image, job.prompts)
+            _write(image, result, _places(job, picture))
+            seconds += share + time.perf_counter() - start
+            records.append(_done(picture, result, seconds))
+
+
+def _path(picture: Picture) -> Path:
+    path = Path(picture.path)
+    if as_text(picture.path) != picture.path:
+        name = os.fsencode(path.name)
+        msg = f"its name {name!r} is not UTF-8, as annotation files need; rename it"
+        raise ImageError(msg)
+    return path
+
+
+def _places(job: LabelJob, picture: Picture) -> dict[str, Path]:
+    wanted = [name for name in ("png", *job.formats) if name in RESULTS]
+    return {name: result_file(job.output, picture.stem, name) for name in wanted}
+
+
+def _write(image: np.ndarray, result: Segmentation, places: dict[str, Path]) -> None:
+    write_png(result, places["png"])
+    if "confidence" in places:
+        write_confidence(result, places["confidence"])
+    if "overlay" in places:
+        write_overlay(image, result, places["overlay"])
+
+
+def _label_in_parts(
+    job: LabelJob,
+    segmenter: Segmenter,
+    path: Path,
+    places: dict[str, Path],
+    threads: int | None,
+) -> LargeSegmentation:
+    result = label_large_tiff(
+        path, job.prompts, segmenter, places["png"], places.get("confidence"), threads=threads
+    )
+    assert result is not None  # it is None only where it was cancelled
+    if "overlay" in places:
+        image, labels = result.preview_image, result.preview_labels
+        write_label_overlay(image, labels, job.prompts, places["overlay"])
+    return result
+
+
+def _done(picture: Picture, result: Segmentation | LargeSegmentation, seconds: float) -> Record:
+    return _record(
+        picture,
+        status="done",
+        seconds=round(seconds, 3),
+        digest=file_digest(Path(picture.path), "sha256").value,
+        size=result.size,
+        pixels=result.pixel_counts(),
+        confidence=result.mean_confidence(),
+        histogram=result.confidence_histogram(),
+    )
+
+
+def _record(picture: Picture, **found: Any) -> Record:
+    return Record(image=picture.name, stem=picture.stem, path=as_text(picture.path), **found)
+
+
+@contextmanager
+def _failure_noted(picture: Picture, records: list[Record]) -> Iterator[None]:
+    try:
+        yield
+    except (OutputError, SettingsError):
+        raise
+    except DinoiserError as error:
+        records.append(failed_record(picture, str(error)))
+    except MemoryError:
+        reason = "there is not enough memory for it; use windows instead of --whole"
+        records.append(failed_record(picture, reason))
+    except Exception as error:
+        _log.exception("labelling %s failed", picture.path)
+        records.append(failed_record(picture, f"{type(error).__name__}: {error}"))

@@ -1,0 +1,147 @@
+"""Labelling some pictures in this process: several at once, a thread each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dinoiser.batch.engines.label_images import label_pictures
+from dinoiser.batch.engines.shared_model import BatchedModel
+from dinoiser.batch.job_images import Picture, in_groups
+from dinoiser.batch.together import windows_together
+from dinoiser.models.text import PhraseEmbeddings
+from dinoiser.segment.segmenter import Segmenter
+from dinoiser.weights.files import cache_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from dinoiser.batch.job import LabelJob
+    from dinoiser.batch.records import Record, RecordFile
+    from dinoiser.models.base import SegmentationModel
+
+
+class Labeller:
+    """Labels pictures of one job with one model.
+
+    Each picture has a thread from its decoding to its record, so that decoding
+    and writing go on beside the model. On a CPU every window is computed by one
+    thread: that is faster than several threads on one window, and the result
+    does not depend on how many there are. Where the model is so small that a
+    thread does better with several windows, it takes a few pictures at a time.
+    On an accelerator the windows of all threads share batches, see
+    `BatchedModel`, and no more pictures are in memory than there are threads.
+
+    Parameters
+    ----------
+    job
+        What to do.
+    model
+        What labels.
+    records
+        Where the records go.
+    threads
+        Pictures at a time on a CPU; None for as many as torch has threads.
+    """
+
+    def __init__(
+        self,
+        job: LabelJob,
+        model: SegmentationModel,
+        records: RecordFile,
+        threads: int | None = None,
+    ) -> None:
+        self.job = job
+        self.model = model
+        self.records = records
+        self.threads = threads
+        self._phrases = PhraseEmbeddings(model, cache_dir() / "phrases")
+
+    def label(
+        self, pictures: Iterable[Picture], cancelled: Callable[[], bool] | None = None
+    ) -> Iterator[Record]:
+        """Label pictures; give their records as they are done, in any order.
+
+        Parameters
+        ----------
+        pictures
+            Taken a few at a time, some ahead of the records.
+        cancelled
+            Asked before every few pictures; True ends the work with those that
+            have been begun.
+
+        Raises
+        ------
+        OutputError
+            Results cannot be written.
+        SettingsError
+            A batch of windows does not fit into the device's memory.
+        """
+        with ExitStack() as stack:
+            segmenter, threads, together = self._prepare(stack)
+            pool = stack.enter_context(ThreadPoolExecutor(threads))
+            running: set[Future[list[Record]]] = set()
+            for some in in_groups(pictures, together):
+                if cancelled and cancelled():
+                    break
+                if len(running) >= threads:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from self._keep(done)
+                running.add(pool.submit(label_pictures, self.job, segmenter, some, self.threads))
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from self._keep(done)
+
+    def _prepare(self, stack: ExitStack) -> tuple[Segmenter, int, int]:
+        """Give what labels, the number of threads, and how many pictures each takes at a time."""
+        together = 1
+        settings: dict[str, Any] = {**self.job.settings}
+        batch_size = settings.pop("batch_size", "auto")
+        if self.model.device.type == "cpu":
+            segmenter = Segmenter(self.model, batch_size=1, **settings)
+            segmenter.batch_size = together = windows_together(segmenter)
+            threads = 1 + (self.threads or torch.get_num_threads())  # one waits for the disk
+            stack.enter_context(_one_thread_a_window())
+        else:
+            shared = stack.enter_context(BatchedModel(self.model, batch_size))
+            segmenter = Segmenter(shared, batch_size=batch_size, **settings)
+            window = segmenter.windows.window
+            threads = shared.batch_size((3, window, window)) + (os.cpu_count() or 1)
+        segmenter.phrases = self._phrases
+        segmenter.embed(self.job.prompts)  # once, before the threads ask for it
+        return segmenter, threads, together
+
+    def _keep(self, done: set[Future[list[Record]]]) -> list[Record]:
+        records = [record for future in done for record in future.result()]
+        self.records.append(records)
+        return records
+
+
+@contextmanager
+def silent_decoders() -> Iterator[None]:
+    """Let decoders not write between the progress bars: what they cannot read is in the records."""
+    tifffile = logging.getLogger("tifffile")
+    level = tifffile.level
+    tifffile.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        tifffile.setLevel(level)
+
+
+@contextmanager
+def _one_thread_a_window() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,243 @@
+"""Labelling on the workers of a dask cluster, some of which may die."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from dinoiser.batch.engines.label_images import failed_record
+from dinoiser.batch.engines.shards import Shard, describe_here, label_shard, split_shard
+from dinoiser.batch.records import Record, RecordFile
+from dinoiser.errors import ClusterError, DinoiserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from distributed import Client, Future
+
+    from dinoiser.batch.job import LabelJob
+
+SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_TO_START = 60
+SHARDS_AHEAD = 4
+"""Shards that are handed over for each worker, so that none waits for the client."""
+KILLER = (
+    "the process that labelled it was killed, twice (out of memory, or its decoder crashed); "
+    "shrink the picture or save it in another format"
+)
+
+_log = logging.getLogger(__name__)
+
+
+class OnCluster:
+    """Labels on the workers of a dask cluster, on those with the resource GPU if there are any.
+
+    Parameters
+    ----------
+    client
+        Connected to the scheduler.
+    threads
+        See `Labeller`; None for the worker's own number.
+    """
+
+    def __init__(self, client: Client, threads: int | None) -> None:
+        self.client = client
+        self.threads = threads
+        self.dashboard: str | None = client.dashboard_link
+        self._address = client.scheduler_info()["address"]
+        self._resources = {"GPU": 1} if client.run_on_scheduler(_has_gpus) else None
+        self._workers = len(client.nthreads())
+
+    @property
+    def where(self) -> str:
+        """See `Engine`."""
+        return f"{self._workers} worker{'s' * (self._workers != 1)} at {self._address}"
+
+    def describe(self, job: LabelJob) -> dict[str, Any]:
+        """See `Engine`."""
+        from distributed import KilledWorker
+
+        try:
+            return _result(self._submit(describe_here, job))
+        except KilledWorker as error:
+            msg = (
+                f"Loading {job.model} kills its worker, probably for want of memory; take a "
+                "larger machine or a smaller model."
+            )
+            raise ClusterError(msg) from error
+
+    def label(
+        self,
+        job: LabelJob,
+        model: dict[str, Any],
+        shards: Iterable[Shard],
+        cancelled: Callable[[], bool] | None,
+    ) -> Iterator[Record]:
+        """See `Engine`.
+
+        A shard whose workers die is cut up until the picture is found that
+        kills them, and only that one fails.
+        """
+        news, patience = _News(self.client), _Patience(local=job.scheduler == "local")
+        todo, again, running = iter(shards), deque[Shard](), dict[Any, Shard]()
+        try:
+            while not (cancelled and cancelled()):
+                with _cluster_errors():
+                    self._workers = len(self.client.nthreads())
+                patience.look(self._workers)
+                while len(running) < SHARDS_AHEAD * max(1, self._workers):
+                    shard = again.popleft() if again else news.expect(next(todo, None))
+                    if shard is None:
+                        break
+                    task = self._submit(_work, job, model, shard, self.threads, news.topic)
+                    running[task] = shard
+                if not running:
+                    return
+                yield from news.read()
+                for task in [task for task in running if task.done()]:
+                    shard = running.pop(task)
+                    records, pieces = _finish(job, task, shard)
+                    again += pieces
+                    yield from news.new(records)
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        finally:
+            news.close()
+            with suppress(Exception):  # the scheduler may be gone
+                self.client.cancel(list(running), force=True)
+
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        return self.client.submit(function, *arguments, pure=False, resources=self._resources)
+
+
+class _Patience:
+    """Waiting for workers: a user's may be queueing, but ours start in seconds or not at all."""
+
+    def __init__(self, local: bool) -> None:
+        self._local = local
+        self._last_seen = time.monotonic()
+        self._warned = False
+
+    def look(self, workers: int) -> None:
+        """Note how many there are now.
+
+        Raises
+        ------
+        ClusterError
+            This machine's own have been away for too long.
+        """
+        waited = time.monotonic() - self._last_seen
+        if workers:
+            self._last_seen, self._warned = time.monotonic(), False
+        elif self._local and waited > SECONDS_TO_START:
+            msg = (
+                "The worker process does not start again; run the same command to go on from "
+                "here, with --scheduler sync to see what is wrong."
+            )
+            raise ClusterError(msg)
+        elif waited > SECONDS_TO_START and not self._warned:
+            self._warned = True
+            _log.warning("The scheduler has no workers; waiting for some. Ctrl-C stops.")
+
+
+class _News:
+    """Records as the workers write them, before their shards are through; each is told once."""
+
+    def __init__(self, client: Client) -> None:
+        self.topic = f"dinoiser-{uuid4().hex}"
+        self._client = client
+        self._events: SimpleQueue[str] = SimpleQueue()
+        self._expected: set[str] = set()
+        client.subscribe_topic(self.topic, lambda event: self._events.put(event[1]))
+
+    def expect(self, shard: Shard | None) -> Shard | None:
+        """Note the pictures that a new shard will bring, and pass it on."""
+        self._expected.update(picture.name for picture in shard or ())
+        return shard
+
+    def new(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Pass on the records that have not been told yet."""
+        for record in records:
+            if record.image in self._expected:
+                self._expected.discard(record.image)
+                yield record
+
+    def read(self) -> Iterator[Record]:
+        """Tell what has come since the last call."""
+        with suppress(Empty):
+            while True:
+                yield from self.new([Record.model_validate_json(self._events.get_nowait())])
+
+    def close(self) -> None:
+        """Listen no more."""
+        with suppress(Exception):  # the scheduler may be gone
+            self._client.unsubscribe_topic(self.topic)
+
+
+def _work(
+    job: LabelJob, model: dict[str, Any], shard: Shard, threads: int | None, topic: str
+) -> list[Record]:
+    """Label a shard on a worker."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    records = []
+    for record in label_shard(job, model, shard, threads or worker.state.nthreads):
+        worker.log_event(topic, record.model_dump_json())
+        records.append(record)
+    return records
+
+
+def _finish(job: LabelJob, task: Future, shard: Shard) -> tuple[list[Record], list[Shard]]:
+    """Give the records of a shard that is through, or the shards to try in its place."""
+    from distributed import KilledWorker
+
+    try:
+        return _result(task), []
+    except KilledWorker:
+        if len(shard) > 1:
+            return [], split_shard(shard)
+    records = [failed_record(shard[0], KILLER)]
+    RecordFile(job.output).append(records)
+    return records, []
+
+
+def _result(task: Future) -> Any:
+    """Give a task's result; whatever is no error of ours is the cluster's."""
+    from distributed import KilledWorker
+
+    try:
+        with _cluster_errors():
+            return task.result()
+    except (DinoiserError, KilledWorker):
+        raise
+    except Exception as error:
+        msg = (
+            f"A worker cannot do the work ({type(error).__name__}: {error}); it needs the same "
+            "version of napari-dinoiser as this machine."
+        )
+        raise ClusterError(msg) from error
+
+
+@contextmanager
+def _cluster_errors() -> Iterator[None]:
+    """Say in our words that the scheduler is gone."""
+    try:
+        yield
+    except DinoiserError:
+        raise
+    except (CancelledError, OSError) as error:  # dask's CommClosedError is an OSError
+        msg = (
+            "The dask scheduler is gone; start it again, and run the same command to go on from "
+            "here."
+        )
+        raise ClusterError(msg) from error
+
+
+def _has_gpus(dask_scheduler: Any) -> bool:
+    return any("GPU" in worker.resources for worker in dask_scheduler.workers.values())

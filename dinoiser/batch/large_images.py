@@ -1,0 +1,253 @@
+"""Pictures that are too large to be in memory: from a file to a mask, a row of parts at a time."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dinoiser.atomic import atomic_file
+from dinoiser.export.confidence import build_confidence
+from dinoiser.export.png_stream import PngStream
+from dinoiser.images.large_tiff import open_large_tiff
+from dinoiser.segment.in_parts.chunks import ChunkGrid
+from dinoiser.segment.in_parts.parts import label_parts, to_numpy, to_torch
+from dinoiser.segment.resize import resize
+from dinoiser.segment.windows import WindowLayout
+from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE, Segmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from dinoiser.prompts import PromptSet
+    from dinoiser.segment.in_parts.chunks import TaskGraph
+    from dinoiser.segment.in_parts.parts import Part
+    from dinoiser.segment.segmenter import Segmenter
+
+PART_SIZE = (1024, 2048)
+"""Of what is labelled at a time, and of chunks of pictures that keep their size."""
+BAND = (256, 2**31)
+"""Of chunks of pictures that are shrunk, at least: whole rows."""
+PREVIEW_SIDE = 1600
+MOST_THREADS = 8
+
+
+@dataclass(frozen=True)
+class LargeSegmentation:
+    """What is known of a large picture once its mask is written.
+
+    Attributes
+    ----------
+    size
+        (H, W) in pixels.
+    prompts
+        The classes that the labels refer to.
+    preview_image, preview_labels
+        (h, w, 3) and (h, w) uint8: the picture and its labels, the longer side
+        at most `PREVIEW_SIDE`.
+    """
+
+    size: tuple[int, int]
+    prompts: PromptSet
+    preview_image: np.ndarray
+    preview_labels: np.ndarray
+    _measures: list[_Measure]
+
+    def pixel_counts(self) -> dict[int, int]:
+        """See `Segmentation.pixel_counts`."""
+        return {
+            label: sum(part.pixels[label] for part in self._measures)
+            for label in [*self._ids, IGNORE]
+        }
+
+    def mean_confidence(self) -> dict[int, float | None]:
+        """See `Segmentation.mean_confidence`."""
+        counts = self.pixel_counts()
+        sums = {
+            label: sum((m.confidence[label] or 0.0) * m.pixels[label] for m in self._measures)
+            for label in self._ids
+        }
+        return {label: sums[label] / counts[label] if counts[label] else None for label in sums}
+
+    def confidence_histogram(self) -> dict[int, tuple[int, ...]]:
+        """See `Segmentation.confidence_histogram`."""
+        found = [part.histogram for part in self._measures]
+        none = (0,) * HISTOGRAM_BINS
+        sums = {
+            label: tuple(np.sum([part.get(label, none) for part in found], 0).tolist())
+            for label in self._ids
+        }
+        return {label: histogram for label, histogram in sums.items() if any(histogram)}
+
+    @property
+    def _ids(self) -> list[int]:
+        return [c.id for c in self.prompts.classes]
+
+
+def label_large_tiff(
+    path: str | Path,
+    prompts: PromptSet,
+    segmenter: Segmenter,
+    mask_path: str | Path,
+    confidence_path: str | Path | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    threads: int | None = None,
+) -> LargeSegmentation | None:
+    """Label a TIFF file that does not fit into memory, and write its mask as it is computed.
+
+    Mask and confidence are those that the picture would get as a whole.
+
+    Parameters
+    ----------
+    path
+        See `dinoiser.images.large_tiff.open_large_tiff`.
+    prompts
+        The classes to tell apart.
+    segmenter
+        What labels; not one for whole pictures.
+    mask_path
+        Indexed PNG of the labels, see `dinoiser.export.write_png`.
+    confidence_path
+        Grey PNG of the confidence, see `dinoiser.export.write_confidence`;
+        None for none.
+    progress
+        Called with the rows written and the rows in all.
+    cancelled
+        Asked before rows are written; True stops the work.
+    threads
+        Parts at work at a time; None for one a processor, at most
+        `MOST_THREADS`.
+
+    Returns
+    -------
+    LargeSegmentation or None
+        None where it was cancelled; then nothing is left behind.
+
+    Raises
+    ------
+    ImageError
+        The file cannot be read in parts, see `open_large_tiff`.
+    SettingsError
+        The segmenter is for whole pictures.
+    OutputError
+        A result cannot be written.
+    """
+    with suppress(_CancelledError), ExitStack() as stack:
+        tiff = stack.enter_context(open_large_tiff(path))
+        working_size = WindowLayout.plan(tiff.size, segmenter.windows).working_size
+        picture = ChunkGrid.of(tiff.pixels(PART_SIZE if working_size == tiff.size else BAND))
+        parts = label_parts(picture, prompts, segmenter, lambda: segmenter, PART_SIZE)
+        mask = stack.enter_context(atomic_file(mask_path))
+        streams = [stack.enter_context(PngStream(mask, tiff.size, prompts.palette))]
+        if confidence_path is not None:
+            grey = stack.enter_context(atomic_file(confidence_path))
+            streams.append(stack.enter_context(PngStream(grey, tiff.size)))
+        writer = _Writer(tiff.size, prompts, streams, progress, cancelled)
+        keys = [_shrink(picture, writer.preview.shape), writer.plan(picture.graph, parts)]
+        threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
+        preview, _ = picture.graph.compute(keys, threads)
+        return LargeSegmentation(tiff.size, prompts, preview, writer.preview, writer.measures)
+    return None
+
+
+class _CancelledError(Exception):
+    """Carries the wish to stop out of the tasks."""
+
+
+class _Measure(NamedTuple):
+    """What `Segmentation` counts, of one part."""
+
+    pixels: dict[int, int]
+    confidence: dict[int, float | None]
+    histogram: dict[int, tuple[int, ...]]
+
+
+class _Writer:
+    """Writes rows of parts in their order, while later ones are computed."""
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        prompts: PromptSet,
+        streams: list[PngStream],
+        progress: Callable[[int, int], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self.size, self.prompts, self.streams = size, prompts, streams
+        self.progress, self.cancelled = progress, cancelled
+        factor = min(1.0, PREVIEW_SIDE / max(size))
+        height, width = (max(1, round(side * factor)) for side in size)
+        self.preview = np.zeros((height, width), np.uint8)
+        self.measures: list[_Measure] = []
+
+    def plan(self, graph: TaskGraph, parts: list[list[Part]]) -> str:
+        """Plan the writing of all rows, each after the one before."""
+        measure = partial(_measure, self.prompts, len(self.streams) > 1)
+        before = graph.add(tuple)
+        for row in parts:
+            measured = [graph.add(measure, part.result) for part in row]
+            before = graph.add(partial(self._write, row[0].tile.rows), measured, before)
+        return before
+
+    def _write(self, rows: slice, parts: list[tuple], _before: Any) -> None:
+        if self.cancelled and self.cancelled():
+            raise _CancelledError
+        *images, measures = zip(*parts, strict=True)
+        for stream, pieces in zip(self.streams, images, strict=True):
+            stream.write(np.concatenate(pieces, axis=1))
+        self.measures += measures
+        self._add_to_preview(rows, np.concatenate(images[0], axis=1))
+        if self.progress:
+            self.progress(rows.stop, self.size[0])
+
+    def _add_to_preview(self, rows: slice, labels: np.ndarray) -> None:
+        down, across = (
+            (np.arange(small) * 2 + 1) * side // (2 * small)
+            for small, side in zip(self.preview.shape, self.size, strict=True)
+        )
+        inside = (rows.start <= down) & (down < rows.stop)
+        self.preview[inside] = labels[down[inside] - rows.start][:, across]
+
+
+def _measure(
+    prompts: PromptSet, with_confidence: bool, result: tuple[np.ndarray, np.ndarray]
+) -> tuple:
+    """Images to write of a part, and its measure."""
+    part = Segmentation(*result, prompts)
+    counts = part.pixel_counts(), part.mean_confidence(), part.confidence_histogram()
+    grey = [np.asarray(build_confidence(part))] if with_confidence else []
+    return part.labels, *grey, _Measure(*counts)
+
+
+def _shrink(picture: ChunkGrid, size: tuple[int, int]) -> str:
+    """Plan to resize a picture for looking at: every piece by itself."""
+    rows, columns = (
+        [round(edge * small / edges[-1]) for edge in edges]
+        for edges, small in zip((picture.rows, picture.columns), size, strict=True)
+    )
+    pieces = [
+        [
+            picture.graph.add(partial(_shrink_piece, (bottom - top, right - left)), piece)
+            for piece, (left, right) in zip(row, pairwise(columns), strict=True)
+        ]
+        for row, (top, bottom) in zip(picture.pieces, pairwise(rows), strict=True)
+    ]
+    return picture.graph.add(_join, pieces)
+
+
+def _shrink_piece(size: tuple[int, int], pixels: np.ndarray) -> np.ndarray:
+    if 0 in size:
+        return np.zeros((*size, 3), np.uint8)
+    return to_numpy(resize(to_torch(pixels), size))
+
+
+def _join(pieces: list[list[np.ndarray]]) -> np.ndarray:
+    return np.concatenate([np.concatenate(row, axis=1) for row in pieces])

@@ -1,0 +1,1 @@
+"""The report of a job: one self-contained page, made from its records."""

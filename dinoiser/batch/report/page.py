@@ -1,0 +1,224 @@
+"""One page about a job that can be sent to someone: no other file and no network is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dinoiser.atomic import atomic_file
+from dinoiser.batch.job import PROMPT_FILE, read_job
+from dinoiser.batch.records import RECORDS, read_records
+from dinoiser.batch.report.figures import JobFigures
+from dinoiser.batch.report.images import thumbnail_uri
+from dinoiser.batch.reviews import read_reviews
+from dinoiser.prompts import PromptClass, PromptSet
+from dinoiser.prompts.palette import default_color, palette
+from dinoiser.segmentation import IGNORE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jinja2 import Template
+
+    from dinoiser.batch.records import Record
+    from dinoiser.batch.report.figures import LabelFigures
+
+REPORT_FILE = "report.html"
+SMALL_SIDE, LARGE_SIDE = 240, 320
+CHART_WIDTH, CHART_HEIGHT = 200, 90
+_CHART_TOPS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+_TEMPLATE = Path(__file__).with_name("report.html.jinja")
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """What is known of a run beyond its records.
+
+    Attributes
+    ----------
+    seconds
+        How long it took.
+    labelled
+        Number of pictures that it labelled.
+    scheduler
+        Where it ran, such as "this process".
+    """
+
+    seconds: float
+    labelled: int
+    scheduler: str
+
+
+@dataclass(frozen=True)
+class _Thumbnail:
+    name: str
+    certainty: float | None
+    uri: str | None
+
+
+@dataclass(frozen=True)
+class _ClassRow:
+    """A class, or the ignored pixels, in the page's tables."""
+
+    item: PromptClass
+    share: float
+    pictures: int
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """A confidence histogram: an SVG path within `CHART_WIDTH` x `CHART_HEIGHT`."""
+
+    name: str
+    color: str | None
+    figures: LabelFigures
+    top: float
+    path: str
+
+
+def write_report(output: Path, run: RunFigures | None = None) -> Path:
+    """Write the report of a job, from what the job and its review left in its folder.
+
+    Class shares are those of the masks as they are exported: corrected ones
+    count, those of rejected pictures do not. Confidence is the model's.
+
+    Parameters
+    ----------
+    output
+        The job's folder.
+    run
+        Figures of the run that has just ended; without them the page has no speed.
+
+    Returns
+    -------
+    Path
+        The page, ``report.html`` in the folder.
+
+    Raises
+    ------
+    SettingsError, PromptError
+        The folder's job.yaml or prompts.yaml is there but cannot be read.
+    OutputError
+        The page cannot be written.
+    """
+    job = read_job(output)
+    prompts = PromptSet.load(output / PROMPT_FILE) if (output / PROMPT_FILE).exists() else None
+    figures, reviews = JobFigures(), read_reviews(output)
+    for record in read_records(output):
+        figures.add(record, reviews.get(record.image))
+    corrected = {name for name, review in reviews.items() if review.edited}
+    rows = _class_rows(prompts, figures)
+    colors = palette({row.item.id: row.item.color for row in rows})
+    page = _template().render(
+        title=output.resolve().name or str(output),
+        job=job or {},
+        prompts=prompts,
+        run=run,
+        figures=figures,
+        rows=rows,
+        charts=_charts(rows, figures),
+        spread=_thumbnails(output, figures.spread.items(), SMALL_SIDE, colors, corrected),
+        least_certain=_thumbnails(output, figures.least_certain, LARGE_SIDE, colors, corrected),
+        records=RECORDS.as_posix(),
+        chart_width=CHART_WIDTH,
+        chart_height=CHART_HEIGHT,
+    )
+    path = output / REPORT_FILE
+    with atomic_file(path) as file:
+        file.write(page.encode(errors="replace"))  # folder names need not be valid text
+    return path
+
+
+def _template() -> Template:
+    from jinja2 import ChainableUndefined, Environment
+
+    environment = Environment(
+        autoescape=True,  # names of pictures and reasons of failures are anyone's texts
+        undefined=ChainableUndefined,  # job.yaml may lack anything
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"seconds": _seconds, "percent": _percent, "shorten": _shorten}
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRow]:
+    """List the classes by their share, and the ignored pixels as the last."""
+    classes = {item.id: item for item in prompts.classes} if prompts else {}
+    labels = figures.labels.keys() | figures.mask_pixels.keys()
+    for label in sorted(labels - classes.keys() - {IGNORE}):
+        classes[label] = PromptClass(f"class {label}", label, (), default_color(label))
+    ignored = PromptClass("ignored", IGNORE, (), default_color(IGNORE))
+    total = max(1, figures.mask_pixels.total())
+    rows = [
+        _ClassRow(
+            item,
+            figures.mask_pixels[item.id] / total,
+            figures.mask_pictures[item.id],
+            figures.labels[item.id].confidence,
+        )
+        for item in (*classes.values(), ignored)
+    ]
+    return sorted(rows, key=lambda row: (row.item is ignored, -row.share))
+
+
+def _charts(rows: list[_ClassRow], figures: JobFigures) -> list[_Chart]:
+    """Draw the confidence of all classes together, and of each that has pixels."""
+    together = _chart("all classes", None, figures.all_classes)
+    classes = [
+        _chart(row.item.name, row.item.color, figures.labels[row.item.id])
+        for row in rows
+        if row.item.id != IGNORE
+    ]
+    return [chart for chart in (together, *classes) if chart.path]
+
+
+def _chart(name: str, color: str | None, figures: LabelFigures) -> _Chart:
+    total = max(1, sum(figures.histogram))
+    shares = [count / total for count in figures.histogram]
+    top = next(top for top in _CHART_TOPS if max(shares) <= top)
+    width = CHART_WIDTH / len(shares)
+    bars = []
+    for i, share in enumerate(shares):
+        height = CHART_HEIGHT * share / top
+        if height:
+            bars.append(f"M{i * width:g} {CHART_HEIGHT}v{-height:.1f}h{width - 1:g}v{height:.1f}z")
+    return _Chart(name, color, figures, top, "".join(bars))
+
+
+def _thumbnails(
+    output: Path, records: list[Record], side: int, colors: np.ndarray, corrected: set[str]
+) -> list[_Thumbnail]:
+    return [
+        _Thumbnail(
+            record.image,
+            record.certainty,
+            thumbnail_uri(output, record, side, colors, corrected=record.image in corrected),
+        )
+        for record in records
+    ]
+
+
+def _seconds(value: float) -> str:
+    """Write a duration with two or three digits, which is as good as the quantiles are."""
+    if value < 1:
+        return f"{float(f'{1000 * value:.2g}'):g} ms"
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 600:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 36000 else f"{value / 3600:,.0f} h"
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return f"{100 * share:.1f} %"
+
+
+def _shorten(text: str, length: int) -> str:
+    """Take out the middle, since names of pictures differ at their ends."""
+    if len(text) <= length:
+        return text
+    return text[: length // 3] + " … " + text[length // 3 + 3 - length :]

@@ -1,0 +1,208 @@
+"""Arrays of any usual dtype and layout -> RGB arrays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dinoiser.errors import ImageError
+from dinoiser.images.scaling import on_white, to_uint8
+
+_COLOR_CHANNELS = (1, 3, 4)
+_MOST_CHANNELS = 16
+_BAND_ROWS = 1024
+
+
+def to_rgb(
+    array: Any,
+    *,
+    channels: Sequence[int] | None = None,
+    channel_axis: int | None = None,
+) -> np.ndarray:
+    """Turn one image in memory into an RGB array.
+
+    8-bit values pass unchanged, booleans become black and white, and floats
+    that all lie within [0, 1] are taken as that range. Other integers and
+    other floats are stretched by their 0.5th and 99.5th percentiles over all
+    colour channels together; NaN becomes the lowest value. Transparent images
+    are laid on white.
+
+    Parameters
+    ----------
+    array
+        One image: shape (H, W), (H, W, C) or (C, H, W) with C = 1 (grey),
+        3 (RGB) or 4 (RGBA), of a boolean, integer or float dtype. Whatever
+        NumPy can turn into such an array is taken too, among them dask arrays;
+        of a Pillow image the mode is heeded.
+    channels
+        Indices of the channels to use as red, green and blue, or of the one
+        to use as grey; with it the array may have any number of channels.
+    channel_axis
+        The axis of the channels. None takes the first or the last axis if only
+        one of them can be it: one of length 1, 3 or 4, or, with `channels`,
+        of up to 16.
+
+    Returns
+    -------
+    np.ndarray
+        Shape (H, W, 3), uint8 RGB in [0, 255], contiguous and writable. It
+        shares memory with `array` where nothing had to change.
+
+    Raises
+    ------
+    ImageError
+        If the array is not one image, or which axis or channels are meant
+        would have to be guessed.
+
+    Examples
+    --------
+    >>> satellite = np.zeros((7, 20, 30), np.uint16)
+    >>> to_rgb(satellite, channels=(3, 2, 1)).shape
+    (20, 30, 3)
+    """
+    if isinstance(array, Image.Image):
+        array = pillow_pixels(array)
+        channel_axis = -1 if channel_axis is None and array.ndim == 3 else channel_axis
+    pixels = np.asarray(array)
+    _check_is_image(pixels)
+    pixels = _channels_last(pixels, channels, channel_axis)
+    if channels is not None:
+        pixels = _pick(pixels, channels)
+    return _eight_bit_rgb(pixels)
+
+
+def pillow_pixels(image: Image.Image) -> np.ndarray:
+    """Give a Pillow image's pixels as numbers that mean brightness.
+
+    Parameters
+    ----------
+    image
+        An image of any mode, palette and CMYK among them.
+
+    Returns
+    -------
+    np.ndarray
+        Shape (H, W), bool, uint16, int32 or float32, for the modes of these
+        types; otherwise (H, W, 3) or, where it is transparent, (H, W, 4) uint8.
+    """
+    if image.mode in ("1", "I", "F") or image.mode.startswith("I;16"):
+        return np.asarray(image)
+    mode, count = ("RGBA", 4) if image.has_transparency_data else ("RGB", 3)
+    pixels = np.empty((image.height, image.width, count), np.uint8)
+    for top in range(0, image.height, _BAND_ROWS):
+        bottom = min(top + _BAND_ROWS, image.height)
+        # crop would heed the global Image.MAX_IMAGE_PIXELS
+        band = image.resize(
+            (image.width, bottom - top),
+            Image.Resampling.NEAREST,
+            box=(0, top, image.width, bottom),
+        )
+        pixels[top:bottom] = np.asarray(band.convert(mode))
+    return pixels
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an image as its EXIF or TIFF orientation tag asks.
+
+    Parameters
+    ----------
+    pixels
+        The image as stored, shape (H, W, C), any dtype.
+    orientation
+        Value of the tag, 1 to 8 (EXIF 2.3, tag 0x0112); others count as 1.
+
+    Returns
+    -------
+    np.ndarray
+        The image as it is to be seen, shape (H, W, C) or, for 5 to 8,
+        (W, H, C); a view of `pixels`.
+    """
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _check_is_image(pixels: np.ndarray) -> None:
+    if pixels.dtype.kind not in "buif":
+        msg = (
+            f"an array of dtype {pixels.dtype} is no image; expected booleans, integers or "
+            "floats, so convert it first, such as by abs() or astype(float)"
+        )
+        raise ImageError(msg)
+    if pixels.ndim not in (2, 3):
+        msg = (
+            f"an array of shape {pixels.shape} is not one image; expected (H, W), (H, W, C) or "
+            "(C, H, W), so pass one image of a batch or stack, such as array[0]"
+        )
+        raise ImageError(msg)
+    if pixels.size == 0:
+        msg = f"an array of shape {pixels.shape} holds no pixels; expected at least one"
+        raise ImageError(msg)
+
+
+def _channels_last(
+    pixels: np.ndarray, channels: Sequence[int] | None, channel_axis: int | None
+) -> np.ndarray:
+    """Reshape (H, W), (H, W, C) and (C, H, W) to (H, W, C)."""
+    if pixels.ndim == 2 and channel_axis is None:
+        return pixels[..., np.newaxis]
+    if channel_axis is None:
+        channel_axis = _find_channel_axis(pixels.shape, channels)
+    if not -pixels.ndim <= channel_axis < pixels.ndim or pixels.ndim == 2:
+        msg = f"an array of shape {pixels.shape} has no channel_axis {channel_axis}"
+        raise ImageError(msg)
+    return np.moveaxis(pixels, channel_axis, -1)
+
+
+def _find_channel_axis(shape: tuple[int, ...], channels: Sequence[int] | None) -> int:
+    lengths = _COLOR_CHANNELS if channels is None else range(1, _MOST_CHANNELS + 1)
+    candidates = [axis for axis in (0, -1) if shape[axis] in lengths]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        msg = (
+            f"in an array of shape {shape} both the first and the last axis could be the "
+            "channels; pass channel_axis=-1 for (H, W, C) or channel_axis=0 for (C, H, W)"
+        )
+    else:
+        msg = (
+            f"in an array of shape {shape} neither the first nor the last axis has the length "
+            "of a grey, RGB or RGBA image (1, 3 or 4); name the channels to use and their axis, "
+            "such as channels=(3, 2, 1), channel_axis=0"
+        )
+    raise ImageError(msg)
+
+
+def _pick(pixels: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+    count = pixels.shape[2]
+    if len(channels) not in (1, 3) or not all(0 <= channel < count for channel in channels):
+        msg = (
+            f"channels={tuple(channels)} does not fit an array of {count} channels; expected "
+            f"one index (grey) or three (red, green, blue) from 0 to {count - 1}"
+        )
+        raise ImageError(msg)
+    return pixels[..., list(channels)]
+
+
+def _eight_bit_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Turn (H, W, 1), (H, W, 3) or (H, W, 4) of any dtype into (H, W, 3) uint8."""
+    count = pixels.shape[2]
+    if count not in _COLOR_CHANNELS:
+        msg = (
+            f"an image of {count} channels is not grey, RGB or RGBA; name the ones to use as "
+            f"red, green and blue, such as channels=({', '.join('210' if count > 2 else '001')})"
+        )
+        raise ImageError(msg)
+    if count == 4:
+        alpha = pixels[..., 3]
+        rgb = on_white(to_uint8(pixels[..., :3], visible=alpha > 0), alpha)
+    else:
+        rgb = to_uint8(pixels)
+    if count == 1:
+        rgb = np.repeat(rgb, 3, axis=2)
+    return np.require(rgb, requirements=["C", "W"])

@@ -1,0 +1,265 @@
+"""TIFF files that are too large to be decoded at once, read a part at a time."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from contextlib import contextmanager
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import dask.array as da
+import numpy as np
+from tifffile import (
+    COMPRESSION,
+    PHOTOMETRIC,
+    PLANARCONFIG,
+    TiffFile,
+    TiffFileError,
+    TiffFrame,
+    TiffPage,
+)
+
+from dinoiser.errors import ImageError
+from dinoiser.images.arrays import to_rgb, upright
+from dinoiser.images.pixel_limit import MAX_PIXELS_VARIABLE, check_pixels, pixel_limit
+from dinoiser.images.scaling import percentile_range, sample_step, stretch
+from dinoiser.images.tiff import (
+    check_is_complete,
+    color_samples,
+    first_series,
+    is_understood,
+    orientation,
+    pages_of_first_image,
+    to_colors,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LARGE_PIXELS = 2**28
+"""Pixels from which a TIFF file is read in parts (about 16,000 x 16,000)."""
+SEGMENT_BYTES = 2**28
+"""Of the largest tile or strip that is decoded: it is in memory as a whole."""
+_JPEG: tuple[int, ...] = (
+    COMPRESSION.OJPEG,
+    COMPRESSION.JPEG,
+    COMPRESSION.JPEG_LOSSY,
+    COMPRESSION.ALT_JPEG,
+)
+_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def is_large_tiff(path: str | Path) -> bool:
+    """Whether a file is a TIFF that is read in parts; False for all that cannot be read.
+
+    These have more than `LARGE_PIXELS`; kinds that can only be read as a whole
+    count up from where `read_image` refuses them.
+    """
+    if not Path(path).is_file():  # opening a pipe would wait for its writer
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            if file.read(4) not in _SIGNATURES:
+                return False
+        with TiffFile(path) as tiff:
+            page = first_series(tiff).keyframe
+            pixels = page.imagewidth * page.imagelength
+            return pixels > (pixel_limit() if _obstacle(page) else LARGE_PIXELS)
+    except Exception:  # what is wrong with it, the ordinary way says
+        return False
+
+
+@contextmanager
+def open_large_tiff(path: str | Path) -> Iterator[LargeTiff]:
+    """Open the first image of a TIFF file, to be read in parts while it is open.
+
+    Raises
+    ------
+    ImageError
+        The file is damaged or cut off, its tiles or strips are too large, or
+        it is of a kind that can only be read as a whole.
+    """
+    try:
+        with TiffFile(path) as tiff:
+            series = first_series(tiff)
+            layout = series.keyframe
+            if MAX_PIXELS_VARIABLE in os.environ:
+                check_pixels(layout.imagewidth, layout.imagelength, pixel_limit())
+            if obstacle := _obstacle(layout):
+                msg = (
+                    f"{obstacle}, which cannot be read in parts; save it as RGB of 8 bits in tiles"
+                )
+                raise ImageError(msg)
+            yield LargeTiff(pages_of_first_image(series), layout)
+    except (ImageError, TiffFileError) as error:
+        msg = f"{path}: {error}"
+        raise ImageError(msg) from error
+
+
+class LargeTiff:
+    """An image whose tiles or strips are decoded where they are asked for.
+
+    Attributes
+    ----------
+    size
+        (H, W) in pixels, upright.
+    """
+
+    def __init__(self, pages: list[TiffPage | TiffFrame], layout: TiffPage) -> None:
+        for page in pages:
+            check_is_complete(page)
+        self._pages, self._layout, self._turns = pages, layout, threading.Lock()
+        self._dtype = np.dtype(layout.dtype)
+        self._stored = (layout.imagelength, layout.imagewidth)
+        in_one_run = layout.is_memmappable and all(_is_one_run(page) for page in pages)
+        self._mapped = [_map(page, layout) for page in pages] if in_one_run else []
+        self._segment = (1, 1) if in_one_run else _segment(layout)
+        turned = orientation(layout) in (5, 6, 7, 8)
+        self.size = self._stored[::-1] if turned else self._stored
+
+    def pixels(self, chunk: tuple[int, int]) -> da.Array:
+        """Plan the reading of the image as RGB, as `dinoiser.read_image` gives it.
+
+        Images of more than 8 bits are read once for the sample whose
+        percentiles they are stretched by.
+
+        Parameters
+        ----------
+        chunk
+            (rows, columns) of chunks, at least; they hold whole tiles or strips
+            as they lie in the file.
+
+        Returns
+        -------
+        dask.array.Array
+            (H, W, 3) uint8, upright, to be computed by threads of this process.
+
+        Raises
+        ------
+        ImageError
+            A tile or strip is damaged.
+        """
+        samples = self._in_chunks(chunk)
+        to_eight_bits: Callable = partial(to_rgb, channel_axis=-1)
+        if samples.dtype.kind != "b" and samples.dtype != np.uint8:
+            step = sample_step(*self._stored)
+            sample = samples[::step, ::step].compute(scheduler="threads")
+            to_eight_bits = partial(_stretch, *percentile_range(sample))
+        chunks = (*samples.chunks[:2], (3,))
+        rgb: Any = da.map_blocks(to_eight_bits, samples, chunks=chunks, **_described(np.uint8))
+        return upright(rgb, orientation(self._layout))  # type: ignore[return-value]
+
+    def _in_chunks(self, least: tuple[int, int]) -> da.Array:
+        """Cut the image (H, W, C), of any dtype, into chunks of whole tiles or strips."""
+        rows, columns = (
+            side * math.ceil(min(size, length) / side)
+            for side, size, length in zip(self._segment, least, self._stored, strict=True)
+        )
+        one = to_colors(np.zeros((1, 1, self._layout.samplesperpixel), self._dtype), self._layout)
+        shape = (*self._stored, one.shape[2] * len(self._pages))
+        chunks = da.core.normalize_chunks((rows, columns, -1), shape)
+        return da.map_blocks(
+            self._read_chunk, chunks=chunks, name=f"tiff-{uuid4().hex}", **_described(one.dtype)
+        )
+
+    def _read_chunk(self, block_info: dict) -> np.ndarray:
+        rows, columns, _ = (slice(*span) for span in block_info[None]["array-location"])
+        if self._mapped:
+            parts = [np.asarray(samples[rows, columns]) for samples in self._mapped]
+        else:
+            parts = [self._read(page, rows, columns) for page in self._pages]
+        return np.concatenate([to_colors(part, self._layout) for part in parts], axis=-1)
+
+    def _read(self, page: TiffPage | TiffFrame, rows: slice, columns: slice) -> np.ndarray:
+        """Read samples (rows, columns, S) of a page."""
+        layout, (height, width) = self._layout, self._segment
+        size = (rows.stop - rows.start, columns.stop - columns.start, layout.samplesperpixel)
+        samples = np.full(size, layout.nodata, self._dtype)
+        down, across = math.ceil(layout.imagelength / height), math.ceil(layout.imagewidth / width)
+        segments = product(
+            range(1 if layout.planarconfig == PLANARCONFIG.CONTIG else layout.samplesperpixel),
+            range(rows.start // height, math.ceil(rows.stop / height)),
+            range(columns.start // width, math.ceil(columns.stop / width)),
+        )
+        for plane, i, j in segments:
+            pixels = self._decode(page, (plane * down + i) * across + j)
+            if pixels is not None:  # else it is not in the file, which means empty
+                top, left = i * height - rows.start, j * width - columns.start
+                _place(samples[..., plane:], pixels, top, left)
+        return samples
+
+    def _decode(self, page: TiffPage | TiffFrame, index: int) -> np.ndarray | None:
+        """Decode a tile or strip to (rows, columns, S)."""
+        file, count = page.parent.filehandle, page.databytecounts[index]
+        with self._turns:
+            file.seek(page.dataoffsets[index])
+            data = file.read(count) if count else None
+        tables = {}
+        if self._layout.compression in _JPEG:
+            tables = {"jpegtables": page.jpegtables, "jpegheader": self._layout.jpegheader}
+        try:
+            pixels, _, _ = self._layout.decode(data, index, **tables)
+        except Exception as error:  # decoders raise almost anything on damaged files
+            msg = f"tile or strip {index} cannot be decoded ({error}); get the file anew"
+            raise ImageError(msg) from error
+        return None if pixels is None else pixels[0]
+
+
+def _place(samples: np.ndarray, pixels: np.ndarray, top: int, left: int) -> None:
+    """Copy a tile to its place (top, left), which may be partly outside."""
+    rows = slice(max(top, 0), min(top + pixels.shape[0], samples.shape[0]))
+    columns = slice(max(left, 0), min(left + pixels.shape[1], samples.shape[1]))
+    inside = pixels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    samples[rows, columns, : pixels.shape[2]] = inside
+
+
+def _is_one_run(page: TiffPage | TiffFrame) -> bool:
+    """Whether a page's strips follow each other in the file."""
+    ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))
+    return all(end == start for end, start in zip(ends, page.dataoffsets[1:], strict=False))
+
+
+def _map(page: TiffPage | TiffFrame, layout: TiffPage) -> np.ndarray:
+    """Map the samples (H, W, S) of an uncompressed page, which stay on the disk."""
+    dtype = np.dtype(layout.parent.byteorder + np.dtype(layout.dtype).char)
+    path = page.parent.filehandle.path
+    mapped = np.memmap(path, dtype, "r", page.dataoffsets[0], layout.shape)
+    mapped = np.moveaxis(mapped, layout.axes.index("S"), -1) if "S" in layout.axes else mapped
+    return mapped.reshape(layout.imagelength, layout.imagewidth, -1)
+
+
+def _segment(page: TiffPage) -> tuple[int, int]:
+    """Rows and columns of a tile or strip."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
+def _obstacle(page: TiffPage) -> str | None:
+    """Say why an image cannot be read in parts; None where any part is read like the whole."""
+    dtype, segment = np.dtype(page.dtype), _segment(page)
+    if not is_understood(page) or page.imagedepth != 1:
+        return f"its colours are stored as {PHOTOMETRIC(page.photometric).name}"
+    if dtype.kind not in "bui":
+        return f"its values are of the type {dtype}"
+    if len(color_samples(page)) == 4 and dtype != np.uint8:
+        return f"it has transparency at {page.bitspersample} bits"
+    size = math.prod(segment) * page.samplesperpixel * dtype.itemsize
+    if size > SEGMENT_BYTES and not page.is_memmappable:
+        kind = "tiles" if page.is_tiled else "strips"
+        return f"its {kind} have {segment[1]:,} x {segment[0]:,} pixels"
+    return None
+
+
+def _described(dtype: np.dtype | type) -> dict[str, Any]:
+    """Keywords that spare dask from finding out by trying."""
+    return {"dtype": dtype, "meta": np.empty((0, 0, 0), dtype)}
+
+
+def _stretch(low: float, high: float, pixels: np.ndarray) -> np.ndarray:
+    return to_rgb(stretch(pixels, low, high), channel_axis=-1)

@@ -1,0 +1,181 @@
+"""TIFF files of every depth and layout -> RGB arrays."""
+
+from pathlib import Path
+
+import numpy as np
+from tifffile import (
+    COMPRESSION,
+    EXTRASAMPLE,
+    PHOTOMETRIC,
+    TiffFile,
+    TiffFrame,
+    TiffPage,
+    TiffPageSeries,
+)
+
+from dinoiser.errors import ImageError
+from dinoiser.images.arrays import to_rgb, upright
+from dinoiser.images.pixel_limit import check_pixels
+
+_ORIENTATION_TAG = 274
+_ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
+
+
+def read_tiff(path: Path, limit: int) -> np.ndarray | None:
+    """Read the first image of a TIFF file.
+
+    Of a stack (time, depth or plain pages) the first page is read. Channels
+    stored as pages of their own (OME, ImageJ) are read together if there are
+    three, as red, green and blue. In an RGB picture, channels beyond the third
+    are dropped unless they are marked as alpha.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limit
+        The most pixels allowed.
+
+    Returns
+    -------
+    np.ndarray or None
+        Shape (H, W, 3), uint8 RGB in [0, 255], upright; None for the colour
+        spaces that are left to Pillow (CMYK, Lab, YCbCr without JPEG).
+
+    Raises
+    ------
+    ImageError
+        If the picture has too many pixels, is cut off, or which of its
+        channels are the colours would have to be guessed.
+    """
+    with TiffFile(path) as tiff:
+        series = first_series(tiff)
+        layout = series.keyframe
+        check_pixels(layout.imagewidth, layout.imagelength, limit)
+        if not is_understood(layout):
+            return None
+        pages = pages_of_first_image(series)
+        pixels = np.concatenate([_read_page(page, layout) for page in pages], axis=-1)
+        return upright(to_rgb(pixels, channel_axis=-1), orientation(layout))
+
+
+def first_series(tiff: TiffFile) -> TiffPageSeries:
+    """Return what the first image of a file is part of."""
+    if not tiff.series:
+        msg = "the TIFF file holds no picture, probably because it is cut off; get it anew"
+        raise ImageError(msg)
+    return tiff.series[0]
+
+
+def orientation(page: TiffPage) -> int:
+    """Value of the orientation tag, see `upright`."""
+    tag = page.tags.get(_ORIENTATION_TAG)
+    return tag.value if tag else 1
+
+
+def is_understood(page: TiffPage) -> bool:
+    """Whether the colour space is one that is read here."""
+    if page.photometric == PHOTOMETRIC.YCBCR:
+        return page.compression == COMPRESSION.JPEG
+    return page.photometric in (
+        PHOTOMETRIC.MINISWHITE,
+        PHOTOMETRIC.MINISBLACK,
+        PHOTOMETRIC.RGB,
+        PHOTOMETRIC.PALETTE,
+    )
+
+
+def pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
+    """Return the first page, or the pages of its channels where each has its own."""
+    layout = series.keyframe
+    axes = series.axes[: len(series.shape) - len(layout.shape)]
+    indices = [0]
+    if "C" in axes and layout.axes == "YX":
+        shape = series.shape[: len(axes)]
+        count = shape[axes.index("C")]
+        if count != 3:
+            raise _unclear_channels(count)
+        indices = [
+            int(np.ravel_multi_index([channel if axis == "C" else 0 for axis in axes], shape))
+            for channel in range(count)
+        ]
+    pages = [page for index in indices if (page := series.pages[index]) is not None]
+    if len(pages) < len(indices):
+        msg = "a channel of the picture is missing; put the files of the OME-TIFF side by side"
+        raise ImageError(msg)
+    return pages
+
+
+def _unclear_channels(count: int) -> ImageError:
+    example = "0, 0, 1" if count == 2 else "2, 1, 0"
+    return ImageError(
+        f"the picture has {count} channels and does not say which are red, green and blue; name "
+        f"them in Python: to_rgb(tifffile.imread(path), channels=({example}))"
+    )
+
+
+def _read_page(page: TiffPage | TiffFrame, layout: TiffPage) -> np.ndarray:
+    """Decode one page to (H, W, C): grey, RGB or RGBA of any dtype."""
+    color_samples(layout)  # refuses before decoding
+    check_is_complete(page)
+    pixels = page.asarray()
+    # to: Y, X, S
+    pixels = np.moveaxis(pixels, layout.axes.index("S"), -1) if "S" in layout.axes else pixels
+    return to_colors(pixels.reshape(layout.imagelength, layout.imagewidth, -1), layout)
+
+
+def to_colors(pixels: np.ndarray, layout: TiffPage) -> np.ndarray:
+    """Turn a page's samples (H, W, S), or a part of them, into grey, RGB or RGBA (H, W, C)."""
+    samples = color_samples(layout)
+    if layout.colormap is not None and layout.photometric == PHOTOMETRIC.PALETTE:
+        return (layout.colormap.T >> 8).astype(np.uint8)[pixels[..., 0]]
+    if samples != list(range(pixels.shape[-1])):
+        pixels = pixels[..., samples]
+    if EXTRASAMPLE.ASSOCALPHA in layout.extrasamples:
+        pixels = _straight_alpha(pixels)
+    return _black_to_white(pixels, layout)
+
+
+def color_samples(page: TiffPage) -> list[int]:
+    """Return the indices of a page's grey or red, green and blue samples, then of alpha."""
+    count = page.samplesperpixel
+    first_extra = count - len(page.extrasamples)
+    alpha = [first_extra + i for i, kind in enumerate(page.extrasamples) if kind in _ALPHA][:1]
+    colors = [sample for sample in range(count) if sample not in alpha]
+    if page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR):
+        colors = colors[:3]
+    if len(colors) not in (1, 3):
+        raise _unclear_channels(count)
+    if alpha and len(colors) == 1:
+        colors *= 3
+    return colors + alpha
+
+
+def check_is_complete(page: TiffPage | TiffFrame) -> None:
+    """Refuse a page that the file does not hold to its end."""
+    # a JPEG-compressed page that is cut off would be filled up with grey
+    size = page.parent.filehandle.size
+    segments = zip(page.dataoffsets, page.databytecounts, strict=True)
+    end = max(offset + bytecount for offset, bytecount in segments)
+    if end > size:
+        msg = f"the file is cut off: it has {size:,} of at least {end:,} bytes; get it anew"
+        raise ImageError(msg)
+
+
+def _straight_alpha(pixels: np.ndarray) -> np.ndarray:
+    """Divide colours by the alpha that they were multiplied with."""
+    opaque = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
+    alpha = pixels[..., 3:].astype(np.float64)
+    colors = pixels[..., :3] * np.divide(opaque, alpha, out=np.zeros_like(alpha), where=alpha > 0)
+    if pixels.dtype.kind != "f":
+        colors = np.rint(colors.clip(0, opaque))
+    return np.concatenate([colors.astype(pixels.dtype), pixels[..., 3:]], axis=-1)
+
+
+def _black_to_white(pixels: np.ndarray, page: TiffPage) -> np.ndarray:
+    """Bring 2 to 7 bits to 8, and invert pictures whose lowest value is white."""
+    if pixels.dtype == np.uint8 and page.bitspersample < 8:
+        pixels = (pixels.astype(np.uint16) * 255 // (2**page.bitspersample - 1)).astype(np.uint8)
+    if page.photometric != PHOTOMETRIC.MINISWHITE:
+        return pixels
+    return -pixels if pixels.dtype.kind == "f" else ~pixels

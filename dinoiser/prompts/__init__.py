@@ -1,0 +1,6 @@
+"""Prompt sets: the classes to look for, their phrases, ids and colours, and the file with them."""
+
+from dinoiser.prompts.prompt_class import PromptClass
+from dinoiser.prompts.prompt_set import PromptSet
+
+__all__ = ["PromptClass", "PromptSet"]

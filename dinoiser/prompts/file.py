@@ -1,0 +1,276 @@
+"""The prompt file: from YAML text to class entries and back, with the line of each problem."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from dinoiser.atomic import atomic_file
+from dinoiser.errors import OutputError, PromptError
+from dinoiser.prompts.palette import normalize_color
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+_MAX_BYTES = 2**20  # far more than 254 classes need; keeps a picture given by mistake out of memory
+
+_EXPECTED = {
+    "version": "1",
+    "classes": "a list of classes such as - {name: dog}",
+    "templates": "imagenet, simple or a list of texts with {}",
+    "ignore_below": "a number from 0 up to, but not including, 1",
+    "name": "one text, such as dog",
+    "phrases": "a list of texts such as [dog, puppy]",
+    "id": "a whole number from 1 to 254, or 0 for the background",
+    "color": '"#rrggbb" or a CSS name such as "tomato"',
+    "background": "true or false",
+}
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with the prompts, and where."""
+
+    line: int | None
+    text: str
+
+
+class ClassEntry(NamedTuple):
+    """One class as a person wrote it; None stands for what they left out."""
+
+    name: str
+    phrases: tuple[str, ...] | None = None
+    id: int | None = None
+    color: str | None = None
+    background: bool | None = None
+    line: int | None = None
+
+
+@dataclass
+class Document:
+    """What a prompt file says, so far as it could be understood."""
+
+    entries: list[ClassEntry] = field(default_factory=list)
+    templates: str | tuple[str, ...] = "imagenet"
+    ignore_below: float = 0.0
+    lines: dict[str, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+class _ClassModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    phrases: tuple[str, ...] | None = None
+    id: Annotated[int, Field(ge=0, le=254)] | None = None
+    color: Annotated[str, AfterValidator(normalize_color)] | None = None
+    background: bool | None = None
+
+
+class _DocumentModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal["1"]
+    classes: tuple[Any, ...]
+    templates: str | tuple[str, ...] = "imagenet"
+    ignore_below: float = 0.0
+
+
+class _PlainLoader(yaml.BaseLoader):
+    """Reads every scalar as the text that stands there, so that a class can be named ``no``."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        if event.anchor is not None or event.tag is not None:
+            problem = "a text that begins with &, * or ! needs quotation marks"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
+
+
+_Path = tuple[str | int, ...]
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def refuse(problems: Iterable[Problem], source: str = "") -> None:
+    """Raise all problems as one PromptError, a line of text each, in the order of their lines."""
+    ordered = sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
+    messages = []
+    for line, text in ordered:
+        place = [source] if source else []
+        place += [f"line {line}"] if line else []
+        messages.append(f"{', '.join(place)}: {text}" if place else text)
+    if messages:
+        raise PromptError("\n".join(messages))
+
+
+def read_document(text: str, source: str) -> Document:
+    """Read a prompt file's text; raise PromptError only if nothing in it can be understood.
+
+    What could not be read is among the document's problems, which the caller is to refuse.
+    """
+    lines: dict[_Path, int] = {}
+    document = Document()
+    data = _plain(_compose(text, source), (), lines, document.problems)
+    nothing = {"version": "1", "classes": ()}
+    checked = _validate(_DocumentModel, data, (), lines, document.problems, nothing)
+    document.lines = {str(path[0]): line for path, line in lines.items() if len(path) == 1}
+    if checked is not None:
+        document.templates, document.ignore_below = checked.templates, checked.ignore_below
+    classes = data.get("classes")
+    for index, item in enumerate(classes if isinstance(classes, list) else ()):
+        path = ("classes", index)
+        if not isinstance(item, dict):
+            text = f"a class is {reprlib.repr(item)}: write it as - {{name: dog}}"
+            document.problems.append(Problem(lines[path], text))
+            continue
+        entry = _validate(_ClassModel, item, path, lines, document.problems, {})
+        if entry is not None:
+            document.entries.append(ClassEntry(**entry.model_dump(), line=lines[path]))
+    return document
+
+
+def _compose(text: str, source: str) -> yaml.MappingNode:
+    """Parse YAML into nodes, which know their lines."""
+    try:
+        root = yaml.compose(text, Loader=_PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        reason = ", ".join(filter(None, (error.context, error.problem)))
+        refuse([Problem(line, f"this is not YAML ({reason}): {_YAML_CURE}")], source)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        refuse([Problem(line, "control characters cannot be read: remove them")], source)
+    except RecursionError:
+        refuse([Problem(None, f"this is nested too deeply: {_YAML_CURE}")], source)
+    else:
+        if isinstance(root, yaml.MappingNode):
+            return root
+        found = "is empty" if root is None else "has no keys"
+        refuse([Problem(None, f"the prompt file {found}: {_FORM_CURE}")], source)
+    raise AssertionError
+
+
+_YAML_CURE = "check the indentation, and put texts with : # { } [ ] , in quotation marks"
+_FORM_CURE = "write 'version: 1', 'classes:' and a line such as '  - {name: dog}' for each class"
+
+
+def _plain(node: yaml.Node, path: _Path, lines: dict[_Path, int], problems: list[Problem]) -> Any:
+    """Turn nodes into dicts, lists and texts, noting the line of each path."""
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*path, i), lines, problems) for i, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return node.value
+    result: dict[str, Any] = {}
+    for key, value in node.value:
+        line, name = key.start_mark.line + 1, key.value
+        if not isinstance(key, yaml.ScalarNode):
+            problems.append(Problem(line, "a key is a list or mapping: write a word"))
+        elif name in result:
+            text = f"key {name!r} already stands on line {lines[*path, name]}: keep one of them"
+            problems.append(Problem(line, text))
+        else:
+            result[name] = _plain(value, (*path, name), lines, problems)
+            lines[*path, name] = line
+    return result
+
+
+def _validate(
+    model: type[_Model],
+    data: Mapping[str, Any],
+    path: _Path,
+    lines: Mapping[_Path, int],
+    problems: list[Problem],
+    fallback: Mapping[str, Any],
+) -> _Model | None:
+    """Check one mapping; what is wrong is noted and left out, so that the rest can be checked."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        details = error.errors()
+    for detail in details:
+        key = str(detail["loc"][0])
+        text = _explain(detail, key, data.get(key), model)
+        problems.append(Problem(lines.get((*path, key), lines[path]), text))
+    wrong = {detail["loc"][0] for detail in details}
+    try:
+        right = {key: value for key, value in data.items() if key not in wrong}
+        return model.model_validate({**fallback, **right})
+    except ValidationError:
+        return None
+
+
+def _explain(detail: ErrorDetails, key: str, value: object, model: type[BaseModel]) -> str:
+    """Say what is wrong with one key and what to write instead."""
+    kind = detail["type"]
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    if kind == "missing":
+        return f"key {key!r} is missing: add it, its value is {_EXPECTED[key]}"
+    if kind == "extra_forbidden":
+        known = list(model.model_fields)
+        nearest = difflib.get_close_matches(key.lower(), known, n=1)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        return f"unknown key {key!r}: {hint}the keys here are {', '.join(known)}"
+    return f"{key} is {reprlib.repr(value)}: write {_EXPECTED[key]}"
+
+
+def read_text(path: Path) -> str:
+    """Read a prompt file's text: UTF-8, with or without a byte order mark."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        msg = f"prompt file {str(path)!r} cannot be read ({error.strerror}): check its path"
+        raise PromptError(msg) from error
+    if len(data) > _MAX_BYTES or b"\0" in data:
+        found = "holds zero bytes" if b"\0" in data else "is larger than 1 MiB"
+        msg = f"{path}: this is no prompt file (it {found}): give a YAML file saved as UTF-8"
+        raise PromptError(msg)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        msg = (
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8 text: "
+            "save the file with the encoding UTF-8"
+        )
+        raise PromptError(msg) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a prompt file so that readers find the old text or the new one, never a part.
+
+    A link stays a link: the file that it leads to is replaced.
+    """
+    target = path.resolve()
+    if not target.parent.is_dir():
+        msg = f"prompt file {str(path)!r} cannot be written: check that its folder exists"
+        raise OutputError(msg)
+    with atomic_file(target) as file:
+        file.write(text.encode())
+
+
+def format_document(
+    classes: Sequence[Mapping[str, object]], templates: str | Sequence[str], ignore_below: float
+) -> str:
+    """Write a prompt file's text, a line for each class; words such as ``no`` are quoted."""
+
+    def dump(value: object, flow: bool) -> str:
+        return yaml.safe_dump(
+            value, default_flow_style=flow, sort_keys=False, allow_unicode=True, width=float("inf")
+        )
+
+    settings = {
+        "templates": templates if isinstance(templates, str) else list(templates),
+        "ignore_below": float(ignore_below),
+    }
+    lines = "".join(f"  - {dump(dict(item), True)}" for item in classes)
+    return f"version: 1\nclasses:\n{lines}{dump(settings, False)}"

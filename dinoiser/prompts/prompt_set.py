@@ -1,0 +1,256 @@
+"""Prompt sets: the classes to look for, the phrases that describe them, their ids and colours.
+
+The inline form separates classes by commas and the phrases of one class by semicolons;
+``name=phrase; phrase`` names a class that is not called like its first phrase. A class named
+``background`` has id 0; without one no pixel is labelled 0.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dinoiser.errors import PromptError
+from dinoiser.prompts import file as prompt_file
+from dinoiser.prompts import palette
+from dinoiser.prompts.checks import (
+    MAX_CLASSES,
+    class_problems,
+    find_warnings,
+    is_background,
+    setting_problems,
+    size_problems,
+)
+from dinoiser.prompts.file import ClassEntry, Problem, refuse
+from dinoiser.prompts.prompt_class import PromptClass
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The classes to look for in images, and how to ask for them.
+
+    Parameters
+    ----------
+    classes
+        In the caller's order, but the background is put first.
+    templates
+        ``"imagenet"`` (80 sentences), ``"simple"`` or sentences with ``{}`` for the phrase.
+    ignore_below
+        Pixels of a lower confidence, from 0 up to but not including 1, become 255.
+
+    Raises
+    ------
+    PromptError
+        With all problems: no class, ids or names or phrases that repeat, and so on.
+    """
+
+    classes: tuple[PromptClass, ...]
+    templates: str | tuple[str, ...] = "imagenet"
+    ignore_below: float = 0.0
+
+    def __post_init__(self) -> None:
+        classes = tuple(sorted(self.classes, key=lambda item: not item.background))
+        object.__setattr__(self, "classes", classes)
+        if not isinstance(self.templates, str):
+            object.__setattr__(self, "templates", tuple(self.templates))
+        problems = size_problems(classes) or class_problems(classes)
+        refuse([*problems, *setting_problems(self.templates, self.ignore_below, {})])
+
+    @classmethod
+    def parse(
+        cls, text: str, *, templates: str | Sequence[str] = "imagenet", ignore_below: float = 0.0
+    ) -> PromptSet:
+        """Read the inline form, such as ``"background, dog; puppy, lawn=grass"``.
+
+        Raises
+        ------
+        PromptError
+            If a class or phrase is empty, repeats another, and so on.
+        """
+        chunks = text.split(",") if text.strip() else []
+        empty = f"of {text!r} is empty: remove the comma too many or write its name"
+        refuse(
+            Problem(None, f"class {number} {empty}")
+            for number, chunk in enumerate(chunks, start=1)
+            if not chunk.strip()
+        )
+        entries = [_parse_class(chunk) for chunk in chunks]
+        return cls(_number(entries), _frozen(templates), ignore_below)
+
+    @classmethod
+    def from_names(cls, names: Iterable[str] | Mapping[str, Sequence[str]]) -> PromptSet:
+        """Make a set from class names as they stand, with commas if need be.
+
+        Parameters
+        ----------
+        names
+            The names, or the phrases of each name.
+
+        Raises
+        ------
+        PromptError
+            If a name or phrase is empty, repeats another, and so on.
+        """
+        if isinstance(names, Mapping):
+            entries = [
+                ClassEntry(name, (phrases,) if isinstance(phrases, str) else tuple(phrases))
+                for name, phrases in names.items()
+            ]
+        else:
+            entries = [ClassEntry(name) for name in ([names] if isinstance(names, str) else names)]
+        return cls(_number(entries))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PromptSet:
+        """Read a prompt file.
+
+        Raises
+        ------
+        PromptError
+            If the file cannot be read, or with all that is wrong in it, each with its line.
+        """
+        return cls.from_yaml(prompt_file.read_text(Path(path)), source=os.fspath(path))
+
+    @classmethod
+    def from_yaml(cls, text: str, source: str = "prompts") -> PromptSet:
+        """Read a prompt file's text; `source` is its name in messages.
+
+        Raises
+        ------
+        PromptError
+            With all that is wrong, each with its line.
+        """
+        document = prompt_file.read_document(text, source)
+        classes = _number(document.entries)
+        settings = (document.templates, document.ignore_below)
+        problems = document.problems + setting_problems(*settings, document.lines)
+        if not document.problems:  # classes that could not be read are not missing
+            problems += size_problems(classes)
+        refuse([*problems, *class_problems(classes)], source)
+        return cls(classes, *settings)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a prompt file, whole or not at all.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        prompt_file.write_text(Path(path), self.to_yaml())
+
+    def to_yaml(self) -> str:
+        """Write a prompt file's text, ids and colours included."""
+        items = []
+        for item in self.classes:
+            keys = {"name": item.name, "id": item.id, "phrases": list(item.phrases)}
+            background = {"background": True} if item.background else {}
+            items.append({**keys, "color": item.color, **background})
+        return prompt_file.format_document(items, self.templates, self.ignore_below)
+
+    def to_inline(self) -> str:
+        """Write the inline form, which `parse` reads back given the same settings.
+
+        Raises
+        ------
+        PromptError
+            If it cannot say all of this set: own ids or colours, or commas in a phrase.
+        """
+        chunks = []
+        for item in self.classes:
+            named = item.name != item.phrases[0] or "=" in item.name
+            chunks.append((f"{item.name}=" if named else "") + "; ".join(item.phrases))
+        text, error = ", ".join(chunks), None
+        try:
+            same = PromptSet.parse(text, templates=self.templates, ignore_below=self.ignore_below)
+            if same == self:
+                return text
+        except PromptError as problem:
+            error = problem
+        msg = (
+            f"the prompt set {list(self.names)} has ids, colours or characters (, ; =) that the "
+            "inline form cannot hold: save it as a prompt file"
+        )
+        raise PromptError(msg) from error
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes' names, in order."""
+        return tuple(item.name for item in self.classes)
+
+    @property
+    def background(self) -> PromptClass | None:
+        """The background class, or None if the background is not asked for."""
+        return next((item for item in self.classes if item.background), None)
+
+    @cached_property
+    def palette(self) -> np.ndarray:
+        """Colour of each label: shape (256, 3), uint8, RGB; 255 is that of ignored pixels."""
+        table = palette.palette({item.id: item.color for item in self.classes})
+        table.flags.writeable = False  # it is kept, and shared by all results
+        return table
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What looks like a mistake, though it is none for certain; one sentence each."""
+        return find_warnings(self.classes)
+
+    def by_name(self, name: str) -> PromptClass:
+        """Find a class by its name, in any case.
+
+        Raises
+        ------
+        PromptError
+            If there is none of this name.
+        """
+        classes = {item.name.casefold(): item for item in self.classes}
+        key = " ".join(name.split()).casefold()
+        if key in classes:
+            return classes[key]
+        nearest = difflib.get_close_matches(key, classes, n=1)
+        hint = f"did you mean {classes[nearest[0]].name!r}? " if nearest else ""
+        msg = f"there is no class {name!r}: {hint}the classes are {', '.join(self.names)}"
+        raise PromptError(msg)
+
+
+def _parse_class(chunk: str) -> ClassEntry:
+    """Read one class of the inline form."""
+    head, equals, rest = chunk.partition("=")
+    if equals and ";" in head:
+        msg = f"the name in {chunk.strip()!r} does not stand first: write name=phrase; phrase"
+        raise PromptError(msg)
+    phrases = tuple((rest if equals else chunk).split(";"))
+    return ClassEntry(head if equals else phrases[0], phrases)
+
+
+def _frozen(templates: str | Sequence[str]) -> str | tuple[str, ...]:
+    return templates if isinstance(templates, str) else tuple(templates)
+
+
+def _number(entries: Iterable[ClassEntry]) -> tuple[PromptClass, ...]:
+    """Make classes: ids and colours as written, else the smallest free id and its own colour."""
+    entries = list(entries)
+    taken = {entry.id for entry in entries}
+    free = (number for number in range(1, MAX_CLASSES + 1) if number not in taken)
+    classes = []
+    for entry in entries:
+        background = entry.background
+        if background is None:
+            background = is_background(entry.name)
+        class_id = entry.id
+        if class_id is None:
+            class_id = 0 if background else next(free, MAX_CLASSES + 1)
+        phrases = (entry.name,) if entry.phrases is None else entry.phrases
+        color = entry.color or palette.default_color(class_id)
+        classes.append(
+            PromptClass(entry.name, class_id, phrases, color, background, line=entry.line)
+        )
+    return tuple(classes)

@@ -1,0 +1,1 @@
+"""Large images in parts: chunks that are computed when they are needed."""

@@ -1,0 +1,210 @@
+"""Where a weights file comes from, where it lies on this machine, what it must hold."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Self
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
+
+from dinoiser.weights.digests import Digest
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+GitBlob = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+
+PACKAGE_FOLDER = Path(__file__).parents[1]
+
+
+def cache_dir() -> Path:
+    """Folder for downloaded weights: ``DINOISER_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get("DINOISER_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return Path(platformdirs.user_cache_dir("napari-dinoiser"))
+
+
+class FrozenModel(BaseModel):
+    """A part of the catalogue: cannot be changed and has no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class UrlFile(FrozenModel):
+    """A file at a URL whose content is known by its digest.
+
+    ``approximate_size`` is in bytes and only for people to read. ``unpinned`` is for
+    files that their authors published without any digest: such a file is taken as it
+    comes, and whether it fits shows when it is read.
+    """
+
+    url: str
+    filename: str
+    approximate_size: PositiveInt
+    sha256: Sha256 | None = None
+    git_blob: GitBlob | None = None
+    unpinned: bool = False
+
+    @model_validator(mode="after")
+    def _has_one_digest(self) -> Self:
+        if [self.sha256 is None, self.git_blob is None, not self.unpinned].count(False) != 1:
+            msg = f"{self.filename} needs one digest, sha256 or git_blob, or else unpinned: true"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def name(self) -> str:
+        """The name shown to people."""
+        return self.filename
+
+    @property
+    def source(self) -> str:
+        """The address that a person can open to fetch the file by hand."""
+        return self.url
+
+    @property
+    def digest(self) -> Digest | None:
+        """What the file must hold; None where its authors do not say."""
+        if self.sha256 is not None:
+            return Digest("sha256", self.sha256)
+        return None if self.git_blob is None else Digest("git blob", self.git_blob)
+
+    def place(self) -> Path:
+        """Where the file lies once it is there, downloaded or put by hand."""
+        return cache_dir() / self.filename
+
+    def locate(self) -> Path | None:
+        """Find the file on this machine; None where it is missing."""
+        return self.place() if self.place().is_file() else None
+
+    def expected_digest(self, path: Path) -> Digest | None:
+        """Digest that the file at ``path`` must have; None where its authors do not say."""
+        return self.digest
+
+
+class HubFile(FrozenModel):
+    """A file of a model on the Hugging Face hub, fetched through open_clip.
+
+    ``filenames`` holds the names that open_clip accepts, the one it prefers first;
+    ``approximate_size`` is in bytes and only for people to read. The hub's client
+    keeps the file as ``models--<owner>--<name>/blobs/<digest>`` with a link to it
+    under ``snapshots``; a large file is named by its SHA-256, a small one by its git
+    blob id.
+    """
+
+    repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+    filenames: Annotated[tuple[str, ...], Field(min_length=1)]
+    approximate_size: PositiveInt
+    revision: str = "main"
+
+    @property
+    def name(self) -> str:
+        """The name shown to people."""
+        return f"{self.repo}/{self.filenames[0]}"
+
+    @property
+    def source(self) -> str:
+        """The address that a person can open to fetch the file by hand."""
+        return f"https://huggingface.co/{self.repo}/resolve/{self.revision}/{self.filenames[0]}"
+
+    @property
+    def hub_folder(self) -> Path:
+        """The folder that the hub's client keeps for this model in our cache."""
+        return cache_dir() / f"models--{self.repo.replace('/', '--')}"
+
+    def place(self) -> Path:
+        """Where the file can be put by hand, since the hub's own layout is not for hands."""
+        return cache_dir() / self.repo.replace("/", "--") / self.filenames[0]
+
+    def locate(self) -> Path | None:
+        """Find the file on this machine, put by hand or by the hub; None where it is missing."""
+        by_hand = (self.place().with_name(name) for name in self.filenames)
+        return next((path for path in by_hand if path.is_file()), self._locate_download())
+
+    def _locate_download(self) -> Path | None:
+        if not self.hub_folder.is_dir():
+            return None
+        from huggingface_hub import try_to_load_from_cache
+
+        for name in self.filenames:
+            path = try_to_load_from_cache(
+                self.repo, name, cache_dir=cache_dir(), revision=self.revision
+            )
+            if isinstance(path, str):
+                return Path(path)
+        return None
+
+    def expected_digest(self, path: Path) -> Digest | None:
+        """Digest that the hub gave with the file; None for a file put there by hand."""
+        # One step only: the blob may in turn be a link into a store with names of its own.
+        blob = path.readlink().name if path.is_symlink() else ""
+        if re.fullmatch(r"[0-9a-f]{64}", blob):
+            return Digest("sha256", blob)
+        if re.fullmatch(r"[0-9a-f]{40}", blob):
+            return Digest("git blob", blob)
+        return None
+
+
+class PackageFile(FrozenModel):
+    """A file inside the installed package; ``path`` is relative to that."""
+
+    path: str
+    sha256: Sha256
+
+    @property
+    def name(self) -> str:
+        """The name shown to people."""
+        return Path(self.path).name
+
+    @property
+    def approximate_size(self) -> int:
+        """Size in bytes, 0 where the file is missing."""
+        path = self.locate()
+        return 0 if path is None else path.stat().st_size
+
+    def place(self) -> Path:
+        """Where the file lies."""
+        return PACKAGE_FOLDER / self.path
+
+    def locate(self) -> Path | None:
+        """Find the file; None where the installation is incomplete."""
+        return self.place() if self.place().is_file() else None
+
+    def expected_digest(self, path: Path) -> Digest | None:
+        """Digest that the file at ``path`` must have."""
+        return Digest("sha256", self.sha256)
+
+
+class HandFile(FrozenModel):
+    """A file that is never downloaded: each person fetches it and puts it into the cache.
+
+    For files behind a form, or whose authors state no licence. ``source`` is the
+    page to fetch it from, ``why`` completes the sentence "It is not downloaded
+    by itself, because ..."; ``approximate_size`` is in bytes. Whether the file
+    fits shows when it is read.
+    """
+
+    filename: str
+    source: str
+    why: str
+    approximate_size: PositiveInt
+
+    @property
+    def name(self) -> str:
+        """The name shown to people."""
+        return self.filename
+
+    def place(self) -> Path:
+        """Where the file is to be put."""
+        return cache_dir() / self.filename
+
+    def locate(self) -> Path | None:
+        """Find the file on this machine; None where it is missing."""
+        return self.place() if self.place().is_file() else None
+
+    def expected_digest(self, path: Path) -> Digest | None:
+        """None: its authors publish no digest."""
+        return None
+
+
+WeightFile = UrlFile | HubFile | PackageFile | HandFile

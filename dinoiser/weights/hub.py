@@ -1,0 +1,138 @@
+"""Fetch CLIP from the Hugging Face hub through open_clip, in a process of its own.
+
+open_clip's download takes neither a progress callable nor a way to stop it, and
+the hub's client reads its settings once on import. A child process can be watched,
+stopped and given its own settings. Its program is ``hub_child.py``.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+from dinoiser.weights.download import (
+    TIMEOUTS,
+    Cancelled,
+    DownloadCancelledError,
+    DownloadError,
+    Progress,
+)
+from dinoiser.weights.files import HubFile, cache_dir
+
+CHILD_PROGRAM = Path(__file__).with_name("hub_child.py")
+CHILD_SETTINGS = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # Plain HTTP grows the file in the cache as it comes, which is what progress is read from.
+    "HF_HUB_DISABLE_XET": "1",
+}
+POLL_SECONDS = 0.2
+
+
+def download_from_hub(
+    file: HubFile, progress: Progress | None, cancelled: Cancelled | None
+) -> Path:
+    """Download a file of a hub model into our cache folder.
+
+    A connection that is cut is taken up again by the hub's client; a download that
+    was stopped begins anew.
+
+    Parameters
+    ----------
+    file
+        What to fetch.
+    progress
+        Called a few times a second.
+    cancelled
+        Asked a few times a second; once it says True the download stops.
+
+    Returns
+    -------
+    Path
+        The file's path in the hub's layout below `cache_dir`.
+
+    Raises
+    ------
+    DownloadError
+        If the hub cannot be reached or has no such file.
+    DownloadCancelledError
+        If ``cancelled`` said so.
+    """
+    _require_hub()
+    # -P: the modules beside the program must not hide others of the same name.
+    program = [sys.executable, "-P", str(CHILD_PROGRAM)]
+    child = subprocess.Popen(
+        [*program, file.repo, file.filenames[-1], file.revision, str(cache_dir())],
+        env={**CHILD_SETTINGS, **os.environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        output, errors = _watch(child, file, progress, cancelled)
+    finally:
+        _stop(child)
+    if child.returncode != 0:
+        reason = errors.strip().splitlines()[-1:] or [f"exit code {child.returncode}"]
+        msg = f"the Hugging Face hub did not give {file.repo}, {reason[0]}"
+        raise DownloadError(msg)
+    path = Path(output.strip().splitlines()[-1])
+    if progress is not None:
+        size = path.stat().st_size
+        progress(file.name, size, size)
+    return path
+
+
+def _require_hub() -> None:
+    """Say at once that there is no way to the hub, whose client tries for over a minute."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        requests.head(endpoint, timeout=TIMEOUTS)
+    except requests.RequestException as error:
+        msg = f"{endpoint} cannot be reached, {type(error).__name__}"
+        raise DownloadError(msg) from error
+
+
+def _watch(
+    child: subprocess.Popen[str],
+    file: HubFile,
+    progress: Progress | None,
+    cancelled: Cancelled | None,
+) -> tuple[str, str]:
+    started = time.time()
+    while True:
+        if cancelled is not None and cancelled():
+            raise DownloadCancelledError
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.communicate(timeout=POLL_SECONDS)
+        done = _bytes_here(file.hub_folder, started)
+        if progress is not None and done:
+            progress(file.name, done, max(done, file.approximate_size))
+
+
+def _bytes_here(hub_folder: Path, started: float) -> int:
+    """Size of the file that grows now: the hub's client calls it ``<digest>.*incomplete``."""
+    sizes = [0]
+    for path in hub_folder.glob("blobs/*.incomplete"):
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            if status.st_mtime >= started:
+                sizes.append(status.st_size)
+    return max(sizes)
+
+
+def _stop(child: subprocess.Popen[str]) -> None:
+    if child.poll() is not None:
+        return
+    # An interrupt lets the hub's client remove its unfinished file; Windows has only the hard way.
+    child.terminate() if sys.platform == "win32" else child.send_signal(signal.SIGINT)
+    try:
+        child.communicate(timeout=5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
