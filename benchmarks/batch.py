@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.setting import describe_machine, random_model, seconds
 from dinoiser.batch import LabelJob, export
 from dinoiser.batch.engines.labeller import Labeller
-from dinoiser.batch.job_images import find_pictures
+from dinoiser.batch.job_images import find_job_images
 from dinoiser.batch.records import RecordFile
 from dinoiser.export import write_png
 from dinoiser.images import read_image
@@ -61,11 +61,11 @@ class Towerless:
         return PatchFeatures.cat([self._patches] * len(pixels))
 
 
-def draw_folder(folder: Path, pictures: int, side: int) -> Path:
+def draw_folder(folder: Path, images: int, side: int) -> Path:
     """Write JPEG files of drawn scenes, so large that each is one window."""
     folder.mkdir(parents=True)
-    scenes = list(draw_scenes(min(pictures, 40), 7, (side, side)))
-    for i in range(pictures):
+    scenes = list(draw_scenes(min(images, 40), 7, (side, side)))
+    for i in range(images):
         Image.fromarray(scenes[i % 40].image).save(folder / f"{i:05}.jpg", quality=92)
     return folder
 
@@ -74,7 +74,7 @@ def run_job(job: LabelJob, model: SegmentationModel) -> None:
     """Label a folder from the first file to the last annotation."""
     labeller = Labeller(job, model, RecordFile(job.output))
     job.prompts.save(job.output / "prompts.yaml")
-    assert all(record.status == "done" for record in labeller.label(find_pictures(job)))
+    assert all(record.status == "done" for record in labeller.label(find_job_images(job)))
     export(job.output, job.formats)
 
 
@@ -85,19 +85,19 @@ def run_bare(model: SegmentationModel, windows: Tensor, batch: int) -> None:
 
 
 def run_one_by_one(job: LabelJob, model: SegmentationModel) -> None:
-    """Work as the published code does: a picture at a time, window after window."""
+    """Work as the published code does: an image at a time, window after window."""
     segmenter = Segmenter(model, batch_size=1)
-    for picture in find_pictures(job):
-        result = segmenter.segment(read_image(picture.path), job.prompts)
-        write_png(result, job.output / "masks" / f"{picture.stem}.png")
+    for image in find_job_images(job):
+        result = segmenter.segment(read_image(image.path), job.prompts)
+        write_png(result, job.output / "masks" / f"{image.stem}.png")
 
 
 def all_windows(job: LabelJob, model: SegmentationModel) -> Tensor:
-    """Cut all pictures up; (n, 3, h, w) float32 in [0, 1]."""
+    """Cut all images up; (n, 3, h, w) float32 in [0, 1]."""
     settings = Segmenter(model).windows
     pieces = []
-    for picture in find_pictures(job):
-        image = read_image(picture.path)
+    for job_image in find_job_images(job):
+        image = read_image(job_image.path)
         layout = WindowLayout.plan(image.shape[:2], settings)
         assert layout.working_size == image.shape[:2]
         pieces.append(cut(torch.from_numpy(image).permute(2, 0, 1), layout.windows))
@@ -105,7 +105,7 @@ def all_windows(job: LabelJob, model: SegmentationModel) -> Tensor:
 
 
 def compare(
-    name: str, model: SegmentationModel, plain: SegmentationModel, pictures: int, side: int
+    name: str, model: SegmentationModel, plain: SegmentationModel, images: int, side: int
 ) -> None:
     """Print a job's speed as a share of the bare tower's, and against the published way.
 
@@ -115,7 +115,7 @@ def compare(
         For the lines.
     model, plain
         The model as jobs use it, and in float32.
-    pictures, side
+    images, side
         How many, and their sides in pixels.
     """
     with tempfile.TemporaryDirectory() as temporary:
@@ -123,7 +123,7 @@ def compare(
         # so that words are embedded once, in the warm-up
         os.environ["DINOISER_CACHE"] = str(top / "cache")
         job = LabelJob(
-            inputs=(draw_folder(top / "pictures", pictures, side),),
+            inputs=(draw_folder(top / "images", images, side),),
             output=top,
             prompts=PromptSet.parse(WORDS),
             formats=("png", "coco"),
@@ -150,14 +150,14 @@ def compare(
     for key in works:
         median = statistics.median(one[key] for one in times)
         ratio = statistics.median(one[key] / one["job"] for one in times)
-        speed = pictures / median
+        speed = images / median
         print(f"{name}: {key}: {speed:.1f} images/s; the job is {ratio:.2f} times as fast")
 
 
-def peak_memory(pictures: int) -> float:
+def peak_memory(images: int) -> float:
     """Peak resident memory of a job in a process of its own, in MB."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = draw_folder(Path(temporary) / "pictures", pictures, 224)
+        folder = draw_folder(Path(temporary) / "images", images, 224)
         code = (
             "import resource, sys; from pathlib import Path; "
             "from dinoiser.batch import LabelJob, run; from dinoiser.prompts import PromptSet; "
@@ -188,9 +188,7 @@ def main() -> None:
             compare("ViT-B/16, float32", plain, plain, 16, 448)
     if only in (None, "memory"):
         few, many = peak_memory(200), peak_memory(2000)
-        print(
-            f"peak memory: {few:.0f} MB for 200 pictures, {many:.0f} MB for 2000: {many / few:.2f}"
-        )
+        print(f"peak memory: {few:.0f} MB for 200 images, {many:.0f} MB for 2000: {many / few:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Seconds and peak memory of TIFFs that are labelled in parts: python -m benchmarks.large.
 
-`python -m benchmarks.large 50000` labels a picture of 50,000 x 50,000 pixels at the model's own
+`python -m benchmarks.large 50000` labels an image of 50,000 x 50,000 pixels at the model's own
 window sizes; `python -m benchmarks.large 8000 8000` one of 8,000 x 8,000 at a short side of 8,000,
 which leaves every pixel as it is. Files go to the folder for temporary ones, and away again.
 """
@@ -31,7 +31,7 @@ TILE = 512
 PROMPTS = PromptSet.parse("background, red star, blue circle, green triangle, yellow square")
 
 
-def write_picture(path: Path, side: int) -> None:
+def write_image(path: Path, side: int) -> None:
     """Write a tiled, compressed TIFF of drawn scenes, side x side pixels, tile by tile."""
     rng = np.random.default_rng(0)
     scenes = [draw_scene(rng, (TILE, TILE)).image for _ in range(8)]
@@ -46,29 +46,29 @@ def write_picture(path: Path, side: int) -> None:
 
 
 def measure(folder: Path, short_side: int | None, answer) -> None:
-    """Send the seconds, the peak before and the highest while the picture is labelled."""
+    """Send the seconds, the peak before and the highest while the image is labelled."""
     model = load_model("tiny", device="cpu")
     Segmenter(model).segment(np.zeros((224, 224, 3), np.uint8), PROMPTS)
     segmenter = Segmenter(model, short_side=short_side)
     reset_peak()
     before = peak()
-    arguments = (folder / "picture.tif", PROMPTS, segmenter, folder / "mask.png")
+    arguments = (folder / "image.tif", PROMPTS, segmenter, folder / "mask.png")
     taken = seconds(lambda: label_large_tiff(*arguments))
     answer.put((taken, before, peak()))
 
 
 def run(side: int, short_side: int | None) -> None:
-    """Label one picture in a fresh process and print what it took."""
+    """Label one image in a fresh process and print what it took."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_picture(folder / "picture.tif", side)
+        write_image(folder / "image.tif", side)
         context = multiprocessing.get_context("spawn")
         answer = context.SimpleQueue()
         process = context.Process(target=measure, args=(folder, short_side, answer))
         process.start()
         process.join()
         taken, before, highest = answer.get()
-        size, mask = ((folder / file).stat().st_size for file in ("picture.tif", "mask.png"))
+        size, mask = ((folder / file).stat().st_size for file in ("image.tif", "mask.png"))
     windows = f"short side {short_side}" if short_side else "the model's window sizes"
     print(
         f"{side} x {side}, {windows}: {taken:.0f} s, {highest / MB:.0f} MB in all, "
@@ -78,7 +78,7 @@ def run(side: int, short_side: int | None) -> None:
 
 
 def main() -> None:
-    """Label one picture, or a small and a larger one."""
+    """Label one image, or a small and a larger one."""
     describe_machine()
     sizes = [int(argument) for argument in sys.argv[1:]]
     if sizes:

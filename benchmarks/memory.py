@@ -1,7 +1,7 @@
-"""Peak memory of large pictures against a naive version's arrays: python -m benchmarks.memory.
+"""Peak memory of large images against a naive version's arrays: python -m benchmarks.memory.
 
 Each case runs in a process of its own; its peak is counted above the model
-and the picture.
+and the image.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 from pathlib import Path
 
-from benchmarks.setting import PROMPTS, describe_machine, random_model, random_picture
+from benchmarks.setting import PROMPTS, describe_machine, random_image, random_model
 from dinoiser.segment.segmenter import Segmenter
 
 MB = 1e6
@@ -31,13 +31,13 @@ def peak() -> float:
 
 
 def measure(height: int, width: int, whole: bool, answer) -> None:
-    """Send the growth of the peak while one picture is segmented."""
+    """Send the growth of the peak while one image is segmented."""
     segmenter = Segmenter(random_model(), whole=whole)
-    segmenter.segment(random_picture(64, 64), PROMPTS)
-    picture = random_picture(height, width)
+    segmenter.segment(random_image(64, 64), PROMPTS)
+    image = random_image(height, width)
     reset_peak()
     before = peak()
-    segmenter.segment(picture, PROMPTS)
+    segmenter.segment(image, PROMPTS)
     answer.put(peak() - before)
 
 

@@ -1,10 +1,10 @@
 """From a changed word to new labels on the screen: python -m benchmarks.plugin, with a display.
 
-A picture of 1024 x 768 pixels, 20 classes, CLIP-DINOiser in full size with
+An image of 1024 x 768 pixels, 20 classes, CLIP-DINOiser in full size with
 random weights. In each round one word is changed in the prompt table to one
-that has never been seen; then the picture itself is touched, so that the image
+that has never been seen; then the image itself is touched, so that the image
 tower has to run again for the same words. And: the memory of a viewer in which
-50 pictures are opened, labelled and closed, one after another.
+50 images are opened, labelled and closed, one after another.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from qtpy.QtWidgets import QApplication
 from benchmarks.setting import (
     PROMPTS,
     describe_machine,
+    random_image,
     random_model,
-    random_picture,
     seconds,
 )
 from dinoiser.models.device import resolve_precision
@@ -31,7 +31,7 @@ from napari_dinoiser.segment.encoder import Encoder
 from napari_dinoiser.segment.widget import SegmentWidget
 
 ROUNDS = 20
-PICTURES = 50
+IMAGES = 50
 
 
 def settle(widget: SegmentWidget) -> None:
@@ -52,16 +52,16 @@ def change_a_word(widget: SegmentWidget, number: int) -> None:
 
 
 def look_again(widget: SegmentWidget) -> None:
-    """Label after the picture has changed."""
+    """Label after the image has changed."""
     layer = widget.picker.layer()
     layer.data = layer.data.copy()
     widget.run()
     settle(widget)
 
 
-def show_a_picture(widget: SegmentWidget, number: int) -> None:
-    """Open a picture, label it, and close it."""
-    widget.viewer.add_image(np.roll(random_picture(768, 1024), number, 0))
+def show_a_image(widget: SegmentWidget, number: int) -> None:
+    """Open an image, label it, and close it."""
+    widget.viewer.add_image(np.roll(random_image(768, 1024), number, 0))
     widget.run()
     settle(widget)
     widget.viewer.layers.clear()
@@ -76,7 +76,7 @@ def main() -> None:
     widget = SegmentWidget(viewer, Encoder(load=lambda *_, **__: model))
     viewer.window.add_dock_widget(widget)
     widget.table.set_prompt_set(PROMPTS)
-    viewer.add_image(random_picture(768, 1024))
+    viewer.add_image(random_image(768, 1024))
     widget.run()
     settle(widget)
     change_a_word(widget, ROUNDS)
@@ -88,10 +88,10 @@ def main() -> None:
     viewer.layers.clear()
     settle(widget)
     memory = []
-    for number in range(PICTURES):
-        show_a_picture(widget, number)
+    for number in range(IMAGES):
+        show_a_image(widget, number)
         memory.append(psutil.Process().memory_info().rss / 2**20)
-    print(f"memory after 10 pictures {memory[9]:.0f} MB, after {PICTURES} {memory[-1]:.0f} MB")
+    print(f"memory after 10 images {memory[9]:.0f} MB, after {IMAGES} {memory[-1]:.0f} MB")
     viewer.close()
 
 

@@ -1,25 +1,25 @@
-"""Other words on a picture that is encoded already: python -m benchmarks.reprompt."""
+"""Other words on an image that is encoded already: python -m benchmarks.reprompt."""
 
 from __future__ import annotations
 
 import statistics
 
-from benchmarks.setting import PROMPTS, describe_machine, random_model, random_picture, seconds
+from benchmarks.setting import PROMPTS, describe_machine, random_image, random_model, seconds
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.segmenter import Segmenter
 
 
 def main() -> None:
-    """Print what 20 changed classes cost on 1024 x 768, against encoding the picture again."""
+    """Print what 20 changed classes cost on 1024 x 768, against encoding the image again."""
     describe_machine()
     segmenter = Segmenter(random_model())
     segmenter.phrases.folder = None
-    picture = random_picture(768, 1024)
+    image = random_image(768, 1024)
     reordered = PromptSet.from_names(["background", *reversed(PROMPTS.names[1:])])
-    encoded = segmenter.encode(picture)
+    encoded = segmenter.encode(image)
     encoded.segment(PROMPTS)
 
-    encode = statistics.median(seconds(lambda: segmenter.encode(picture)) for _ in range(5))
+    encode = statistics.median(seconds(lambda: segmenter.encode(image)) for _ in range(5))
     sets = [reordered, PROMPTS] * 8
     segment = statistics.median(seconds(lambda s=s: encoded.segment(s)) for s in sets)
     print(f"encode {encode:.3f} s, segment with known words {segment:.3f} s: ", end="")

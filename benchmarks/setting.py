@@ -31,12 +31,12 @@ def random_model(dtype: torch.dtype = torch.float32, device: str = "cpu") -> Cli
     return ClipDinoiser(clip, DinoiserHeads(768, 256), digest=f"random-{dtype}")
 
 
-def random_picture(height: int, width: int) -> np.ndarray:
+def random_image(height: int, width: int) -> np.ndarray:
     """Noise with some large-scale structure, (height, width, 3) uint8."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 200, (height // 32 + 1, width // 32 + 1, 3), np.uint8)
-    picture = coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
-    return picture + rng.integers(0, 50, (height, width, 3), np.uint8)
+    image = coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
+    return image + rng.integers(0, 50, (height, width, 3), np.uint8)
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -13,7 +13,7 @@ import time
 
 import timm
 import torch
-from dinoiser_training.pictures import Batch
+from dinoiser_training.images import Crops
 from dinoiser_training.settings import FitSettings
 from dinoiser_training.student import accumulate, make_optimizer, prepare
 from dinoiser_training.teachers import DinoTeacher
@@ -51,7 +51,7 @@ class OurWay:
     def __call__(self, pixels: torch.Tensor) -> None:
         """Take a step."""
         self.optimizer.zero_grad()
-        prepared = prepare(self.model, self.teacher, Batch(pixels, None))
+        prepared = prepare(self.model, self.teacher, Crops(pixels, None))
         accumulate(self.heads, [prepared], len(pixels), self.settings)
         self.optimizer.step()
 

@@ -1,4 +1,4 @@
-"""Label pictures with words: CLIP-DINOiser and its relatives, from an image to a mask.
+"""Label images with words: CLIP-DINOiser and its relatives, from an image to a mask.
 
 Names are imported when they are first used, so that `import dinoiser` is
 quick and brings no torch along.

@@ -4,7 +4,7 @@
 
     DinoiserError
     ├── InputError (ValueError)       something given is wrong
-    │   ├── ImageError                a picture cannot be read, or not without guessing
+    │   ├── ImageError                an image cannot be read, or not without guessing
     │   ├── PromptError               classes, phrases, colours or the prompt file
     │   └── SettingsError             window sizes, thresholds and other settings
     ├── ModelError (RuntimeError)     a model cannot be had
@@ -44,7 +44,7 @@ class InputError(DinoiserError, ValueError):
 
 
 class ImageError(InputError):
-    """A picture cannot be read, or only by guessing what its axes mean."""
+    """An image cannot be read, or only by guessing what its axes mean."""
 
 
 class PromptError(InputError):

@@ -1,4 +1,4 @@
-"""The result for one picture: labels, confidence and heat maps."""
+"""The result for one image: labels, confidence and heat maps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Probabilities(Protocol):
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Which class every pixel of a picture belongs to.
+    """Which class every pixel of an image belongs to.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Segmentation:
             There is no such class.
         """
         channel = self.prompts.classes.index(self.prompts.by_name(name))
-        assert self._source is not None  # only parts of very large pictures have none
+        assert self._source is not None  # only parts of very large images have none
         return self._source.heat_map(channel)
 
     def ranking(self, row: int, column: int) -> list[tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""The pictures in these pages: python docs/screenshots.py, with a display.
+"""The images in these pages: python docs/screenshots.py, with a display.
 
 Draws scenes, labels them with the embedded model, and saves docs/images/demo.jpg and napari-*.jpg.
 """
@@ -86,7 +86,7 @@ def review(viewer: Viewer, widget: DinoiserWidget, job: Path) -> None:
 
 
 def main() -> None:
-    """Save what the tool does, and one picture a tab."""
+    """Save what the tool does, and one image a tab."""
     scenes = list(draw_scenes(12, SEED, (320, 448)))
     names = dict.fromkeys(name for scene in scenes[:3] for name in scene.names)
     words = PromptSet.from_names(["background", *names])

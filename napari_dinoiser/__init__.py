@@ -1,1 +1,1 @@
-"""DINOiser in napari: open a picture, type words, edit the masks."""
+"""DINOiser in napari: open an image, type words, edit the masks."""

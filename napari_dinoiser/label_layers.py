@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 METADATA = "dinoiser"
 """Key of a layer's metadata; `PROMPTS` in it holds the prompt file's text, `IMAGES` the names of
-the pictures, one a plane."""
+the images, one a plane."""
 PROMPTS = "prompts"
 IMAGES = "images"
 TRANSPARENT = "#00000000"

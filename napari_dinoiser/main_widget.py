@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class DinoiserWidget(QWidget):
-    """Label pictures with words: one picture, a folder, and what came of it.
+    """Label images with words: one image, a folder, and what came of it.
 
     Parameters
     ----------

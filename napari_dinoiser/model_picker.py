@@ -1,4 +1,4 @@
-"""The model picker: which model labels the pictures, and having it on this machine."""
+"""The model picker: which model labels the images, and having it on this machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ POLL_MILLISECONDS = 100
 
 
 @dataclass
-class Progress:
+class DownloadProgress:
     """How far a download is: written by its thread, read by the window.
 
     Parameters
@@ -60,7 +60,7 @@ class Progress:
 
 
 def fetch_files(
-    files: Sequence[WeightFile], progress: Progress, cancelled: Callable[[], bool]
+    files: Sequence[WeightFile], progress: DownloadProgress, cancelled: Callable[[], bool]
 ) -> str:
     """Fetch weights files; give a sentence that says what went wrong, empty if nothing did."""
     from dinoiser.weights.fetch import fetch_all
@@ -90,7 +90,7 @@ class ModelPicker(QWidget):
         super().__init__(parent)
         self._heads: Path | None = None
         self._worker: FunctionWorker | None = None
-        self._progress = Progress()
+        self._progress = DownloadProgress()
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MILLISECONDS)
         self._create_children()
@@ -150,7 +150,7 @@ class ModelPicker(QWidget):
         self._info.setWordWrap(True)
         self._heads_label.setElideMode(Qt.TextElideMode.ElideMiddle)
         children = (
-            (self._combo, "model_picker", "The model that labels the pictures"),
+            (self._combo, "model_picker", "The model that labels the images"),
             (self._heads_button, "heads", "Use heads that you trained yourself, from a file"),
             (self._drop_heads, "drop_heads", "Use the model's own heads again"),
             (self._info, "model_info", "Licence, size, and whether the model can be used offline"),
@@ -228,7 +228,7 @@ class ModelPicker(QWidget):
     def _start_download(self) -> None:
         from napari.qt.threading import create_worker
 
-        self._progress = Progress()
+        self._progress = DownloadProgress()
         worker: FunctionWorker = create_worker(
             fetch_files, self._missing_files(), self._progress, lambda: worker.abort_requested
         )

@@ -35,7 +35,7 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def scene():
-    """A drawn picture with three classes."""
+    """A drawn image with three classes."""
     rng = np.random.default_rng(11)
     scenes = (draw_scene(rng, (224, 288)) for _ in range(50))
     return next(scene for scene in scenes if len(scene.names) == 3)
@@ -111,15 +111,15 @@ def dinoiser(capsys, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return draw_folder(tmp_path_factory.mktemp("batch") / "pictures", 200)
+def images(tmp_path_factory):
+    return draw_folder(tmp_path_factory.mktemp("batch") / "images", 200)
 
 
 @pytest.fixture(scope="module")
-def make_job(pictures):
+def make_job(images):
     base = LabelJob(
-        inputs=(pictures,),
-        output=pictures.parent / "nowhere",
+        inputs=(images,),
+        output=images.parent / "nowhere",
         prompts=PromptSet.parse(WORDS),
         formats=FORMATS,
         model="tiny",

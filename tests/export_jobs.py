@@ -42,7 +42,7 @@ def segmentation(labels, prompts=PROMPTS, confidence=None):
 
 
 def label_arrays(max_side=12, ids=(0, *IDS, 255)):
-    """Small labels, so that holes, holes in holes, touching corners and full pictures occur."""
+    """Small labels, so that holes, holes in holes, touching corners and full images occur."""
     shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=max_side)
     few = st.lists(st.sampled_from(ids), min_size=1, max_size=3)
     return few.flatmap(lambda ids: hnp.arrays(np.uint8, shapes, elements=st.sampled_from(ids)))
@@ -66,17 +66,17 @@ def scene(seed=0, size=(40, 60)):
 
 
 def make_job(folder, labels_by_name, prompts=PROMPTS):
-    """Lay out what `dinoiser label` leaves, for pictures with these labels."""
+    """Lay out what `dinoiser label` leaves, for images with these labels."""
     output = folder / "out"
     records = []
     for name, labels in labels_by_name.items():
-        picture = folder / "pictures" / name
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((*labels.shape, 3), 128, np.uint8)).save(picture)
+        path = folder / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((*labels.shape, 3), 128, np.uint8)).save(path)
         stem = name.rpartition(".")[0]
         write_png(segmentation(labels, prompts), output / "masks" / f"{stem}.png")
         records.append(
-            Record(image=name, stem=stem, path=str(picture), status="done", size=labels.shape)
+            Record(image=name, stem=stem, path=str(path), status="done", size=labels.shape)
         )
     prompts.save(output / "prompts.yaml")
     RecordFile(output).append(records)

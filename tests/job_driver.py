@@ -29,14 +29,14 @@ def draw_folder(folder, count, size=(96, 128)):
     return folder
 
 
-def command(pictures, out, *more):
+def command(images, out, *more):
     formats = [part for name in FORMATS for part in ("-f", name)]
     model = ["-m", "tiny", "-d", "cpu", "--precision", "fp32", "--no-report"]
-    return [*PROGRAM, "label", str(pictures), "-p", WORDS, "-o", str(out), *formats, *model, *more]
+    return [*PROGRAM, "label", str(images), "-p", WORDS, "-o", str(out), *formats, *model, *more]
 
 
 def contents(out):
-    """All files of a job but the records, which hold how long each picture took."""
+    """All files of a job but the records, which hold how long each image took."""
     files = [path for path in out.rglob("*") if path.is_file() and RECORDS.name not in path.parts]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
@@ -76,9 +76,9 @@ def start(arguments, **options):
     return subprocess.Popen(arguments, **pipes, start_new_session=True, **options)
 
 
-def finish(pictures, out):
+def finish(images, out):
     """Run the same command again, to its end."""
-    arguments = command(pictures, out, "--scheduler", "sync")
+    arguments = command(images, out, "--scheduler", "sync")
     subprocess.run(arguments, check=True, capture_output=True)
 
 

@@ -11,7 +11,7 @@ from dinoiser.batch.report.page import write_report
 
 
 class Page(HTMLParser):
-    """Texts and pictures of a page by the id of their section."""
+    """Texts and images of a page by the id of their section."""
 
     def __init__(self, text):
         super().__init__()

@@ -44,13 +44,13 @@ def test_the_same_bytes_however_the_work_is_cut_up(make_job, undisturbed, tmp_pa
     assert_same(tmp_path, undisturbed)
 
 
-def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(pictures, undisturbed, tmp_path):
+def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(images, undisturbed, tmp_path):
     """A limit on the size of files stands in for the disk: writing fails in the same place."""
 
     def few_bytes():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
 
-    arguments = command(pictures, tmp_path, "-f", "overlay")
+    arguments = command(images, tmp_path, "-f", "overlay")
     process = start(arguments, preexec_fn=few_bytes)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 2
@@ -61,7 +61,7 @@ def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(pictures, und
         with Image.open(path) as preview:
             preview.load()
     assert count_lines(tmp_path) < 200
-    finish(pictures, tmp_path)
+    finish(images, tmp_path)
     assert_same(tmp_path, undisturbed)
 
 
@@ -142,7 +142,7 @@ def test_what_goes_wrong_in_a_batch_reaches_its_threads(tiny, scene, scene_promp
         Segmenter(shared, whole=True).segment(scene.image, scene_prompts)
 
 
-def test_of_several_records_of_a_picture_the_one_that_says_done_counts(tmp_path):
+def test_of_several_records_of_a_image_the_one_that_says_done_counts(tmp_path):
     first, second = RecordFile(tmp_path), RecordFile(tmp_path)
     named = {"stem": "b", "path": "/b.jpg"}
     first.append([Record(image="b.jpg", status="done", seconds=1, **named)])

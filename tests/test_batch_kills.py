@@ -25,11 +25,11 @@ from tests.job_driver import (
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 
 
-def test_twenty_kills_leave_what_an_undisturbed_run_leaves(pictures, undisturbed, tmp_path):
+def test_twenty_kills_leave_what_an_undisturbed_run_leaves(images, undisturbed, tmp_path):
     moments = random.Random(5)
     for kill in range(20):
         scheduler = "local" if kill % 5 == 4 else "sync"
-        arguments = command(pictures, tmp_path, "--scheduler", scheduler)
+        arguments = command(images, tmp_path, "--scheduler", scheduler)
         if kill % 10 == 9:
             process = start(arguments)
             kill_worker_at_random(process, tmp_path, moments)
@@ -37,26 +37,26 @@ def test_twenty_kills_leave_what_an_undisturbed_run_leaves(pictures, undisturbed
         else:
             kill_client_at_random(arguments, tmp_path, moments)
     assert 20 < count_lines(tmp_path) < 200
-    finish(pictures, tmp_path)
+    finish(images, tmp_path)
     assert_same(tmp_path, undisturbed)
 
 
-def test_a_killed_worker_is_replaced_and_nothing_is_lost(pictures, undisturbed, tmp_path):
-    process = start(command(pictures, tmp_path, "--scheduler", "local", "--workers", "2"))
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(images, undisturbed, tmp_path):
+    process = start(command(images, tmp_path, "--scheduler", "local", "--workers", "2"))
     moments = random.Random(1)
     for _ in range(2):
         kill_worker_at_random(process, tmp_path, moments)
     said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
-    assert "200 of 200 pictures labelled" in said
+    assert "200 of 200 images labelled" in said
     assert_same(tmp_path, undisturbed)
 
 
 CRASHING_DECODER = """
 import os, signal
-import dinoiser.batch.engines.label_images as label_pictures
+import dinoiser.batch.engines.label_images as label_images
 
-read_image = label_pictures.read_image
+read_image = label_images.read_image
 
 def crash(path):
     if path.name == "007.jpg":
@@ -64,19 +64,19 @@ def crash(path):
     return read_image(path)
 
 def dask_setup(worker):
-    label_pictures.read_image = crash
+    label_images.read_image = crash
 """
 
 
-def test_the_one_picture_that_kills_its_worker_is_found(pictures, undisturbed, tmp_path):
+def test_the_one_image_that_kills_its_worker_is_found(images, undisturbed, tmp_path):
     (tmp_path / "crash.py").write_text(CRASHING_DECODER)
     preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str(tmp_path / "crash.py")}
     out = tmp_path / "out"
-    arguments = command(pictures, out, "--scheduler", "local", "--limit", "40")
+    arguments = command(images, out, "--scheduler", "local", "--limit", "40")
     process = start(arguments, env={**os.environ, **preload})
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 1, said
-    assert "39 of 40 pictures labelled" in said
+    assert "39 of 40 images labelled" in said
     assert said.count("007.jpg: the process that labelled it was killed, twice") == 1
     for stem in ("006", "008", "039"):
         mask = f"masks/{stem}.png"
@@ -106,10 +106,10 @@ def own_cluster(folder, workers):
             process.wait()
 
 
-def test_a_cluster_that_loses_a_worker(pictures, undisturbed, tmp_path):
+def test_a_cluster_that_loses_a_worker(images, undisturbed, tmp_path):
     out = tmp_path / "out"
     with own_cluster(tmp_path, 2) as (address, _, workers):
-        process = start(command(pictures, out, "--scheduler", address))
+        process = start(command(images, out, "--scheduler", address))
         wait_until(lambda: count_lines(out) > 10 or process.poll() is not None, "progress")
         workers[0].kill()
         said, _ = process.communicate(timeout=240)
@@ -117,10 +117,10 @@ def test_a_cluster_that_loses_a_worker(pictures, undisturbed, tmp_path):
     assert_same(out, undisturbed)
 
 
-def test_a_cluster_that_loses_its_scheduler(pictures, undisturbed, tmp_path):
+def test_a_cluster_that_loses_its_scheduler(images, undisturbed, tmp_path):
     out = tmp_path / "out"
     with own_cluster(tmp_path, 1) as (address, scheduler, _):
-        process = start(command(pictures, out, "--scheduler", address))
+        process = start(command(images, out, "--scheduler", address))
         wait_until(lambda: count_lines(out) > 10 or process.poll() is not None, "progress")
         scheduler.kill()
         said, _ = process.communicate(timeout=240)
@@ -129,12 +129,12 @@ def test_a_cluster_that_loses_its_scheduler(pictures, undisturbed, tmp_path):
     assert len(errors) == 1
     assert "run the same command to go on" in errors[0]
     assert "Traceback" not in said
-    finish(pictures, out)
+    finish(images, out)
     assert_same(out, undisturbed)
 
 
-def test_ctrl_c_on_a_local_cluster(pictures, undisturbed, tmp_path):
-    process = start(command(pictures, tmp_path, "--scheduler", "local"))
+def test_ctrl_c_on_a_local_cluster(images, undisturbed, tmp_path):
+    process = start(command(images, tmp_path, "--scheduler", "local"))
     wait_until(lambda: count_lines(tmp_path) > 10 or process.poll() is not None, "progress")
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes of the group
     said, _ = process.communicate(timeout=120)
@@ -143,5 +143,5 @@ def test_ctrl_c_on_a_local_cluster(pictures, undisturbed, tmp_path):
     assert "Traceback" not in said
     assert "KeyboardInterrupt" not in said
     assert 0 < count_lines(tmp_path) < 200
-    finish(pictures, tmp_path)
+    finish(images, tmp_path)
     assert_same(tmp_path, undisturbed)

@@ -27,7 +27,7 @@ def write(path, labels_by_name, options=DEFAULTS):
 
 
 def compose(coco, image_id, shape):
-    """Paint a picture's annotations; none may lie over another."""
+    """Paint an image's annotations; none may lie over another."""
     labels = np.zeros(shape, np.uint8)
     for annotation in coco.loadAnns(coco.getAnnIds(image_id)):
         inside = coco.annToMask(annotation).astype(bool)
@@ -125,7 +125,7 @@ def test_a_least_area_that_is_none_is_refused(min_area):
         ExportOptions(min_area=min_area)
 
 
-def test_ids_do_not_change_when_pictures_are_added(tmp_path):
+def test_ids_do_not_change_when_images_are_added(tmp_path):
     names = [f"{i}.png" for i in range(20)]
     everything = {name: scene(i % 4) for i, name in enumerate(names)}
     few = {name: everything[name] for name in names[5:8]}
@@ -151,14 +151,14 @@ def test_a_class_that_is_not_in_the_prompts_is_refused():
         build_annotations(labels, "a.png", PROMPTS)
 
 
-def test_memory_does_not_grow_with_the_pictures(tmp_path):
+def test_memory_does_not_grow_with_the_images(tmp_path):
     annotations = build_annotations(scene(), "a.png", PROMPTS)
 
-    def peak(pictures):
+    def peak(images):
         tracemalloc.start()
         try:
             with CocoWriter(tmp_path / "annotations.json", PROMPTS) as coco:
-                for i in range(pictures):
+                for i in range(images):
                     coco.add(f"{i}.png", (40, 60), annotations)
             return tracemalloc.get_traced_memory()[1]
         finally:

@@ -14,12 +14,12 @@ from tests.export_jobs import PROMPTS, decodes, label_arrays, objects
 
 pytestmark = decodes
 CAT = {"id": 3, "name": "cat"}
-PICTURE = {"id": 5, "file_name": "a.png", "height": 4, "width": 6}
+IMAGE = {"id": 5, "file_name": "a.png", "height": 4, "width": 6}
 SQUARE = [[1, 1, 3, 1, 3, 3, 1, 3]]
 """Rows 1 to 2 and columns 1 to 2."""
 
 
-def write(path, segmentation=SQUARE, images=(PICTURE,), categories=(CAT,), **annotation):
+def write(path, segmentation=SQUARE, images=(IMAGE,), categories=(CAT,), **annotation):
     annotation = {"image_id": 5, "category_id": 3, "segmentation": segmentation} | annotation
     lists = {"images": images, "annotations": [annotation], "categories": categories}
     path.write_text(json.dumps(lists))
@@ -79,7 +79,7 @@ def test_labels_begin_at_1_where_categories_begin_at_0(place):
     [
         ({"images": 3}, "expected the lists images, annotations, categories"),
         ({"images": [{"id": 1}]}, "in its images, an entry has no 'file_name'"),
-        ({"images": [PICTURE | {"width": 0}]}, "in its images, the width 0 is wrong .*than 0"),
+        ({"images": [IMAGE | {"width": 0}]}, "in its images, the width 0 is wrong .*than 0"),
         ({"images": ["a.png"]}, "in its images, the entry 'a.png' is wrong"),
         ({"categories": [{"id": "x", "name": "cat"}]}, "in its categories, the id 'x' is wrong"),
         ({"category_id": None}, "in its annotations, the category_id None is wrong"),
@@ -114,7 +114,7 @@ def test_other_files_are_told_apart(place, content):
 )
 def test_an_area_that_cannot_be_drawn_is_said_so(place, segmentation):
     path = write(place, segmentation)
-    with pytest.raises(InputError, match=r"annotation of a\.png .* a picture of 6x4 pixels"):
+    with pytest.raises(InputError, match=r"annotation of a\.png .* an image of 6x4 pixels"):
         CocoReader(path).draw_labels("a.png")
 
 

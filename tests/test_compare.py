@@ -14,17 +14,19 @@ from dinoiser.segment.segmenter import Segmenter
 
 
 @pytest.fixture
-def picture(scene, tmp_path):
+def image_file(scene, tmp_path):
     path = tmp_path / "scene.png"
     Image.fromarray(scene.image).save(path)
     return path
 
 
-def test_agreement_is_the_share_of_equal_pixels(picture, scene, scene_prompts, dinoiser, tmp_path):
+def test_agreement_is_the_share_of_equal_pixels(
+    image_file, scene, scene_prompts, dinoiser, tmp_path
+):
     words = scene_prompts.to_inline()
     drawing = tmp_path / "side by side.png"
     arguments = ("-m", "tiny,maskclip-tiny", "-p", words, "-d", "cpu", "-o", drawing, "--json")
-    code, out, err = dinoiser("compare", picture, *arguments)
+    code, out, err = dinoiser("compare", image_file, *arguments)
     assert code == 0, err
     one, other = (
         Segmenter(load_model(name, "cpu")).segment(scene.image, scene_prompts).labels
@@ -37,7 +39,7 @@ def test_agreement_is_the_share_of_equal_pixels(picture, scene, scene_prompts, d
     [image] = document["images"]
     assert image["pairs"] == [{"models": ["tiny", "maskclip-tiny"], "agreement": share}]
     with Image.open(drawing) as drawn:
-        assert drawn.width > 4 * PANEL_WIDTH  # the picture, two models, their disagreement
+        assert drawn.width > 4 * PANEL_WIDTH  # the image, two models, their disagreement
 
 
 def test_three_models_agree_where_all_three_do():
@@ -66,7 +68,7 @@ def test_disagreement_is_red_and_agreement_is_not():
 
 
 @pytest.mark.parametrize("models", ["tiny", "tiny,tiny", ","])
-def test_one_model_is_not_enough(models, picture, dinoiser):
-    code, _, err = dinoiser("compare", picture, "-m", models, "-p", "dog, cat")
+def test_one_model_is_not_enough(models, image_file, dinoiser):
+    code, _, err = dinoiser("compare", image_file, "-m", models, "-p", "dog, cat")
     assert code == 2
     assert "at least two different ones" in err

@@ -46,15 +46,15 @@ def test_the_heads_help_on_hard_scenes(figures):
     assert figures["hard 224x224"]["full"] > figures["hard 224x224"]["MaskCLIP"]
 
 
-def test_it_leaves_pictures_masks_and_previews(demo):
+def test_it_leaves_images_masks_and_previews(demo):
     folder, document = demo
-    pictures = sorted((folder / "pictures").glob("*.png"))
-    assert len(pictures) == document["labelled"] == 8
+    images = sorted((folder / "images").glob("*.png"))
+    assert len(images) == document["labelled"] == 8
     assert document["mean_iou"]["easy 224x224"]["full"] > 0.6  # on fewer scenes than above
-    for picture in pictures:
-        with Image.open(folder / "labels" / "masks" / picture.name) as mask:
+    for image in images:
+        with Image.open(folder / "labels" / "masks" / image.name) as mask:
             assert len(np.unique(np.asarray(mask))) >= 2
-        assert (folder / "labels" / "overlays" / picture.with_suffix(".jpg").name).exists()
+        assert (folder / "labels" / "overlays" / image.with_suffix(".jpg").name).exists()
 
 
 def test_mean_iou_by_hand():

@@ -41,7 +41,7 @@ def part(tensors, prefix):
 
 
 def pixels_of(golden):
-    """The picture before its normalisation, which is the model's."""
+    """The image before its normalisation, which is the model's."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return torch.from_numpy(golden["image"]) * std + mean
 
@@ -89,7 +89,7 @@ def model(tensors, version, tmp_path):
 
 
 def segment_golden(model, golden):
-    """Label the golden's picture by the engine, with its own tokens in the place of words."""
+    """Label the golden's image by the engine, with its own tokens in the place of words."""
     tokens = dict(zip("abcde", torch.from_numpy(golden["token_ids"]), strict=True))
     model.tokenize = lambda texts: torch.stack([tokens[text] for text in texts])
     segmenter = Segmenter(model, whole=True)
@@ -225,7 +225,7 @@ def test_a_class_named_background_is_a_class_like_any_other(model):
     )
 
 
-def test_in_parts_a_picture_gets_the_same_labels(model, monkeypatch):
+def test_in_parts_a_image_gets_the_same_labels(model, monkeypatch):
     """Also where the windows of a part are planned before the model is loaded."""
     model.tokenize = words
     image = np.random.default_rng(3).integers(0, 256, (300, 431, 3), np.uint8)

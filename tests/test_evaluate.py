@@ -45,7 +45,7 @@ def _words_that_the_model_knows(drawn):
 
 
 def published_protocol(model, benchmark, image):
-    """Label a picture as section 4.1 of the paper says; indices into the classes."""
+    """Label an image as section 4.1 of the paper says; indices into the classes."""
     prompts = PromptSet.from_names(benchmark.classes)
     return Segmenter(model, **PROTOCOL).segment(image, prompts).labels
 
@@ -106,10 +106,10 @@ def test_the_paper_is_shown_beside_what_was_measured(voc20, dinoiser, finished, 
     assert code == 0, err
     document = json.loads((finished / "evaluation.json").read_text())
     miou, ious = document["miou"], document["per_class"]
-    assert f"mIoU {100 * miou:.1f} over 3 pictures; the paper gives 62.1." in out
-    assert "official split has 1449 pictures" in out
+    assert f"mIoU {100 * miou:.1f} over 3 images; the paper gives 62.1." in out
+    assert "official split has 1449 images" in out
     page = (finished / "evaluation.md").read_text()
-    assert f"mIoU {100 * miou:.1f} over 3 pictures; the paper gives 62.1." in page
+    assert f"mIoU {100 * miou:.1f} over 3 images; the paper gives 62.1." in page
     assert all(f"| {name} | {100 * iou:.1f} |" in page for name, iou in ious.items() if iou)
 
 
@@ -132,7 +132,7 @@ def test_a_stopped_run_goes_on_to_the_same_figures(voc20, finished, tmp_path):
     assert [mask.stat().st_mtime_ns for mask in masks] == before
 
 
-def test_a_damaged_picture_is_left_out_and_said(voc20, scenes, dinoiser, tmp_path):
+def test_a_damaged_image_is_left_out_and_said(voc20, scenes, dinoiser, tmp_path):
     write_benchmark("voc20", tmp_path, list(zip(scenes, voc20[2], strict=True)))
     broken = tmp_path / "VOCdevkit/VOC2012/JPEGImages/2007_000001.jpg"
     broken.write_bytes(broken.read_bytes()[:40])
@@ -142,7 +142,7 @@ def test_a_damaged_picture_is_left_out_and_said(voc20, scenes, dinoiser, tmp_pat
     document = json.loads(out)
     assert document["images"] == COUNT - 1
     assert list(document["failed"]) == ["2007_000001.jpg"]
-    assert "1 of 3 pictures failed" in err
+    assert "1 of 3 images failed" in err
 
 
 def test_a_wrong_folder_is_one_sentence(dinoiser, tmp_path):

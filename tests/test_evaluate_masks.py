@@ -127,11 +127,11 @@ def test_the_command_prints_json_and_writes_markdown(dinoiser, tmp_path):
     assert "| dog | 50.0 |" in page.read_text()
 
 
-def test_a_picture_that_was_not_predicted_is_named(dinoiser, tmp_path):
+def test_a_image_that_was_not_predicted_is_named(dinoiser, tmp_path):
     answers = as_folder({"b": PREDICTED["b"]}, tmp_path / "p")
     code, _, err = dinoiser("evaluate", "masks", answers, as_folder(TRUE, tmp_path / "t"))
     assert code == 2
-    assert "1 of the 2 pictures" in err
+    assert "1 of the 2 images" in err
     assert "'a/1'" in err
 
 
@@ -149,7 +149,7 @@ def test_what_is_no_coco_file_is_said_so(content, tmp_path):
         score_masks(path, path)
 
 
-def test_pictures_in_colours_are_no_masks(tmp_path):
+def test_images_in_colours_are_no_masks(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
     with pytest.raises(InputError, match="holds colours"):
         score_masks(tmp_path, tmp_path)

@@ -75,7 +75,7 @@ def test_what_is_no_mask_is_refused_by_name(tmp_path):
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(InputError, match=r"mask\.png cannot be read"):
         read_mask(path)
-    path.write_bytes(b"no picture at all")
+    path.write_bytes(b"no image at all")
     with pytest.raises(InputError, match=r"mask\.png cannot be read"):
         read_mask(path)
 
@@ -85,9 +85,9 @@ def test_what_is_no_mask_is_refused_by_name(tmp_path):
 def test_confidence_is_grey_within_half_a_step(confidence, tmp_path_factory):
     path = tmp_path_factory.mktemp("confidence") / "a.png"
     write_confidence(segmentation(np.zeros(confidence.shape, np.uint8), confidence), path)
-    with Image.open(path) as picture:
-        assert picture.mode == "L"
-        grey = np.asarray(picture).astype(float)
+    with Image.open(path) as image:
+        assert image.mode == "L"
+        grey = np.asarray(image).astype(float)
     assert abs(grey - 255 * confidence.astype(float)).max() <= 0.5
 
 
@@ -146,7 +146,7 @@ def test_an_outline_is_within_its_label_and_closed():
     np.testing.assert_array_equal(outline(labels), expected)
 
 
-def test_overlays_of_huge_pictures_are_small_and_of_tiny_ones_legible(tmp_path):
+def test_overlays_of_huge_images_are_small_and_of_tiny_ones_legible(tmp_path):
     for size in [(1, 1), (5000, 10), (10, 5000)]:
         labels = np.ones(size, np.uint8)
         write_overlay(np.zeros((*size, 3), np.uint8), segmentation(labels), tmp_path / "o.jpg")

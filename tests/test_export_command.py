@@ -65,7 +65,7 @@ def test_all_formats_come_from_the_masks(job, dinoiser):
 def test_options_reach_the_annotations(job, dinoiser):
     flags = ["--polygons", "--instances", "--min-area", "80"]
     code, out, err = dinoiser("export", job, "-f", "coco", *flags)
-    assert (code, out) == (0, f"3 pictures exported as coco: {job}\n"), err
+    assert (code, out) == (0, f"3 images exported as coco: {job}\n"), err
     found = list(COCO(job / "annotations.json").anns.values())
     assert sorted(a["area"] for a in found) == [80, 80, 120, 120, 460, 460]
     assert all(isinstance(a["segmentation"], list) for a in found)
@@ -90,7 +90,7 @@ def test_the_same_masks_give_the_same_bytes(job):
     assert contents(job) == first
 
 
-def test_many_pictures_keep_the_order_of_their_names_and_are_counted(tmp_path):
+def test_many_images_keep_the_order_of_their_names_and_are_counted(tmp_path):
     names = [f"{i:03}.png" for i in range(60)]
     job = make_job(tmp_path, {name: scene(int(name[:3]) % 4) for name in names})
     calls = []
@@ -100,7 +100,7 @@ def test_many_pictures_keep_the_order_of_their_names_and_are_counted(tmp_path):
     assert calls == [(i, 60) for i in range(61)]
 
 
-def test_pictures_that_failed_are_not_exported(job):
+def test_images_that_failed_are_not_exported(job):
     failed = Record(image="x.png", stem="x", path="/x.png", status="failed", error="damaged")
     RecordFile(job).append([failed])
     export(job, ["coco"])
@@ -144,12 +144,12 @@ def paint_unknown_class(job):
     write_png(segmentation(np.full((40, 60), 99, np.uint8)), job / "masks" / "a" / "c.png")
 
 
-def remove_picture(job):
-    (job.parent / "pictures" / "a" / "c.jpg").unlink()
+def remove_image(job):
+    (job.parent / "images" / "a" / "c.jpg").unlink()
 
 
-def swap_picture(job):
-    Image.new("RGB", (9, 9)).save(job.parent / "pictures" / "a" / "c.jpg")
+def swap_image(job):
+    Image.new("RGB", (9, 9)).save(job.parent / "images" / "a" / "c.jpg")
 
 
 @pytest.mark.parametrize(
@@ -157,14 +157,14 @@ def swap_picture(job):
     [
         (spoil_mask, "coco", "cannot be read"),
         (remove_mask, "panoptic", "there is no mask"),
-        (cut_mask, "coco", "is (20, 60) pixels (height, width), its picture (40, 60)"),
+        (cut_mask, "coco", "is (20, 60) pixels (height, width), its image (40, 60)"),
         (paint_unknown_class, "coco", "class ids [99]"),
-        (remove_picture, "yolo", "there is no picture"),
-        (remove_picture, "overlay", "there is no file"),
-        (swap_picture, "overlay", "is (9, 9) pixels"),
+        (remove_image, "yolo", "there is no image"),
+        (remove_image, "overlay", "there is no file"),
+        (swap_image, "overlay", "is (9, 9) pixels"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_that_names_the_picture(job, dinoiser, spoil, format_, said):
+def test_what_is_wrong_is_one_sentence_that_names_the_image(job, dinoiser, spoil, format_, said):
     spoil(job)
     code, out, err = dinoiser("export", job, "-f", format_)
     assert (code, out) == (2, "")
@@ -190,9 +190,7 @@ def test_confidence_is_refused_unless_it_was_written_while_labelling(job):
 def test_nothing_is_written_outside_the_folder(tmp_path, stem):
     job = make_job(tmp_path, {"b.png": scene()})
     write_png(segmentation(scene()), tmp_path / "out" / "masks" / "outside.png")
-    evil = Record(
-        image="a.png", stem=stem, path=str(tmp_path / "pictures" / "b.png"), status="done"
-    )
+    evil = Record(image="a.png", stem=stem, path=str(tmp_path / "images" / "b.png"), status="done")
     RecordFile(job).append([evil])
     before = contents(tmp_path)
     with pytest.raises(InputError, match="leads out of the output folder"):
@@ -221,7 +219,7 @@ def test_settings_that_make_no_sense_are_refused(job, dinoiser):
     assert not (job / "annotations.json").exists()
 
 
-def test_few_pictures_are_in_memory_at_a_time(tmp_path, monkeypatch):
+def test_few_images_are_in_memory_at_a_time(tmp_path, monkeypatch):
     job = make_job(tmp_path, {f"{i:03}.png": scene() for i in range(60)})
     read, ahead = [], []
 

@@ -51,7 +51,7 @@ def test_mask_of_every_pixel(found):
     np.testing.assert_array_equal(mask, golden()["a_found_mask_full_res"][:, 0])
 
 
-def test_a_mask_covers_the_picture_and_not_its_padding(found):
+def test_a_mask_covers_the_image_and_not_its_padding(found):
     padded = torch.from_numpy(golden()["b_padded"])
     mask = found.mask(padded)[:, :75, :110]
     np.testing.assert_array_equal(mask, golden()["b_found_mask_full_res"][:, 0])

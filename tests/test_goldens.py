@@ -150,7 +150,7 @@ class TestWindows:
         close(mean, slide["probs_mean"][0], atol=1e-3)  # stored as float16
         np.testing.assert_array_equal(mean.argmax(0), slide["labels"][0])
 
-    def test_labels_at_the_size_of_the_picture(self, patches, slide):
+    def test_labels_at_the_size_of_the_image(self, patches, slide):
         full = whole_map(ProbabilityMap.from_windows(patches, self.layout((90, 131))))
         np.testing.assert_array_equal(full.argmax(0), slide["labels_at_90x131"][0])
 

@@ -1,4 +1,4 @@
-"""Arrays as pictures."""
+"""Arrays as images."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from dinoiser.errors import ImageError
 from dinoiser.images import to_rgb
-from tests.pictures import assert_shows_four_squares, four_squares
+from tests.drawn_images import assert_shows_four_squares, four_squares
 
 SIZES = st.tuples(st.integers(5, 12), st.integers(5, 12))
 DTYPES = st.one_of(

@@ -1,4 +1,4 @@
-"""Pictures of 8 and of more bits, in every format."""
+"""Images of 8 and of more bits, in every format."""
 
 import imagecodecs
 import numpy as np
@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image
 
 from dinoiser.images import read_image, to_rgb
-from tests.pictures import (
+from tests.drawn_images import (
     BLACK,
     GREEN,
     GREY,
@@ -30,13 +30,13 @@ T = Image.Transpose
     [
         ("baseline.jpg", {"quality": 95}, 6),
         ("progressive.jpg", {"quality": 95, "progressive": True}, 6),
-        ("picture.png", {}, 0),
+        ("image.png", {}, 0),
         ("strips.tif", {}, 0),
         ("lossy.webp", {"quality": 95}, 8),
         ("lossless.webp", {"lossless": True}, 0),
-        ("picture.bmp", {}, 0),
-        ("picture.gif", {}, 0),
-        ("picture.avif", {"quality": 95}, 8),
+        ("image.bmp", {}, 0),
+        ("image.gif", {}, 0),
+        ("image.avif", {"quality": 95}, 8),
     ],
 )
 def test_every_format_gives_its_colours_back(tmp_path, name, options, tolerance):
@@ -50,7 +50,7 @@ def test_heic_is_read_where_pillow_heif_is_installed(tmp_path):
     assert_shows_four_squares(read_image(tmp_path / "a.heic"), tolerance=8)
 
 
-def test_heic_pictures_are_turned_upright_once(tmp_path):
+def test_heic_images_are_turned_upright_once(tmp_path):
     pillow_heif = pytest.importorskip("pillow_heif")
     exif = Image.Exif()
     exif[274] = 6
@@ -59,7 +59,7 @@ def test_heic_pictures_are_turned_upright_once(tmp_path):
     assert_shows_four_squares(read_image(tmp_path / "a.heic"), tolerance=8)
 
 
-def test_large_pictures_have_no_seams(tmp_path):
+def test_large_images_have_no_seams(tmp_path):
     # taller than the bands that are converted one by one
     tall = np.random.default_rng(0).integers(0, 256, (3000, 9, 3), dtype=np.uint8)
     Image.fromarray(tall).save(tmp_path / "a.png")
@@ -95,7 +95,7 @@ STORED_AS = {
 
 @pytest.mark.parametrize(("orientation", "transpose"), STORED_AS.items())
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "avif"])
-def test_pictures_are_turned_upright(tmp_path, orientation, transpose, suffix):
+def test_images_are_turned_upright(tmp_path, orientation, transpose, suffix):
     stored = Image.fromarray(four_squares())
     stored = stored if transpose is None else stored.transpose(transpose)
     exif = Image.Exif()
@@ -106,7 +106,7 @@ def test_pictures_are_turned_upright(tmp_path, orientation, transpose, suffix):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_damaged_exif_data_do_not_cost_the_picture(tmp_path):
+def test_damaged_exif_data_do_not_cost_the_image(tmp_path):
     Image.fromarray(four_squares()).save(
         tmp_path / "a.jpg", quality=95, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0"
     )
@@ -126,13 +126,13 @@ def test_cmyk_jpegs_show_their_printed_colours(tmp_path, colorspace):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
-def test_cmyk_pictures_saved_by_pillow_show_their_colours(tmp_path, name):
+def test_cmyk_images_saved_by_pillow_show_their_colours(tmp_path, name):
     Image.fromarray(four_squares()).convert("CMYK").save(tmp_path / name)
     assert_shows_four_squares(read_image(tmp_path / name), tolerance=12)
 
 
 @pytest.mark.parametrize(
-    ("picture", "expected"),
+    ("image", "expected"),
     [
         (Image.new("RGBA", (4, 4), (*RED, 0)), WHITE),
         (Image.new("RGBA", (4, 4), (*RED, 255)), RED),
@@ -147,19 +147,19 @@ def test_cmyk_pictures_saved_by_pillow_show_their_colours(tmp_path, name):
     ids=lambda value: value.mode if isinstance(value, Image.Image) else str(value),
 )
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_every_pixel_mode_shows_its_colour_on_white(tmp_path, picture, expected, suffix):
+def test_every_pixel_mode_shows_its_colour_on_white(tmp_path, image, expected, suffix):
     path = tmp_path / f"a.{suffix}"
-    picture.save(path)
+    image.save(path)
     assert (read_image(path) == expected).all()
-    assert (to_rgb(picture) == expected).all()
+    assert (to_rgb(image) == expected).all()
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif"])
 def test_transparent_palette_entries_become_white(tmp_path, suffix):
-    picture = Image.new("P", (4, 2), 0)
-    picture.putpalette([*RED, *GREEN])
-    picture.putpixel((3, 1), 1)
-    picture.save(tmp_path / f"a.{suffix}", transparency=1)
+    image = Image.new("P", (4, 2), 0)
+    image.putpalette([*RED, *GREEN])
+    image.putpixel((3, 1), 1)
+    image.save(tmp_path / f"a.{suffix}", transparency=1)
     rgb = read_image(tmp_path / f"a.{suffix}")
     assert tuple(rgb[0, 0]) == RED
     assert tuple(rgb[1, 3]) == WHITE
@@ -175,7 +175,7 @@ def test_the_first_frame_of_an_animation_is_read(tmp_path):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (3, 5), (4, 3)])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])
-def test_narrow_pictures_are_read(tmp_path, size, suffix):
+def test_narrow_images_are_read(tmp_path, size, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.new("RGB", size, GREY).save(path)
     assert (read_image(path) == GREY).all()
@@ -219,7 +219,7 @@ def test_scaling_is_joint_so_that_colours_keep_their_ratios(tmp_path):
     assert tuple(read_image(tmp_path / "a.png")[0, 0]) == (255, 128, 64)
 
 
-def test_a_few_hot_pixels_do_not_darken_the_picture(tmp_path):
+def test_a_few_hot_pixels_do_not_darken_the_image(tmp_path):
     values = ramp(np.uint16, 100, 300, shape=(100, 100)).copy()
     values[0, :20] = 65535
     tifffile.imwrite(tmp_path / "a.tif", values)

@@ -45,10 +45,10 @@ def test_folders_are_searched_with_their_subfolders_in_order(tmp_path):
 
 
 def test_paths_are_absolute_and_lead_to_the_files(tmp_path, monkeypatch):
-    make_files(tmp_path, "pictures/a/1.jpg")
+    make_files(tmp_path, "images/a/1.jpg")
     monkeypatch.chdir(tmp_path)
-    image = find_images(["pictures"])[0]
-    assert image == ImageFile(tmp_path / "pictures" / "a" / "1.jpg", "a/1.jpg")
+    image = find_images(["images"])[0]
+    assert image == ImageFile(tmp_path / "images" / "a" / "1.jpg", "a/1.jpg")
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)

@@ -19,8 +19,8 @@ WORDS = "background, red circle, blue star, green square"
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     (folder / "deep" / "er").mkdir(parents=True)
     for name, scene in zip(["a.png", "b.jpg", "deep/er/a.webp"], draw_scenes(3, 5), strict=True):
         Image.fromarray(scene.image).save(folder / name)
@@ -40,11 +40,11 @@ def one_sentence(err, *parts):
         assert str(part) in errors[0]
 
 
-def test_a_folder_becomes_masks_previews_and_a_job(dinoiser, pictures, tmp_path):
+def test_a_folder_becomes_masks_previews_and_a_job(dinoiser, images, tmp_path):
     out = tmp_path / "out"
-    code, stdout, _ = dinoiser(*label(pictures, "-p", WORDS, "-o", out))
+    code, stdout, _ = dinoiser(*label(images, "-p", WORDS, "-o", out))
     assert code == 0
-    assert "3 of 3 pictures labelled" in stdout
+    assert "3 of 3 images labelled" in stdout
     masks = sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png"))
     assert masks == ["masks/a.png", "masks/b.png", "masks/deep/er/a.png"]
     assert (out / "overlays" / "deep" / "er" / "a.jpg").exists()
@@ -58,65 +58,65 @@ def test_a_folder_becomes_masks_previews_and_a_job(dinoiser, pictures, tmp_path)
     assert [c["name"] for c in prompts["classes"]] == WORDS.split(", ")
 
 
-def test_json_is_one_document_and_nothing_else(dinoiser, pictures, tmp_path):
-    code, stdout, _ = dinoiser(*label(pictures, "-p", WORDS, "-o", tmp_path, "--json"))
+def test_json_is_one_document_and_nothing_else(dinoiser, images, tmp_path):
+    code, stdout, _ = dinoiser(*label(images, "-p", WORDS, "-o", tmp_path, "--json"))
     document = json.loads(stdout)
     assert code == 0
     assert document["done"] == document["images"] == 3
     assert sum(c["share"] for c in document["classes"]) == pytest.approx(1)
 
 
-def test_its_prompt_file_gives_the_same_masks(dinoiser, pictures, tmp_path):
+def test_its_prompt_file_gives_the_same_masks(dinoiser, images, tmp_path):
     first, second = tmp_path / "1", tmp_path / "2"
-    dinoiser(*label(pictures, "-p", WORDS, "-o", first))
-    dinoiser(*label(pictures, "--prompts", first / "prompts.yaml", "-o", second))
+    dinoiser(*label(images, "-p", WORDS, "-o", first))
+    dinoiser(*label(images, "--prompts", first / "prompts.yaml", "-o", second))
     for path in first.rglob("*.png"):
         assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
 
 
-def test_the_same_command_goes_on_where_it_was(dinoiser, pictures, tmp_path):
-    command = label(pictures, "-p", WORDS, "-o", tmp_path)
+def test_the_same_command_goes_on_where_it_was(dinoiser, images, tmp_path):
+    command = label(images, "-p", WORDS, "-o", tmp_path)
     dinoiser(*command, "--limit", 1)
     mask = tmp_path / "masks" / "a.png"
     before = mask.stat().st_mtime_ns
     code, stdout, _ = dinoiser(*command)
     assert code == 0
-    assert "3 of 3 pictures labelled, 1 of them in an earlier run" in stdout
+    assert "3 of 3 images labelled, 1 of them in an earlier run" in stdout
     assert mask.stat().st_mtime_ns == before
     dinoiser(*command, "--overwrite")
     assert mask.stat().st_mtime_ns > before
 
 
-def test_a_record_that_a_crash_cut_short_is_done_again(dinoiser, pictures, tmp_path):
-    command = label(pictures, "-p", WORDS, "-o", tmp_path)
+def test_a_record_that_a_crash_cut_short_is_done_again(dinoiser, images, tmp_path):
+    command = label(images, "-p", WORDS, "-o", tmp_path)
     dinoiser(*command)
     records = tmp_path / "records" / "labels.jsonl"
     whole = records.read_bytes()
     records.write_bytes(whole[:-20])
     code, stdout, _ = dinoiser(*command)
     assert code == 0
-    assert "3 of 3 pictures labelled, 2 of them" in stdout
+    assert "3 of 3 images labelled, 2 of them" in stdout
     last = json.loads(records.read_text().splitlines()[-1])
     assert last["image"] == "deep/er/a.webp"
 
 
-def test_other_settings_are_not_mixed_into_a_job(dinoiser, pictures, tmp_path):
-    dinoiser(*label(pictures, "-p", WORDS, "-o", tmp_path))
+def test_other_settings_are_not_mixed_into_a_job(dinoiser, images, tmp_path):
+    dinoiser(*label(images, "-p", WORDS, "-o", tmp_path))
     kept = (tmp_path / "prompts.yaml").read_bytes()
     code, _, err = dinoiser(
-        *label(pictures, "-p", "background, red circle", "-o", tmp_path, "--stride", 56)
+        *label(images, "-p", "background, red circle", "-o", tmp_path, "--stride", 56)
     )
     assert code == 2
     one_sentence(err, "stride was 112, now 56", "blue star", "--overwrite")
     assert (tmp_path / "prompts.yaml").read_bytes() == kept
 
 
-def test_bad_pictures_fail_alone(dinoiser, pictures, tmp_path):
+def test_bad_images_fail_alone(dinoiser, images, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    jpeg = (pictures / "b.jpg").read_bytes()
+    jpeg = (images / "b.jpg").read_bytes()
     (folder / "truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
-    (folder / "text.jpg").write_text("this is no picture")
+    (folder / "text.jpg").write_text("this is no image")
     (folder / "nothing.png").write_bytes(b"")
     (folder / "good.jpg").write_bytes(jpeg)
     for name, size in {"dot.png": (1, 1), "line.png": (3000, 1), "pole.png": (1, 3000)}.items():
@@ -124,7 +124,7 @@ def test_bad_pictures_fail_alone(dinoiser, pictures, tmp_path):
     command = label(folder, "-p", WORDS, "-o", tmp_path / "out")
     code, stdout, err = dinoiser(*command)
     assert code == 1
-    assert "4 of 7 pictures labelled" in stdout
+    assert "4 of 7 images labelled" in stdout
     assert "Traceback" not in err
     lines = err.splitlines()
     for name in ("truncated.jpg", "text.jpg", "nothing.png"):
@@ -136,24 +136,24 @@ def test_bad_pictures_fail_alone(dinoiser, pictures, tmp_path):
     assert dinoiser(*command)[0] == 1
     code, stdout, _ = dinoiser(*command, "--retry-failed")
     assert code == 1
-    assert "5 of 7 pictures labelled, 4 of them in an earlier run" in stdout
+    assert "5 of 7 images labelled, 4 of them in an earlier run" in stdout
 
 
-def test_results_inside_the_input_folder_are_not_taken_for_pictures(dinoiser, pictures, tmp_path):
-    Image.open(pictures / "a.png").save(tmp_path / "a.png")
+def test_results_inside_the_input_folder_are_not_taken_for_images(dinoiser, images, tmp_path):
+    Image.open(images / "a.png").save(tmp_path / "a.png")
     command = label(tmp_path, "-p", WORDS, "-o", tmp_path)
     assert dinoiser(*command)[0] == 0
     code, stdout, _ = dinoiser(*command)
     assert code == 0
-    assert "1 of 1 pictures labelled" in stdout
+    assert "1 of 1 images labelled" in stdout
 
 
-def test_a_dry_run_touches_nothing(dinoiser, pictures, tmp_path):
+def test_a_dry_run_touches_nothing(dinoiser, images, tmp_path):
     out = tmp_path / "out"
-    code, stdout, _ = dinoiser(*label(pictures, "-p", WORDS, "-o", out, "--dry-run"))
+    code, stdout, _ = dinoiser(*label(images, "-p", WORDS, "-o", out, "--dry-run"))
     assert code == 0
     assert "deep/er/a.webp" in stdout
-    assert "3 pictures would be labelled" in stdout
+    assert "3 images would be labelled" in stdout
     assert not out.exists()
 
 
@@ -173,8 +173,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("arguments", "parts"), WRONG.values(), ids=WRONG.keys())
-def test_what_cannot_run_is_one_sentence(dinoiser, pictures, tmp_path, arguments, parts):
-    command = ["label", pictures, "-o", tmp_path / "out", "-m", "tiny", *arguments]
+def test_what_cannot_run_is_one_sentence(dinoiser, images, tmp_path, arguments, parts):
+    command = ["label", images, "-o", tmp_path / "out", "-m", "tiny", *arguments]
     code, stdout, err = dinoiser(*command)
     assert code == 2
     assert stdout == ""
@@ -182,23 +182,23 @@ def test_what_cannot_run_is_one_sentence(dinoiser, pictures, tmp_path, arguments
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_cuda_without_a_card(dinoiser, pictures, tmp_path):
+def test_cuda_without_a_card(dinoiser, images, tmp_path):
     code, _, err = dinoiser(
-        "label", pictures, "-p", "dog", "-o", tmp_path, "-m", "tiny", "-d", "cuda"
+        "label", images, "-p", "dog", "-o", tmp_path, "-m", "tiny", "-d", "cuda"
     )
     assert code == 2
     one_sentence(err, "cuda", "this machine", "cpu")
 
 
-def test_an_output_folder_that_cannot_be_written(dinoiser, pictures, tmp_path):
+def test_an_output_folder_that_cannot_be_written(dinoiser, images, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    code, _, err = dinoiser(*label(pictures, "-p", WORDS, "-o", tmp_path / "file" / "out"))
+    code, _, err = dinoiser(*label(images, "-p", WORDS, "-o", tmp_path / "file" / "out"))
     assert code == 2
     one_sentence(err, tmp_path / "file" / "out")
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_no_pictures(dinoiser, tmp_path):
+def test_no_images(dinoiser, tmp_path):
     code, _, err = dinoiser(*label(tmp_path, "-p", WORDS, "-o", tmp_path / "out"))
     assert code == 2
     one_sentence(err, tmp_path)
@@ -207,7 +207,7 @@ def test_no_pictures(dinoiser, tmp_path):
     one_sentence(err, tmp_path / "gone")
 
 
-def test_heads_that_do_not_fit_or_carry_code(dinoiser, pictures, tmp_path):
+def test_heads_that_do_not_fit_or_carry_code(dinoiser, images, tmp_path):
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
@@ -215,15 +215,15 @@ def test_heads_that_do_not_fit_or_carry_code(dinoiser, pictures, tmp_path):
     torch.save({"obj_proj.weight": torch.zeros(4, 9, 3, 3)}, tmp_path / "odd.pt")
     torch.save({"obj_proj.weight": Evil()}, tmp_path / "evil.pt")
     for name in ("odd.pt", "evil.pt"):
-        command = label(pictures, "-p", "dog", "-o", tmp_path / "out", "--heads", tmp_path / name)
+        command = label(images, "-p", "dog", "-o", tmp_path / "out", "--heads", tmp_path / name)
         code, _, err = dinoiser(*command)
         assert code == 2
         one_sentence(err, tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
 
-def test_without_a_connection_the_default_model_says_what_to_do(dinoiser, pictures, tmp_path):
-    code, _, err = dinoiser("label", pictures, "-p", "dog", "-o", tmp_path / "out")
+def test_without_a_connection_the_default_model_says_what_to_do(dinoiser, images, tmp_path):
+    code, _, err = dinoiser("label", images, "-p", "dog", "-o", tmp_path / "out")
     assert code == 2
     one_sentence(err, "open_clip", "-m tiny")
 
@@ -249,11 +249,11 @@ def test_info_names_what_a_bug_report_needs(dinoiser):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
-def test_ctrl_c_says_how_to_go_on_and_the_rest_is_byte_for_byte_the_same(pictures, tmp_path):
+def test_ctrl_c_says_how_to_go_on_and_the_rest_is_byte_for_byte_the_same(images, tmp_path):
     folder, out, undisturbed = tmp_path / "in", tmp_path / "out", tmp_path / "undisturbed"
     folder.mkdir()
     for i in range(200):
-        shutil.copy(pictures / "a.png", folder / f"{i:03}.png")
+        shutil.copy(images / "a.png", folder / f"{i:03}.png")
     program = [sys.executable, "-c", "from dinoiser.cli import main; main()"]
     command = [*program, *map(str, label(folder, "-p", WORDS)), "-o"]
     process = subprocess.Popen([*command, out], stderr=subprocess.PIPE, text=True)

@@ -22,16 +22,16 @@ TILED = {"tile": (256, 256), "compression": "zlib", "photometric": "rgb"}
 
 
 @pytest.fixture(scope="module")
-def picture():
-    """A drawn picture of 3000 x 4000 pixels."""
+def large_image():
+    """A drawn image of 3000 x 4000 pixels."""
     rng = np.random.default_rng(1)
     scene = draw_scene(rng, (1500, 2000)).image
     return np.block([[[scene], [scene[::-1]]], [[scene[:, ::-1]], [scene[::-1, ::-1]]]])
 
 
 @pytest.fixture
-def small(picture):
-    return np.ascontiguousarray(picture[::9, ::9])
+def small(large_image):
+    return np.ascontiguousarray(large_image[::9, ::9])
 
 
 def read_in_parts(path, chunk=(100, 100)):
@@ -75,15 +75,15 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parts_are_those_of_the_whole_picture(kind, small, tmp_path):
+def test_parts_are_those_of_the_whole_image(kind, small, tmp_path):
     change, options = KINDS[kind]
-    path = tmp_path / "picture.tif"
+    path = tmp_path / "image.tif"
     tifffile.imwrite(path, change(small), **{"photometric": "rgb", **options})
     np.testing.assert_array_equal(read_in_parts(path), read_image(path))
 
 
 def test_tiles_that_are_not_in_the_file_are_empty(tmp_path):
-    path = tmp_path / "picture.tif"
+    path = tmp_path / "image.tif"
     tiles = (np.full((64, 64, 3), 9, np.uint8) if i % 2 == 0 else None for i in range(6))
     options = {"tile": (64, 64), "compression": "zlib", "photometric": "rgb"}
     tifffile.imwrite(path, tiles, shape=(128, 190, 3), dtype=np.uint8, **options)
@@ -99,19 +99,19 @@ def test_tiles_that_are_not_in_the_file_are_empty(tmp_path):
     ],
     ids=["shrunk", "at its own size", "superpixels"],
 )
-def test_the_mask_is_that_of_the_whole_picture(tiny, picture, size, settings, tmp_path):
-    picture = picture[: size[0], : size[1]]
-    tifffile.imwrite(tmp_path / "picture.tif", picture, **TILED)
+def test_the_mask_is_that_of_the_whole_image(tiny, large_image, size, settings, tmp_path):
+    large_image = large_image[: size[0], : size[1]]
+    tifffile.imwrite(tmp_path / "image.tif", large_image, **TILED)
     segmenter, rows = Segmenter(tiny, **settings), []
     found = label_large_tiff(
-        tmp_path / "picture.tif",
+        tmp_path / "image.tif",
         PROMPTS,
         segmenter,
         tmp_path / "mask.png",
         tmp_path / "confidence.png",
         progress=lambda done, total: rows.append((done, total)),
     )
-    expected = segmenter.segment(picture, PROMPTS)
+    expected = segmenter.segment(large_image, PROMPTS)
     write_png(expected, tmp_path / "expected.png")
     write_confidence(expected, tmp_path / "expected_confidence.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected.labels)
@@ -127,13 +127,13 @@ def test_the_mask_is_that_of_the_whole_picture(tiny, picture, size, settings, tm
     assert rows == [(min(end, size[0]), size[0]) for end in range(1024, size[0] + 1024, 1024)]
 
 
-def test_previews_are_the_picture_in_small(tiny, picture, tmp_path):
-    tifffile.imwrite(tmp_path / "picture.tif", picture, **TILED)
+def test_previews_are_the_image_in_small(tiny, large_image, tmp_path):
+    tifffile.imwrite(tmp_path / "image.tif", large_image, **TILED)
     segmenter = Segmenter(tiny)
     found = label_large_tiff(
-        tmp_path / "picture.tif", PROMPTS, segmenter, tmp_path / "mask.png", threads=1
+        tmp_path / "image.tif", PROMPTS, segmenter, tmp_path / "mask.png", threads=1
     )
-    shrunk = np.asarray(Image.fromarray(picture).resize((1600, 1200), Image.Resampling.BOX))
+    shrunk = np.asarray(Image.fromarray(large_image).resize((1600, 1200), Image.Resampling.BOX))
     difference = np.abs(found.preview_image.astype(int) - shrunk)
     assert difference.mean() < 4
     labels = Image.fromarray(read_mask(tmp_path / "mask.png"))
@@ -142,22 +142,22 @@ def test_previews_are_the_picture_in_small(tiny, picture, tmp_path):
 
 
 def test_stopping_leaves_nothing_behind(tiny, small, tmp_path):
-    tifffile.imwrite(tmp_path / "picture.tif", small, **TILED)
-    arguments = (tmp_path / "picture.tif", PROMPTS, Segmenter(tiny), tmp_path / "out/mask.png")
+    tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
+    arguments = (tmp_path / "image.tif", PROMPTS, Segmenter(tiny), tmp_path / "out/mask.png")
     assert label_large_tiff(*arguments, cancelled=lambda: True) is None
     assert list((tmp_path / "out").iterdir()) == []
 
 
 class TestErrors:
     def test_damage(self, tiny, small, tmp_path):
-        path = tmp_path / "picture.tif"
+        path = tmp_path / "image.tif"
         tifffile.imwrite(path, small, **TILED)
         data = bytearray(path.read_bytes())
         with tifffile.TiffFile(path) as tiff:
             start = tiff.pages[0].dataoffsets[1]
         data[start : start + 40] = b"oops" * 10
         path.write_bytes(data)
-        with pytest.raises(ImageError, match=r"picture.tif: tile or strip 1 cannot be decoded"):
+        with pytest.raises(ImageError, match=r"image.tif: tile or strip 1 cannot be decoded"):
             label_large_tiff(path, PROMPTS, Segmenter(tiny), tmp_path / "out/mask.png")
         assert list((tmp_path / "out").iterdir()) == []
         path.write_bytes(data[: len(data) // 2])
@@ -177,39 +177,39 @@ class TestErrors:
         ],
     )
     def test_kinds_that_are_read_as_a_whole_only(self, small, tmp_path, change, options, message):
-        path = tmp_path / "picture.tif"
+        path = tmp_path / "image.tif"
         tifffile.imwrite(path, change(small), **{"photometric": "rgb", **options})
         with pytest.raises(ImageError, match=f"{message}.*cannot be read in parts; save it"):
             read_in_parts(path)
 
     def test_strips_that_hold_it_all(self, small, tmp_path, monkeypatch):
         monkeypatch.setattr("dinoiser.images.large_tiff.SEGMENT_BYTES", 10_000)
-        path = tmp_path / "picture.tif"
+        path = tmp_path / "image.tif"
         tifffile.imwrite(path, small, photometric="rgb", compression="zlib", rowsperstrip=334)
         with pytest.raises(ImageError, match=r"strips have 445 x 334 pixels.*in tiles"):
             read_in_parts(path)
         tifffile.imwrite(path, small, photometric="rgb", rowsperstrip=334)
         np.testing.assert_array_equal(read_in_parts(path), small)
 
-    def test_whole_pictures(self, tiny, small, tmp_path):
-        tifffile.imwrite(tmp_path / "picture.tif", small, **TILED)
+    def test_whole_images(self, tiny, small, tmp_path):
+        tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
         with pytest.raises(SettingsError, match="whole=True"):
             label_large_tiff(
-                tmp_path / "picture.tif", PROMPTS, Segmenter(tiny, whole=True), tmp_path / "m.png"
+                tmp_path / "image.tif", PROMPTS, Segmenter(tiny, whole=True), tmp_path / "m.png"
             )
 
     def test_a_limit_that_was_set_counts(self, small, tmp_path, monkeypatch):
-        tifffile.imwrite(tmp_path / "picture.tif", small, **TILED)
+        tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
         monkeypatch.setenv("DINOISER_MAX_PIXELS", "1000")
         with pytest.raises(ImageError, match="limit is 1,000"):
-            read_in_parts(tmp_path / "picture.tif")
+            read_in_parts(tmp_path / "image.tif")
 
 
 def test_which_files_are_large(small, tmp_path, monkeypatch):
-    tifffile.imwrite(tmp_path / "picture.tif", small, **TILED)
-    Image.fromarray(small).save(tmp_path / "picture.png")
+    tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
+    Image.fromarray(small).save(tmp_path / "image.png")
     (tmp_path / "damaged.tif").write_bytes(b"II*\0nothing")
-    names = ("picture.tif", "picture.png", "damaged.tif", "missing.tif")
+    names = ("image.tif", "image.png", "damaged.tif", "missing.tif")
     assert not any(is_large_tiff(tmp_path / name) for name in names)
     monkeypatch.setattr("dinoiser.images.large_tiff.LARGE_PIXELS", 10_000)
     assert [is_large_tiff(tmp_path / name) for name in names] == [True, False, False, False]
@@ -227,14 +227,14 @@ segmenter = dinoiser.Segmenter(dinoiser.load_model("tiny", "cpu", "fp32"))
 prompts = dinoiser.PromptSet.parse("background, star")
 for side in map(int, sys.argv[1:]):
     tiles = (tile for _ in range((side // 512) ** 2))
-    tifffile.imwrite("picture.tif", tiles, shape=(side, side, 3), **options)
-    label_large_tiff("picture.tif", prompts, segmenter, "mask.png", threads=2)
+    tifffile.imwrite("image.tif", tiles, shape=(side, side, 3), **options)
+    label_large_tiff("image.tif", prompts, segmenter, "mask.png", threads=2)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="units of ru_maxrss differ")
-def test_memory_does_not_grow_with_the_picture(tmp_path):
+def test_memory_does_not_grow_with_the_image(tmp_path):
     command = [sys.executable, "-c", MEASURE, "5120", "10240"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     small, large = map(int, done.stdout.split())

@@ -1,4 +1,4 @@
-"""Large pictures: the same labels in parts as at once."""
+"""Large images: the same labels in parts as at once."""
 
 import pickle
 
@@ -53,7 +53,7 @@ class ColorModel:
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Parts and blocks of windows so small that small pictures have many."""
+    """Parts and blocks of windows so small that small images have many."""
     monkeypatch.setattr("dinoiser.segment.probability_map.TILE_WIDTH", 32)
     monkeypatch.setattr("dinoiser.segment.segmenter.TILE_WIDTH", 32)
     monkeypatch.setattr(lazy, "PART_SIZE", (64, 64))
@@ -61,7 +61,7 @@ def small_parts(monkeypatch):
     monkeypatch.setattr(parts, "BAND_BYTES", 4000)
 
 
-def picture(height, width, seed=0):
+def random_image(height, width, seed=0):
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 9 + 1, width // 9 + 1, 3), np.uint8)
     return coarse.repeat(9, 0).repeat(9, 1)[:height, :width].copy()
@@ -87,7 +87,7 @@ class TestEquality:
         batch_size=st.sampled_from([1, 4, "auto"]),
     )
     def test_any_sizes(self, small_parts, size, chunk, **kept):
-        image = picture(*size)
+        image = random_image(*size)
         eager = Segmenter(ColorModel(), **kept).segment(image, PROMPTS)
         array = da.from_array(image, chunks=(*chunk, 3))
         lazy = lazy_segmentation(array, PROMPTS, ColorModel(), **kept)
@@ -103,12 +103,12 @@ class TestEquality:
         assert_same(lazy_segmentation(image, prompts, tiny, short_side=short_side), eager)
 
     def test_superpixels(self, small_parts):
-        image = picture(150, 130)
+        image = random_image(150, 130)
         eager = Segmenter(ColorModel(), refine="superpixel").segment(image, PROMPTS)
         assert_same(lazy_segmentation(image, PROMPTS, ColorModel(), refine="superpixel"), eager)
 
     def test_zarr_and_numpy(self, small_parts):
-        image = picture(130, 150)
+        image = random_image(130, 150)
         eager = Segmenter(ColorModel()).segment(image, PROMPTS)
         stored = zarr.create_array({}, shape=image.shape, dtype="u1", chunks=(40, 50, 3))
         stored[:] = image
@@ -122,7 +122,7 @@ class TestEquality:
 class TestWork:
     def test_nothing_is_done_before_it_is_asked_for(self, small_parts):
         def fail(block):
-            raise AssertionError("the picture was read")
+            raise AssertionError("the image was read")
 
         array = da.zeros((300, 300, 3), np.uint8, chunks=100)
         array = array.map_blocks(fail, dtype=np.uint8, meta=np.zeros((0, 0, 0), np.uint8))
@@ -133,7 +133,7 @@ class TestWork:
 
     @pytest.mark.parametrize("short_side", [100, 300])
     def test_every_window_word_and_chunk_is_seen_once(self, small_parts, short_side):
-        image, model, reads = picture(300, 330), ColorModel(), []
+        image, model, reads = random_image(300, 330), ColorModel(), []
         array = da.from_array(image, chunks=(110, 110, 3))
         array = array.map_blocks(
             lambda block: reads.append(1) or block, meta=np.zeros((0, 0, 0), np.uint8)
@@ -147,7 +147,7 @@ class TestWork:
 
     def test_a_part_needs_its_own_windows_only(self, small_parts):
         model = ColorModel()
-        found = segment_array(picture(300, 330), PROMPTS, model, short_side=300)
+        found = segment_array(random_image(300, 330), PROMPTS, model, short_side=300)
         found[:64, :64].compute()
         layout = WindowLayout.plan((300, 330), Segmenter(model, short_side=300).windows)
         assert 0 < model.seen < 0.3 * len(layout.windows)
@@ -175,7 +175,7 @@ class TestErrors:
         ],
         ids=["grey", "transparent", "16 bits", "channels first", "empty", "list"],
     )
-    def test_what_is_no_picture(self, array):
+    def test_what_is_no_image(self, array):
         with pytest.raises(ImageError, match=r"expected a dask, zarr or NumPy array \(H, W, 3\)"):
             segment_array(array, PROMPTS, ColorModel())
 
@@ -212,7 +212,7 @@ class TestResizing:
     def test_pieces_are_those_of_the_whole_which_is_as_torch_has_it(
         self, size, new, antialias, data
     ):
-        image = torch.from_numpy(picture(*size)).permute(2, 0, 1)
+        image = torch.from_numpy(random_image(*size)).permute(2, 0, 1)
         whole = resize(image, new, antialias)
         published = F.interpolate(
             image[None], new, mode="bilinear", align_corners=False, antialias=antialias

@@ -14,9 +14,9 @@ NAMES = ["sky", "dog", "grass", "road", "car"]
 @st.composite
 def maps(draw):
     """Random labels: the truth with left-out pixels, the prediction of any class."""
-    seed, pictures = draw(st.integers(0, 2**32 - 1)), draw(st.integers(1, 3))
+    seed, images = draw(st.integers(0, 2**32 - 1)), draw(st.integers(1, 3))
     rng = np.random.default_rng(seed)
-    true = rng.integers(0, draw(st.integers(1, 5)), (pictures, 9, 13), np.uint8)
+    true = rng.integers(0, draw(st.integers(1, 5)), (images, 9, 13), np.uint8)
     true[rng.random(true.shape) < 0.2] = 255
     predicted = rng.integers(0, draw(st.integers(1, 5)), true.shape, np.uint8)
     return true, predicted

@@ -56,7 +56,7 @@ def test_any_size_gives_one_vector_a_patch(make_clip, size):
     assert out.features.isfinite().all()
 
 
-def test_what_lies_beyond_the_picture_is_black(make_clip):
+def test_what_lies_beyond_the_image_is_black(make_clip):
     model = MaskClip(make_clip())
     pixels = torch.rand(1, 3, 40, 50)
     padded = F.pad(pixels, (0, 14, 0, 8))

@@ -54,7 +54,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name, message):
         ("ViT-B-16-SigLIP:webli", "tower is timm's vit_base_patch16_siglip_224"),
         ("coca_ViT-B-32:laion2b_s13b_b90k", "sums patches up by an attention"),
         ("xlm-roberta-base-ViT-B-32:laion5b_s13b_b90k", "another tokenizer"),
-        ("ViT-L-14:laion2b_s32b_b82k", r"pictures of the mean \(0\.5, 0\.5, 0\.5\)"),
+        ("ViT-L-14:laion2b_s32b_b82k", r"images of the mean \(0\.5, 0\.5, 0\.5\)"),
     ],
 )
 def test_what_has_no_plain_vit_or_other_inputs_is_refused_before_any_download(name, reason):

@@ -14,15 +14,15 @@ from tests.export_jobs import PROMPTS, label_arrays, objects, scene
 
 
 def read_ids(path):
-    with Image.open(path) as picture:
-        assert picture.mode == "RGB"
-        colors = np.asarray(picture).astype(np.int64)
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+        colors = np.asarray(image).astype(np.int64)
     return colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2]
 
 
 @settings(max_examples=60, deadline=None)
 @given(labels=label_arrays(), instances=st.booleans())
-def test_segments_say_what_the_picture_holds(labels, instances, tmp_path_factory):
+def test_segments_say_what_the_image_holds(labels, instances, tmp_path_factory):
     path = tmp_path_factory.mktemp("panoptic") / "a.png"
     ids, segments = build_panoptic(labels, PROMPTS, ExportOptions(instances=instances))
     write_panoptic_png(ids, path)
@@ -54,7 +54,7 @@ def test_small_segments_become_void():
 
 
 @pytest.mark.parametrize(("instances", "segments"), [(False, 3), (True, 5)])
-def test_the_file_links_pictures_segments_and_categories(instances, segments, tmp_path):
+def test_the_file_links_images_segments_and_categories(instances, segments, tmp_path):
     options = ExportOptions(instances=instances)
     ids, found = build_panoptic(scene(), PROMPTS, options)
     with PanopticWriter(tmp_path / "panoptic.json", PROMPTS, options) as panoptic:

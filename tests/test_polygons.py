@@ -68,7 +68,7 @@ def test_a_pixel_is_a_square_from_its_top_left_corner_clockwise():
     assert trace_polygons(labels)[1].tolist() == [[2, 1], [3, 1], [3, 2], [2, 2]]
 
 
-def test_a_full_picture_is_its_frame():
+def test_a_full_image_is_its_frame():
     assert trace_polygons(np.ones((3, 4), np.uint8))[1].tolist() == [[0, 0], [4, 0], [4, 3], [0, 3]]
 
 

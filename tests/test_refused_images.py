@@ -1,4 +1,4 @@
-"""Files that are no pictures, damaged, or too large."""
+"""Files that are no images, damaged, or too large."""
 
 import os
 import tempfile
@@ -11,16 +11,16 @@ from PIL import Image
 
 from dinoiser.errors import SettingsError
 from dinoiser.images import read_image
+from tests.drawn_images import GREY, message_of
 from tests.permissions import as_ordinary_user
-from tests.pictures import GREY, message_of
 
 # bad files
 
 
 def test_text_named_jpg_is_refused(tmp_path):
     path = tmp_path / "a.jpg"
-    path.write_text("hello, I am no picture")
-    assert "not a picture" in message_of(path)
+    path.write_text("hello, I am no image")
+    assert "not an image" in message_of(path)
 
 
 def test_an_empty_file_is_refused(tmp_path):
@@ -90,7 +90,7 @@ def test_sixteen_bit_pngs_that_are_cut_off_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp", "bmp", "gif", "avif"])
-def test_pictures_over_the_limit_are_refused(tmp_path, suffix):
+def test_images_over_the_limit_are_refused(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.new("RGB", (30, 20)).save(path)
     message = message_of(path, max_pixels=599)

@@ -1,4 +1,4 @@
-"""Synthetic scenes: the masks are exact, and a seed always draws the same pictures."""
+"""Synthetic scenes: the masks are exact, and a seed always draws the same images."""
 
 import colorsys
 

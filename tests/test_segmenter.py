@@ -1,4 +1,4 @@
-"""Segmenter on pictures whose truth is known."""
+"""Segmenter on images whose truth is known."""
 
 from concurrent.futures import CancelledError
 from dataclasses import replace
@@ -166,6 +166,6 @@ def test_wrong_settings(tiny, settings, message):
         Segmenter(tiny, **settings)
 
 
-def test_what_is_no_picture_is_refused(tiny):
+def test_what_is_no_image_is_refused(tiny):
     with pytest.raises(ImageError):
         Segmenter(tiny).segment(np.zeros((4, 5, 6, 7)), PromptSet.parse("dog"))

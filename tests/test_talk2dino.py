@@ -20,8 +20,8 @@ from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.scoring import class_cosines, head_cosines, score_patches
 from dinoiser.segment.segmenter import Segmenter
 from dinoiser.segment.windows import WindowLayout, WindowSettings
+from tests.drawn_images import random_squares
 from tests.official_dino import official_dino
-from tests.pictures import random_squares
 from tests.small_talk2dino import small_talk2dino
 
 SHARED = Path(__file__).parents[2] / "shared" / "goldens" / "talk2dino"
@@ -115,7 +115,7 @@ class TestText:
 
 
 class TestSegmenting:
-    def test_a_square_picture_step_by_step(self, model):
+    def test_a_square_image_step_by_step(self, model):
         prompts = PromptSet.parse("background, dog, sky; clouds", templates=["a {}"])
         image = random_squares(448, 448)
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
@@ -168,7 +168,7 @@ class TestSegmenting:
         found = Segmenter(model).lay_out(scored, encoded.layout)
         assert found.winners() == [0, 1]
 
-    def test_a_whole_picture_is_seen_as_a_square_and_labelled_at_its_own_size(self, model):
+    def test_a_whole_image_is_seen_as_a_square_and_labelled_at_its_own_size(self, model):
         image = random_squares(300, 700)
         segmenter = Segmenter(model, whole=True)
         encoded = segmenter.encode(image)

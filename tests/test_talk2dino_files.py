@@ -18,8 +18,8 @@ from dinoiser.models.talk2dino import Talk2Dino, TextProjection
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.segmenter import Segmenter
 from tests.benchmark_folders import write_benchmark
+from tests.drawn_images import random_squares
 from tests.official_dino import official_dino
-from tests.pictures import random_squares
 from tests.small_talk2dino import official_projection, small_talk2dino
 
 

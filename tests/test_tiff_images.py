@@ -6,7 +6,14 @@ import tifffile
 from PIL import Image
 
 from dinoiser.images import read_image, to_rgb
-from tests.pictures import GREEN, WHITE, assert_shows_four_squares, four_squares, message_of, ramp
+from tests.drawn_images import (
+    GREEN,
+    WHITE,
+    assert_shows_four_squares,
+    four_squares,
+    message_of,
+    ramp,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,16 +29,16 @@ from tests.pictures import GREEN, WHITE, assert_shows_four_squares, four_squares
     ],
     ids=str,
 )
-def test_every_tiff_storage_gives_the_same_picture(tmp_path, options):
+def test_every_tiff_storage_gives_the_same_image(tmp_path, options):
     tifffile.imwrite(tmp_path / "a.tif", four_squares(), photometric="rgb", **options)
     assert_shows_four_squares(read_image(tmp_path / "a.tif"))
 
 
 @pytest.mark.parametrize("photometric", ["rgb", "ycbcr"])
 def test_jpeg_compressed_tiffs_show_their_colours(tmp_path, photometric):
-    picture = Image.fromarray(four_squares())
-    picture = picture.convert("YCbCr") if photometric == "ycbcr" else picture
-    picture.save(tmp_path / "a.tif", compression="jpeg", quality=95)
+    image = Image.fromarray(four_squares())
+    image = image.convert("YCbCr") if photometric == "ycbcr" else image
+    image.save(tmp_path / "a.tif", compression="jpeg", quality=95)
     assert_shows_four_squares(read_image(tmp_path / "a.tif"), tolerance=8)
 
 

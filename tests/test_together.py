@@ -1,4 +1,4 @@
-"""Pictures that go through the model together."""
+"""Images that go through the model together."""
 
 import json
 
@@ -72,8 +72,8 @@ def test_only_small_models_take_several_windows(tiny):
     assert windows_together(Segmenter(Large(), window=448)) == 1
 
 
-def test_one_picture_that_the_model_fails_on_does_not_take_others_along(tmp_path, monkeypatch):
-    folder = tmp_path / "pictures"
+def test_one_image_that_the_model_fails_on_does_not_take_others_along(tmp_path, monkeypatch):
+    folder = tmp_path / "images"
     folder.mkdir()
     for i, scene in enumerate(draw_scenes(6, 5, (224, 224))):
         Image.fromarray(scene.image).save(folder / f"{i}.png")

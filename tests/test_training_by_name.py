@@ -22,7 +22,7 @@ QUICK = ("-d", "cpu", "--precision", "fp32", "--batch-size", 2, "--crop", 56, "-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for i, scene in enumerate(draw_scenes(12, 5, (70, 84))):
         Image.fromarray(scene.image).save(folder / f"{i:02}.png")
     return folder

@@ -25,13 +25,13 @@ QUICK = ("-m", "tiny", "-d", "cpu", "--precision", "fp32", "--batch-size", 2, "-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Twenty pictures in two folders, and a file that is none."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """Twenty images in two folders, and a file that is none."""
+    folder = tmp_path_factory.mktemp("images")
     for i, scene in enumerate(draw_scenes(20, 31, (72, 96))):
         path = folder / ("day" if i % 2 else "night") / f"{i}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(scene.image).save(path)
-    (folder / "notes.jpg").write_text("not a picture")
+    (folder / "notes.jpg").write_text("not an image")
     return folder
 
 
@@ -43,11 +43,11 @@ def heads(folder, tmp_path, dinoiser):
     return path
 
 
-def test_twenty_pictures_give_heads_that_label_takes(folder, tmp_path, dinoiser):
+def test_twenty_images_give_heads_that_label_takes(folder, tmp_path, dinoiser):
     path = tmp_path / "mine.safetensors"
     code, out, err = dinoiser("train", folder, "-o", path, *QUICK, "--steps", 4)
     assert code == 0
-    assert "18 pictures to learn from, 2 kept back" in err
+    assert "18 images to learn from, 2 kept back" in err
     assert "Left out notes.jpg" in err
     assert "no GPU in use: 4 steps take about" in err
     for row in ("new", "shipped", "untrained"):
@@ -129,11 +129,11 @@ def test_what_cannot_be_done_is_said(folder, tmp_path, dinoiser, arguments, mess
     assert not (tmp_path / "heads.safetensors").exists()
 
 
-def test_too_few_pictures_are_said(folder, tmp_path, dinoiser):
+def test_too_few_images_are_said(folder, tmp_path, dinoiser):
     some = sorted((folder / "day").glob("*.png"))[:3]
     code, _, err = dinoiser("train", *some, "-o", tmp_path / "h.safetensors", *QUICK)
     assert code == 2
-    assert "There are 3 pictures to learn from; at least 10" in err
+    assert "There are 3 images to learn from; at least 10" in err
 
 
 def wait_for(path, process):

@@ -1,12 +1,12 @@
-"""What heads are fitted to: pictures, crops, segments, and how many there must be."""
+"""What heads are fitted to: images, crops, segments, and how many there must be."""
 
 import numpy as np
 import pytest
 import torch
 from dinoiser_training.data import read_folder
-from dinoiser_training.pictures import (
-    DrawnPictures,
-    FilePictures,
+from dinoiser_training.images import (
+    DrawnImages,
+    FileImages,
     batches_ahead,
     centre_crop,
     crop_indices,
@@ -28,21 +28,21 @@ SMALL = FitSettings(steps=4, batch_size=3, crop=64, sample=7)
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twelve pictures of several sizes in folders, and one that is cut off."""
+    """Twelve images of several sizes in folders, and one that is cut off."""
     rng = np.random.default_rng(5)
     for i in range(12):
         height, width = rng.integers(40, 140, 2)
         pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
-        path = tmp_path / "pictures" / "ab"[i % 2] / f"{i}.png"
+        path = tmp_path / "images" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
     whole = path.read_bytes()
-    (tmp_path / "pictures" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    return tmp_path / "pictures"
+    (tmp_path / "images" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    return tmp_path / "images"
 
 
 class TestFolder:
-    def test_readable_pictures_are_shared_out_and_others_named(self, folder):
+    def test_readable_images_are_shared_out_and_others_named(self, folder):
         data = read_folder([folder], FitSettings(crop=64))
         assert (len(data.training), len(data.held_out)) == (10, 2)
         assert set(data.unreadable) == {"cut.png"}
@@ -61,40 +61,40 @@ class TestFolder:
         data = read_folder([folder], FitSettings(crop=64, sample=5))
         assert len(data.training) == 5
 
-    def test_too_few_pictures_are_said(self, folder):
+    def test_too_few_images_are_said(self, folder):
         for path in folder.glob("a/*.png"):
             path.unlink()
-        with pytest.raises(InputError, match=r"There are 6 pictures.*1 more cannot.*at least 10"):
+        with pytest.raises(InputError, match=r"There are 6 images.*1 more cannot.*at least 10"):
             read_folder([folder], SMALL)
 
-    def test_pictures_are_scaled_by_their_shorter_side(self, folder):
+    def test_images_are_scaled_by_their_shorter_side(self, folder):
         paths = sorted(folder.glob("[ab]/*.png"))
-        pictures = FilePictures(paths, 64)
-        for path, picture in zip(paths, pictures, strict=False):
+        images = FileImages(paths, 64)
+        for path, image in zip(paths, images, strict=False):
             with Image.open(path) as file:
                 width, height = file.size
-            _, new_height, new_width = picture.image.shape
+            _, new_height, new_width = image.image.shape
             assert min(new_height, new_width) == 64
             assert new_width / new_height == pytest.approx(width / height, rel=0.02)
 
 
 class TestCrops:
     def test_a_step_depends_on_settings_and_step_alone(self):
-        pictures = DrawnPictures(5, 0, (64, 80))
-        first, again = (draw_batch(DrawnPictures(5, 0, (64, 80)), SMALL, 3) for _ in range(2))
+        images = DrawnImages(5, 0, (64, 80))
+        first, again = (draw_batch(DrawnImages(5, 0, (64, 80)), SMALL, 3) for _ in range(2))
         assert torch.equal(first.pixels, again.pixels)
         assert torch.equal(first.labels, again.labels)
-        assert not torch.equal(first.pixels, draw_batch(pictures, SMALL, 4).pixels[:1])
+        assert not torch.equal(first.pixels, draw_batch(images, SMALL, 4).pixels[:1])
 
     def test_processes_share_a_batch(self):
-        pictures = DrawnPictures(5, 0, (64, 80))
-        whole = draw_batch(pictures, SMALL, 1)
-        halves = [draw_batch(pictures, SMALL, 1, slice(rank, None, 2)) for rank in (0, 1)]
+        images = DrawnImages(5, 0, (64, 80))
+        whole = draw_batch(images, SMALL, 1)
+        halves = [draw_batch(images, SMALL, 1, slice(rank, None, 2)) for rank in (0, 1)]
         assert torch.equal(whole.pixels[::2], halves[0].pixels)
         assert torch.equal(whole.pixels[1::2], halves[1].pixels)
 
     def test_a_process_may_have_no_share_of_a_small_batch(self):
-        batch = draw_batch(DrawnPictures(5, 0, (64, 80)), SMALL, 0, slice(3, None, 4))
+        batch = draw_batch(DrawnImages(5, 0, (64, 80)), SMALL, 0, slice(3, None, 4))
         assert batch.pixels.shape == (0, 3, 64, 64)
         assert list(batch.split(2)) == []
 
@@ -110,7 +110,7 @@ class TestCrops:
             ]
             assert len(shown) == sample
             counts = np.bincount(shown, minlength=count)
-            assert counts.max() - counts.min() <= 1  # all pictures alike
+            assert counts.max() - counts.min() <= 1  # all images alike
 
     def test_labels_move_with_the_pixels(self):
         """Where a drawn object lies, the crop shows it: bright on black, flipped or not."""
@@ -123,7 +123,7 @@ class TestCrops:
                 labels = torch.zeros(64, 96, dtype=torch.uint8)
                 labels[:, 50:] = 1
                 image = (200 * labels).expand(3, -1, -1)
-                return type(DrawnPictures(1, 0)[0])(image, labels)
+                return type(DrawnImages(1, 0)[0])(image, labels)
 
         flipped = set()
         for step in range(8):
@@ -142,17 +142,17 @@ class TestCrops:
 
             def __getitem__(self, _):
                 image = torch.full((3, 64, 64), 102, dtype=torch.uint8)  # 0.4
-                return type(DrawnPictures(1, 0)[0])(image, None)
+                return type(DrawnImages(1, 0)[0])(image, None)
 
         levels = draw_batch(Grey(), settings, 0).pixels.mean((1, 2, 3))
         assert 0.2 <= levels.min() < 0.25
         assert 0.55 < levels.max() <= 0.6
 
     def test_the_middle_is_cut_for_checking(self):
-        picture = DrawnPictures(1, 3, (64, 100))[0]
-        pixels, labels = centre_crop(picture, 64)
-        assert torch.equal(labels, picture.labels[:, 18:82])
-        assert torch.equal((255 * pixels).round().byte(), picture.image[..., 18:82])
+        image = DrawnImages(1, 3, (64, 100))[0]
+        pixels, labels = centre_crop(image, 64)
+        assert torch.equal(labels, image.labels[:, 18:82])
+        assert torch.equal((255 * pixels).round().byte(), image.image[..., 18:82])
 
     def test_batches_made_ahead_come_in_order(self):
         assert list(batches_ahead(lambda step: step * 10, range(2, 12))) == list(range(20, 120, 10))
@@ -164,8 +164,8 @@ class TestCrops:
 
 class TestSegments:
     def test_patches_of_one_segment_belong_together(self):
-        pictures = DrawnPictures(4, 8, (64, 64))
-        batch = centre_batch(pictures, range(4), 64)
+        images = DrawnImages(4, 8, (64, 64))
+        batch = centre_batch(images, range(4), 64)
         targets = SegmentTeacher("scenes").targets(batch, (8, 8))
         for features, objects, labels in zip(*targets, batch.labels, strict=True):
             majority = labels.view(8, 8, 8, 8).permute(0, 2, 1, 3).flatten(2).mode(-1).values
@@ -184,7 +184,7 @@ class TestSegments:
             both, either = both + (found & true).sum(), either + (found | true).sum()
         assert both / either > 0.5
 
-    def test_a_plain_picture_is_all_background(self):
+    def test_a_plain_image_is_all_background(self):
         assert not find_regions(np.full((60, 80, 3), 128, np.uint8)).any()
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from dinoiser_training.data import FitData
 from dinoiser_training.fit import Fit
-from dinoiser_training.pictures import DrawnPictures
+from dinoiser_training.images import DrawnImages
 from dinoiser_training.previews import PANEL, TITLE_HEIGHT
 from dinoiser_training.settings import FitSettings
 from dinoiser_training.student import new_heads
@@ -34,7 +34,7 @@ def make_fit(tiny, tmp_path):
     """Fits of heads for `tiny` to small scenes, all in one folder."""
 
     def make(**changes):
-        data = FitData(DrawnPictures(8, 1, (64, 72)), DrawnPictures(2, 2, (64, 72)), "drawn")
+        data = FitData(DrawnImages(8, 1, (64, 72)), DrawnImages(2, 2, (64, 72)), "drawn")
         return Fit(
             tiny, SegmentTeacher("scenes"), data, replace(SETTINGS, **changes), tmp_path / "fit"
         )
@@ -172,8 +172,8 @@ def test_the_preview_shows_teacher_and_student(make_fit, tmp_path):
     assert image.shape == (TITLE_HEIGHT + 2 * PANEL, 5 * PANEL, 3)
     rows = image[TITLE_HEIGHT:].reshape(2, PANEL, 5, PANEL, 3).transpose(0, 2, 1, 3, 4)
     for row, scene in zip(rows, (fit.data.held_out[i] for i in range(2)), strict=True):
-        picture, objects, _, alike, _ = row
-        reddened = (objects != picture).any(-1).mean()
+        image, objects, _, alike, _ = row
+        reddened = (objects != image).any(-1).mean()
         share = (scene.labels[:, 4:68] > 0).float().mean()
         assert reddened == pytest.approx(float(share), abs=0.1)
         assert set(np.unique(alike)) <= {0, 255}

@@ -7,8 +7,8 @@ import open_clip
 import pytest
 import torch
 from dinoiser_training import losses as losses_module
+from dinoiser_training.images import Crops
 from dinoiser_training.losses import correlation_loss, objectness_loss
-from dinoiser_training.pictures import Batch
 from dinoiser_training.settings import FitSettings
 from dinoiser_training.student import accumulate, losses_of, make_optimizer, prepare, set_rates
 from dinoiser_training.teachers import DinoTeacher
@@ -50,7 +50,7 @@ def teacher():
 
 @pytest.fixture(scope="module")
 def prepared(clip, teacher, golden):
-    return prepare(clip, teacher, Batch(torch.from_numpy(golden["input"]), None))
+    return prepare(clip, teacher, Crops(torch.from_numpy(golden["input"]), None))
 
 
 @pytest.fixture
@@ -77,18 +77,18 @@ def test_predictions_are_the_published_ones(prepared, heads, golden):
 
 @pytest.mark.parametrize("patch", [8, 32])
 def test_a_teacher_with_other_patches_speaks_of_the_same_places(teacher, patch):
-    """What is true of a picture enlarged by the patches' ratio is true of the picture."""
+    """What is true of an image enlarged by the patches' ratio is true of the image."""
     pixels = torch.rand(1, 3, 96, 128)
     grid = (96 // patch, 128 // patch)
-    targets = teacher.targets(Batch(pixels, None), grid)
+    targets = teacher.targets(Crops(pixels, None), grid)
     assert targets.features.shape[-2:] == targets.objects.shape[-2:] == grid
     resized = F.interpolate(pixels, scale_factor=16 / patch, mode="bilinear", antialias=True)
     torch.testing.assert_close(targets.features, teacher.dino.values(resized), atol=1e-5, rtol=0)
 
 
-def test_like_patches_leave_the_picture_as_it_is(teacher):
+def test_like_patches_leave_the_image_as_it_is(teacher):
     pixels = torch.rand(1, 3, 96, 128)
-    targets = teacher.targets(Batch(pixels, None), (6, 8))
+    targets = teacher.targets(Crops(pixels, None), (6, 8))
     assert torch.equal(targets.features, teacher.dino.values(pixels))
 
 
@@ -148,7 +148,7 @@ def test_balanced_makes_every_pair_of_segments_count_alike():
 
 
 def test_balanced_makes_objects_and_background_count_alike():
-    """A picture with 2 object patches of 16, and one without any."""
+    """An image with 2 object patches of 16, and one without any."""
     objects = torch.zeros(2, 4, 4, dtype=torch.bool)
     objects[0, 0, :2] = True
     right, wrong = F.softplus(torch.tensor([-1.0, 1.0]))  # of logit 1

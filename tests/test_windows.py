@@ -31,7 +31,7 @@ def test_windows_cover_an_axis_and_stay_on_it(length, window, data):
 
 
 @given(height=sides, width=sides)
-def test_pictures_keep_their_shape(height, width):
+def test_images_keep_their_shape(height, width):
     h, w = working_size((height, width), 448)
     factor = min(448 / min(height, width), 2048 / max(height, width))
     assert h == max(1, int(height * factor + 0.5))
@@ -157,7 +157,7 @@ def test_bicubic_pieces_are_those_of_the_whole_which_is_as_torch_has_it(antialia
     np.testing.assert_array_equal(rows, whole[:, places])
 
 
-def test_pictures_are_resized_as_pillow_does():
+def test_images_are_resized_as_pillow_does():
     image = np.random.default_rng(1).integers(0, 256, (75, 110, 3), np.uint8)
     for width, height in ((60, 41), (200, 137)):
         expected = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
@@ -167,7 +167,7 @@ def test_pictures_are_resized_as_pillow_does():
         assert (difference != 0).mean() < 0.02
 
 
-def test_a_whole_picture_is_enlarged_by_the_patch_and_cut():
+def test_a_whole_image_is_enlarged_by_the_patch_and_cut():
     layout = WindowLayout.plan((30, 45), WindowSettings(whole=True))
     patches = random_patches(layout, (4, 6))
     enlarged = F.interpolate(patches, scale_factor=8, mode="bilinear", align_corners=False)

@@ -12,7 +12,7 @@ from scipy.ndimage import binary_dilation
 
 from dinoiser.batch.export import export
 from dinoiser.errors import InputError, OutputError
-from dinoiser.export import ExportOptions, build_yolo, link_picture
+from dinoiser.export import ExportOptions, build_yolo, link_image
 from tests.export_jobs import (
     IDS,
     PROMPTS,
@@ -49,13 +49,13 @@ def test_polygons_hold_every_pixel_with_holes_and_all_parts(labels):
     )
 
 
-def test_places_are_exact_in_wide_pictures():
+def test_places_are_exact_in_wide_images():
     labels = np.zeros((3, 9973), np.uint8)
     labels[1, ::2] = 1
     np.testing.assert_array_equal(compose(build_yolo(labels, PROMPTS), labels.shape), labels)
 
 
-def test_supervision_reads_pictures_classes_and_masks(tmp_path):
+def test_supervision_reads_images_classes_and_masks(tmp_path):
     output = make_job(tmp_path, {"a.png": scene(), "b.jpg": scene(2), "empty.png": scene() * 0})
     export(output, ["yolo"])
     dataset = supervision.DetectionDataset.from_yolo(
@@ -77,16 +77,16 @@ def test_supervision_reads_pictures_classes_and_masks(tmp_path):
         assert seen[scene() == class_id].all()
 
 
-def test_readers_find_labels_by_the_pictures_path(tmp_path):
+def test_readers_find_labels_by_the_images_path(tmp_path):
     output = make_job(tmp_path, {"a/b.jpg": scene(), "c.png": scene() * 0})
     export(output, ["yolo"])
     data = yaml.safe_load((output / "data.yaml").read_text())
     assert data["names"] == {0: "dog", 1: "sky", 2: "grass"}
-    pictures = Path(data["path"], data["train"])
-    assert Path(data["path"], data["val"]) == pictures
+    images = Path(data["path"], data["train"])
+    assert Path(data["path"], data["val"]) == images
     for name in ["a/b.jpg", "c.png"]:
-        link = pictures / name
-        assert link.read_bytes() == (tmp_path / "pictures" / name).read_bytes()
+        link = images / name
+        assert link.read_bytes() == (tmp_path / "images" / name).read_bytes()
         label = Path(str(link).replace("/images/", "/labels/")).with_suffix(".txt")
         assert bool(label.read_text()) == (name == "a/b.jpg")
 
@@ -96,43 +96,43 @@ def test_small_parts_are_left_out():
     assert [line.split()[0] for line in lines] == ["0", "2", "2"]
 
 
-def test_a_picture_is_copied_where_no_link_can_be_made(tmp_path, monkeypatch):
+def test_a_image_is_copied_where_no_link_can_be_made(tmp_path, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise OSError(1314, "A required privilege is not held by the client")
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
-    picture = tmp_path / "a.png"
-    Image.fromarray(scene()).save(picture)
+    image = tmp_path / "a.png"
+    Image.fromarray(scene()).save(image)
     path = tmp_path / "out" / "images" / "a.png"
     for _ in range(2):
-        link_picture(picture, path)
+        link_image(image, path)
         assert not path.is_symlink()
-        assert path.read_bytes() == picture.read_bytes()
+        assert path.read_bytes() == image.read_bytes()
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_link_follows_a_picture_that_has_moved(tmp_path):
+def test_a_link_follows_a_image_that_has_moved(tmp_path):
     path = tmp_path / "images" / "a.png"
     for folder in ["before", "after"]:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.png").write_text(folder)
-        link_picture(tmp_path / folder / "a.png", path)
+        link_image(tmp_path / folder / "a.png", path)
         assert path.read_text() == folder
 
 
-def test_the_picture_itself_and_files_of_others_are_never_replaced(tmp_path):
-    picture = tmp_path / "images" / "a.png"
-    picture.parent.mkdir()
-    picture.write_text("mine")
-    link_picture(picture, picture)
-    assert not picture.is_symlink()
+def test_the_image_itself_and_files_of_others_are_never_replaced(tmp_path):
+    image = tmp_path / "images" / "a.png"
+    image.parent.mkdir()
+    image.write_text("mine")
+    link_image(image, image)
+    assert not image.is_symlink()
     (tmp_path / "b.png").write_text("another")
     with pytest.raises(OutputError, match=r"a\.png is in the way"):
-        link_picture(tmp_path / "b.png", picture)
-    assert picture.read_text() == "mine"
+        link_image(tmp_path / "b.png", image)
+    assert image.read_text() == "mine"
 
 
-def test_a_picture_that_is_gone_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no picture .*gone\.png"):
-        link_picture(tmp_path / "gone.png", tmp_path / "images" / "gone.png")
+def test_a_image_that_is_gone_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"no image .*gone\.png"):
+        link_image(tmp_path / "gone.png", tmp_path / "images" / "gone.png")
     assert list(tmp_path.iterdir()) == []

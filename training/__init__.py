@@ -1,1 +1,1 @@
-"""Fitting heads to pictures, and how the embedded model was made."""
+"""Fitting heads to images, and how the embedded model was made."""

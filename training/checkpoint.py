@@ -44,7 +44,7 @@ class FitState:
         Raises
         ------
         SettingsError
-            The fit was begun with other settings, pictures or models.
+            The fit was begun with other settings, images or models.
         CheckpointError
             The file is damaged.
         """

@@ -1,4 +1,4 @@
-"""From a folder to pictures to learn from and pictures to check with."""
+"""From a folder to images to learn from and images to check with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dinoiser.errors import ImageError, InputError
 from dinoiser.images.inputs import find_images
 from dinoiser.weights.digests import digest
 
-from .pictures import FilePictures, Picture, Pictures
+from .images import FileImages, TrainingImage, TrainingImages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 HELD_OUT_SHARE = 0.05
 HELD_OUT = (2, 32)
-"""Least and most pictures that are kept back to check the heads with."""
+"""Least and most images that are kept back to check the heads with."""
 FEWEST = 10
 FEW = 200
-"""Fewer pictures than this work, but make heads that fit these pictures and few others."""
+"""Fewer images than this work, but make heads that fit these images and few others."""
 READERS = 4
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some pictures of a collection."""
+class Subset:
+    """Some images of a collection."""
 
-    pictures: Pictures
+    images: TrainingImages
     indices: Sequence[int]
 
     def __len__(self) -> int:
         """Return how many they are."""
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> TrainingImage:
         """Return one of them."""
-        return self.pictures[self.indices[index]]
+        return self.images[self.indices[index]]
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class FitData:
     Attributes
     ----------
     training, held_out
-        Pictures; no picture is in both.
+        Images; no image is in both.
     digest
-        SHA-256 over the content of them all, or whatever else decides the pictures.
+        SHA-256 over the content of them all, or whatever else decides the images.
     unreadable
         Why files were left out, by their names.
     """
 
-    training: Pictures
-    held_out: Pictures
+    training: TrainingImages
+    held_out: TrainingImages
     digest: str
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -72,33 +72,31 @@ def read_folder(
     segments: Callable | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FitData:
-    """Choose pictures of files and folders, read each once, and keep some back.
+    """Choose images of files and folders, read each once, and keep some back.
 
     Parameters
     ----------
     paths
         Files, folders with all their subfolders, and globs.
     settings
-        `sample` is how many pictures are used at most, `crop` their shorter side.
+        `sample` is how many images are used at most, `crop` their shorter side.
     segments
         See `Teacher.segments`.
     progress
-        Called with the pictures read and those to read.
+        Called with the images read and those to read.
 
     Raises
     ------
     InputError
-        There are no pictures, or fewer than `FEWEST` can be read.
+        There are no images, or fewer than `FEWEST` can be read.
     """
     files = find_images(list(paths))
     order = np.random.default_rng(settings.seed).permutation(len(files))
     chosen = [files[i] for i in order[: settings.sample + HELD_OUT[1]]]
-    pictures = FilePictures([file.path for file in chosen], settings.crop, segments)
+    images = FileImages([file.path for file in chosen], settings.crop, segments)
     readable, unreadable = [], {}
     with ThreadPoolExecutor(READERS) as pool:
-        for done, problem in enumerate(
-            pool.map(lambda i: _problem(pictures, i), range(len(chosen)))
-        ):
+        for done, problem in enumerate(pool.map(lambda i: _problem(images, i), range(len(chosen)))):
             if problem is None:
                 readable.append(done)
             else:
@@ -111,17 +109,17 @@ def read_folder(
     used = readable[: kept_back + settings.sample]
     contents = "".join(digest(chosen[i].path) for i in used)
     return FitData(
-        Part(pictures, used[kept_back:]),
-        Part(pictures, used[:kept_back]),
+        Subset(images, used[kept_back:]),
+        Subset(images, used[:kept_back]),
         hashlib.sha256(contents.encode()).hexdigest(),
         unreadable,
     )
 
 
-def _problem(pictures: FilePictures, index: int) -> str | None:
-    """Say why a picture cannot be read; None where it can."""
+def _problem(images: FileImages, index: int) -> str | None:
+    """Say why an image cannot be read; None where it can."""
     try:
-        _ = pictures[index]
+        _ = images[index]
     except ImageError as error:
         return str(error)
     return None
@@ -133,7 +131,7 @@ def _check_enough(count: int, unreadable: dict[str, str]) -> None:
     reason = next(iter(unreadable.values()), "")
     hint = f", {len(unreadable)} more cannot be read ({reason})" if unreadable else ""
     msg = (
-        f"There are {count} pictures to learn from{hint}; at least {FEWEST} are needed, and some "
+        f"There are {count} images to learn from{hint}; at least {FEWEST} are needed, and some "
         "hundreds are better: give more files or folders."
     )
     raise InputError(msg)

@@ -14,9 +14,9 @@ from dinoiser.atomic import atomic_file
 from dinoiser.errors import TrainingError
 
 from .checkpoint import FitState
+from .images import Crops, batches_ahead, crop_indices, draw_batch
 from .logs import FitLog, LogRow
 from .parallel import Workers
-from .pictures import Batch, batches_ahead, crop_indices, draw_batch
 from .previews import preview
 from .student import (
     Student,
@@ -48,7 +48,7 @@ REPORT_EVERY = 10
 CHECKPOINT_EVERY = 200
 PREVIEW_EVERY = 500
 PREVIEWED = 4
-"""Held-out pictures that are drawn with the teacher's and the student's answers."""
+"""Held-out images that are drawn with the teacher's and the student's answers."""
 TIMED_CROPS = 4
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
@@ -74,7 +74,7 @@ class FitResult:
 
 
 class Fit:
-    """One fit of heads to pictures.
+    """One fit of heads to images.
 
     Parameters
     ----------
@@ -175,10 +175,10 @@ class Fit:
         self._state.optimizer.zero_grad()
         return min(times) * len(batch.pixels) / len(some.pixels)
 
-    def _batch(self, step: int) -> Batch:
+    def _batch(self, step: int) -> Crops:
         return draw_batch(self.data.training, self.settings, step, self._workers.share)
 
-    def _step(self, step: int, batch: Batch, cancelled: Callable[[], bool] | None) -> bool:
+    def _step(self, step: int, batch: Crops, cancelled: Callable[[], bool] | None) -> bool:
         """Take a step, counted from 0; True where one of the processes is asked to stop."""
         set_rates(self._state.optimizer, self.settings, step)
         losses = self._gradients(batch, len(crop_indices(1, self.settings, step)))
@@ -188,7 +188,7 @@ class Fit:
         self._recent.append(losses)
         return bool(asked)
 
-    def _gradients(self, batch: Batch, crops: int) -> Tensor:
+    def _gradients(self, batch: Crops, crops: int) -> Tensor:
         """Leave the gradients of a step of so many crops; both losses.
 
         Where a GPU's memory does not hold them, fewer are taken at a time from then on.
@@ -208,7 +208,7 @@ class Fit:
                 self._at_once = -(-self._at_once // 2)
                 torch.cuda.empty_cache()
 
-    def _prepare(self, batch: Batch) -> Prepared:
+    def _prepare(self, batch: Crops) -> Prepared:
         return prepare(self.model, self.teacher, batch.to(self.model.device))
 
     def _means(self) -> tuple[float, float]:
@@ -231,12 +231,12 @@ class Fit:
             self._state.save(self.checkpoint, step, self._made_of)
 
     def _show(self, step: int, log: FitLog) -> None:
-        """Draw student and teacher on some held-out pictures."""
+        """Draw student and teacher on some held-out images."""
         if not self._workers.is_first:
             return
         indices = range(min(PREVIEWED, len(self.data.held_out)))
         crops = [centre_batch(self.data.held_out, [i], self.settings.crop) for i in indices]
-        picture = preview(self.heads, ((crop, self._prepare(crop)) for crop in crops))
+        image = preview(self.heads, ((crop, self._prepare(crop)) for crop in crops))
         with atomic_file(self.folder / "previews" / f"step-{step:06d}.png") as file:
-            Image.fromarray(picture).save(file, "PNG")
-        log.show(step, picture)
+            Image.fromarray(image).save(file, "PNG")
+        log.show(step, image)

@@ -66,10 +66,10 @@ class FitLog:
                 if name != "step":
                     self._board.add_scalar(name, value, row.step)
 
-    def show(self, step: int, picture: np.ndarray) -> None:
-        """Add a picture (H, W, 3) uint8."""
+    def show(self, step: int, image: np.ndarray) -> None:
+        """Add an image (H, W, 3) uint8."""
         if self._active and self._board is not None:
-            self._board.add_image("student and teacher", picture, step, dataformats="HWC")
+            self._board.add_image("student and teacher", image, step, dataformats="HWC")
 
     def __enter__(self) -> Self:
         return self

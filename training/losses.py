@@ -33,13 +33,13 @@ def correlation_loss(embeddings: Tensor, teacher: Tensor, weighting: Weighting) 
     weighting
         "published": mean over all pairs of patches. "balanced": a pair counts
         1 / (n_i n_j), where n_i is how many patches are like patch i to the teacher. For
-        a teacher that cuts pictures into segments this makes every pair of segments
+        a teacher that cuts images into segments this makes every pair of segments
         count alike, whatever their sizes.
 
     Returns
     -------
     Tensor
-        A scalar, the mean over the B pictures.
+        A scalar, the mean over the B images.
     """
     student = F.normalize(embeddings.flatten(2), dim=1)
     teacher = F.normalize(teacher.flatten(2).float(), dim=1)
@@ -97,7 +97,7 @@ class _CorrelationLoss(torch.autograd.Function):
 def objectness_loss(foreground: Tensor, objects: Tensor, weighting: Weighting) -> Tensor:
     """Binary cross-entropy of logits (B, h, w) against the teacher's objects (B, h, w), bool.
 
-    "published" is the mean over all patches; "balanced" is the mean over pictures in which
+    "published" is the mean over all patches; "balanced" is the mean over images in which
     objects and background count alike, however many patches they have.
     """
     losses = F.binary_cross_entropy_with_logits(foreground, objects.float(), reduction="none")

@@ -36,7 +36,7 @@ class Workers:
 
     @property
     def share(self) -> slice:
-        """Part of a batch that is for this process."""
+        """Subset of a batch that is for this process."""
         return slice(self.rank, None, self.count)
 
     def sum_gradients(self, model: nn.Module, *more: Tensor) -> None:

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from dinoiser.models.clip_dinoiser import DinoiserHeads
 
-    from .pictures import Batch
+    from .images import Crops
     from .student import Prepared
 
 PANEL = 224
 """Side of a panel in pixels."""
-TITLES = ("picture", "teacher: objects", "student: objects", "teacher: alike", "student: alike")
+TITLES = ("image", "teacher: objects", "student: objects", "teacher: alike", "student: alike")
 TITLE_HEIGHT = 16
 OBJECT_COLOR = np.array([230, 60, 60])
 
 
-def preview(heads: DinoiserHeads, shown: Iterable[tuple[Batch, Prepared]]) -> np.ndarray:
+def preview(heads: DinoiserHeads, shown: Iterable[tuple[Crops, Prepared]]) -> np.ndarray:
     """Draw a row of panels for each of some batches of a single crop.
 
     Objects are red. Correlations are those of the marked patch with all others, from
@@ -46,18 +46,18 @@ def _row(heads: DinoiserHeads, pixels: Tensor, prepared: Prepared) -> np.ndarray
     embeddings, foreground = heads(prepared.guide)
     objects = prepared.targets.objects[0]
     seed = _seed(objects)
-    picture = _panel(pixels.permute(1, 2, 0).numpy())
+    image = _panel(pixels.permute(1, 2, 0).numpy())
     maps = [_correlations(f[0], seed) for f in (prepared.targets.features, embeddings)]
     panels = [
-        _mark(picture, seed, objects.shape),
-        *(_overlay(picture, mask) for mask in (objects, foreground[0] > 0)),
+        _mark(image, seed, objects.shape),
+        *(_overlay(image, mask) for mask in (objects, foreground[0] > 0)),
         *(_panel(some.cpu().numpy()[..., None].repeat(3, -1)) for some in maps),
     ]
     return np.concatenate(panels, 1)
 
 
 def _seed(objects: Tensor) -> tuple[int, int]:
-    """Return the patch nearest to the middle of all objects, or the middle of the picture."""
+    """Return the patch nearest to the middle of all objects, or the middle of the image."""
     places = objects.nonzero().float()
     if not len(places):
         return objects.shape[0] // 2, objects.shape[1] // 2
@@ -72,17 +72,17 @@ def _correlations(features: Tensor, seed: tuple[int, int]) -> Tensor:
 
 def _panel(values: np.ndarray) -> np.ndarray:
     """(h, w, 3) in [0, 1] as a panel of uint8."""
-    picture = Image.fromarray((255 * values).round().astype(np.uint8))
-    return np.asarray(picture.resize((PANEL, PANEL), Image.Resampling.NEAREST))
+    image = Image.fromarray((255 * values).round().astype(np.uint8))
+    return np.asarray(image.resize((PANEL, PANEL), Image.Resampling.NEAREST))
 
 
-def _overlay(picture: np.ndarray, mask: Tensor) -> np.ndarray:
+def _overlay(panel: np.ndarray, mask: Tensor) -> np.ndarray:
     chosen = _panel(mask.cpu().numpy().astype(float)[..., None].repeat(3, -1)) > 0
-    return np.where(chosen, (picture + OBJECT_COLOR) // 2, picture).astype(np.uint8)
+    return np.where(chosen, (panel + OBJECT_COLOR) // 2, panel).astype(np.uint8)
 
 
-def _mark(picture: np.ndarray, seed: tuple[int, int], grid: tuple[int, ...]) -> np.ndarray:
-    image = Image.fromarray(picture)
+def _mark(panel: np.ndarray, seed: tuple[int, int], grid: tuple[int, ...]) -> np.ndarray:
+    image = Image.fromarray(panel)
     top, left = (place * PANEL / length for place, length in zip(seed, grid, strict=True))
     box = (left, top, left + PANEL / grid[1], top + PANEL / grid[0])
     ImageDraw.Draw(image).rectangle(box, outline=(255, 255, 255), width=2)

@@ -1,4 +1,4 @@
-"""From a folder of pictures to a heads file: what `dinoiser train` does."""
+"""From a folder of images to a heads file: what `dinoiser train` does."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RefitJob:
     Attributes
     ----------
     inputs
-        Files, folders and globs of pictures.
+        Files, folders and globs of images.
     output
         The heads' file; what belongs to the fit lies beside it in `folder`.
     model, device, precision
@@ -109,7 +109,7 @@ class RefitSummary:
     result
         Heads, steps and losses.
     agreements
-        With the teacher on held-out pictures: of the "new" heads, the model's own
+        With the teacher on held-out images: of the "new" heads, the model's own
         ("shipped", where it has some) and "untrained" ones; empty if not finished.
     """
 
@@ -126,7 +126,7 @@ def refit(
     download_progress: Callable[[str, int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> RefitSummary:
-    """Fit heads to pictures and write them.
+    """Fit heads to images and write them.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def refit(
     say
         Called with sentences for people: files that were left out, an estimate.
     reading
-        Called with the pictures read and those to read.
+        Called with the images read and those to read.
     download_progress
         Called with a file's name, the bytes that are here and the bytes in all.
     cancelled
@@ -239,7 +239,7 @@ def _made_of(job: RefitJob, teacher: Teacher, data: FitData) -> dict[str, Any]:
         "model": job.model,
         "backbone": digest(clip) if clip else "",
         "teacher": teacher.name,
-        "pictures": len(data.training),
+        "images": len(data.training),
         "data": data.digest,
     }
 
@@ -248,9 +248,9 @@ def _say_what_was_found(data: FitData, say: Callable[[str], None]) -> None:
     for name, reason in data.unreadable.items():
         say(f"Left out {name}: {reason}")
     count = len(data.training)
-    say(f"{count} pictures to learn from, {len(data.held_out)} kept back to check the heads with.")
+    say(f"{count} images to learn from, {len(data.held_out)} kept back to check the heads with.")
     if count < FEW:
-        say(f"That is few: heads fitted to fewer than {FEW} pictures may suit these and no others.")
+        say(f"That is few: heads fitted to fewer than {FEW} images may suit these and no others.")
     if not has_tensorboard():
         say("TensorBoard is not installed, so the losses go to log.csv alone.")
 

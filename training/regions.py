@@ -1,4 +1,4 @@
-"""Segments of any picture without any network: what looks alike and lies together."""
+"""Segments of any image without any network: what looks alike and lies together."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ SCALE = 300
 """Larger: larger regions."""
 SMOOTHING = 2.0
 SMALLEST_SHARE = 1 / 200
-"""Regions smaller than this share of the picture are joined to their neighbours."""
+"""Regions smaller than this share of the image are joined to their neighbours."""
 BORDER_SHARE = 0.05
-"""A region that holds this share of the picture's border is background."""
+"""A region that holds this share of the image's border is background."""
 
 
 def find_regions(image: np.ndarray) -> np.ndarray:
-    """Cut a picture into regions of like colour.
+    """Cut an image into regions of like colour.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ class FitSettings:
     batch_size
         Crops a step.
     crop
-        Side of the square crops in pixels; pictures are resized to it by their shorter side.
+        Side of the square crops in pixels; images are resized to it by their shorter side.
     weighting
         "published": every patch and every pair of patches counts alike in the losses.
         "balanced": every pair of segments does, and objects count like background, see
@@ -44,7 +44,7 @@ class FitSettings:
     whiten
         Fit in the whitened space of the backbone's tokens, see `whitening.TokenWhitening`.
     sample
-        Pictures an epoch: so many are taken from the folder, and again and again where
+        Images an epoch: so many are taken from the folder, and again and again where
         there are fewer.
     projection_dim
         Length of the vectors in which patches are compared.

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dinoiser.models.clip_dinoiser import DinoiserHeads
 
+from .images import draw_batch
 from .losses import correlation_loss, objectness_loss
-from .pictures import draw_batch
 from .whitening import WhitenedHeads
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dinoiser.models.maskclip import MaskClip
 
-    from .pictures import Batch, Pictures
+    from .images import Crops, TrainingImages
     from .settings import FitSettings
     from .teachers import Targets, Teacher
 
@@ -44,7 +44,7 @@ class Prepared(NamedTuple):
     targets: Targets
 
 
-def prepare(model: MaskClip, teacher: Teacher, batch: Batch) -> Prepared:
+def prepare(model: MaskClip, teacher: Teacher, batch: Crops) -> Prepared:
     """Run the frozen networks; their answers leave inference mode as float32."""
     with torch.inference_mode():
         guide = model.encode_guide(batch.pixels)
@@ -73,10 +73,12 @@ def new_heads(model: MaskClip, settings: FitSettings) -> DinoiserHeads:
     return heads.to(model.device)
 
 
-def new_whitened_heads(model: MaskClip, pictures: Pictures, settings: FitSettings) -> WhitenedHeads:
+def new_whitened_heads(
+    model: MaskClip, images: TrainingImages, settings: FitSettings
+) -> WhitenedHeads:
     """Heads with random weights in the whitened space of the crops of the first steps."""
     steps = range(-(-min(WHITENING_CROPS, settings.sample) // settings.batch_size))
-    guides = (model.encode_guide(draw_batch(pictures, settings, step).pixels) for step in steps)
+    guides = (model.encode_guide(draw_batch(images, settings, step).pixels) for step in steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         heads = WhitenedHeads(guides, settings.projection_dim)

@@ -1,4 +1,4 @@
-"""Whom the heads learn from: DINO and FOUND, or segments that come with the pictures."""
+"""Whom the heads learn from: DINO and FOUND, or segments that come with the images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from dinoiser.models.teachers.found import Found
     from dinoiser.models.teachers.timm_vit import TimmVit
 
-    from .pictures import Batch
+    from .images import Crops
 
 Grid = tuple[int, int]
 
 
 class Targets(NamedTuple):
-    """What a teacher says about B pictures.
+    """What a teacher says about B images.
 
     Attributes
     ----------
@@ -45,14 +45,14 @@ class Teacher(Protocol):
     name
         For the heads' metadata.
     segments
-        Makes labels (H, W) of a picture (H, W, 3) uint8 where the teacher needs them;
+        Makes labels (H, W) of an image (H, W, 3) uint8 where the teacher needs them;
         else None. 0 is background, any other number a segment of its own.
     """
 
     name: str
     segments: Callable | None
 
-    def targets(self, batch: Batch, grid: Grid) -> Targets:
+    def targets(self, batch: Crops, grid: Grid) -> Targets:
         """Tell about a batch, on the grid (h, w) of the student."""
 
 
@@ -75,7 +75,7 @@ class DinoTeacher:
         self.dino, self.found, self.name = dino, found, name
 
     @torch.inference_mode()
-    def targets(self, batch: Batch, grid: Grid) -> Targets:
+    def targets(self, batch: Crops, grid: Grid) -> Targets:
         """Tell about a batch, on the grid (h, w) of the student."""
         features = self.dino.values(on_grid(batch.pixels, grid, self.dino.patch_size))
         return Targets(features, self.found.patch_probabilities(batch.pixels, grid) > 0.5)
@@ -84,7 +84,7 @@ class DinoTeacher:
 def on_grid(pixels: Tensor, grid: Grid, patch_size: int) -> Tensor:
     """Resize pixels (B, 3, H, W) bilinearly to a grid (h, w) of patches of another size.
 
-    They stay as they are where (H, W) is that already. The picture has to have full
+    They stay as they are where (H, W) is that already. The image has to have full
     patches of the student, so that both grids cover the same.
     """
     size = (grid[0] * patch_size, grid[1] * patch_size)
@@ -94,7 +94,7 @@ def on_grid(pixels: Tensor, grid: Grid, patch_size: int) -> Tensor:
 
 
 class SegmentTeacher:
-    """Segments that come with the pictures: drawn scenes' own, or such as are found in pixels.
+    """Segments that come with the images: drawn scenes' own, or such as are found in pixels.
 
     Patches belong together that have most of their pixels in the same segment; all
     segments but 0 are objects.
@@ -103,10 +103,10 @@ class SegmentTeacher:
     def __init__(self, name: str, segments: Callable | None = None) -> None:
         self.name, self.segments = name, segments
 
-    def targets(self, batch: Batch, grid: Grid) -> Targets:
+    def targets(self, batch: Crops, grid: Grid) -> Targets:
         """Tell about a batch with labels, on the grid (h, w) of the student."""
         if batch.labels is None:
-            msg = f"The teacher {self.name!r} needs pictures with segments."
+            msg = f"The teacher {self.name!r} needs images with segments."
             raise ModelError(msg)
         height, width = batch.labels.shape[1:]
         patch = -(-height // grid[0])

@@ -1,4 +1,4 @@
-"""How well heads agree with their teacher on pictures that they were not fitted to."""
+"""How well heads agree with their teacher on images that they were not fitted to."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from dinoiser.models.device import to_float64
 
+from .images import Crops, TrainingImages, centre_crop, stack
 from .losses import similar_pairs
-from .pictures import Batch, Pictures, centre_crop, stack
 from .student import Prepared, prepare
 
 if TYPE_CHECKING:
@@ -30,31 +30,31 @@ class Agreement(NamedTuple):
     ----------
     average_precision
         Of finding the pairs of patches that the teacher takes for alike by the heads'
-        correlation: the mean over pictures.
+        correlation: the mean over images.
     mask_iou
-        Intersection over union of the objects, over all pictures.
+        Intersection over union of the objects, over all images.
     """
 
     average_precision: float
     mask_iou: float
 
 
-def centre_batch(pictures: Pictures, indices: Iterable[int], side: int) -> Batch:
-    """Middles of some pictures, square."""
-    return stack([centre_crop(pictures[index], side) for index in indices])
+def centre_batch(images: TrainingImages, indices: Iterable[int], side: int) -> Crops:
+    """Middles of some images, square."""
+    return stack([centre_crop(images[index], side) for index in indices])
 
 
 def prepare_held_out(
-    model: MaskClip, teacher: Teacher, pictures: Pictures, side: int
+    model: MaskClip, teacher: Teacher, images: TrainingImages, side: int
 ) -> list[Prepared]:
-    """Run the frozen networks on the middles of all pictures, one by one."""
-    batches = (centre_batch(pictures, [index], side) for index in range(len(pictures)))
+    """Run the frozen networks on the middles of all images, one by one."""
+    batches = (centre_batch(images, [index], side) for index in range(len(images)))
     return [prepare(model, teacher, batch.to(model.device)) for batch in batches]
 
 
 @torch.no_grad()
 def agreement(heads: DinoiserHeads, prepared: Sequence[Prepared]) -> Agreement:
-    """Compare heads with the teacher on what the frozen networks said about some pictures."""
+    """Compare heads with the teacher on what the frozen networks said about some images."""
     precisions, both, either = [], 0, 0
     for part in prepared:
         embeddings, foreground = heads(part.guide)

@@ -1,4 +1,4 @@
-"""Jobs: the same words over many pictures, with everything written down as it is done."""
+"""Jobs: the same words over many images, with everything written down as it is done."""
 
 from dinoiser.batch.export import export
 from dinoiser.batch.job import LabelJob

@@ -20,7 +20,7 @@ from dinoiser.export import (
     build_annotations,
     build_panoptic,
     build_yolo,
-    link_picture,
+    link_image,
     read_mask,
     write_classes,
     write_data_yaml,
@@ -56,7 +56,7 @@ def export(
     Parameters
     ----------
     output
-        The job's folder. Its pictures that are labelled, and not rejected in a
+        The job's folder. Its images that are labelled, and not rejected in a
         review, are exported.
     formats
         Any of `dinoiser.batch.job.FORMATS`. "png" writes classes.json only, as
@@ -65,16 +65,16 @@ def export(
     options
         How labels become annotations.
     progress
-        Called with the number of pictures that are through, and their number
+        Called with the number of images that are through, and their number
         in all.
     cancelled
-        Asked before every picture; True stops. What was there of COCO's and
+        Asked before every image; True stops. What was there of COCO's and
         panoptic's JSON files before then stays as it was.
 
     Raises
     ------
     InputError
-        The folder holds no job, or a mask, picture or record is missing,
+        The folder holds no job, or a mask, image or record is missing,
         damaged or does not fit the others.
     SettingsError
         A format is unknown or none is given.
@@ -112,17 +112,17 @@ class _Job(NamedTuple):
 
 
 class _Writer(Protocol):
-    """What a format does with every picture."""
+    """What a format does with every image."""
 
     def make(self, record: Record, labels: np.ndarray) -> Any:
         """Build its part and write its own files; called in several threads."""
 
     def add(self, record: Record, made: Any) -> None:
-        """Add it to the files about all pictures; called in order, in one thread."""
+        """Add it to the files about all images; called in order, in one thread."""
 
 
 class _OwnFiles:
-    """A format without files about all pictures."""
+    """A format without files about all images."""
 
     def __init__(self, job: _Job, stack: ExitStack) -> None:
         self.job = job
@@ -144,8 +144,8 @@ class _Overlay(_OwnFiles):
         image = read_image(record.path)
         if image.shape[:2] != labels.shape:
             msg = (
-                f"the picture {record.path} is {image.shape[:2]} pixels (height, width), its mask "
-                f"{labels.shape}; put back the picture that was labelled, or label it again"
+                f"the image {record.path} is {image.shape[:2]} pixels (height, width), its mask "
+                f"{labels.shape}; put back the image that was labelled, or label it again"
             )
             raise InputError(msg)
         path = result_file(self.job.output, record.stem, "overlay")
@@ -201,23 +201,23 @@ class _Yolo(_OwnFiles):
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         text = build_yolo(labels, self.job.prompts, self.job.options)
-        picture, link, lines = self._files(record)
-        link_picture(picture, link)
+        image, link, lines = self._files(record)
+        link_image(image, link)
         write_yolo(text, lines)
 
     def _remove(self, record: Record) -> None:
-        """Take out what was exported before the picture was rejected."""
-        picture, link, lines = self._files(record)
+        """Take out what was exported before the image was rejected."""
+        image, link, lines = self._files(record)
         lines.unlink(missing_ok=True)
-        a_copy = link.exists() and picture.exists() and not link.samefile(picture)
+        a_copy = link.exists() and image.exists() and not link.samefile(image)
         if link.is_symlink() or a_copy:
             link.unlink()
 
     def _files(self, record: Record) -> tuple[Path, Path, Path]:
         ImageFile(Path(record.path), record.stem)  # refuses names that lead out of the folder
-        picture = Path(record.path)
-        link = self.job.output / "images" / f"{record.stem}{picture.suffix}"
-        return picture, link, self.job.output / "labels" / f"{record.stem}.txt"
+        image = Path(record.path)
+        link = self.job.output / "images" / f"{record.stem}{image.suffix}"
+        return image, link, self.job.output / "labels" / f"{record.stem}.txt"
 
 
 _WRITERS: dict[str, Callable[[_Job, ExitStack], _Writer]] = {
@@ -248,7 +248,7 @@ def read_prompts(output: Path) -> PromptSet:
 
 
 def _labelled(output: Path, *, rejected: bool = False) -> Iterator[Record]:
-    """Give the records of labelled pictures: those to export, or those that a person rejected."""
+    """Give the records of labelled images: those to export, or those that a person rejected."""
     reviews = read_reviews(output)
     for record in read_records(output):
         review = reviews.get(record.image)
@@ -260,7 +260,7 @@ def _labelled(output: Path, *, rejected: bool = False) -> Iterator[Record]:
 def _make_all(
     job: _Job, writers: list[_Writer], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Record, list[Any]]]:
-    """Make the parts of all pictures, a few of them ahead, in the order of their names."""
+    """Make the parts of all images, a few of them ahead, in the order of their names."""
     ahead = 2 * (os.cpu_count() or 1)
     waiting: deque[tuple[Record, Future[list[Any]]]] = deque()
     for record in _labelled(job.output):
@@ -273,7 +273,7 @@ def _make_all(
 
 
 def _make(job: _Job, writers: list[_Writer], record: Record) -> list[Any]:
-    """Make the parts of one picture; what is wrong with it names it."""
+    """Make the parts of one image; what is wrong with it names it."""
     try:
         labels = _read_labels(job.output, record)
         return [writer.make(record, labels) for writer in writers]
@@ -288,8 +288,8 @@ def _read_labels(output: Path, record: Record) -> np.ndarray:
     labels = read_mask(path)
     if record.size and labels.shape != record.size:
         msg = (
-            f"the mask {path} is {labels.shape} pixels (height, width), its picture {record.size}; "
-            "save it at the picture's size, or label the picture again"
+            f"the mask {path} is {labels.shape} pixels (height, width), its image {record.size}; "
+            "save it at the image's size, or label the image again"
         )
         raise InputError(msg)
     return labels

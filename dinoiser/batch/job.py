@@ -1,4 +1,4 @@
-"""What a job is: pictures, words, a model and settings, and the file that remembers them."""
+"""What a job is: images, words, a model and settings, and the file that remembers them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RECORDED_VERSIONS = ("napari-dinoiser", "torch", "open-clip-torch", "numpy", "pi
 
 @dataclass(frozen=True)
 class LabelJob:
-    """Pictures to label and how.
+    """Images to label and how.
 
     Attributes
     ----------
@@ -51,19 +51,19 @@ class LabelJob:
     overwrite
         Start anew, where a folder with an earlier job is resumed otherwise.
     retry_failed
-        Try pictures again that failed in an earlier run.
+        Try images again that failed in an earlier run.
     limit
-        At most this many pictures; None for all.
+        At most this many images; None for all.
     scheduler
         "sync": in this process. "local": a dask cluster on this machine, a
         process a GPU or one on the CPU. An address such as
         "tcp://host:8786": a running scheduler, whose workers see the same
         files; those with the resource GPU are taken if there are any. "auto":
-        "sync" for few pictures, else "local".
+        "sync" for few images, else "local".
     workers
         Processes of the local cluster; None for as said.
     shard_size
-        Pictures that a worker is given at a time.
+        Images that a worker is given at a time.
     export
         What annotations look like.
     report

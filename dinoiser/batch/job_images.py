@@ -1,4 +1,4 @@
-"""The pictures of a job, and where their results lie."""
+"""The images of a job, and where their results lie."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ RESULTS = {"png": "masks/{}.png", "overlay": "overlays/{}.jpg", "confidence": "c
 YOLO_FILE = "data.yaml"
 
 
-class Picture(NamedTuple):
-    """A picture of a job: its name, the name of its results, and where it is."""
+class JobImage(NamedTuple):
+    """An image of a job: its name, the name of its results, and where it is."""
 
     name: str
     stem: str
@@ -27,18 +27,18 @@ class Picture(NamedTuple):
 
 
 def result_file(output: Path, stem: str, format_name: str) -> Path:
-    """Place of one of a picture's results."""
+    """Place of one of an image's results."""
     return output / RESULTS[format_name].format(stem)
 
 
 def result_files(output: Path, stem: str, formats: Iterable[str] = tuple(RESULTS)) -> list[Path]:
-    """Files that labelling a picture leaves; the mask is always one of them."""
+    """Files that labelling an image leaves; the mask is always one of them."""
     wanted = {"png", *formats}
     return [result_file(output, stem, name) for name in RESULTS if name in wanted]
 
 
-def find_pictures(job: LabelJob) -> list[Picture]:
-    """Find the job's pictures; those among its own results are not pictures."""
+def find_job_images(job: LabelJob) -> list[JobImage]:
+    """Find the job's images; those among its own results are not images."""
     results = [job.output / Path(place).parts[0] for place in RESULTS.values()]
     results.append(job.output / "panoptic")
     if (job.output / YOLO_FILE).exists():  # else a folder of this name is the user's
@@ -50,14 +50,14 @@ def find_pictures(job: LabelJob) -> list[Picture]:
     ]
     stems = output_stem(images)
     return [
-        Picture(as_text(i.name), as_text(stems[i.name]), str(i.path)) for i in images[: job.limit]
+        JobImage(as_text(i.name), as_text(stems[i.name]), str(i.path)) for i in images[: job.limit]
     ]
 
 
-def in_groups(pictures: Iterable[Picture], size: int) -> Iterator[tuple[Picture, ...]]:
-    """Cut a list of pictures into groups of at most `size`."""
-    pictures = iter(pictures)
-    while some := tuple(islice(pictures, size)):
+def in_groups(images: Iterable[JobImage], size: int) -> Iterator[tuple[JobImage, ...]]:
+    """Cut a list of images into groups of at most `size`."""
+    images = iter(images)
+    while some := tuple(islice(images, size)):
         yield some
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are too large to be in memory: from a file to a mask, a row of parts at a time."""
+"""Images that are too large to be in memory: from a file to a mask, a row of parts at a time."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.in_parts.chunks import TaskGraph
-    from dinoiser.segment.in_parts.parts import Part
+    from dinoiser.segment.in_parts.parts import PlannedPart
     from dinoiser.segment.segmenter import Segmenter
 
 PART_SIZE = (1024, 2048)
-"""Of what is labelled at a time, and of chunks of pictures that keep their size."""
+"""Of what is labelled at a time, and of chunks of images that keep their size."""
 BAND = (256, 2**31)
-"""Of chunks of pictures that are shrunk, at least: whole rows."""
+"""Of chunks of images that are shrunk, at least: whole rows."""
 PREVIEW_SIDE = 1600
 MOST_THREADS = 8
 
 
 @dataclass(frozen=True)
 class LargeSegmentation:
-    """What is known of a large picture once its mask is written.
+    """What is known of a large image once its mask is written.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class LargeSegmentation:
     prompts
         The classes that the labels refer to.
     preview_image, preview_labels
-        (h, w, 3) and (h, w) uint8: the picture and its labels, the longer side
+        (h, w, 3) and (h, w) uint8: the image and its labels, the longer side
         at most `PREVIEW_SIDE`.
     """
 
@@ -103,7 +103,7 @@ def label_large_tiff(
 ) -> LargeSegmentation | None:
     """Label a TIFF file that does not fit into memory, and write its mask as it is computed.
 
-    Mask and confidence are those that the picture would get as a whole.
+    Mask and confidence are those that the image would get as a whole.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def label_large_tiff(
     prompts
         The classes to tell apart.
     segmenter
-        What labels; not one for whole pictures.
+        What labels; not one for whole images.
     mask_path
         Indexed PNG of the labels, see `dinoiser.export.write_png`.
     confidence_path
@@ -136,24 +136,24 @@ def label_large_tiff(
     ImageError
         The file cannot be read in parts, see `open_large_tiff`.
     SettingsError
-        The segmenter is for whole pictures.
+        The segmenter is for whole images.
     OutputError
         A result cannot be written.
     """
     with suppress(_CancelledError), ExitStack() as stack:
         tiff = stack.enter_context(open_large_tiff(path))
         working_size = WindowLayout.plan(tiff.size, segmenter.windows).working_size
-        picture = ChunkGrid.of(tiff.pixels(PART_SIZE if working_size == tiff.size else BAND))
-        parts = label_parts(picture, prompts, segmenter, lambda: segmenter, PART_SIZE)
+        image = ChunkGrid.of(tiff.pixels(PART_SIZE if working_size == tiff.size else BAND))
+        parts = label_parts(image, prompts, segmenter, lambda: segmenter, PART_SIZE)
         mask = stack.enter_context(atomic_file(mask_path))
         streams = [stack.enter_context(PngStream(mask, tiff.size, prompts.palette))]
         if confidence_path is not None:
             grey = stack.enter_context(atomic_file(confidence_path))
             streams.append(stack.enter_context(PngStream(grey, tiff.size)))
         writer = _Writer(tiff.size, prompts, streams, progress, cancelled)
-        keys = [_shrink(picture, writer.preview.shape), writer.plan(picture.graph, parts)]
+        keys = [_shrink(image, writer.preview.shape), writer.plan(image.graph, parts)]
         threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
-        preview, _ = picture.graph.compute(keys, threads)
+        preview, _ = image.graph.compute(keys, threads)
         return LargeSegmentation(tiff.size, prompts, preview, writer.preview, writer.measures)
     return None
 
@@ -188,7 +188,7 @@ class _Writer:
         self.preview = np.zeros((height, width), np.uint8)
         self.measures: list[_Measure] = []
 
-    def plan(self, graph: TaskGraph, parts: list[list[Part]]) -> str:
+    def plan(self, graph: TaskGraph, parts: list[list[PlannedPart]]) -> str:
         """Plan the writing of all rows, each after the one before."""
         measure = partial(_measure, self.prompts, len(self.streams) > 1)
         before = graph.add(tuple)
@@ -227,20 +227,20 @@ def _measure(
     return part.labels, *grey, _Measure(*counts)
 
 
-def _shrink(picture: ChunkGrid, size: tuple[int, int]) -> str:
-    """Plan to resize a picture for looking at: every piece by itself."""
+def _shrink(image: ChunkGrid, size: tuple[int, int]) -> str:
+    """Plan to resize an image for looking at: every piece by itself."""
     rows, columns = (
         [round(edge * small / edges[-1]) for edge in edges]
-        for edges, small in zip((picture.rows, picture.columns), size, strict=True)
+        for edges, small in zip((image.rows, image.columns), size, strict=True)
     )
     pieces = [
         [
-            picture.graph.add(partial(_shrink_piece, (bottom - top, right - left)), piece)
+            image.graph.add(partial(_shrink_piece, (bottom - top, right - left)), piece)
             for piece, (left, right) in zip(row, pairwise(columns), strict=True)
         ]
-        for row, (top, bottom) in zip(picture.pieces, pairwise(rows), strict=True)
+        for row, (top, bottom) in zip(image.pieces, pairwise(rows), strict=True)
     ]
-    return picture.graph.add(_join, pieces)
+    return image.graph.add(_join, pieces)
 
 
 def _shrink_piece(size: tuple[int, int], pixels: np.ndarray) -> np.ndarray:

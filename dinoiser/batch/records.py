@@ -1,4 +1,4 @@
-"""One line a picture: what became of it."""
+"""One line an image: what became of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MERGED = RECORDS / "labels.jsonl"
 
 
 class Record(BaseModel):
-    """What became of one picture.
+    """What became of one image.
 
     Attributes
     ----------
@@ -30,11 +30,11 @@ class Record(BaseModel):
     stem
         Name of its results, without a suffix: "a/b" of "masks/a/b.png".
     path
-        Where the picture was, absolute.
+        Where the image was, absolute.
     status
         Whether it was labelled.
     digest
-        SHA-256 of the picture's file.
+        SHA-256 of the image's file.
     size
         (height, width) in pixels.
     pixels
@@ -122,11 +122,11 @@ def append_lines(path: Path, lines: bytes) -> None:
 
 
 def read_records(output: Path) -> Iterator[Record]:
-    """Read a job's records in the order of the pictures' names, one a picture.
+    """Read a job's records in the order of the images' names, one an image.
 
-    Where a picture has several, one that says done counts before one that says
+    Where an image has several, one that says done counts before one that says
     failed, and of its equals the last in the last file. A line that a crash cut
-    short is passed over: its picture counts as not done.
+    short is passed over: its image counts as not done.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def read_records(output: Path) -> Iterator[Record]:
 
 
 class _Place(NamedTuple):
-    """Where the record of a picture begins."""
+    """Where the record of an image begins."""
 
     file: BinaryIO
     offset: int
@@ -169,7 +169,7 @@ def _find_records(file: BinaryIO, places: dict[str, _Place]) -> None:
 
 
 def merge_records(output: Path) -> None:
-    """Gather all records into one file, in the order of the pictures' names.
+    """Gather all records into one file, in the order of the images' names.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What people decided on a job's pictures, and the order in which they look at them."""
+"""What people decided on a job's images, and the order in which they look at them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 REVIEWS = Path("reviews.jsonl")
 UNSAVED = Path(".unsaved")
-"""Folder of edits that are not saved yet; hidden, so that it is never taken for pictures."""
+"""Folder of edits that are not saved yet; hidden, so that it is never taken for images."""
 
 State = Literal["unchecked", "accepted", "rejected"]
 Order = Literal["least certain", "file name", "class share"]
 
 
 class Review(BaseModel):
-    """What a person decided on one picture.
+    """What a person decided on one image.
 
     Attributes
     ----------
     image
-        Name of the picture, as in its record.
+        Name of the image, as in its record.
     state
-        Rejected pictures are left out of exports.
+        Rejected images are left out of exports.
     edited
         Whether its mask was corrected, now or earlier.
     pixels
@@ -56,7 +56,7 @@ class Review(BaseModel):
     time: datetime | None = None
 
 
-class LabelledPicture(NamedTuple):
+class LabelledImage(NamedTuple):
     """What reviewing needs of a record; small, as all of a job's are in memory.
 
     `size` is (height, width) in pixels, `pixels` the number of pixels of every
@@ -84,7 +84,7 @@ class Reviews:
     Attributes
     ----------
     latest
-        The latest review of every reviewed picture, by the picture's name.
+        The latest review of every reviewed image, by the image's name.
     """
 
     def __init__(self, output: Path, prompts: PromptSet) -> None:
@@ -92,24 +92,24 @@ class Reviews:
         self.prompts = prompts
         self.latest = read_reviews(output)
 
-    def of(self, picture: LabelledPicture) -> Review:
-        """Give the latest review of a picture, or one that says unchecked."""
-        return self.latest.get(picture.image) or Review(image=picture.image)
+    def of(self, labelled: LabelledImage) -> Review:
+        """Give the latest review of an image, or one that says unchecked."""
+        return self.latest.get(labelled.image) or Review(image=labelled.image)
 
-    def is_checked(self, picture: LabelledPicture) -> bool:
-        """Whether someone accepted or rejected the picture."""
-        review = self.latest.get(picture.image)
+    def is_checked(self, labelled: LabelledImage) -> bool:
+        """Whether someone accepted or rejected the image."""
+        review = self.latest.get(labelled.image)
         return review is not None and review.state != "unchecked"
 
     def save(
-        self, picture: LabelledPicture, state: State, labels: np.ndarray | None = None
+        self, labelled: LabelledImage, state: State, labels: np.ndarray | None = None
     ) -> Review:
         """Write down a decision, after the corrected mask that it is about.
 
         Parameters
         ----------
-        picture
-            The picture.
+        image
+            The image.
         state
             What was decided.
         labels
@@ -118,43 +118,43 @@ class Reviews:
         Raises
         ------
         InputError
-            The labels have another size than the picture, or are no class's.
+            The labels have another size than the image, or are no class's.
         OutputError
             The mask or the decision cannot be written.
         """
-        earlier = self.of(picture)
+        earlier = self.of(labelled)
         edited, pixels = earlier.edited, earlier.pixels
         if labels is not None:
-            edited, pixels = True, self._check(picture, labels)
-            write_mask(labels.astype(np.uint8), self.prompts, mask_file(self.output, picture))
+            edited, pixels = True, self._check(labelled, labels)
+            write_mask(labels.astype(np.uint8), self.prompts, mask_file(self.output, labelled))
         review = Review(
-            image=picture.image, state=state, edited=edited, pixels=pixels, time=datetime.now(UTC)
+            image=labelled.image, state=state, edited=edited, pixels=pixels, time=datetime.now(UTC)
         )
         append_lines(self.output / REVIEWS, review.model_dump_json().encode() + b"\n")
-        self.latest[picture.image] = review
+        self.latest[labelled.image] = review
         return review
 
-    def _check(self, picture: LabelledPicture, labels: np.ndarray) -> dict[int, int]:
+    def _check(self, labelled: LabelledImage, labels: np.ndarray) -> dict[int, int]:
         """Count the pixels of every label."""
-        if picture.size and labels.shape != picture.size:
+        if labelled.size and labels.shape != labelled.size:
             msg = (
-                f"the labels of {picture.image} are {labels.shape} pixels (height, width), the "
-                f"picture {picture.size}; give the labels the size of the picture"
+                f"the labels of {labelled.image} are {labels.shape} pixels (height, width), the "
+                f"image {labelled.size}; give the labels the size of the image"
             )
             raise InputError(msg)
         counts = {int(n): int(c) for n, c in zip(*np.unique(labels, return_counts=True))}  # noqa: B905
         unknown = counts.keys() - {0, IGNORE} - {item.id for item in self.prompts.classes}
         if unknown:
             msg = (
-                f"label {min(unknown)} of {picture.image} is none of the job's classes; paint over "
-                "it with one of them, or undo"
+                f"label {min(unknown)} of {labelled.image} is none of the job's classes; paint "
+                "over it with one of them, or undo"
             )
             raise InputError(msg)
         return counts
 
 
 def read_reviews(output: Path) -> dict[str, Review]:
-    """Read a job's reviews: the latest of every picture, by the picture's name.
+    """Read a job's reviews: the latest of every image, by the image's name.
 
     A line that a crash cut short is passed over.
     """
@@ -170,63 +170,63 @@ def read_reviews(output: Path) -> dict[str, Review]:
     return reviews
 
 
-def read_labelled(output: Path) -> list[LabelledPicture]:
-    """Read the pictures of a job that are labelled, in the order of their names."""
+def read_labelled(output: Path) -> list[LabelledImage]:
+    """Read the images of a job that are labelled, in the order of their names."""
     return [
-        LabelledPicture(r.image, r.stem, r.path, r.size, r.certainty, r.pixels)
+        LabelledImage(r.image, r.stem, r.path, r.size, r.certainty, r.pixels)
         for r in read_records(output)
         if r.status == "done"
     ]
 
 
-def mask_file(output: Path, picture: LabelledPicture) -> Path:
-    """Place of a picture's mask.
+def mask_file(output: Path, image: LabelledImage) -> Path:
+    """Place of an image's mask.
 
     Raises
     ------
     InputError
         The record names a place outside the job's folder.
     """
-    return result_file(output, _inside(picture), "png")
+    return result_file(output, _inside(image), "png")
 
 
-def unsaved_file(output: Path, picture: LabelledPicture) -> Path:
-    """Place of edits to a picture's mask that are not saved yet."""
-    return output / UNSAVED / f"{_inside(picture)}.png"
+def unsaved_file(output: Path, image: LabelledImage) -> Path:
+    """Place of edits to an image's mask that are not saved yet."""
+    return output / UNSAVED / f"{_inside(image)}.png"
 
 
-def _inside(picture: LabelledPicture) -> str:
-    return ImageFile(Path(picture.path), picture.stem).name  # refuses what leads out of the folder
+def _inside(image: LabelledImage) -> str:
+    return ImageFile(Path(image.path), image.stem).name  # refuses what leads out of the folder
 
 
-def sort_pictures(
-    pictures: Iterable[LabelledPicture],
+def sort_images(
+    images: Iterable[LabelledImage],
     reviews: Mapping[str, Review],
     order: Order,
     class_id: int = 0,
-) -> list[LabelledPicture]:
-    """Sort pictures for a review.
+) -> list[LabelledImage]:
+    """Sort images for a review.
 
     Parameters
     ----------
-    pictures
-        The pictures.
+    images
+        The images.
     reviews
         From `read_reviews`: corrected masks count as they are now.
     order
-        "least certain": by the mean confidence, pictures of which all pixels
+        "least certain": by the mean confidence, images of which all pixels
         are ignored first. "file name": by name. "class share": those first that
         have most of one class. Equals stay in the order of their names.
     class_id
         The class that "class share" is about.
     """
 
-    def share(picture: LabelledPicture) -> float:
-        review = reviews.get(picture.image)
-        pixels = (review and review.pixels) or picture.pixels
+    def share(image: LabelledImage) -> float:
+        review = reviews.get(image.image)
+        pixels = (review and review.pixels) or image.pixels
         return pixels.get(class_id, 0) / max(1, sum(pixels.values()))
 
-    by_name = sorted(pictures, key=lambda picture: picture.image)
+    by_name = sorted(images, key=lambda image: image.image)
     if order == "least certain":
         return sorted(by_name, key=lambda p: -1.0 if p.certainty is None else p.certainty)
     if order == "class share":

@@ -1,4 +1,4 @@
-"""Running a job: pictures in; masks, records, exports and a report out."""
+"""Running a job: images in; masks, records, exports and a report out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dinoiser.atomic import atomic_file, remove_partial_files
 from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, read_job, refuse_other_job, write_job
-from dinoiser.batch.job_images import RESULTS, Picture, find_pictures, in_groups, result_files
+from dinoiser.batch.job_images import RESULTS, JobImage, find_job_images, in_groups, result_files
 from dinoiser.batch.records import RECORDS, Record, merge_records, read_records
 from dinoiser.batch.reviews import REVIEWS, UNSAVED, read_reviews
 from dinoiser.batch.summary import Summary
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dinoiser.batch.job import LabelJob
 
 SMALL_JOB = 64
-"""Pictures below which starting a cluster takes longer than it saves."""
+"""Images below which starting a cluster takes longer than it saves."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Progress:
     Attributes
     ----------
     step
-        "label" while pictures are labelled, then "export".
+        "label" while images are labelled, then "export".
     through, total
-        Pictures that this step is through with, earlier runs' included, and in all.
+        Images that this step is through with, earlier runs' included, and in all.
     where
         Which processes do the work, in words.
     dashboard
         Address of the dask dashboard; None where there is none.
     record
-        The latest picture's; None at the start of a step and while exporting.
+        The latest image's; None at the start of a step and while exporting.
     """
 
     step: Literal["label", "export"]
@@ -59,19 +59,19 @@ def run(
     cancelled: Callable[[], bool] | None = None,
     download_progress: Callable[[str, int, int], None] | None = None,
 ) -> Summary:
-    """Label the pictures of a job.
+    """Label the images of a job.
 
     A script that lets this start a cluster on this machine (`scheduler`
-    "local", or "auto" with many pictures) needs `if __name__ == "__main__":`
+    "local", or "auto" with many images) needs `if __name__ == "__main__":`
     around it, like all that starts processes.
 
     Parameters
     ----------
     job
-        What to do. A folder with the same job is resumed: pictures that are
+        What to do. A folder with the same job is resumed: images that are
         through are not touched again.
     progress
-        Called at the start of a step and after every picture.
+        Called at the start of a step and after every image.
     cancelled
         Asked all the time; True stops the run, which can be resumed.
     download_progress
@@ -86,7 +86,7 @@ def run(
     ------
     InputError, ModelError, ClusterError, OutputError
         The job cannot run at all, the scheduler is lost, or the disk is full;
-        what is labelled is kept. A picture that cannot be labelled is no
+        what is labelled is kept. An image that cannot be labelled is no
         error: it is in the summary and in the records.
     """
     from dinoiser.batch.engines.engine import open_engine
@@ -95,9 +95,9 @@ def run(
     start = time.perf_counter()
     heads = job.heads and job.heads.resolve()  # workers may be in other folders
     job = replace(job, output=job.output.resolve(), heads=heads)
-    pictures = find_pictures(job)
+    images = find_job_images(job)
     _check_writable(job.output)
-    summary, todo = _sort_out(job, pictures)
+    summary, todo = _sort_out(job, images)
     if job.scheduler == "auto":
         job = replace(job, scheduler="local" if len(todo) >= SMALL_JOB else "sync")
     with open_engine(job, download_progress, cancelled) as engine:
@@ -116,39 +116,39 @@ def run(
     return summary
 
 
-def _sort_out(job: LabelJob, pictures: list[Picture]) -> tuple[Summary, list[Picture]]:
+def _sort_out(job: LabelJob, images: list[JobImage]) -> tuple[Summary, list[JobImage]]:
     """Count what earlier runs are through with; the rest is to be done."""
-    summary = Summary(total=len(pictures))
-    todo = {picture.name: picture for picture in pictures}
+    summary = Summary(total=len(images))
+    todo = {image.name: image for image in images}
     reviews = read_reviews(job.output)
     for record in () if job.overwrite else read_records(job.output):
-        picture, review = todo.get(record.image), reviews.get(record.image)
+        image, review = todo.get(record.image), reviews.get(record.image)
         corrected = bool(review and review.edited)
-        if picture and _is_through(job, record, picture, corrected):
+        if image and _is_through(job, record, image, corrected):
             del todo[record.image]
             summary.add(record)
             summary.resumed += record.status == "done"
     return summary, list(todo.values())
 
 
-def _is_through(job: LabelJob, record: Record, picture: Picture, corrected: bool) -> bool:
+def _is_through(job: LabelJob, record: Record, image: JobImage, corrected: bool) -> bool:
     if record.status == "failed":
         return not job.retry_failed
     formats = () if corrected else job.formats  # a mask that a person corrected is kept
-    files = result_files(job.output, picture.stem, formats)
-    return record.stem == picture.stem and all(path.exists() for path in files)
+    files = result_files(job.output, image.stem, formats)
+    return record.stem == image.stem and all(path.exists() for path in files)
 
 
 def _label(
     job: LabelJob,
     engine: Engine,
     model: dict[str, Any],
-    todo: list[Picture],
+    todo: list[JobImage],
     summary: Summary,
     progress: Callable[[Progress], None] | None,
     cancelled: Callable[[], bool] | None,
 ) -> int:
-    """Label what is to be done; returns how many pictures are through."""
+    """Label what is to be done; returns how many images are through."""
     shards = in_groups(todo, job.shard_size)
     records: Iterator[Record | None] = engine.label(job, model, shards, cancelled)
     count = -1

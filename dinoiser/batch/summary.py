@@ -18,11 +18,11 @@ class Summary:
     Attributes
     ----------
     total
-        Pictures of the job.
+        Images of the job.
     done, resumed
-        Pictures labelled, and how many of them by an earlier run.
+        Images labelled, and how many of them by an earlier run.
     failures
-        Why pictures failed, by their names.
+        Why images failed, by their names.
     pixels
         Number of pixels of every class id, and of 255 = ignore.
     confidence_sums
@@ -41,11 +41,11 @@ class Summary:
 
     @property
     def through(self) -> int:
-        """Pictures that are labelled or have failed."""
+        """Images that are labelled or have failed."""
         return self.done + len(self.failures)
 
     def add(self, record: Record) -> None:
-        """Count one picture."""
+        """Count one image."""
         if record.status == "failed":
             self.failures[record.image] = record.error or "unknown"
             return

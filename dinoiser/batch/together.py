@@ -1,4 +1,4 @@
-"""Several pictures through the model at once, for models so small that starting takes long."""
+"""Several images through the model at once, for models so small that starting takes long."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def windows_together(segmenter: Segmenter) -> int:
 def segment_together(
     segmenter: Segmenter, images: Sequence[np.ndarray], prompts: PromptSet
 ) -> list[Segmentation]:
-    """Segment pictures as `Segmenter.segment` does, windows of one size in common passes.
+    """Segment images as `Segmenter.segment` does, windows of one size in common passes.
 
     Parameters
     ----------

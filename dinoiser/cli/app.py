@@ -12,7 +12,7 @@ from dinoiser.errors import DinoiserError
 
 app = typer.Typer(
     name="dinoiser",
-    help="Label pictures with words.",
+    help="Label images with words.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,7 +31,7 @@ app.add_typer(models.app, name="models")
 def main() -> None:
     """Run the command line.
 
-    Exits with 0 when all was done, 1 when some pictures failed, 2 when the
+    Exits with 0 when all was done, 1 when some images failed, 2 when the
     command could not run, and 130 when it was interrupted.
     """
     try:

@@ -42,7 +42,7 @@ def compare(
 
         def advance(model: str, done: int, total: int) -> None:
             stack.pop_all().close()
-            stderr().print(f"{model}: {done} of {total} pictures labelled", markup=False)
+            stderr().print(f"{model}: {done} of {total} images labelled", markup=False)
 
         comparisons = compare_models(
             [image.path for image in images],
@@ -82,7 +82,7 @@ def _print_agreement(comparisons: dict[str, Comparison], output: Path) -> None:
 
     pairs = list(next(iter(comparisons.values())).pairs())
     columns = [" = ".join(models) for models in pairs]
-    table = Table("picture", *columns, *(["all"] if len(pairs) > 1 else []), box=None)
+    table = Table("image", *columns, *(["all"] if len(pairs) > 1 else []), box=None)
     for name, one in comparisons.items():
         shares = [*one.pairs().values(), *([one.agreement] if len(pairs) > 1 else [])]
         table.add_row(Text(name), *(f"{share:.1%}" for share in shares))

@@ -14,16 +14,16 @@ from dinoiser.cli.console import print_json, stderr, stdout
 if TYPE_CHECKING:
     from dinoiser.batch import Summary
 
-PICTURES = 8
-PICTURE_SIZE = (320, 448)
-PICTURE_SEED = 2026
+IMAGES = 8
+IMAGE_SIZE = (320, 448)
+IMAGE_SEED = 2026
 MEASURED = 25
 """Scenes of a set that the demo measures on, for speed; the tests take all of them."""
 
 
 def demo(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for pictures and results.")
+        Path, typer.Option("-o", "--output", help="Folder for images and results.")
     ] = Path("demo-output"),
     as_json: options.Json = False,
 ) -> None:
@@ -32,8 +32,8 @@ def demo(
     from dinoiser.evaluation.drawn_scenes import SCENE_SETS, mean_iou_by_step
 
     start = time.perf_counter()
-    stderr().print(f"Drawing {PICTURES} scenes and labelling them by words ...")
-    summary = _label_pictures(output)
+    stderr().print(f"Drawing {IMAGES} scenes and labelling them by words ...")
+    summary = _label_images(output)
     stderr().print(f"Measuring on {MEASURED} scenes of a kind that the model has not seen ...")
     model = load_model("tiny")
     figures = {scenes.name: mean_iou_by_step(model, scenes.draw(MEASURED)) for scenes in SCENE_SETS}
@@ -42,9 +42,7 @@ def demo(
         return
     _print_figures(figures)
     console = stdout()
-    console.print(
-        f"{summary.done} pictures labelled in {output / 'labels'}; previews with legends:"
-    )
+    console.print(f"{summary.done} images labelled in {output / 'labels'}; previews with legends:")
     for path in sorted((output / "labels" / "overlays").glob("*.jpg")):
         console.print(f"  {path}", markup=False, soft_wrap=True)
     console.print(
@@ -54,21 +52,21 @@ def demo(
     )
 
 
-def _label_pictures(output: Path) -> Summary:
-    """Run a real job: draw pictures, and ask for every class that is in one of them."""
+def _label_images(output: Path) -> Summary:
+    """Run a real job: draw images, and ask for every class that is in one of them."""
     from PIL import Image
 
     from dinoiser.batch import LabelJob, run
-    from dinoiser.export.image_file import write_picture
+    from dinoiser.export.image_file import write_image
     from dinoiser.prompts import PromptSet
     from dinoiser.scenes import draw_scenes
 
     names: dict[str, None] = {}
-    for i, scene in enumerate(draw_scenes(PICTURES, PICTURE_SEED, PICTURE_SIZE), start=1):
+    for i, scene in enumerate(draw_scenes(IMAGES, IMAGE_SEED, IMAGE_SIZE), start=1):
         names |= dict.fromkeys(scene.names)
-        write_picture(Image.fromarray(scene.image), output / "pictures" / f"scene-{i}.png", "PNG")
+        write_image(Image.fromarray(scene.image), output / "images" / f"scene-{i}.png", "PNG")
     job = LabelJob(
-        inputs=(output / "pictures",),
+        inputs=(output / "images",),
         output=output / "labels",
         prompts=PromptSet.from_names(["background", *names]),
         model="tiny",

@@ -68,7 +68,7 @@ def _benchmark_command(name: str) -> Callable[..., None]:
         _show(score, as_json)
         if score.failures:
             total = score.images + len(score.failures)
-            failed = f"{len(score.failures)} of {total} pictures failed"
+            failed = f"{len(score.failures)} of {total} images failed"
             say_error(f"{failed} and are not in the figures; they are listed in {output}.")
             raise typer.Exit(1)
 
@@ -105,7 +105,7 @@ def masks(
 
 
 class CountingBar:
-    """A bar for the pictures that are compared with the truth."""
+    """A bar for the images that are compared with the truth."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -121,7 +121,7 @@ class CountingBar:
         self._bar.stop()
 
     def show(self, done: int, total: int) -> None:
-        """Show how many pictures are compared."""
+        """Show how many images are compared."""
         self._bar.start()
         self._bar.update(self._task, completed=done, total=total)
 
@@ -170,7 +170,7 @@ def _show(score: Score, as_json: bool) -> None:
     console.print(table)
     paper = f"; the paper gives {percent(score.published)}" if score.published else ""
     mean = percent(score.matrix.mean())
-    _print(f"{score.title}: mIoU {mean} over {score.images} pictures{paper}.")
+    _print(f"{score.title}: mIoU {mean} over {score.images} images{paper}.")
     for sentence in _notes(score.facts, score.images):
         _print(sentence)
 
@@ -180,7 +180,7 @@ def _notes(facts: dict[str, Any], images: int) -> list[str]:
     notes = []
     official = facts.get("official_images", images)
     if images != official:
-        notes.append(f"The official split has {official} pictures, so this is not the benchmark.")
+        notes.append(f"The official split has {official} images, so this is not the benchmark.")
     if "output" in facts:
         notes.append(f"The figures are also in {facts['output']}/evaluation.md.")
     return notes

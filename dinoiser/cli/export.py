@@ -38,25 +38,25 @@ def export(
     from dinoiser.export import ExportOptions
 
     shape = ExportOptions(polygons=polygons, instances=instances, min_area=min_area)
-    pictures = _run(output, formats, shape)
+    images = _run(output, formats, shape)
     if (output / REPORT_FILE).is_file():
         write_report(output)
     if as_json:
-        print_json({"output": str(output), "formats": formats, "images": pictures})
+        print_json({"output": str(output), "formats": formats, "images": images})
     else:
-        said = f"{pictures} pictures exported as {', '.join(formats)}: {output}"
+        said = f"{images} images exported as {', '.join(formats)}: {output}"
         stdout().print(said, markup=False, soft_wrap=True)
 
 
 def _run(output: Path, formats: list[str], shape: ExportOptions) -> int:
-    """Export behind a progress bar; the number of pictures."""
+    """Export behind a progress bar; the number of images."""
     from dinoiser.batch import Progress, export
 
-    bars, pictures = JobBars(), 0
+    bars, images = JobBars(), 0
 
     def advance(through: int, total: int) -> None:
-        nonlocal pictures
-        pictures = through
+        nonlocal images
+        images = through
         bars.show(Progress("export", through, total))
 
     try:
@@ -67,4 +67,4 @@ def _run(output: Path, formats: list[str], shape: ExportOptions) -> int:
         raise typer.Exit(INTERRUPTED) from stop
     finally:
         bars.stop()
-    return pictures
+    return images

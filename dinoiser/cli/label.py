@@ -1,4 +1,4 @@
-"""`dinoiser label`: masks for pictures, by words."""
+"""`dinoiser label`: masks for images, by words."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def label(
         int | None, typer.Option(help="Step between windows in pixels. Default: the model's.")
     ] = None,
     short_side: Annotated[
-        int | None, typer.Option(help="Pictures are resized to this. Default: the model's.")
+        int | None, typer.Option(help="Images are resized to this. Default: the model's.")
     ] = None,
     whole: Annotated[
-        bool, typer.Option("--whole", help="One pass over the picture at its own size.")
+        bool, typer.Option("--whole", help="One pass over the image at its own size.")
     ] = False,
     refine: Annotated[
-        str, typer.Option(help="none, or superpixel: snap edges to the picture's.")
+        str, typer.Option(help="none, or superpixel: snap edges to the image's.")
     ] = "none",
     ignore_below: Annotated[
         float | None, typer.Option(help="Pixels less sure than this become 255.")
@@ -68,28 +68,28 @@ def label(
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try failed pictures again.")
+        bool, typer.Option("--retry-failed", help="Try failed images again.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="At most this many pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many images.")] = None,
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html at the end.")
     ] = True,
     as_json: options.Json = False,
 ) -> None:
-    """Label pictures with words: an indexed PNG mask each, previews, COCO and more.
+    """Label images with words: an indexed PNG mask each, previews, COCO and more.
 
     A folder that holds the same job is resumed. Exit code 0: all labelled; 1:
-    some pictures failed; 2: could not run.
+    some images failed; 2: could not run.
     """
     from dinoiser.batch import ExportOptions, LabelJob
 
     windows = {"window": window, "stride": stride, "short_side": short_side}
     given = [f"--{name.replace('_', '-')}" for name, value in windows.items() if value is not None]
     if whole and given:
-        msg = f"--whole looks at a picture in one pass, so {', '.join(given)} cannot be given too."
+        msg = f"--whole looks at an image in one pass, so {', '.join(given)} cannot be given too."
         raise SettingsError(msg)
     job = LabelJob(
         inputs=tuple(paths),
@@ -177,11 +177,11 @@ def _run(job: LabelJob) -> Summary:
 
 def _describe(job: LabelJob, as_json: bool) -> None:
     """Say what a job would do, without touching the model or the disk."""
-    from dinoiser.batch.job_images import find_pictures
+    from dinoiser.batch.job_images import find_job_images
     from dinoiser.models.catalog import find_model
 
     find_model(job.model)
-    images = find_pictures(job)
+    images = find_job_images(job)
     if as_json:
         classes = [{"id": c.id, "name": c.name, "phrases": c.phrases} for c in job.prompts.classes]
         print_json({"images": [image.name for image in images], "classes": classes})
@@ -191,7 +191,7 @@ def _describe(job: LabelJob, as_json: bool) -> None:
         console.print(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}", markup=False)
     for image in images:
         console.print(image.name, markup=False)
-    console.print(f"{len(images)} pictures would be labelled into {job.output}.", markup=False)
+    console.print(f"{len(images)} images would be labelled into {job.output}.", markup=False)
 
 
 def _document(job: LabelJob, summary: Summary) -> dict[str, Any]:
@@ -231,11 +231,11 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
     console = stdout()
     console.print(table)
     earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
-    console.print(f"{summary.done} of {summary.total} pictures labelled{earlier}: {job.output}")
+    console.print(f"{summary.done} of {summary.total} images labelled{earlier}: {job.output}")
     if job.report:
         console.print(f"How it went: {job.output / REPORT_FILE}", markup=False, soft_wrap=True)
     if summary.failures:
-        say_error(f"{len(summary.failures)} of {summary.total} pictures failed:")
+        say_error(f"{len(summary.failures)} of {summary.total} images failed:")
         for name, reason in list(summary.failures.items())[:SHOWN_FAILURES]:
             stderr().print(f"  {name}: {reason}", markup=False, soft_wrap=True)
         if len(summary.failures) > SHOWN_FAILURES:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Paths = Annotated[list[str], typer.Argument(help="Pictures, folders or globs.")]
+Paths = Annotated[list[str], typer.Argument(help="Images, folders or globs.")]
 Prompt = Annotated[
     str | None, typer.Option("-p", "--prompt", help='Classes: "background, dog; puppy, grass".')
 ]

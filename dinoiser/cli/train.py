@@ -1,4 +1,4 @@
-"""`dinoiser train`: heads for one's own pictures."""
+"""`dinoiser train`: heads for one's own images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def train(
     recipe: Annotated[
         str, typer.Option(help="published, or balanced: small objects count like large ones.")
     ] = "published",
-    sample: Annotated[int, typer.Option(help="Pictures that are used, at most.")] = 1000,
+    sample: Annotated[int, typer.Option(help="Images that are used, at most.")] = 1000,
     crop: Annotated[
         int | None, typer.Option(help="Side of the crops in pixels. Default: the model's window.")
     ] = None,
@@ -56,7 +56,7 @@ def train(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Fit the two heads to pictures of your own, without any labels.
+    """Fit the two heads to images of your own, without any labels.
 
     The heads are for `dinoiser label --heads`. Ctrl-C saves; --resume goes on.
     """
@@ -111,7 +111,7 @@ def _run(job: RefitJob) -> RefitSummary:
 
 
 class FitBars:
-    """Bars for reading the pictures and for the fit, with losses, speed and the time left."""
+    """Bars for reading the images and for the fit, with losses, speed and the time left."""
 
     def __init__(self) -> None:
         from rich import progress
@@ -132,7 +132,7 @@ class FitBars:
         return self._bar.console
 
     def show_reading(self, done: int, total: int) -> None:
-        """Show how many pictures have been read."""
+        """Show how many images have been read."""
         self._update("Reading", done, total, "")
 
     def show_fit(self, progress: FitProgress) -> None:
@@ -189,7 +189,7 @@ def _print_summary(job: RefitJob, summary: RefitSummary) -> None:
     for name, found in summary.agreements.items():
         table.add_row(name, f"{found.average_precision:.3f}", f"{found.mask_iou:.3f}")
     console = stdout()
-    console.print("Agreement with the teacher on the pictures kept back:")
+    console.print("Agreement with the teacher on the images kept back:")
     console.print(table)
     console.print(f"The heads are in {job.output}; use them with", markup=False, soft_wrap=True)
     command = f"dinoiser label FOLDER -p '...' -m {job.model} --heads {job.output}"

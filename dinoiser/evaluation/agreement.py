@@ -1,4 +1,4 @@
-"""How far models agree on the same pictures and words."""
+"""How far models agree on the same images and words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Comparison(NamedTuple):
-    """One picture as several models label it.
+    """One image as several models label it.
 
     Attributes
     ----------
@@ -61,12 +61,12 @@ def compare_models(
     progress: Callable[[str, int, int], None] | None = None,
     download_progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Comparison]:
-    """Label pictures with several models, one model in memory at a time.
+    """Label images with several models, one model in memory at a time.
 
     Parameters
     ----------
     paths
-        The pictures' files.
+        The images' files.
     prompts
         The classes to tell apart.
     models
@@ -74,7 +74,7 @@ def compare_models(
     device
         See `dinoiser.load_model`.
     progress
-        Called with a model's name, the number of its pictures that are done,
+        Called with a model's name, the number of its images that are done,
         and of all.
     download_progress
         See `dinoiser.load_model`.
@@ -82,7 +82,7 @@ def compare_models(
     Raises
     ------
     SettingsError, ImageError, ModelError
-        Fewer than two models are named, or one twice; a picture cannot be
+        Fewer than two models are named, or one twice; an image cannot be
         read; a model cannot be had.
     """
     if len(set(models)) < max(2, len(models)):

@@ -1,4 +1,4 @@
-"""Running a benchmark: a labelling job over its pictures, then one confusion matrix."""
+"""Running a benchmark: a labelling job over its images, then one confusion matrix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dinoiser.atomic import atomic_file
 from dinoiser.batch import LabelJob, run
-from dinoiser.batch.job_images import find_pictures, result_file
+from dinoiser.batch.job_images import find_job_images, result_file
 from dinoiser.errors import InputError
 from dinoiser.evaluation.benchmarks import find_benchmark
 from dinoiser.evaluation.metrics import ConfusionMatrix
@@ -67,23 +67,23 @@ def evaluate(
     counting: Callable[[int, int], None] | None = None,
     download_progress: Callable[[str, int, int], None] | None = None,
 ) -> Score:
-    """Label a benchmark's pictures by the published protocol and compare them with the truth.
+    """Label a benchmark's images by the published protocol and compare them with the truth.
 
     Parameters
     ----------
     job
         What to do. The masks in its output folder are used again.
     progress
-        Called after every picture that is labelled.
+        Called after every image that is labelled.
     counting
-        Called with the number of pictures that are compared, and of all.
+        Called with the number of images that are compared, and of all.
     download_progress
         See `dinoiser.load_model`.
 
     Returns
     -------
     Score
-        Also written into the output folder, as JSON and Markdown. Pictures
+        Also written into the output folder, as JSON and Markdown. Images
         that could not be labelled are in its failures.
 
     Raises
@@ -97,10 +97,10 @@ def evaluate(
     summary = run(labelling, progress=progress, download_progress=download_progress)
     matrix = ConfusionMatrix(benchmark.classes)
     truths = {os.path.abspath(pair.image): pair.truth for pair in pairs}
-    done = [p for p in find_pictures(labelling) if p.name not in summary.failures]
-    for i, picture in enumerate(done, start=1):
-        mask = result_file(job.output, picture.stem, "png")
-        _count(benchmark, matrix, mask, truths[picture.path])
+    done = [p for p in find_job_images(labelling) if p.name not in summary.failures]
+    for i, image in enumerate(done, start=1):
+        mask = result_file(job.output, image.stem, "png")
+        _count(benchmark, matrix, mask, truths[image.path])
         if counting:
             counting(i, len(done))
     score = Score(
@@ -142,12 +142,12 @@ def _label_job(job: BenchmarkJob, benchmark: Benchmark, pairs: list[Pair]) -> La
 
 
 def _count(benchmark: Benchmark, matrix: ConfusionMatrix, mask: Path, truth: Path) -> None:
-    """Count the pixels of one picture."""
+    """Count the pixels of one image."""
     labels = read_mask(mask) - benchmark.first_id  # 0 becomes 255, which is none of the classes
     true = benchmark.read_truth(truth)
     if labels.shape != true.shape:
         msg = (
-            f"the picture of {truth} has {labels.shape[1]}x{labels.shape[0]} pixels and its "
+            f"the image of {truth} has {labels.shape[1]}x{labels.shape[0]} pixels and its "
             f"labels {true.shape[1]}x{true.shape[0]}; unpack the data set anew"
         )
         raise InputError(msg)

@@ -38,7 +38,7 @@ class Benchmark:
     title
         As the paper has it.
     images
-        Pictures of the official validation split.
+        Images of the official validation split.
     background
         "none": there is no such class, and its pixels are left out.
         "class": there is one. "filtered": and the filter of CLIP-DINOiser, or
@@ -70,7 +70,7 @@ class Benchmark:
         return protocol if self.background == "filtered" else {**protocol, "delta": 0.0}
 
     def find_pairs(self, root: Path) -> list[Pair]:
-        """Find the pictures of the official validation split and their labels.
+        """Find the images of the official validation split and their labels.
 
         Parameters
         ----------

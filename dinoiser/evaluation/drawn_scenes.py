@@ -45,7 +45,7 @@ def mean_iou_by_step(model: MaskClip, scenes: Iterable[Scene]) -> dict[str, floa
     """Mean IoU of plain MaskCLIP features, of each head alone, and of the full method.
 
     The classes asked for in a scene are the background, those that are there
-    and those that the scene says are absent; a picture is looked at as a
+    and those that the scene says are absent; an image is looked at as a
     whole, at its own size.
 
     Parameters

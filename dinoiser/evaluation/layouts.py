@@ -17,21 +17,21 @@ COCO_SPLIT = "val2017"
 
 
 class Pair(NamedTuple):
-    """A picture and the file of its labels."""
+    """An image and the file of its labels."""
 
     image: Path
     truth: Path
 
 
 def find_voc(root: Path) -> list[Pair]:
-    """Find the 1449 pictures of PASCAL VOC 2012's val split."""
+    """Find the 1449 images of PASCAL VOC 2012's val split."""
     split = "ImageSets/Segmentation/val.txt"
     folder = _find(root, "VOC2012", split)
     return _listed(folder, folder / split, folder / "SegmentationClass", ".png")
 
 
 def find_context(root: Path) -> list[Pair]:
-    """Find the 5105 pictures of PASCAL Context's val split.
+    """Find the 5105 images of PASCAL Context's val split.
 
     The labels are the usual PNG files of 60 classes or, where there are none,
     the official .mat files of 459, in a folder `trainval` anywhere below the
@@ -52,7 +52,7 @@ def find_context(root: Path) -> list[Pair]:
 
 
 def find_coco(root: Path) -> list[Pair]:
-    """Find the 5000 pictures of COCO val2017 and their stuffthingmaps."""
+    """Find the 5000 images of COCO val2017 and their stuffthingmaps."""
     images = _find_split(root, ".jpg", f"{COCO_SPLIT}/*.jpg")
     labels = _find_split(root, ".png", f"stuffthingmaps/{COCO_SPLIT}/*.png")
     found = sorted(images.glob("*.jpg"))
@@ -60,7 +60,7 @@ def find_coco(root: Path) -> list[Pair]:
 
 
 def find_cityscapes(root: Path) -> list[Pair]:
-    """Find the 500 pictures of Cityscapes' val split and their labelIds."""
+    """Find the 500 images of Cityscapes' val split and their labelIds."""
     images, labels = _find(root, "leftImg8bit", "val"), _find(root, "gtFine", "val")
     end = "_leftImg8bit.png"
     pairs = [
@@ -76,7 +76,7 @@ def find_cityscapes(root: Path) -> list[Pair]:
 
 
 def find_ade20k(root: Path) -> list[Pair]:
-    """Find the 2000 pictures of ADE20K's validation split (ADEChallengeData2016)."""
+    """Find the 2000 images of ADE20K's validation split (ADEChallengeData2016)."""
     folder = _find(root, "ADEChallengeData2016", "annotations/validation")
     labels = folder / "annotations/validation"
     images = sorted((folder / "images/validation").glob("*.jpg"))
@@ -131,17 +131,17 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _listed(folder: Path, split: Path, labels: Path, suffix: str) -> list[Pair]:
-    """Give the pictures that a split's file names, and their labels in another folder."""
+    """Give the images that a split's file names, and their labels in another folder."""
     images = folder / "JPEGImages"
     names = _names(split)
     return _existing([Pair(images / f"{name}.jpg", labels / f"{name}{suffix}") for name in names])
 
 
 def _names(split: Path) -> list[str]:
-    """Read a list of pictures: the first word of every line."""
+    """Read a list of images: the first word of every line."""
     names = [line.split()[0] for line in split.read_text(encoding="utf-8").splitlines() if line]
     if not names:
-        msg = f"{split} names no pictures; get the file anew"
+        msg = f"{split} names no images; get the file anew"
         raise InputError(msg)
     return names
 

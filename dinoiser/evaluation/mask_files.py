@@ -21,17 +21,17 @@ LEFT_OUT = -1
 
 
 class LabelFiles(Protocol):
-    """Labels of many pictures."""
+    """Labels of many images."""
 
     names: dict[int, str]
     """Class names by label; empty where the files do not tell."""
 
     @property
-    def pictures(self) -> Collection[str]:
-        """The pictures' names: paths with forward slashes and without suffix."""
+    def images(self) -> Collection[str]:
+        """The images' names: paths with forward slashes and without suffix."""
 
-    def read(self, picture: str) -> np.ndarray:
-        """Read labels (H, W) int32 of a picture; 0 = background, -1 = left out."""
+    def read(self, image: str) -> np.ndarray:
+        """Read labels (H, W) int32 of an image; 0 = background, -1 = left out."""
 
 
 def open_labels(path: Path) -> LabelFiles:
@@ -73,13 +73,13 @@ class MaskFolder:
         self.names = _read_names(folder) or _read_names(folder.parent)
 
     @property
-    def pictures(self) -> Collection[str]:
+    def images(self) -> Collection[str]:
         """See `LabelFiles`."""
         return self._files.keys()
 
-    def read(self, picture: str) -> np.ndarray:
+    def read(self, image: str) -> np.ndarray:
         """See `LabelFiles`."""
-        labels = read_indices(self._files[picture]).astype(np.int32)
+        labels = read_indices(self._files[image]).astype(np.int32)
         labels[labels == IGNORE] = LEFT_OUT
         return labels
 
@@ -102,13 +102,13 @@ class CocoLabels:
         self._file_names = {_stem(name): name for name in self._file.sizes}
 
     @property
-    def pictures(self) -> Collection[str]:
+    def images(self) -> Collection[str]:
         """See `LabelFiles`."""
         return self._file_names.keys()
 
-    def read(self, picture: str) -> np.ndarray:
+    def read(self, image: str) -> np.ndarray:
         """See `LabelFiles`."""
-        return self._file.draw_labels(self._file_names[picture]).astype(np.int32)
+        return self._file.draw_labels(self._file_names[image]).astype(np.int32)
 
 
 def _stem(name: str) -> str:

@@ -34,22 +34,22 @@ def score_masks(
     Parameters
     ----------
     predicted, true
-        Folders of PNG masks or COCO files, in any combination. Every picture
+        Folders of PNG masks or COCO files, in any combination. Every image
         of the truth must be predicted; more may be.
     counting
-        Called with the number of pictures that are compared, and of all.
+        Called with the number of images that are compared, and of all.
 
     Raises
     ------
     InputError
-        A side cannot be read, or a picture is missing or has another size.
+        A side cannot be read, or an image is missing or has another size.
     """
     answers, truth = open_labels(predicted), open_labels(true)
-    pictures = sorted(truth.pictures)
-    missing = [name for name in pictures if name not in answers.pictures]
+    images = sorted(truth.images)
+    missing = [name for name in images if name not in answers.images]
     if missing:
         msg = (
-            f"{predicted} has no labels for {len(missing)} of the {len(pictures)} pictures in "
+            f"{predicted} has no labels for {len(missing)} of the {len(images)} images in "
             f"{true}, the first is {missing[0]!r}; label them, or take them out of the truth"
         )
         raise InputError(msg)
@@ -57,28 +57,28 @@ def score_masks(
     numbers = truth.names or answers.names
     true_names, predicted_names = (truth.names, answers.names) if by_name else (numbers, numbers)
     pairs: Pairs = Counter()
-    for i, name in enumerate(pictures, start=1):
+    for i, name in enumerate(images, start=1):
         for (t, p), count in _count(answers, truth, name).items():
             found = None if p == LEFT_OUT else _class_name(p, predicted_names)
             pairs[_class_name(t, true_names), found] += count
         if counting:
-            counting(i, len(pictures))
+            counting(i, len(images))
     facts = {
         "predicted": str(predicted),
         "true": str(true),
         "classes_matched_by": "name" if by_name else "number",
     }
     ordered = [_class_name(label, true_names) for label in sorted({0, *true_names})]
-    return Score(f"{predicted} against {true}", _matrix(pairs, ordered), len(pictures), facts)
+    return Score(f"{predicted} against {true}", _matrix(pairs, ordered), len(images), facts)
 
 
 def _count(answers: LabelFiles, truth: LabelFiles, name: str) -> dict[tuple[int, int], int]:
-    """Count the pixels of one picture by true and predicted label."""
+    """Count the pixels of one image by true and predicted label."""
     predicted, true = answers.read(name), truth.read(name)
     if predicted.shape != true.shape:
         msg = (
             f"{name!r} has labels of {predicted.shape[1]}x{predicted.shape[0]} pixels and a truth "
-            f"of {true.shape[1]}x{true.shape[0]}; make both for the same picture"
+            f"of {true.shape[1]}x{true.shape[0]}; make both for the same image"
         )
         raise InputError(msg)
     known = true != LEFT_OUT

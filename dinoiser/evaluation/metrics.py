@@ -1,4 +1,4 @@
-"""Intersection over union, summed over a set of pictures."""
+"""Intersection over union, summed over a set of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ClassIoU:
-    """Counts intersections and unions by class name over many pictures."""
+    """Counts intersections and unions by class name over many images."""
 
     def __init__(self) -> None:
         self._intersections: Counter[str] = Counter()
@@ -22,14 +22,14 @@ class ClassIoU:
         self._true: set[str] = set()
 
     def add(self, predicted: np.ndarray, true: np.ndarray, names: Sequence[str]) -> None:
-        """Count one picture.
+        """Count one image.
 
         Parameters
         ----------
         predicted, true
             (H, W) unsigned integers, indices into `names`.
         names
-            The classes of this picture; pictures may have different ones.
+            The classes of this image; images may have different ones.
         """
         count = len(names)
         pairs = np.bincount(
@@ -53,7 +53,7 @@ class ClassIoU:
 
 
 class ConfusionMatrix:
-    """Counts pixels by true and predicted class over many pictures, as mmsegmentation does.
+    """Counts pixels by true and predicted class over many images, as mmsegmentation does.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class ConfusionMatrix:
         self.counts = np.zeros((len(self.names), len(self.names) + 1), np.int64)
 
     def add(self, predicted: np.ndarray, true: np.ndarray) -> None:
-        """Count one picture.
+        """Count one image.
 
         Parameters
         ----------

@@ -20,14 +20,14 @@ class Score:
     matrix
         All counted pixels.
     images
-        Number of pictures that were counted.
+        Number of images that were counted.
     facts
         What else belongs to the figures, such as the model's name.
     published
         mIoU in [0, 1] that the paper gives for the same; None where it gives
         none.
     failures
-        Why pictures are missing from the figures, by name.
+        Why images are missing from the figures, by name.
     """
 
     title: str
@@ -57,7 +57,7 @@ class Score:
         lines = [
             f"# {self.title}",
             "",
-            f"mIoU {percent(self.matrix.mean())} over {self.images} pictures"
+            f"mIoU {percent(self.matrix.mean())} over {self.images} images"
             + (f"; the paper gives {percent(self.published)}." if self.published else "."),
             "",
             *facts,

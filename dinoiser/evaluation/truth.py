@@ -29,7 +29,7 @@ CONTEXT_IDS = (
 
 
 def read_truth(benchmark: str, path: Path) -> np.ndarray:
-    """Read the labels of one picture.
+    """Read the labels of one image.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def read_indices(path: Path) -> np.ndarray:
     from PIL.PngImagePlugin import PngImageFile
 
     try:
-        with path.open("rb") as file, PngImageFile(file) as picture:
-            values = np.array(picture)
+        with path.open("rb") as file, PngImageFile(file) as image:
+            values = np.array(image)
     except Exception as error:  # decoders raise almost anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         msg = f"the labels {path} cannot be read ({reason}); get the file anew"

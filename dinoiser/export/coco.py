@@ -1,4 +1,4 @@
-"""COCO: one JSON file with the annotations of all pictures."""
+"""COCO: one JSON file with the annotations of all images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build_annotations(
     prompts: PromptSet,
     options: ExportOptions = DEFAULTS,
 ) -> list[dict[str, Any]]:
-    """Describe the labels of one picture as COCO annotations.
+    """Describe the labels of one image as COCO annotations.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def build_annotations(
 
 
 class CocoWriter(DatasetWriter):
-    """A COCO file, written picture by picture: memory does not grow with them.
+    """A COCO file, written image by image: memory does not grow with them.
 
     A context manager: the file takes its name when the block ends without an
     error; otherwise what was there before stays.
@@ -102,7 +102,7 @@ class CocoWriter(DatasetWriter):
     def add(
         self, image_name: str, size: tuple[int, ...], annotations: Sequence[dict[str, Any]]
     ) -> None:
-        """Add a picture.
+        """Add an image.
 
         Parameters
         ----------

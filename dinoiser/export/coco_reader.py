@@ -33,7 +33,7 @@ class CocoReader:
     Attributes
     ----------
     sizes
-        (height, width) in pixels of the pictures, by file name.
+        (height, width) in pixels of the images, by file name.
     shift
         What is added to category ids to make labels: 1 where they begin at 0,
         which is no label, else 0.
@@ -62,12 +62,12 @@ class CocoReader:
             self._annotations[annotation.image_id].append(annotation)
 
     def draw_labels(self, name: str) -> np.ndarray:
-        """Draw the annotations of a picture, the smaller ones over the larger.
+        """Draw the annotations of an image, the smaller ones over the larger.
 
         Parameters
         ----------
         name
-            The picture's file name.
+            The image's file name.
 
         Returns
         -------
@@ -77,7 +77,7 @@ class CocoReader:
         Raises
         ------
         InputError
-            An annotation is of no category, or no area of the picture.
+            An annotation is of no category, or no area of the image.
         """
         small = max(self.names, default=0) < IGNORE
         labels = np.zeros(self.sizes[name], np.uint8 if small else np.int32)
@@ -96,7 +96,7 @@ class CocoReader:
                 height, width = labels.shape
                 msg = (
                     f"{self.path} has an annotation of {name} that is neither polygons nor run "
-                    f"lengths of a picture of {width}x{height} pixels; export the file anew."
+                    f"lengths of an image of {width}x{height} pixels; export the file anew."
                 )
                 raise InputError(msg) from error
         return labels
@@ -138,7 +138,7 @@ class _RunLengths(BaseModel):
     counts: str | list[Annotated[int, Field(ge=0)]]
 
 
-# pycocotools takes memory by the length of a polygon's edges, whatever the picture's size
+# pycocotools takes memory by the length of a polygon's edges, whatever the image's size
 _Coordinate = Annotated[float, Field(gt=-1e6, lt=1e6)]
 _SEGMENTATION: TypeAdapter[_RunLengths | list[list[float]] | None] = TypeAdapter(
     _RunLengths | list[list[_Coordinate]] | None

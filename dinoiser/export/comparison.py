@@ -1,4 +1,4 @@
-"""Models side by side: a picture, what each model makes of it, and where they disagree."""
+"""Models side by side: an image, what each model makes of it, and where they disagree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dinoiser.export.image_file import write_picture
+from dinoiser.export.image_file import write_image
 from dinoiser.export.overlay import blend, with_legend
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ PANEL_WIDTH = 420
 FONT_SIZE = 20
 MARGIN = 10
 GREY_SHARE = 0.5
-"""Brightness that is left of the picture under the map of disagreement."""
+"""Brightness that is left of the image under the map of disagreement."""
 DISAGREEMENT = np.array([255, 64, 32], np.float32)
 
 
 class ComparisonRow(NamedTuple):
-    """What is drawn of one picture.
+    """What is drawn of one image.
 
     Attributes
     ----------
@@ -51,15 +51,15 @@ class ComparisonRow(NamedTuple):
 
 
 def build_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet) -> Image:
-    """Draw a row for each picture, a column for each model, and a legend.
+    """Draw a row for each image, a column for each model, and a legend.
 
-    The last column shows the picture in dark grey, and in red where models
+    The last column shows the image in dark grey, and in red where models
     disagree: the brighter, the more different classes they gave.
 
     Parameters
     ----------
     rows
-        One a picture, all with the same models.
+        One an image, all with the same models.
     prompts
         The classes that the labels refer to.
 
@@ -97,11 +97,11 @@ def write_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet, path: st
     OutputError
         The file cannot be written.
     """
-    write_picture(build_comparison(rows, prompts), path, "PNG")
+    write_image(build_comparison(rows, prompts), path, "PNG")
 
 
 def _panels(row: ComparisonRow, prompts: PromptSet) -> list[tuple[str, Image]]:
-    """Draw the picture, the models' labels over it and the disagreement, each with its title."""
+    """Draw the image, the models' labels over it and the disagreement, each with its title."""
     image = _shrink(row.image)
     tinted = [
         (name, blend(image, _shrink(labels), prompts.palette))
@@ -110,7 +110,7 @@ def _panels(row: ComparisonRow, prompts: PromptSet) -> list[tuple[str, Image]]:
     title = f"agreement {row.agreement:.1%}"
     disagreement = _draw_disagreement(image, _shrink(row.answers), len(tinted))
     panels = [(row.title, image), *tinted, (title, disagreement)]
-    return [(title, _to_picture(pixels)) for title, pixels in panels]
+    return [(title, _to_image(pixels)) for title, pixels in panels]
 
 
 def _draw_disagreement(image: np.ndarray, answers: np.ndarray, models: int) -> np.ndarray:
@@ -121,7 +121,7 @@ def _draw_disagreement(image: np.ndarray, answers: np.ndarray, models: int) -> n
 
 
 def _shrink(pixels: np.ndarray) -> np.ndarray:
-    """Bring a picture or its labels to the panels' width; labels keep their values."""
+    """Bring an image or its labels to the panels' width; labels keep their values."""
     from PIL import Image
 
     size = PANEL_WIDTH, max(1, round(pixels.shape[0] * PANEL_WIDTH / pixels.shape[1]))
@@ -130,7 +130,7 @@ def _shrink(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, method))
 
 
-def _to_picture(pixels: np.ndarray) -> Image:
+def _to_image(pixels: np.ndarray) -> Image:
     from PIL import Image
 
     return Image.fromarray(pixels)

@@ -1,4 +1,4 @@
-"""How sure every pixel is, as a grey picture."""
+"""How sure every pixel is, as a grey image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.export.image_file import write_picture
+from dinoiser.export.image_file import write_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def build_confidence(segmentation: Segmentation) -> Image:
-    """Grey picture of 8 bits: the confidence from 0 to 1 as 0 to 255, rounded."""
+    """Grey image of 8 bits: the confidence from 0 to 1 as 0 to 255, rounded."""
     from PIL import Image
 
     scaled = np.multiply(segmentation.confidence, 255, dtype=np.float32)
@@ -39,4 +39,4 @@ def write_confidence(segmentation: Segmentation, path: str | Path) -> None:
     OutputError
         The file cannot be written.
     """
-    write_picture(build_confidence(segmentation), path, "PNG")
+    write_image(build_confidence(segmentation), path, "PNG")

@@ -1,4 +1,4 @@
-"""JSON files of a whole data set, written picture by picture: memory does not grow with them."""
+"""JSON files of a whole data set, written image by image: memory does not grow with them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class DatasetWriter:
     def _add(
         self, image_name: str, size: tuple[int, ...], annotations: Sequence[dict[str, Any]]
     ) -> None:
-        """Add a picture of a size (height, width) and its annotations."""
+        """Add an image of a size (height, width) and its annotations."""
         height, width = size
         image_id = stable_id(image_name)
         self._images.add(

@@ -1,4 +1,4 @@
-"""Writing pictures so that a full disk is noticed."""
+"""Writing images so that a full disk is noticed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def write_picture(picture: Image, path: str | Path, kind: str, **options: Any) -> None:
-    """Write a picture, whole or not at all.
+def write_image(image: Image, path: str | Path, kind: str, **options: Any) -> None:
+    """Write an image, whole or not at all.
 
     It is encoded in memory first: given a file, Pillow does not notice when a
     full disk takes only a part of what it writes.
 
     Parameters
     ----------
-    picture
+    image
         What to write.
     path
         The file; its folder is made when missing.
@@ -36,6 +36,6 @@ def write_picture(picture: Image, path: str | Path, kind: str, **options: Any) -
         The file cannot be written.
     """
     encoded = io.BytesIO()
-    picture.save(encoded, kind, **options)
+    image.save(encoded, kind, **options)
     with atomic_file(path) as file:
         file.write(encoded.getbuffer())

@@ -17,7 +17,7 @@ class ExportOptions:
         COCO: write polygons instead of run lengths.
     instances
         COCO and panoptic: one annotation a 4-connected part of a class,
-        instead of one a class and picture. YOLO always has one a part.
+        instead of one a class and image. YOLO always has one a part.
     min_area
         Leave out annotations of fewer pixels.
 

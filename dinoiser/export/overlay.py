@@ -1,4 +1,4 @@
-"""Previews: the picture, its classes' colours over it and full along their edges, and a legend."""
+"""Previews: the image, its classes' colours over it and full along their edges, and a legend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.export.image_file import write_picture
+from dinoiser.export.image_file import write_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,19 +22,19 @@ BACKGROUND_OPACITY = 0.35
 OUTLINE_SHARE = 1 / 400
 """Width of the edges as a share of the longer side; two pixels at least, for JPEG."""
 LONGEST_SIDE = 1600
-"""Previews are shrunk to this; the masks keep the picture's size."""
+"""Previews are shrunk to this; the masks keep the image's size."""
 
 
 def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> Image:
-    """Blend a picture with its labels' colours, outline them, and put a legend under it.
+    """Blend an image with its labels' colours, outline them, and put a legend under it.
 
     Parameters
     ----------
     image
         (H, W, 3) uint8 RGB.
     labels
-        (H, W) uint8 class ids of the same picture. Background keeps the
-        picture's own colours, darkened; ignored pixels get the palette's
+        (H, W) uint8 class ids of the same image. Background keeps the
+        image's own colours, darkened; ignored pixels get the palette's
         ignore colour.
     prompts
         The classes that the labels refer to.
@@ -47,12 +47,12 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
     from PIL import Image
 
     step = max(1, max(image.shape) // (4 * LONGEST_SIDE))  # Pillow copies all that it is given
-    picture = Image.fromarray(image[::step, ::step])
+    shrunk = Image.fromarray(image[::step, ::step])
     small = Image.fromarray(labels[::step, ::step])
-    if max(picture.size) > LONGEST_SIDE:
-        picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
-        small = small.resize(picture.size, Image.Resampling.NEAREST)
-    blended = blend(np.asarray(picture), np.asarray(small), prompts.palette)
+    if max(shrunk.size) > LONGEST_SIDE:
+        shrunk.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
+        small = small.resize(shrunk.size, Image.Resampling.NEAREST)
+    blended = blend(np.asarray(shrunk), np.asarray(small), prompts.palette)
     shown = np.zeros(256, bool)
     for row in labels:  # an index of 8 bytes a pixel is made on the way
         shown[row] = True
@@ -61,7 +61,7 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
 
 
 def blend(image: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Tint a picture (H, W, 3) uint8 with the colours (256, 3) uint8 of its labels (H, W).
+    """Tint an image (H, W, 3) uint8 with the colours (256, 3) uint8 of its labels (H, W).
 
     Their edges have the colours themselves, by which they are found in a legend.
     """
@@ -84,14 +84,14 @@ def outline(labels: np.ndarray) -> np.ndarray:
 
 
 def write_overlay(image: np.ndarray, segmentation: Segmentation, path: str | Path) -> None:
-    """Write the preview of a picture as JPEG.
+    """Write the preview of an image as JPEG.
 
     Parameters
     ----------
     image
         (H, W, 3) uint8 RGB.
     segmentation
-        Of the same picture.
+        Of the same image.
     path
         The file; its folder is made when missing.
 
@@ -106,7 +106,7 @@ def write_overlay(image: np.ndarray, segmentation: Segmentation, path: str | Pat
 def write_label_overlay(
     image: np.ndarray, labels: np.ndarray, prompts: PromptSet, path: str | Path
 ) -> None:
-    """Write the preview of a picture whose labels are known, such as from its mask.
+    """Write the preview of an image whose labels are known, such as from its mask.
 
     Parameters
     ----------
@@ -121,22 +121,22 @@ def write_label_overlay(
         The file cannot be written.
     """
     overlay = build_overlay(image, labels, prompts)
-    write_picture(overlay, path, "JPEG", quality=90)
+    write_image(overlay, path, "JPEG", quality=90)
 
 
-def with_legend(picture: Image, classes: list[PromptClass]) -> Image:
-    """Put a strip of colour swatches and names under a picture, in as many lines as it takes."""
+def with_legend(image: Image, classes: list[PromptClass]) -> Image:
+    """Put a strip of colour swatches and names under an image, in as many lines as it takes."""
     from PIL import Image, ImageDraw, ImageFont
 
-    size = int(np.clip(max(picture.size) / 45, 12, 28))
+    size = int(np.clip(max(image.size) / 45, 12, 28))
     font = ImageFont.load_default(size)
-    width = max(picture.width, 160)
+    width = max(image.width, 160)
     places, height = _lay_out(classes, font, size, width)
-    canvas = Image.new("RGB", (width, picture.height + height), "white")
-    canvas.paste(picture, (0, 0))
+    canvas = Image.new("RGB", (width, image.height + height), "white")
+    canvas.paste(image, (0, 0))
     draw = ImageDraw.Draw(canvas)
     for c, (x, y) in zip(classes, places, strict=True):
-        top = picture.height + y
+        top = image.height + y
         draw.rectangle((x, top, x + size, top + size), fill=c.color, outline="black")
         draw.text((x + 1.4 * size, top + size / 2), c.name, fill="black", font=font, anchor="lm")
     return canvas

@@ -1,4 +1,4 @@
-"""COCO panoptic: a picture of segment ids each, and one JSON file about all segments."""
+"""COCO panoptic: an image of segment ids each, and one JSON file about all segments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from dinoiser.errors import InputError
 from dinoiser.export.dataset_file import DatasetWriter, stable_id
-from dinoiser.export.image_file import write_picture
+from dinoiser.export.image_file import write_image
 from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_parts
 
@@ -26,7 +26,7 @@ MOST_SEGMENTS = 2**24 - 1
 def build_panoptic(
     labels: np.ndarray, prompts: PromptSet, options: ExportOptions = DEFAULTS
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Cut the labels of one picture into segments.
+    """Cut the labels of one image into segments.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def build_panoptic(
     found = find_regions(labels, ids, prompts)
     if len(found) > MOST_SEGMENTS:
         msg = (
-            f"there are {len(found)} segments, but a panoptic picture holds {MOST_SEGMENTS}; "
+            f"there are {len(found)} segments, but a panoptic image holds {MOST_SEGMENTS}; "
             "export without instances"
         )
         raise InputError(msg)
@@ -76,7 +76,7 @@ def build_panoptic(
 
 
 def write_panoptic_png(ids: np.ndarray, path: str | Path) -> None:
-    """Write segment ids as an RGB picture: id = R + 256 G + 256 ** 2 B.
+    """Write segment ids as an RGB image: id = R + 256 G + 256 ** 2 B.
 
     Parameters
     ----------
@@ -94,11 +94,11 @@ def write_panoptic_png(ids: np.ndarray, path: str | Path) -> None:
 
     # the lowest three of four bytes
     colors = np.ascontiguousarray(ids, "<u4").view(np.uint8).reshape(*ids.shape, 4)[..., :3]
-    write_picture(Image.fromarray(np.ascontiguousarray(colors)), path, "PNG")
+    write_image(Image.fromarray(np.ascontiguousarray(colors)), path, "PNG")
 
 
 class PanopticWriter(DatasetWriter):
-    """The JSON file about all segments, written picture by picture.
+    """The JSON file about all segments, written image by image.
 
     A context manager like `CocoWriter`.
 
@@ -139,7 +139,7 @@ class PanopticWriter(DatasetWriter):
         png_name: str,
         segments: Sequence[dict[str, Any]],
     ) -> None:
-        """Add a picture.
+        """Add an image.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class PanopticWriter(DatasetWriter):
         size
             Its height and width in pixels.
         png_name
-            The picture of its segment ids, relative to the panoptic folder.
+            The image of its segment ids, relative to the panoptic folder.
         segments
             From `build_panoptic`.
         """

@@ -10,7 +10,7 @@ import numpy as np
 
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import InputError
-from dinoiser.export.image_file import write_picture
+from dinoiser.export.image_file import write_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def build_mask(labels: np.ndarray, prompts: PromptSet) -> Image:
-    """Palette picture whose indices are the labels and whose colours are the classes'."""
+    """Palette image whose indices are the labels and whose colours are the classes'."""
     from PIL import Image
 
     mask = Image.fromarray(labels, "L")
@@ -50,7 +50,7 @@ def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None
     --------
     read_mask : the inverse.
     """
-    write_picture(build_mask(labels, prompts), path, "PNG")
+    write_image(build_mask(labels, prompts), path, "PNG")
 
 
 def write_png(segmentation: Segmentation, path: str | Path) -> None:
@@ -83,16 +83,16 @@ def read_mask(path: str | Path) -> np.ndarray:
         with Path(path).open("rb") as file, PngImageFile(file) as mask:
             kind, labels = mask.mode, np.array(mask)
     except FileNotFoundError as error:
-        msg = f"there is no mask {path}; label the picture again"
+        msg = f"there is no mask {path}; label the image again"
         raise InputError(msg) from error
     except Exception as error:  # decoders raise almost anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the mask {path} cannot be read ({reason}); label the picture again"
+        msg = f"the mask {path} cannot be read ({reason}); label the image again"
         raise InputError(msg) from error
     if kind != "P":
         msg = (
             f"the mask {path} holds colours of the kind {kind!r}, expected palette indices; save "
-            "it as an indexed PNG of 8 bits, or label the picture again"
+            "it as an indexed PNG of 8 bits, or label the image again"
         )
         raise InputError(msg)
     return labels

@@ -26,7 +26,7 @@ class PngStream:
     size
         (height, width) in pixels.
     palette
-        (256, 3) uint8 RGB colours of the indices; None for a grey picture.
+        (256, 3) uint8 RGB colours of the indices; None for a grey image.
     """
 
     def __init__(

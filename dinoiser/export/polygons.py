@@ -2,7 +2,7 @@
 
 A corner is where the outline of a part turns. The sides of pixels that face another part are
 gathered into straight edges, of which each names the next; that is one permutation for all parts of
-a picture, and its cycles are the rings. A hole is joined to the ring above it by a slit of no width
+an image, and its cycles are the rings. A hole is joined to the ring above it by a slit of no width
 that goes up from the hole's top, so that one ring says all.
 """
 
@@ -37,7 +37,7 @@ def trace_polygons(parts: np.ndarray) -> dict[int, np.ndarray]:
     -------
     dict of ndarray
         Of every part a closed polygon: (N, 2) integers x, y of corners, from
-        (0, 0) at the picture's top left corner to (W, H). It begins at the top
+        (0, 0) at the image's top left corner to (W, H). It begins at the top
         left corner of the part's first pixel in reading order, runs clockwise,
         and does not repeat the first corner at the end. Holes belong to it by
         slits of no width, along which it goes twice. Filled by the even-odd

@@ -31,7 +31,7 @@ class Region:
     class_id
         Its class.
     index
-        Its place among the picture's regions of this class, from 0 in reading
+        Its place among the image's regions of this class, from 0 in reading
         order.
     area
         Number of its pixels.

@@ -1,4 +1,4 @@
-"""YOLO segmentation: a text file of polygons a picture, links to the pictures, and data.yaml."""
+"""YOLO segmentation: a text file of polygons an image, links to the images, and data.yaml."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def build_yolo(labels: np.ndarray, prompts: PromptSet, options: ExportOptions = DEFAULTS) -> str:
-    """Describe the labels of one picture as lines of YOLO segmentation.
+    """Describe the labels of one image as lines of YOLO segmentation.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def _fractions(size: int) -> list[str]:
 
 
 def write_yolo(text: str, path: str | Path) -> None:
-    """Write the lines of one picture; an empty file says that nothing is on it.
+    """Write the lines of one image; an empty file says that nothing is on it.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def write_yolo(text: str, path: str | Path) -> None:
 
 
 def write_data_yaml(output: Path, prompts: PromptSet) -> None:
-    """Write data.yaml: where the pictures are and what the classes' indices mean.
+    """Write data.yaml: where the images are and what the classes' indices mean.
 
     Parameters
     ----------
@@ -108,37 +108,35 @@ def write_data_yaml(output: Path, prompts: PromptSet) -> None:
         file.write(text.encode())
 
 
-def link_picture(picture: Path, path: Path) -> None:
-    """Put a picture where readers of YOLO look for it: a link, or a copy where none can be made.
+def link_image(image: Path, path: Path) -> None:
+    """Put an image where readers of YOLO look for it: a link, or a copy where none can be made.
 
     Parameters
     ----------
-    picture
-        The picture.
+    image
+        The image.
     path
         The link; its folder is made when missing. An earlier link is replaced.
 
     Raises
     ------
     InputError
-        There is no such picture.
+        There is no such image.
     OutputError
         Another file is in the way, or nothing can be written.
     """
-    if not picture.is_file():
-        msg = (
-            f"there is no picture {picture}; put it back, or label the pictures where they are now"
-        )
+    if not image.is_file():
+        msg = f"there is no image {image}; put it back, or label the images where they are now"
         raise InputError(msg)
-    if _is_there(picture, path):
+    if _is_there(image, path):
         return
     if path.exists() and not path.is_symlink():
-        msg = f"{path} is in the way of a link to {picture}; move it away and export again."
+        msg = f"{path} is in the way of a link to {image}; move it away and export again."
         raise OutputError(msg)
     link = path.with_name(f".{uuid4().hex}{PARTIAL_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _link_or_copy(picture.resolve(), link)
+        _link_or_copy(image.resolve(), link)
         link.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -147,21 +145,21 @@ def link_picture(picture: Path, path: Path) -> None:
         raise OutputError(msg) from error
 
 
-def _is_there(picture: Path, path: Path) -> bool:
-    """Whether a path is the picture itself, a link to it, or its copy."""
+def _is_there(image: Path, path: Path) -> bool:
+    """Whether a path is the image itself, a link to it, or its copy."""
     if not path.exists():
         return False
-    if path.samefile(picture):
+    if path.samefile(image):
         return True
-    here, there = path.stat(), picture.stat()
+    here, there = path.stat(), image.stat()
     return not path.is_symlink() and (here.st_size, here.st_mtime_ns) == (
         there.st_size,
         there.st_mtime_ns,
     )
 
 
-def _link_or_copy(picture: Path, path: Path) -> None:
+def _link_or_copy(image: Path, path: Path) -> None:
     try:
-        path.symlink_to(picture)
+        path.symlink_to(image)
     except OSError:  # Windows without the right to, and some file systems
-        shutil.copy2(picture, path)
+        shutil.copy2(image, path)

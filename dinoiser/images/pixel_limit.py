@@ -1,18 +1,18 @@
-"""The largest picture that is decoded: a guard against decompression bombs."""
+"""The largest image that is decoded: a guard against decompression bombs."""
 
 import os
 
 from dinoiser.errors import ImageError, SettingsError
 
 DEFAULT_MAX_PIXELS = 2**29
-"""Pixels of the largest picture read unless told otherwise (about 23,000 x 23,000)."""
+"""Pixels of the largest image read unless told otherwise (about 23,000 x 23,000)."""
 
 MAX_PIXELS_VARIABLE = "DINOISER_MAX_PIXELS"
 """Name of the environment variable that replaces the default."""
 
 
 def pixel_limit(max_pixels: int | None = None) -> int:
-    """Say how many pixels a picture may have.
+    """Say how many pixels an image may have.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ def pixel_limit(max_pixels: int | None = None) -> int:
 
 
 def check_pixels(width: int, height: int, limit: int) -> None:
-    """Refuse a picture that has more pixels than the limit.
+    """Refuse an image that has more pixels than the limit.
 
     Parameters
     ----------
     width, height
-        Size of the picture in pixels, as its header states it.
+        Size of the image in pixels, as its header states it.
     limit
         The most pixels allowed.
 
@@ -60,7 +60,7 @@ def check_pixels(width: int, height: int, limit: int) -> None:
     """
     if width * height > limit:
         msg = (
-            f"the picture has {width} x {height} = {width * height:,} pixels and the limit is "
+            f"the image has {width} x {height} = {width * height:,} pixels and the limit is "
             f"{limit:,}; if you trust it, raise the limit by max_pixels or by the environment "
             f"variable {MAX_PIXELS_VARIABLE}"
         )

@@ -1,4 +1,4 @@
-"""Any picture file -> RGB array: JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF and HEIC."""
+"""Any image file -> RGB array: JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF and HEIC."""
 
 import re
 import stat
@@ -34,12 +34,12 @@ _SIGNATURES = {
 
 
 def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray:
-    """Read any picture file as RGB.
+    """Read any image file as RGB.
 
-    What the file is, is told by its content and not by its name. The picture
+    What the file is, is told by its content and not by its name. The image
     is turned upright as its EXIF or TIFF orientation asks, transparent parts
     are laid on white, CMYK is converted, and of animations and stacks the first
-    frame is read. 8-bit pictures are never rescaled; deeper ones (16 or 32
+    frame is read. 8-bit images are never rescaled; deeper ones (16 or 32
     bits, and floats beyond [0, 1]) are stretched by the 0.5th and 99.5th
     percentiles of all their colour values, see `to_rgb`.
 
@@ -49,7 +49,7 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
         A JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or, where pillow-heif is
         installed, HEIC file.
     max_pixels
-        Refuse pictures of more pixels before decoding them; None takes the
+        Refuse images of more pixels before decoding them; None takes the
         environment variable DINOISER_MAX_PIXELS or else 2**29.
 
     Returns
@@ -60,7 +60,7 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
     Raises
     ------
     ImageError
-        If the file is missing, unreadable, no picture, damaged, cut off, too
+        If the file is missing, unreadable, no image, damaged, cut off, too
         large, or does not say which of its channels are the colours.
     SettingsError
         If the limit is not a whole number of at least 1.
@@ -86,7 +86,7 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Read (height, width) of a picture from its header, as it lies in the file.
+    """Read (height, width) of an image from its header, as it lies in the file.
 
     Returns
     -------
@@ -96,8 +96,8 @@ def read_size(path: str | Path) -> tuple[int, int]:
     path = Path(path)
     try:
         kind = _kind(path, _read_header(path))
-        with path.open("rb") as file, _open_picture(kind, file) as picture:
-            return picture.height, picture.width
+        with path.open("rb") as file, _open_image(kind, file) as image:
+            return image.height, image.width
     except Exception:  # decoders raise almost anything on damaged files
         return 0, 0
 
@@ -118,7 +118,7 @@ def _read_header(path: Path) -> bytes:
         raise ImageError(msg) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        msg = f"{str(path)!r} cannot be opened ({reason}); expected the path of a picture file"
+        msg = f"{str(path)!r} cannot be opened ({reason}); expected the path of an image file"
         raise ImageError(msg) from error
     if not header:
         raise ImageError(_why_nothing_to_read(path, mode))
@@ -127,10 +127,10 @@ def _read_header(path: Path) -> bytes:
 
 def _why_nothing_to_read(path: Path, mode: int) -> str:
     if stat.S_ISDIR(mode):
-        return f"{path} is a folder; expected a picture file, such as one that is in it"
+        return f"{path} is a folder; expected an image file, such as one that is in it"
     if not stat.S_ISREG(mode):
-        return f"{path} is a device or pipe; expected a picture file"
-    return f"{path} is empty (0 bytes); get the picture anew or remove the file"
+        return f"{path} is a device or pipe; expected an image file"
+    return f"{path} is empty (0 bytes); get the image anew or remove the file"
 
 
 def _kind(path: Path, header: bytes) -> str:
@@ -138,7 +138,7 @@ def _kind(path: Path, header: bytes) -> str:
         if re.match(signature, header, re.DOTALL):
             return kind
     msg = (
-        f"{path} is not a picture, whatever its name says: it begins with {header[:12]!r}; "
+        f"{path} is not an image, whatever its name says: it begins with {header[:12]!r}; "
         f"expected one of {', '.join(_SIGNATURES)}"
     )
     raise ImageError(msg)
@@ -152,17 +152,17 @@ def _decode(path: Path, kind: str, header: bytes, limit: int) -> np.ndarray:
         rgb = read_tiff(path, limit)
         if rgb is not None:
             return rgb
-    with path.open("rb") as file, _open_picture(kind, file) as picture:
-        check_pixels(*picture.size, limit)
+    with path.open("rb") as file, _open_image(kind, file) as image:
+        check_pixels(*image.size, limit)
         if kind == "PNG" and header[24] == 16:
             pixels = _decode_deep_png(path)
         else:
-            pixels = pillow_pixels(picture)
+            pixels = pillow_pixels(image)
         channel_axis = -1 if pixels.ndim == 3 else None
-        return upright(to_rgb(pixels, channel_axis=channel_axis), _orientation(picture))
+        return upright(to_rgb(pixels, channel_axis=channel_axis), _orientation(image))
 
 
-def _open_picture(kind: str, file: BinaryIO) -> ImageFile:
+def _open_image(kind: str, file: BinaryIO) -> ImageFile:
     """Open a file with Pillow, reading its header only.
 
     Image.open is not used because it compares the size with the global
@@ -183,7 +183,7 @@ def _open_picture(kind: str, file: BinaryIO) -> ImageFile:
         return readers[kind](file)
     except Image.DecompressionBombError as error:
         msg = (
-            f"the {kind} picture is larger than Pillow's own limit for this format ({error}); "
+            f"the {kind} image is larger than Pillow's own limit for this format ({error}); "
             "save it as PNG or TIFF, or raise PIL.Image.MAX_IMAGE_PIXELS"
         )
         raise ImageError(msg) from error
@@ -193,7 +193,7 @@ def _open_heic(file: BinaryIO) -> ImageFile:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        msg = "HEIC pictures need pillow-heif; install it (pip install pillow-heif) or save as JPEG"
+        msg = "HEIC images need pillow-heif; install it (pip install pillow-heif) or save as JPEG"
         raise ImageError(msg) from error
     return HeifImageFile(file)
 
@@ -208,9 +208,9 @@ def _decode_deep_png(path: Path) -> np.ndarray:
     return pixels
 
 
-def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation; damaged EXIF data must not cost the picture."""
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; damaged EXIF data must not cost the image."""
     try:
-        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
         return 1

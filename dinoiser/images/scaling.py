@@ -20,7 +20,7 @@ def to_uint8(pixels: np.ndarray, visible: np.ndarray | None = None) -> np.ndarra
     integers, other floats) is stretched so that the 0.5th percentile of the
     values becomes 0 and the 99.5th becomes 255. The percentiles are taken over
     all channels together, so that colours keep their ratios, and in large
-    pictures over an even grid of about two million pixels.
+    images over an even grid of about two million pixels.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def to_uint8(pixels: np.ndarray, visible: np.ndarray | None = None) -> np.ndarra
     Returns
     -------
     np.ndarray
-        The same values, shape (H, W, C), uint8 in [0, 255]. Pictures of one
+        The same values, shape (H, W, C), uint8 in [0, 255]. Images of one
         value only become 0 unless their type has a natural range.
     """
     if pixels.dtype == np.uint8:
@@ -51,7 +51,7 @@ def to_uint8(pixels: np.ndarray, visible: np.ndarray | None = None) -> np.ndarra
 
 
 def sample_step(height: int, width: int) -> int:
-    """Step of the grid whose pixels stand for a picture of this size, about two million."""
+    """Step of the grid whose pixels stand for an image of this size, about two million."""
     return math.ceil(math.sqrt(height * width / _SAMPLE_PIXELS))
 
 
@@ -81,7 +81,7 @@ def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def on_white(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Lay a transparent picture on white paper, as browsers and viewers show it.
+    """Lay a transparent image on white paper, as browsers and viewers show it.
 
     Parameters
     ----------
@@ -110,13 +110,13 @@ def on_white(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _within_unit_range(pixels: np.ndarray) -> bool:
-    # fmin and fmax pass over NaN and, unlike nanmin, do not copy the picture
+    # fmin and fmax pass over NaN and, unlike nanmin, do not copy the image
     lowest, highest = np.fmin.reduce(pixels, axis=None), np.fmax.reduce(pixels, axis=None)
     return bool(lowest >= 0 and highest <= 1)
 
 
 def _bands(pixels: np.ndarray) -> Iterator[slice]:
-    """Yield slices of rows, so that the float copies of a large picture stay small."""
+    """Yield slices of rows, so that the float copies of a large image stay small."""
     rows = max(1, _BAND_VALUES // max(1, pixels[0].size))
     for start in range(0, len(pixels), rows):
         yield slice(start, start + rows)

@@ -26,7 +26,7 @@ def read_tiff(path: Path, limit: int) -> np.ndarray | None:
 
     Of a stack (time, depth or plain pages) the first page is read. Channels
     stored as pages of their own (OME, ImageJ) are read together if there are
-    three, as red, green and blue. In an RGB picture, channels beyond the third
+    three, as red, green and blue. In an RGB image, channels beyond the third
     are dropped unless they are marked as alpha.
 
     Parameters
@@ -45,7 +45,7 @@ def read_tiff(path: Path, limit: int) -> np.ndarray | None:
     Raises
     ------
     ImageError
-        If the picture has too many pixels, is cut off, or which of its
+        If the image has too many pixels, is cut off, or which of its
         channels are the colours would have to be guessed.
     """
     with TiffFile(path) as tiff:
@@ -62,7 +62,7 @@ def read_tiff(path: Path, limit: int) -> np.ndarray | None:
 def first_series(tiff: TiffFile) -> TiffPageSeries:
     """Return what the first image of a file is part of."""
     if not tiff.series:
-        msg = "the TIFF file holds no picture, probably because it is cut off; get it anew"
+        msg = "the TIFF file holds no image, probably because it is cut off; get it anew"
         raise ImageError(msg)
     return tiff.series[0]
 
@@ -101,7 +101,7 @@ def pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
         ]
     pages = [page for index in indices if (page := series.pages[index]) is not None]
     if len(pages) < len(indices):
-        msg = "a channel of the picture is missing; put the files of the OME-TIFF side by side"
+        msg = "a channel of the image is missing; put the files of the OME-TIFF side by side"
         raise ImageError(msg)
     return pages
 
@@ -109,7 +109,7 @@ def pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
 def _unclear_channels(count: int) -> ImageError:
     example = "0, 0, 1" if count == 2 else "2, 1, 0"
     return ImageError(
-        f"the picture has {count} channels and does not say which are red, green and blue; name "
+        f"the image has {count} channels and does not say which are red, green and blue; name "
         f"them in Python: to_rgb(tifffile.imread(path), channels=({example}))"
     )
 
@@ -173,7 +173,7 @@ def _straight_alpha(pixels: np.ndarray) -> np.ndarray:
 
 
 def _black_to_white(pixels: np.ndarray, page: TiffPage) -> np.ndarray:
-    """Bring 2 to 7 bits to 8, and invert pictures whose lowest value is white."""
+    """Bring 2 to 7 bits to 8, and invert images whose lowest value is white."""
     if pixels.dtype == np.uint8 and page.bitspersample < 8:
         pixels = (pixels.astype(np.uint16) * 255 // (2**page.bitspersample - 1)).astype(np.uint8)
     if page.photometric != PHOTOMETRIC.MINISWHITE:

@@ -1,1 +1,1 @@
-"""Models: patch features of pictures and embeddings of phrases in one space."""
+"""Models: patch features of images and embeddings of phrases in one space."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PatchFeatures:
-    """Dense features of a batch of pictures, one vector a patch.
+    """Dense features of a batch of images, one vector a patch.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class PatchFeatures:
     guide: Tensor | None = None
 
     def part(self, some: slice) -> PatchFeatures:
-        """Select some pictures of the batch."""
+        """Select some images of the batch."""
         foreground = None if self.foreground is None else self.foreground[some]
         guide = None if self.guide is None else self.guide[some]
         return PatchFeatures(self.features[some], foreground, guide)
@@ -87,7 +87,7 @@ class Scoring:
         included, linear between their centres; "cubic" between them; or with
         the centres of the outer ones on its "corners".
     padded
-        Whether pictures that are looked at whole are padded to full patches
+        Whether images that are looked at whole are padded to full patches
         and the padding is cut off; otherwise patches are spread over them.
     templates
         Sentences with {} that take the place of the 80 "imagenet" ones; None

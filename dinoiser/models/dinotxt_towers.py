@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VISION_PREFIX, TEXT_PREFIX = "visual_model.head.", "text_model."
 IMAGE_LEVEL = ("logit_scale",)
-"""Weights of the combined file that only compare whole pictures with texts."""
+"""Weights of the combined file that only compare whole images with texts."""
 
 
 def read_towers(paths: Mapping[str, Path], head_width: int = HEAD_WIDTH) -> Towers:

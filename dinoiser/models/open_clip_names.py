@@ -38,7 +38,7 @@ def find_open_clip(name: str) -> OpenClipWeights:
     UnknownModelError
         open_clip has no such architecture, or no such weights of it.
     ModelError
-        The model has no plain ViT tower, or needs other words or pictures than CLIP.
+        The model has no plain ViT tower, or needs other words or images than CLIP.
     """
     import open_clip
 
@@ -56,7 +56,7 @@ def find_open_clip(name: str) -> OpenClipWeights:
     if obstacle:
         msg = (
             f"{name} cannot be used, because {obstacle}: take a ViT with CLIP's own words and "
-            f"pictures, such as {EXAMPLE}."
+            f"images, such as {EXAMPLE}."
         )
         raise ModelError(msg)
     if not pretrained:
@@ -85,7 +85,7 @@ def _obstacle(config: dict[str, Any], pretrained: dict[str, Any]) -> str | None:
         return "its words go through another tokenizer than CLIP's"
     colors = (pretrained.get("mean"), pretrained.get("std"))
     if pretrained and colors != (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD):
-        return f"it was trained on pictures of the mean {colors[0]} and not of CLIP's"
+        return f"it was trained on images of the mean {colors[0]} and not of CLIP's"
     return None
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dinoiser.models.dino_registers import RegisterDino
 
 SIDE = 448
-"""Side of the square, in pixels, to which every picture or window is brought."""
+"""Side of the square, in pixels, to which every image or window is brought."""
 TEMPLATES = (
     "itap of a {}.",
     "a bad photo of a {}.",

@@ -61,7 +61,7 @@ class TeacherGuidedClip(MaskClip):
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
         """Pooled patch features and objectness of pixels (B, 3, H, W), RGB, float in [0, 1].
 
-        All three networks look at the picture as it was padded for CLIP. Where
+        All three networks look at the image as it was padded for CLIP. Where
         patches of the teacher are of another size, CLIP's features are resized
         bilinearly to its grid.
         """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-_MAX_BYTES = 2**20  # far more than 254 classes need; keeps a picture given by mistake out of memory
+_MAX_BYTES = 2**20  # far more than 254 classes need; keeps an image given by mistake out of memory
 
 _EXPECTED = {
     "version": "1",

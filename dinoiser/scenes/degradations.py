@@ -54,8 +54,8 @@ def scatter_clutter(rng: np.random.Generator, canvas: np.ndarray) -> None:
         Shape (H, W, 3), RGB, float32 in [0, 255].
     """
     height, width = canvas.shape[:2]
-    picture = Image.fromarray(canvas.astype(np.uint8))
-    pen = ImageDraw.Draw(picture)
+    image = Image.fromarray(canvas.astype(np.uint8))
+    pen = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(8, 25))):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         reach = rng.uniform(0.015, 0.045) * min(height, width)
@@ -68,7 +68,7 @@ def scatter_clutter(rng: np.random.Generator, canvas: np.ndarray) -> None:
             angle = rng.uniform(0, math.pi)
             dx, dy = 2 * reach * math.cos(angle), 2 * reach * math.sin(angle)
             pen.line((x - dx, y - dy, x + dx, y + dy), _any_color(rng), max(1, round(reach / 3)))
-    canvas[:] = np.asarray(picture)
+    canvas[:] = np.asarray(image)
 
 
 def _any_color(rng: np.random.Generator) -> tuple[int, int, int]:
@@ -78,7 +78,7 @@ def _any_color(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def good_camera(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """Change the brightness a little and, in some pictures, add slight sensor noise.
+    """Change the brightness a little and, in some images, add slight sensor noise.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def bad_camera(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     numpy.ndarray
         Shape (H, W, 3), uint8.
     """
-    picture = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
-    blurred = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.7, 1.8)))
+    sharp = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+    blurred = sharp.filter(ImageFilter.GaussianBlur(rng.uniform(0.7, 1.8)))
     image = np.asarray(blurred, np.float32) * np.float32(rng.uniform(0.75, 1.1))
     noisy = np.clip(_add_noise(rng, image, rng.uniform(18, 45)), 0, 255).astype(np.uint8)
     file = io.BytesIO()

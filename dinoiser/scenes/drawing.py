@@ -76,7 +76,7 @@ SHAPES: tuple[str, ...] = tuple(_OUTLINES)
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and everything that is true about it.
+    """One image and everything that is true about it.
 
     Attributes
     ----------
@@ -85,13 +85,13 @@ class Scene:
     labels
         Shape (H, W), uint8: 0 is background, ``k`` is an object of class ``names[k - 1]``.
     names
-        Classes in the picture, such as ``"red circle"``, in the order of their labels.
+        Classes in the image, such as ``"red circle"``, in the order of their labels.
     absent
-        Five classes of the same kind that are not in the picture.
+        Five classes of the same kind that are not in the image.
     background
         One of ``BACKGROUNDS``.
     caption
-        One phrase about the whole picture.
+        One phrase about the whole image.
     """
 
     image: np.ndarray
@@ -162,7 +162,7 @@ def draw_scene(
     Returns
     -------
     Scene
-        The picture with its exact labels.
+        The image with its exact labels.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A picture that the image tower has seen."""
+"""An image that the image tower has seen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """A picture whose patch features are known: segment it again and again with other words.
+    """An image whose patch features are known: segment it again and again with other words.
 
     Attributes
     ----------

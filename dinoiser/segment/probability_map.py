@@ -30,7 +30,7 @@ Spread = Literal["stretched", "corners", "cubic"]
 
 
 class Tile(NamedTuple):
-    """A rectangle of a picture, as slices of rows and columns."""
+    """A rectangle of an image, as slices of rows and columns."""
 
     rows: slice
     columns: slice
@@ -51,7 +51,7 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class ProbabilityMap:
-    """Class probabilities of one picture, kept at patch resolution.
+    """Class probabilities of one image, kept at patch resolution.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class ProbabilityMap:
     -----
     Windows are interpolated bilinearly to pixels (`align_corners=False`), the
     plain mean is taken where they overlap, and that map is interpolated to
-    the picture's size. All three are linear, and along rows and columns apart:
+    the image's size. All three are linear, and along rows and columns apart:
     a tile is `down @ mosaic @ across`, and nothing else is ever made. Both
     products are exact, see `interpolation`, so a pixel is the same in any tile,
     also where the mosaic holds no more than the tile's own windows.
@@ -128,14 +128,14 @@ class ProbabilityMap:
     def tiles(
         self, height: int | None = None, within: Tile | None = None
     ) -> Iterator[tuple[Tile, Tensor]]:
-        """Go through the picture, left to right and top to bottom.
+        """Go through the image, left to right and top to bottom.
 
         Parameters
         ----------
         height
             Rows of a tile; None fits them to `VALUES_AT_ONCE`.
         within
-            The part to go through; None is the whole picture.
+            The part to go through; None is the whole image.
 
         Yields
         ------
@@ -206,12 +206,12 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a picture: how its pixels are mixed from patches.
+    """One axis of an image: how its pixels are mixed from patches.
 
     Attributes
     ----------
     length, working
-        Pixels of the picture and of its working size.
+        Pixels of the image and of its working size.
     spans
         (start, end) of the windows, in pixels of the working size.
     patches
@@ -267,7 +267,7 @@ class Axis:
         return linear_weights(self.patches, covered, inside)
 
 
-@lru_cache(maxsize=32)  # the pictures of a folder are often of one size
+@lru_cache(maxsize=32)  # the images of a folder are often of one size
 def _weights(axis: Axis, start: int, stop: int) -> tuple[slice, Tensor]:
     places, resized = linear_weights(axis.working, axis.length, slice(start, stop))
     mixed = to_steps(resized @ axis.working_weights(places))

@@ -1,4 +1,4 @@
-"""Superpixel refinement: patch-sized edges snapped to the edges of the picture."""
+"""Superpixel refinement: patch-sized edges snapped to the edges of the image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 def snap_to_superpixels(
     probabilities: np.ndarray, image: np.ndarray, superpixel_side: float
 ) -> np.ndarray:
-    """Average probabilities over the superpixels of a picture.
+    """Average probabilities over the superpixels of an image.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Pictures at their working size: whole, or the same numbers in pieces.
+"""Images at their working size: whole, or the same numbers in pieces.
 
-Columns first, each row by itself; then rows, with exact sums. So a picture may be cut into bands
+Columns first, each row by itself; then rows, with exact sums. So an image may be cut into bands
 and each part of the result made of those that it needs.
 """
 

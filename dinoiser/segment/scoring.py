@@ -60,7 +60,7 @@ def class_cosines(
 def class_products(
     features: Tensor, class_embeddings: Tensor, phrases_per_class: Sequence[int] | None = None
 ) -> Tensor:
-    """Products (B, K, h, w) of patches and classes, by the longest patch of each picture.
+    """Products (B, K, h, w) of patches and classes, by the longest patch of each image.
 
     Their lengths stay, so that products can be enlarged in the place of
     features: a pixel's cosines are its products by one length, which leaves
@@ -75,7 +75,7 @@ def class_products(
 
 def _multiply(features: Tensor, embeddings: Tensor) -> Tensor:
     """Products (B, P, ...) of features (B, D, ...) and embeddings (P, D)."""
-    # One product a picture: the bits of one for all depend on how many pictures there are.
+    # One product an image: the bits of one for all depend on how many images there are.
     products = torch.bmm(embeddings.expand(len(features), -1, -1), features.flatten(2))
     return products.unflatten(2, features.shape[2:])
 
@@ -100,7 +100,7 @@ def score_patches(
     Parameters
     ----------
     patches
-        What the model gave for B pictures.
+        What the model gave for B images.
     embeddings
         (P, D) float32, one row a phrase, the phrases of a class beside each
         other.

@@ -1,4 +1,4 @@
-"""Segmenter: pictures and prompt sets to segmentations."""
+"""Segmenter: images and prompt sets to segmentations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Segmenter:
-    """Segments pictures with one model.
+    """Segments images with one model.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ class Segmenter:
         The paper's protocol, see `WindowSettings`; None takes the sizes that
         the model was made for.
     whole
-        One pass over the whole picture at its own size instead of windows.
+        One pass over the whole image at its own size instead of windows.
     antialias
-        Smooth when a picture is shrunk to `short_side`.
+        Smooth when an image is shrunk to `short_side`.
     refine
-        "superpixel" snaps the labels to the picture's edges, "none" does not.
+        "superpixel" snaps the labels to the image's edges, "none" does not.
     batch_size
         Windows in one pass; "auto" fits them to the device.
     delta
@@ -104,7 +104,7 @@ class Segmenter:
         progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> EncodedImage:
-        """Run the image tower: the expensive part, once a picture.
+        """Run the image tower: the expensive part, once an image.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class Segmenter:
         return EncodedImage(self, image, layout, PatchFeatures.cat(batches))
 
     def segment(self, image: ArrayLike, prompts: PromptSet) -> Segmentation:
-        """Encode a picture and segment it, without keeping its features.
+        """Encode an image and segment it, without keeping its features.
 
         Parameters
         ----------
@@ -179,7 +179,7 @@ class Segmenter:
         Parameters
         ----------
         pixels
-            (3, h, w) uint8, the picture at its working size or a part of it
+            (3, h, w) uint8, the image at its working size or a part of it
             that holds the block.
         block
             One of `WindowLayout.blocks`.
@@ -201,7 +201,7 @@ class Segmenter:
         within: Tile,
         image: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Label a part of a picture.
+        """Label a part of an image.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ class Segmenter:
             What they were scored against.
         within
             The part; with superpixels it has to begin at a multiple of
-            `TILE_WIDTH`, and to end at one or at the picture's edge.
+            `TILE_WIDTH`, and to end at one or at the image's edge.
         image
             (rows, columns, 3) uint8, the part's pixels; only superpixels need
             them.
@@ -255,14 +255,14 @@ class Segmenter:
     def decide(
         self, image: np.ndarray, layout: WindowLayout, scores: Tensor, prompts: PromptSet
     ) -> Segmentation:
-        """Label a picture (H, W, 3) by the scores (n, K, h, w) of its windows."""
+        """Label an image (H, W, 3) by the scores (n, K, h, w) of its windows."""
         everything = Tile(slice(0, image.shape[0]), slice(0, image.shape[1]))
         probabilities = self.lay_out(scores, layout)
         labels, confidence = self.label(probabilities, prompts, everything, image)
         return Segmentation(labels, confidence, prompts, probabilities)
 
     def to_working_size(self, image: np.ndarray, layout: WindowLayout) -> Tensor:
-        """Resize a picture (H, W, 3) uint8 as its windows are cut from it, (3, h, w)."""
+        """Resize an image (H, W, 3) uint8 as its windows are cut from it, (3, h, w)."""
         pixels = torch.from_numpy(image).permute(2, 0, 1)  # from: rows, columns, channels
         return resize(pixels, layout.working_size, self.windows.antialias, self.windows.cubic)
 
@@ -273,7 +273,7 @@ class Segmenter:
                 yield from self.encode_block(pixels, block)
 
     def _superpixel_side(self, layout: WindowLayout) -> float:
-        """Half a patch, in pixels of the picture."""
+        """Half a patch, in pixels of the image."""
         return max(2.0, self.model.patch_size * min(layout.size) / min(layout.working_size) / 2)
 
 

@@ -1,4 +1,4 @@
-"""Where windows lie on a picture, and the size at which a picture is looked at."""
+"""Where windows lie on an image, and the size at which an image is looked at."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class WindowSettings:
-    """How a picture is cut up for the model.
+    """How an image is cut up for the model.
 
     Attributes
     ----------
     short_side
-        The picture is resized so that its shorter side has this many pixels.
+        The image is resized so that its shorter side has this many pixels.
     window, stride
         Side of the square windows and the step between them, in pixels of the
-        resized picture; the paper's are 448 and 224 at a short side of 448.
+        resized image; the paper's are 448 and 224 at a short side of 448.
     whole
-        Look at the whole picture at its own size in one pass instead.
+        Look at the whole image at its own size in one pass instead.
     antialias
         Smooth when shrinking. The published code does not; False gives its
         pixels.
@@ -82,12 +82,12 @@ class WindowSettings:
 
 @dataclass(frozen=True)
 class WindowLayout:
-    """The windows of one picture.
+    """The windows of one image.
 
     Attributes
     ----------
     size
-        (H, W) of the picture, in pixels.
+        (H, W) of the image, in pixels.
     working_size
         (h, w) that it is resized to before it is cut up.
     rows, columns
@@ -113,7 +113,7 @@ class WindowLayout:
 
     @property
     def blocks(self) -> list[list[WindowLayout]]:
-        """The same windows in blocks, from the top left; all but large pictures are one block.
+        """The same windows in blocks, from the top left; all but large images are one block.
 
         No batch of windows crosses a block, so that a block can be computed
         by itself.
@@ -128,7 +128,7 @@ class WindowLayout:
 
     @classmethod
     def plan(cls, size: tuple[int, int], settings: WindowSettings) -> WindowLayout:
-        """Lay windows over a picture of size (H, W)."""
+        """Lay windows over an image of size (H, W)."""
         if settings.whole:
             return cls(size, size, ((0, size[0]),), ((0, size[1]),))
         working = working_size(size, settings.short_side, round_down=settings.cubic)
@@ -154,7 +154,7 @@ def working_size(
 
 
 def spans(length: int, window: int, stride: int) -> Spans:
-    """Windows (start, end) along an axis; the last is pushed back inside the picture.
+    """Windows (start, end) along an axis; the last is pushed back inside the image.
 
     An axis shorter than `window` gets a single, shorter one.
     """
@@ -166,7 +166,7 @@ def spans(length: int, window: int, stride: int) -> Spans:
 def cut(image: Tensor, windows: list[Window], top: int = 0, left: int = 0) -> Tensor:
     """Windows of an image (3, h, w) uint8 as pixels (n, 3, height, width) float32 in [0, 1].
 
-    The image may be a part of the picture; `top` and `left` say where it begins.
+    The image may be a part of the image; `top` and `left` say where it begins.
     """
     pieces = [
         image[:, w.top - top : w.bottom - top, w.left - left : w.right - left] for w in windows

@@ -17,7 +17,7 @@ import requests
 from dinoiser.weights.digests import Digest, file_digest
 from dinoiser.weights.files import UrlFile
 
-Progress = Callable[[str, int, int], None]
+ByteProgress = Callable[[str, int, int], None]
 """Called with the file's name, the bytes that are here and the bytes in all."""
 Cancelled = Callable[[], bool]
 
@@ -36,7 +36,7 @@ class DownloadCancelledError(Exception):
     """The caller asked to stop; what is here already is kept for the next time."""
 
 
-def download(file: UrlFile, progress: Progress | None, cancelled: Cancelled | None) -> Path:
+def download(file: UrlFile, progress: ByteProgress | None, cancelled: Cancelled | None) -> Path:
     """Download a file into its place, going on from where an earlier try stopped.
 
     Parameters
@@ -79,7 +79,7 @@ class ResumingDownloader:
 
     file: UrlFile
     target: Path
-    progress: Progress | None = None
+    progress: ByteProgress | None = None
     cancelled: Cancelled | None = None
 
     @property

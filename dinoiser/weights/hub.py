@@ -17,10 +17,10 @@ import requests
 
 from dinoiser.weights.download import (
     TIMEOUTS,
+    ByteProgress,
     Cancelled,
     DownloadCancelledError,
     DownloadError,
-    Progress,
 )
 from dinoiser.weights.files import HubFile, cache_dir
 
@@ -34,7 +34,7 @@ POLL_SECONDS = 0.2
 
 
 def download_from_hub(
-    file: HubFile, progress: Progress | None, cancelled: Cancelled | None
+    file: HubFile, progress: ByteProgress | None, cancelled: Cancelled | None
 ) -> Path:
     """Download a file of a hub model into our cache folder.
 
@@ -101,7 +101,7 @@ def _require_hub() -> None:
 def _watch(
     child: subprocess.Popen[str],
     file: HubFile,
-    progress: Progress | None,
+    progress: ByteProgress | None,
     cancelled: Cancelled | None,
 ) -> tuple[str, str]:
     started = time.time()

@@ -1,4 +1,4 @@
-"""Readers of napari: job folders and COCO files, as pictures and their labels."""
+"""Readers of napari: job folders and COCO files, as images and their labels."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     LayerData = tuple[Any, dict[str, Any], str]
 
 MOST_PAIRS = 20
-"""Pictures that are opened where they differ in size: each has layers of its own."""
+"""Images that are opened where they differ in size: each has layers of its own."""
 
 
 @dataclass(frozen=True)
-class LabelledPicture:
-    """A picture and its labels, not read yet.
+class ImageWithLabels:
+    """An image and its labels, not read yet.
 
     Attributes
     ----------
     name
         As its layers are called.
     path
-        Where the picture is; None where it is not found.
+        Where the image is; None where it is not found.
     size
         (height, width) in pixels.
     read_labels
@@ -44,8 +44,8 @@ class LabelledPicture:
     size: tuple[int, int]
     read_labels: Callable[[], np.ndarray]
 
-    def read_picture(self) -> np.ndarray:
-        """Read the picture, (height, width, 3) uint8; black where it is not found.
+    def read_image(self) -> np.ndarray:
+        """Read the image, (height, width, 3) uint8; black where it is not found.
 
         Raises
         ------
@@ -59,8 +59,8 @@ class LabelledPicture:
         image = read_image(self.path)
         if image.shape[:2] != self.size:
             msg = (
-                f"the picture {self.path} is {image.shape[:2]} pixels (height, width), its labels "
-                f"{self.size}; put back the picture that was labelled."
+                f"the image {self.path} is {image.shape[:2]} pixels (height, width), its labels "
+                f"{self.size}; put back the image that was labelled."
             )
             raise ImageError(msg)
         return image
@@ -91,9 +91,9 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 
 
 def read_job_folder(path: str) -> list[LayerData]:
-    """Open the pictures and masks of a job.
+    """Open the images and masks of a job.
 
-    Pictures of one size become a stack that is read as it is looked at; of
+    Images of one size become a stack that is read as it is looked at; of
     others, the first 20 become layers of their own.
 
     Parameters
@@ -110,29 +110,29 @@ def read_job_folder(path: str) -> list[LayerData]:
     Raises
     ------
     InputError
-        The folder holds no labelled picture.
+        The folder holds no labelled image.
     """
     from dinoiser.batch import read_records
     from dinoiser.prompts import PromptSet
 
     folder = Path(path).parent if Path(path).name == JOB_FILE else Path(path)
-    pictures = [
-        LabelledPicture(
+    images = [
+        ImageWithLabels(
             record.image, _existing(record.path), record.size, _mask(folder, record.stem)
         )
         for record in read_records(folder)
         if record.status == "done" and record.size
     ]
-    if not pictures:
-        msg = f"The job in {folder} has labelled no picture; run it first."
+    if not images:
+        msg = f"The job in {folder} has labelled no image; run it first."
         raise InputError(msg)
-    return make_layers(pictures, style_labels(PromptSet.load(folder / PROMPT_FILE)), folder.name)
+    return make_layers(images, style_labels(PromptSet.load(folder / PROMPT_FILE)), folder.name)
 
 
 def read_coco(path: str) -> list[LayerData]:
-    """Open the pictures and annotations of a COCO file.
+    """Open the images and annotations of a COCO file.
 
-    Pictures are looked for by their file names beside the file, in the folder
+    Images are looked for by their file names beside the file, in the folder
     `images` there, and the same one folder higher; of the annotations.json of a
     job, where they were when they were labelled. Where they are not found, the
     labels come alone.
@@ -151,36 +151,34 @@ def read_coco(path: str) -> list[LayerData]:
     Raises
     ------
     InputError
-        It is no COCO file, or of no picture.
+        It is no COCO file, or of no image.
     """
     from dinoiser.export.coco_reader import CocoReader
 
     place = Path(path)
     coco = CocoReader(place)
     if not coco.sizes:
-        msg = f"{place} is of no picture; open another."
+        msg = f"{place} is of no image; open another."
         raise InputError(msg)
     known = _paths_of_job(place.parent)
-    pictures = [
-        LabelledPicture(
+    images = [
+        ImageWithLabels(
             name,
-            _find_picture(place.parent, name, known),
+            _find_image(place.parent, name, known),
             size,
             partial(coco.draw_labels, name),
         )
         for name, size in coco.sizes.items()
     ]
-    return make_layers(pictures, _style_names(coco.names), place.stem)
+    return make_layers(images, _style_names(coco.names), place.stem)
 
 
-def make_layers(
-    pictures: list[LabelledPicture], style: dict[str, Any], name: str
-) -> list[LayerData]:
-    """Make the layers of pictures: one stack where they are of one size.
+def make_layers(images: list[ImageWithLabels], style: dict[str, Any], name: str) -> list[LayerData]:
+    """Make the layers of images: one stack where they are of one size.
 
     Parameters
     ----------
-    pictures
+    images
         At least one.
     style
         From `style_labels`.
@@ -194,35 +192,35 @@ def make_layers(
     """
     from napari.utils.notifications import show_info
 
-    missing = [picture.name for picture in pictures if picture.path is None]
+    missing = [image.name for image in images if image.path is None]
     if missing:
-        show_info(f"{len(missing):,} of {len(pictures):,} pictures are not found: {missing[0]} ...")
-    if len(pictures) > 1 and len({picture.size for picture in pictures}) == 1:
-        return _stack(pictures, style, name)
-    if len(pictures) > MOST_PAIRS:
+        show_info(f"{len(missing):,} of {len(images):,} images are not found: {missing[0]} ...")
+    if len(images) > 1 and len({image.size for image in images}) == 1:
+        return _stack(images, style, name)
+    if len(images) > MOST_PAIRS:
         show_info(
-            f"The first {MOST_PAIRS} of {len(pictures):,} pictures are opened, as their sizes "
+            f"The first {MOST_PAIRS} of {len(images):,} images are opened, as their sizes "
             "differ; the Review tab of DINOiser goes through all of a job."
         )
-    return [layer for picture in pictures[:MOST_PAIRS] for layer in _pair(picture, style)]
+    return [layer for image in images[:MOST_PAIRS] for layer in _pair(image, style)]
 
 
-def _pair(picture: LabelledPicture, style: dict[str, Any]) -> list[LayerData]:
-    looks = _with_names(style, [picture.name])
-    labels = (picture.read_labels(), {"name": f"{picture.name} labels", **looks}, "labels")
-    if picture.path is None:
+def _pair(image: ImageWithLabels, style: dict[str, Any]) -> list[LayerData]:
+    looks = _with_names(style, [image.name])
+    labels = (image.read_labels(), {"name": f"{image.name} labels", **looks}, "labels")
+    if image.path is None:
         return [labels]
-    return [(picture.read_picture(), {"name": picture.name, "rgb": True}, "image"), labels]
+    return [(image.read_image(), {"name": image.name, "rgb": True}, "image"), labels]
 
 
-def _stack(pictures: list[LabelledPicture], style: dict[str, Any], name: str) -> list[LayerData]:
-    looks = _with_names(style, [picture.name for picture in pictures])
-    dtype = pictures[0].read_labels().dtype
-    labels = _lazily([picture.read_labels for picture in pictures], pictures[0].size, dtype)
+def _stack(entries: list[ImageWithLabels], style: dict[str, Any], name: str) -> list[LayerData]:
+    looks = _with_names(style, [entry.name for entry in entries])
+    dtype = entries[0].read_labels().dtype
+    labels = _lazily([entry.read_labels for entry in entries], entries[0].size, dtype)
     layers: list[LayerData] = [(labels, {"name": f"{name} labels", **looks}, "labels")]
-    if any(picture.path for picture in pictures):
-        readers = [picture.read_picture for picture in pictures]
-        images = _lazily(readers, (*pictures[0].size, 3), np.uint8)
+    if any(entry.path for entry in entries):
+        readers = [entry.read_image for entry in entries]
+        images = _lazily(readers, (*entries[0].size, 3), np.uint8)
         layers.insert(0, (images, {"name": name, "rgb": True}, "image"))
     return layers
 
@@ -239,7 +237,7 @@ def _lazily(readers: list[Callable[[], np.ndarray]], shape: tuple[int, ...], dty
 
 
 def _with_names(style: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """Note the pictures' names in the labels' metadata, for the writers."""
+    """Note the images' names in the labels' metadata, for the writers."""
     metadata = {**style.get("metadata", {}).get(METADATA, {}), IMAGES: names}
     return {**style, "metadata": {METADATA: metadata}}
 
@@ -269,7 +267,7 @@ def _existing(path: str | Path) -> Path | None:
 
 
 def _paths_of_job(folder: Path) -> dict[str, str]:
-    """Where the pictures of a job are; empty where the folder holds none."""
+    """Where the images of a job are; empty where the folder holds none."""
     from dinoiser.batch import read_records
 
     if not (folder / JOB_FILE).is_file():
@@ -277,7 +275,7 @@ def _paths_of_job(folder: Path) -> dict[str, str]:
     return {record.image: record.path for record in read_records(folder)}
 
 
-def _find_picture(folder: Path, name: str, known: dict[str, str]) -> Path | None:
+def _find_image(folder: Path, name: str, known: dict[str, str]) -> Path | None:
     places = [folder, folder / "images", folder.parent, folder.parent / "images"]
     candidates = [place / name for place in places]
     if name in known:

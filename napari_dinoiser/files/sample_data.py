@@ -13,7 +13,7 @@ def sample_scene() -> list[tuple[Any, dict[str, Any], str]]:
     Returns
     -------
     list
-        napari layer tuples: the picture (320, 448, 3) uint8, and its true
+        napari layer tuples: the image (320, 448, 3) uint8, and its true
         labels (320, 448) uint8 with the classes' names in `features`.
     """
     import numpy as np
@@ -39,7 +39,7 @@ def sample_photo() -> list[tuple[Any, dict[str, Any], str]]:
     Returns
     -------
     list
-        A napari layer tuple: the picture (300, 451, 3) uint8.
+        A napari layer tuple: the image (300, 451, 3) uint8.
     """
     from skimage.data import chelsea
 

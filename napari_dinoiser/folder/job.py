@@ -45,7 +45,7 @@ class FolderChoice:
     Attributes
     ----------
     folder
-        Where the pictures are.
+        Where the images are.
     output
         Folder of the results.
     prompts
@@ -141,7 +141,7 @@ class FolderChoice:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        """The settings that count: a picture that is looked at whole has no windows."""
+        """The settings that count: an image that is looked at whole has no windows."""
         if not self.settings.get("whole"):
             return self.settings
         return {k: v for k, v in self.settings.items() if k not in WINDOW_SIZES}
@@ -200,11 +200,11 @@ class RunStatus:
     Attributes
     ----------
     through, total
-        Pictures that the present step is through with, and in all.
+        Images that the present step is through with, and in all.
     failed
-        Pictures that failed in this run.
+        Images that failed in this run.
     latest
-        Record of the latest picture that was labelled; None before the first.
+        Record of the latest image that was labelled; None before the first.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -254,10 +254,10 @@ def describe_outcome(summary: Summary) -> str:
     """Say how a run went, in a sentence or two."""
     if summary.cancelled:
         return (
-            f"Stopped after {summary.through:,} of {summary.total:,} pictures; Run goes on from "
+            f"Stopped after {summary.through:,} of {summary.total:,} images; Run goes on from "
             "there."
         )
-    text = f"{summary.done:,} of {summary.total:,} pictures labelled"
+    text = f"{summary.done:,} of {summary.total:,} images labelled"
     if summary.resumed:
         text += f", {summary.resumed:,} of them in an earlier run"
     return f"{text}; {len(summary.failures):,} failed." if summary.failures else f"{text}."

@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 
 FORMATS = {
     "png": ("Masks", "Indexed PNG masks. Always written: the other formats are made of them."),
-    "overlay": ("Overlays", "A preview of every picture with its classes."),
-    "confidence": ("Confidence", "A grey picture of how sure every pixel is."),
-    "coco": ("COCO", "annotations.json, one file for all pictures."),
-    "panoptic": ("Panoptic", "panoptic.json and a PNG for every picture: COCO panoptic."),
-    "yolo": ("YOLO", "data.yaml, and a text file for every picture: YOLO segmentation."),
+    "overlay": ("Overlays", "A preview of every image with its classes."),
+    "confidence": ("Confidence", "A grey image of how sure every pixel is."),
+    "coco": ("COCO", "annotations.json, one file for all images."),
+    "panoptic": ("Panoptic", "panoptic.json and a PNG for every image: COCO panoptic."),
+    "yolo": ("YOLO", "data.yaml, and a text file for every image: YOLO segmentation."),
 }
 """Of every format: what its box says, and its tooltip."""
 COLUMNS = 2
 LATEST_HEIGHT = 120
-"""Of the latest picture, in the screen's pixels."""
-SECONDS_A_PICTURE = 0.5
-"""Pictures that come faster are not all shown."""
+"""Of the latest image, in the screen's pixels."""
+SECONDS_A_IMAGE = 0.5
+"""Images that come faster are not all shown."""
 COMMAND_LINES = 4
 
 
@@ -217,7 +217,7 @@ class RunView(QWidget):
         self._dock.total = self._status.total
         self._dock.update(self._status.through - self._dock.n)
         self.say(str(self._status))
-        if time.monotonic() - self._shown_at > SECONDS_A_PICTURE:
+        if time.monotonic() - self._shown_at > SECONDS_A_IMAGE:
             self._show_latest()
 
     def show_download(self, file: str, done: int, total: int) -> None:

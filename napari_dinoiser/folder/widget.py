@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class FolderWidget(QWidget):
-    """Labels a folder of pictures, as `dinoiser label` does.
+    """Labels a folder of images, as `dinoiser label` does.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class FolderWidget(QWidget):
         self._stop = threading.Event()
         self._worker: Any = None
         self.destroyed.connect(self._stop.set)
-        self.input_folder = FolderPicker("input_folder", "Folder of pictures, with all in it")
+        self.input_folder = FolderPicker("input_folder", "Folder of images, with all in it")
         self.output_folder = FolderPicker("output_folder", "Folder of the results")
         self.formats = FormatBoxes()
         self.scheduler = _create_scheduler()
@@ -101,7 +101,7 @@ class FolderWidget(QWidget):
         self._start(job)
 
     def cancel(self) -> None:
-        """Stop after the pictures that have been begun."""
+        """Stop after the images that have been begun."""
         self._stop.set()
         self.cancel_button.setEnabled(False)
         self.progress.say("Stopping …")
@@ -117,7 +117,7 @@ class FolderWidget(QWidget):
             msg = "There are no classes yet; write some in the Segment tab."
             raise InputError(msg)
         if folder is None or output is None:
-            msg = "There is no folder of pictures yet; choose one."
+            msg = "There is no folder of images yet; choose one."
             raise InputError(msg)
         scheduler = self.scheduler.currentText().strip()
         return FolderChoice(
@@ -169,12 +169,12 @@ class FolderWidget(QWidget):
 
     def _lay_out(self) -> None:
         self.run_button.setObjectName("run_folder")
-        self.run_button.setToolTip("Label the pictures; those that are through already are kept.")
+        self.run_button.setToolTip("Label the images; those that are through already are kept.")
         self.cancel_button.setObjectName("cancel_folder")
         self.cancel_button.setToolTip("Stop; what is labelled is kept, and Run goes on from there.")
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Pictures", self.input_folder)
+        form.addRow("Images", self.input_folder)
         form.addRow("Results", self.output_folder)
         form.addRow("Formats", self.formats)
         form.addRow("Scheduler", self.scheduler)
@@ -233,7 +233,7 @@ def _create_scheduler() -> QComboBox:
     scheduler.setEditable(True)
     scheduler.addItems(SCHEDULERS)
     scheduler.setToolTip(
-        "auto: in napari for few pictures, in processes of their own for many; sync: in napari; "
+        "auto: in napari for few images, in processes of their own for many; sync: in napari; "
         "local: in processes of their own; tcp://host:8786: on a running dask cluster."
     )
     return scheduler

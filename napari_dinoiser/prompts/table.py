@@ -32,7 +32,7 @@ BUTTONS = (
     ("move_up", "↑", "Move the selected class up"),
     ("move_down", "↓", "Move the selected class down"),
     ("load_prompts", "Load…", "Load a prompt file in the place of this table"),
-    ("save_prompts", "Save…", "Save this table as a prompt file, for other pictures and folders"),
+    ("save_prompts", "Save…", "Save this table as a prompt file, for other images and folders"),
 )
 
 

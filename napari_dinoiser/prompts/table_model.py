@@ -28,8 +28,8 @@ class Column(IntEnum):
 
 TITLES = {Column.NAME: "class", Column.SYNONYMS: "also called", Column.ID: "id"}
 HELP = {
-    Column.VISIBLE: "Show this class in the picture",
-    Column.COLOR: "Colour in the picture: click to change it",
+    Column.VISIBLE: "Show this class in the image",
+    Column.COLOR: "Colour in the image: click to change it",
     Column.NAME: "What to look for, and what it is called in the results",
     Column.SYNONYMS: (
         "Other words for the same class, separated by semicolons: puppy; hound. "

@@ -1,1 +1,1 @@
-"""The tab Review: the pictures of a job one by one, to correct, accept or reject."""
+"""The tab Review: the images of a job one by one, to correct, accept or reject."""

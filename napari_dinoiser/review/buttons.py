@@ -1,4 +1,4 @@
-"""What can be done with the picture under review."""
+"""What can be done with the image under review."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
-_SAVES = "Corrections are saved, and a corrected picture counts as accepted."
+_SAVES = "Corrections are saved, and a corrected image counts as accepted."
 
 
 class _Button(NamedTuple):
@@ -19,17 +19,17 @@ class _Button(NamedTuple):
 
 
 _BUTTONS = {
-    "previous": _Button("Previous", "Shift+N", f"The picture before. {_SAVES}", (0, 0, 1, 1)),
-    "next": _Button("Next", "N", f"The next picture. {_SAVES}", (0, 1, 1, 1)),
+    "previous": _Button("Previous", "Shift+N", f"The image before. {_SAVES}", (0, 0, 1, 1)),
+    "next": _Button("Next", "N", f"The next image. {_SAVES}", (0, 1, 1, 1)),
     "next_unchecked": _Button(
-        "Next unchecked", "U", f"The next picture that is not checked. {_SAVES}", (1, 0, 1, 2)
+        "Next unchecked", "U", f"The next image that is not checked. {_SAVES}", (1, 0, 1, 2)
     ),
     "accept": _Button("Accept", "A", "Save the mask as right, and go on.", (2, 0, 1, 1)),
-    "reject": _Button("Reject", "R", "Leave the picture out of exports, and go on.", (2, 1, 1, 1)),
+    "reject": _Button("Reject", "R", "Leave the image out of exports, and go on.", (2, 1, 1, 1)),
     "toggle_labels": _Button("Show labels", "T", "Show or hide the labels.", (3, 0, 1, 1)),
-    "revert": _Button("Revert", "", "Go back to this picture's mask as it is saved.", (3, 1, 1, 1)),
+    "revert": _Button("Revert", "", "Go back to this image's mask as it is saved.", (3, 1, 1, 1)),
 }
-_NEED_PICTURE = {"accept", "toggle_labels", "revert"}
+_NEED_IMAGE = {"accept", "toggle_labels", "revert"}
 
 
 class ReviewButtons(QWidget):
@@ -57,7 +57,7 @@ class ReviewButtons(QWidget):
         """The button that each key stands for."""
         return {entry.key: self._buttons[name] for name, entry in _BUTTONS.items() if entry.key}
 
-    def enable(self, *, any_picture: bool, readable: bool) -> None:
-        """Enable what makes sense: some buttons need a picture that can be read."""
+    def enable(self, *, any_image: bool, readable: bool) -> None:
+        """Enable what makes sense: some buttons need an image that can be read."""
         for name, button in self._buttons.items():
-            button.setEnabled(readable if name in _NEED_PICTURE else any_picture)
+            button.setEnabled(readable if name in _NEED_IMAGE else any_image)

@@ -1,4 +1,4 @@
-"""The picture under review as an image and a labels layer, and keys that work on both."""
+"""The image under review as an image and a labels layer, and keys that work on both."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from dinoiser.prompts import PromptSet
-    from napari_dinoiser.review.session import OpenPicture
+    from napari_dinoiser.review.review_session import OpenImage
 
 
 class ReviewLayers:
-    """One image layer and one labels layer that show picture after picture.
+    """One image layer and one labels layer that show image after image.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ class ReviewLayers:
         as well as to the viewer.
     on_label
         Called with the label that is painted with, whenever that changes or a
-        picture is shown.
+        image is shown.
 
     Attributes
     ----------
     image, labels
-        The layers; None before the first picture.
+        The layers; None before the first image.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class ReviewLayers:
         self.image: Image | None = None
         self.labels: Labels | None = None
 
-    def show(self, opened: OpenPicture, prompts: PromptSet) -> None:
-        """Show a picture and its labels; layers that were removed come back."""
+    def show(self, opened: OpenImage, prompts: PromptSet) -> None:
+        """Show an image and its labels; layers that were removed come back."""
         image, labels = self.image, self.labels
         if labels is None or labels not in self._viewer.layers:
             labels = self._add_labels(opened.labels, prompts)
@@ -63,8 +63,8 @@ class ReviewLayers:
             image = self._add_image(opened.image)
         else:
             image.data = opened.image
-        image.name = opened.picture.image
-        labels.name = f"{opened.picture.image} labels"
+        image.name = opened.labelled.image
+        labels.name = f"{opened.labelled.image} labels"
         self._set_visible(True)
         self._viewer.reset_view()
         self._on_label(labels.selected_label)
@@ -86,7 +86,7 @@ class ReviewLayers:
                 setattr(self.labels, name, value)
 
     def hide(self) -> None:
-        """Hide both layers, as there is no picture that they could show."""
+        """Hide both layers, as there is no image that they could show."""
         self._set_visible(False)
 
     def toggle_labels(self) -> None:

@@ -28,12 +28,12 @@ ORDERS = {
 
 
 class ReviewQueue(QWidget):
-    """A job's folder, the order of its pictures, and whether checked ones are left out."""
+    """A job's folder, the order of its images, and whether checked ones are left out."""
 
     folder_chosen = Signal(str)
     """Emitted with a folder that was typed or chosen."""
     order_changed = Signal()
-    """Emitted when the pictures are to be sorted anew."""
+    """Emitted when the images are to be sorted anew."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,10 +42,10 @@ class ReviewQueue(QWidget):
         self.folder.returnPressed.connect(lambda: self.folder_chosen.emit(self.folder.text()))
         browse = named(QPushButton("Browse …"), "browse_job", "Choose the output folder of a job")
         browse.clicked.connect(self._browse)
-        self._order = named(QComboBox(), "order", "Which pictures come first")
+        self._order = named(QComboBox(), "order", "Which images come first")
         for text, order in ORDERS.items():
             self._order.addItem(text, order)
-        self._class = named(QComboBox(), "order_class", "Pictures with most of this class first")
+        self._class = named(QComboBox(), "order_class", "Images with most of this class first")
         self._unchecked = named(
             QCheckBox("Only unchecked"), "only_unchecked", "Leave out what is checked already"
         )
@@ -57,7 +57,7 @@ class ReviewQueue(QWidget):
 
     @property
     def order(self) -> Order:
-        """The order, as `dinoiser.batch.reviews.sort_pictures` names it."""
+        """The order, as `dinoiser.batch.reviews.sort_images` names it."""
         return self._order.currentData()
 
     @property
@@ -67,7 +67,7 @@ class ReviewQueue(QWidget):
 
     @property
     def only_unchecked(self) -> bool:
-        """Whether checked pictures are left out."""
+        """Whether checked images are left out."""
         return self._unchecked.isChecked()
 
     def set_classes(self, prompts: PromptSet) -> None:

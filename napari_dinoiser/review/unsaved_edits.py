@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from dinoiser.batch.reviews import LabelledPicture
+    from dinoiser.batch.reviews import LabelledImage
     from dinoiser.prompts import PromptSet
 
 
 class UnsavedEdits:
-    """The unsaved edits of one picture at a time, written beside the masks in a thread.
+    """The unsaved edits of one image at a time, written beside the masks in a thread.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ class UnsavedEdits:
         self._kept: np.ndarray | None = None
         self._writing: Future[None] | None = None
 
-    def watch(self, picture: LabelledPicture, labels: np.ndarray) -> None:
-        """Begin with a picture whose labels, (H, W) integers, are not edited yet."""
-        self._path = unsaved_file(self._output, picture)
+    def watch(self, image: LabelledImage, labels: np.ndarray) -> None:
+        """Begin with an image whose labels, (H, W) integers, are not edited yet."""
+        self._path = unsaved_file(self._output, image)
         self._kept, self._writing = labels.copy(), None
 
     def keep(self, labels: np.ndarray) -> None:
@@ -69,9 +69,9 @@ class UnsavedEdits:
         self._kept, self._writing = labels.copy(), None
         self._path.unlink(missing_ok=True)
 
-    def read(self, picture: LabelledPicture, saved: np.ndarray) -> np.ndarray | None:
-        """Read what a crash has left of a picture's edits; None where that is nothing new."""
-        path = unsaved_file(self._output, picture)
+    def read(self, image: LabelledImage, saved: np.ndarray) -> np.ndarray | None:
+        """Read what a crash has left of an image's edits; None where that is nothing new."""
+        path = unsaved_file(self._output, image)
         with suppress(InputError):  # there is none, or it is of no use
             labels = read_mask(path)
             if labels.shape == saved.shape and not np.array_equal(labels, saved):
@@ -80,7 +80,7 @@ class UnsavedEdits:
         return None
 
     def stems(self) -> set[str]:
-        """Find out of which pictures there are unsaved edits, by the names of their results."""
+        """Find out of which images there are unsaved edits, by the names of their results."""
         folder = self._output / UNSAVED
         return {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.png")}
 

@@ -1,4 +1,4 @@
-"""The Review tab: a job's pictures one by one, to correct, accept or reject."""
+"""The Review tab: a job's images one by one, to correct, accept or reject."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
     import napari
 
-    from napari_dinoiser.review.session import ReviewSession
+    from napari_dinoiser.review.review_session import ReviewSession
 
 KEEP_UNSAVED_EVERY = 3000
 """Milliseconds between looks for edits that a crash would cost."""
 _STEPS: dict[str, tuple[Callable[[ReviewSession], bool], str]] = {
-    "previous": (lambda session: session.move(-1), "This is the first picture."),
-    "next": (lambda session: session.move(1), "This was the last picture."),
+    "previous": (lambda session: session.move(-1), "This is the first image."),
+    "next": (lambda session: session.move(1), "This was the last image."),
     "next_unchecked": (
         lambda session: session.move_to_unchecked(),
-        "All these pictures are checked.",
+        "All these images are checked.",
     ),
-    "accept": (lambda session: session.accept(), "This was the last picture."),
-    "reject": (lambda session: session.reject(), "This was the last picture."),
+    "accept": (lambda session: session.accept(), "This was the last image."),
+    "reject": (lambda session: session.reject(), "This was the last image."),
 }
-"""What buttons let the session do, and what to say where that leads to no other picture."""
+"""What buttons let the session do, and what to say where that leads to no other image."""
 
 
 class ReviewWidget(QWidget):
-    """Look through a job, least certain pictures first.
+    """Look through a job, least certain images first.
 
     The keys work while this widget is visible, with the focus in it or on the
     canvas.
@@ -49,7 +49,7 @@ class ReviewWidget(QWidget):
     Parameters
     ----------
     viewer
-        Where the pictures are shown.
+        Where the images are shown.
     """
 
     job_opened = Signal(str)
@@ -81,7 +81,7 @@ class ReviewWidget(QWidget):
         self._refresh()
 
     def open_job(self, folder: str | Path) -> None:
-        """Review a job; asks first where another one's picture has unsaved edits.
+        """Review a job; asks first where another one's image has unsaved edits.
 
         Its records are read in a thread; `job_opened` tells when it is open. A
         folder that cannot be reviewed is said so in a notification.
@@ -148,7 +148,7 @@ class ReviewWidget(QWidget):
         self.job_opened.emit(str(opened.output))
 
     def _arrange(self) -> None:
-        """Sort the pictures as the controls say."""
+        """Sort the images as the controls say."""
         if self._session is None:
             return
         self._take_labels()
@@ -197,7 +197,7 @@ class ReviewWidget(QWidget):
         """Bring all texts up to date."""
         session = self._session
         self._buttons.enable(
-            any_picture=bool(session and session.picture),
+            any_image=bool(session and session.labelled),
             readable=bool(session and session.current),
         )
         if session is None:
@@ -242,7 +242,7 @@ class ReviewWidget(QWidget):
         answer = QMessageBox.question(
             self.window(),
             "Unsaved corrections",
-            f"The mask of {current.picture.image} has corrections that are not saved.",
+            f"The mask of {current.labelled.image} has corrections that are not saved.",
             choices.Save | choices.Discard | cancel,
             choices.Save,
         )
@@ -279,7 +279,7 @@ class ReviewWidget(QWidget):
 
 def _open_session(folder: Path) -> ReviewSession | str:
     """Open a job, or say why it cannot be."""
-    from napari_dinoiser.review.session import ReviewSession
+    from napari_dinoiser.review.review_session import ReviewSession
 
     try:
         return ReviewSession(folder)

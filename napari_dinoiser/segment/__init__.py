@@ -1,1 +1,1 @@
-"""The tab Segment: one picture, words, labels to paint on."""
+"""The tab Segment: one image, words, labels to paint on."""

@@ -1,4 +1,4 @@
-"""The Advanced fold: where and how the model looks at a picture."""
+"""The Advanced fold: where and how the model looks at an image."""
 
 from __future__ import annotations
 
@@ -78,16 +78,16 @@ class AdvancedSettings(QWidget):
         self._ignore.setRange(0, 0.99)
         self._ignore.setSingleStep(0.05)
         rows: tuple[tuple[str, QWidget, str, str], ...] = (
-            ("Region", self._region, "region", "Label all of the picture, of very large ones "
+            ("Region", self._region, "region", "Label all of the image, of very large ones "
              "the part in view first; or a part, such as a rectangle in a Shapes layer"),
             ("Stacks", self._planes, "planes", "Label the slice that is shown, or all of them"),
             ("Ignore below", self._ignore, "ignore_below", "Pixels that are less sure than this "
              "become 255 and are left out of training"),
             ("Edges", self._refine, "refine", "superpixel: move the labels' edges to the edges in "
-             "the picture; slower"),
-            ("Look", self._looking, "looking", "in windows: as in the paper, for pictures of any "
-             "size; as a whole: in one pass at the picture's own size"),
-            ("Short side", self._short_side, "short_side", "The picture is shrunk or enlarged to "
+             "the image; slower"),
+            ("Look", self._looking, "looking", "in windows: as in the paper, for images of any "
+             "size; as a whole: in one pass at the image's own size"),
+            ("Short side", self._short_side, "short_side", "The image is shrunk or enlarged to "
              "this before the model sees it; larger finds smaller things, but takes longer"),
             ("Device", self._device, "device", "auto takes the GPU where there is one"),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One model, and the pictures that it has looked at lately."""
+"""One model, and the images that it has looked at lately."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.parts import Part
 
 BUDGET = 2**30
-"""Bytes of encoded pictures that are kept."""
+"""Bytes of encoded images that are kept."""
 
 _Key = tuple["ModelChoice", "ImageSource", "tuple[object, ...]"]
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """What decides what a picture is encoded to.
+    """What decides what an image is encoded to.
 
     Attributes
     ----------
@@ -52,12 +52,12 @@ class ModelChoice:
 
 
 class Encoder:
-    """Runs the image tower once a picture, and keeps what came out within a budget.
+    """Runs the image tower once an image, and keeps what came out within a budget.
 
     Parameters
     ----------
     budget
-        Bytes of encoded pictures that are kept; the least recently used go
+        Bytes of encoded images that are kept; the least recently used go
         first, the latest always stays.
     load
         What loads models, `dinoiser.load_model` by default.
@@ -84,7 +84,7 @@ class Encoder:
         progress: Callable[[str, int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> EncodedImage:
-        """Encode a part of a picture, or find it among those that are kept.
+        """Encode a part of an image, or find it among those that are kept.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class Encoder:
             return self._kept[key]
 
     def forget(self, source: ImageSource) -> None:
-        """Let go of a picture that is closed or has changed."""
+        """Let go of an image that is closed or has changed."""
         with self._lock:
             for key in [key for key in self._kept if key[1] is source]:
                 del self._kept[key]
@@ -170,7 +170,7 @@ def _encode(
 ) -> EncodedImage:
     def advance(done: int, total: int) -> None:
         if progress:
-            progress("Looking at the picture", done, total)
+            progress("Looking at the image", done, total)
 
     looked_at, refined = part.looked_at, segmenter.refine != "none"
     full_size = segmenter.windows.whole or refined

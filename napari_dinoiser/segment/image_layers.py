@@ -1,4 +1,4 @@
-"""napari Image layers: the pictures they hold, and where their labels belong."""
+"""napari Image layers: the images they hold, and where their labels belong."""
 
 from __future__ import annotations
 

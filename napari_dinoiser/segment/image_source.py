@@ -1,4 +1,4 @@
-"""What a napari Image layer holds, as pictures that a model can look at."""
+"""What a napari Image layer holds, as images that a model can look at."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ImageSource:
         step
             The plane, one number for each stack axis; None for all planes.
         rows, columns
-            The rectangle; it is cut to the picture.
+            The rectangle; it is cut to the image.
         view
             What the window shows; it matters where the rectangle is so large
             that it is cut up, see `cut_up`.
@@ -93,14 +93,14 @@ class ImageSource:
         *stack, height, width = self.shape
         whole = Part((), slice(*rows.indices(height)[:2]), slice(*columns.indices(width)[:2]))
         if min(whole.size) < 1:
-            msg = "the rectangle does not touch the picture; draw it over the picture"
+            msg = "the rectangle does not touch the image; draw it over the image"
             raise ImageError(msg)
         pieces = cut_up(whole, (height, width), view)
         planes = product(*map(range, stack)) if step is None else [tuple(step[: len(stack)])]
         return [piece._replace(plane=plane) for plane in planes for piece in pieces]
 
     def read(self, part: Part, short_side: int | None = None) -> np.ndarray:
-        """Read a part as a picture.
+        """Read a part as an image.
 
         Parameters
         ----------

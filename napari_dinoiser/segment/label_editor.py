@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Labels
 
-    from napari_dinoiser.segment.session import Session
+    from napari_dinoiser.segment.label_session import Session
 
 
 class LabelEditor:

@@ -11,8 +11,8 @@ from napari_dinoiser.label_layers import TRANSPARENT, style_labels
 from napari_dinoiser.segment.image_layers import place_labels, visible_part
 from napari_dinoiser.segment.image_picker import OWN
 from napari_dinoiser.segment.label_editor import LabelEditor
+from napari_dinoiser.segment.label_session import Session
 from napari_dinoiser.segment.parts import overlap
-from napari_dinoiser.segment.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
+    from napari_dinoiser.segment.label_session import LabelledPart, Request
     from napari_dinoiser.segment.parts import Part
-    from napari_dinoiser.segment.session import LabelledPart, Request
 
 CONFIDENCE, HEAT_MAP = "confidence", "heat map"
 
@@ -89,7 +89,7 @@ class LabelledImages:
         axis, shape = request.source.channel_axis, request.source.shape
         known = self.of(image)
         if known and (not known.editor.fits or known.session.edits.labels.shape != shape):
-            self._all.remove(known)  # the picture is another now; its old labels are left alone
+            self._all.remove(known)  # the image is another now; its old labels are left alone
             known = None
         session = known.session if known else Session(shape)
         session.take(request, part, result)

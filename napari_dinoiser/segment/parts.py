@@ -1,4 +1,4 @@
-"""Parts of pictures: the rectangles that are labelled one at a time, those in view first."""
+"""Parts of images: the rectangles that are labelled one at a time, those in view first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Part(NamedTuple):
     Attributes
     ----------
     plane
-        Which plane, one number for each leading axis; empty for a single picture.
+        Which plane, one number for each leading axis; empty for a single image.
     rows, columns
         What is labelled, in pixels of the full size.
     around
@@ -77,9 +77,9 @@ def cut_up(part: Part, size: tuple[int, int], view: Rectangle | None = None) -> 
     Parameters
     ----------
     part
-        Rectangle of a picture.
+        Rectangle of an image.
     size
-        (height, width) of the picture.
+        (height, width) of the image.
     view
         What the window shows, which decides how large the tiles are.
 

@@ -1,4 +1,4 @@
-"""The Segment tab: a picture, words, and the labels that come of them."""
+"""The Segment tab: an image, words, and the labels that come of them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from napari_dinoiser.segment.advanced_settings import VISIBLE, WHOLE_IMAGE, Adva
 from napari_dinoiser.segment.encoder import Encoder, ModelChoice
 from napari_dinoiser.segment.image_layers import drawn_part, visible_part
 from napari_dinoiser.segment.image_picker import ImagePicker
+from napari_dinoiser.segment.label_session import Request
 from napari_dinoiser.segment.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
 from napari_dinoiser.segment.parts import nearest_first
 from napari_dinoiser.segment.runner import Runner
-from napari_dinoiser.segment.session import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ class SegmentWidget(QWidget):
     viewer
         Whose layers are labelled.
     encoder
-        What looks at pictures; None for one of its own.
+        What looks at images; None for one of its own.
     parent
         Owner.
     """
@@ -78,7 +78,7 @@ class SegmentWidget(QWidget):
         return ModelChoice(self.models.model_name(), self.models.heads(), device, **settings)
 
     def run(self) -> None:
-        """Label the picture that is chosen; what cannot be done is said in a notification."""
+        """Label the image that is chosen; what cannot be done is said in a notification."""
         image, source, prompts = self.picker.layer(), self.picker.source(), self.table.prompt_set()
         if image is None or source is None or prompts is None:
             self._say(self._what_is_missing())
@@ -118,11 +118,11 @@ class SegmentWidget(QWidget):
 
     def _what_is_missing(self) -> str:
         if self.picker.layer() is None:
-            return "There is no image yet: open a picture first, by File > Open or by dropping it."
+            return "There is no image yet: open an image first, by File > Open or by dropping it."
         return self.table.error() or "There is no class yet: type one into the table, such as dog."
 
     def _follow_words(self) -> None:
-        """Bring labels up to date with the table, without another look at the picture."""
+        """Bring labels up to date with the table, without another look at the image."""
         prompts, request = self.table.prompt_set(), self.runner.request
         if prompts is None:
             return
@@ -180,7 +180,7 @@ class SegmentWidget(QWidget):
         self._status = QLabel()
         self._status.setWordWrap(True)
         children = (
-            (self._run, "run", "Label the picture with the words in the table"),
+            (self._run, "run", "Label the image with the words in the table"),
             (self._cancel, "cancel", "Stop; the labels stay as they are"),
             (self._clear, "clear_edits", "Give all pixels that you painted back to the model"),
             (self._confidence, "show_confidence", "Show how sure the model is of every pixel"),

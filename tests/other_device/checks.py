@@ -36,13 +36,13 @@ def other_device(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def picture():
+def drawn_image():
     return next(dinoiser.scenes.draw_scenes(1, seed=5, size=(300, 260))).image
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     for i, scene in enumerate(dinoiser.scenes.draw_scenes(12, seed=5, size=(300, 260))):
         Image.fromarray(scene.image).save(folder / f"{i}.png")
@@ -110,13 +110,13 @@ def build_dinotxt(tmp_path):
         ("dinotxt", {}),
     ],
 )
-def test_a_picture_is_labelled_as_on_the_cpu(method, settings, picture, request):
+def test_a_image_is_labelled_as_on_the_cpu(method, settings, drawn_image, request):
     build = request.getfixturevalue(f"build_{method}")
     sizes = {"short_side": 224, "window": 224, "stride": 112}
     results = []
     for name in DEVICES:
         segmenter = dinoiser.Segmenter(build(place(name)), **sizes, **settings)
-        results.append(segmenter.encode(picture).segment(PROMPTS))
+        results.append(segmenter.encode(drawn_image).segment(PROMPTS))
     near, other = results
     np.testing.assert_allclose(other.confidence, near.confidence, atol=2e-3)
     np.testing.assert_allclose(other.probabilities("grass"), near.probabilities("grass"), atol=1e-4)
@@ -124,8 +124,8 @@ def test_a_picture_is_labelled_as_on_the_cpu(method, settings, picture, request)
     assert dict(other.ranking(20, 30)) == pytest.approx(dict(near.ranking(20, 30)), abs=1e-4)
 
 
-def test_a_large_array_is_labelled_as_on_the_cpu(picture, build_tiny):
-    array = da.from_array(np.tile(picture, (2, 2, 1)), chunks=(256, 256, 3))
+def test_a_large_array_is_labelled_as_on_the_cpu(drawn_image, build_tiny):
+    array = da.from_array(np.tile(drawn_image, (2, 2, 1)), chunks=(256, 256, 3))
     near, other = (
         dinoiser.segment_array(array, PROMPTS, build_tiny(place(name))) for name in DEVICES
     )
@@ -133,12 +133,12 @@ def test_a_large_array_is_labelled_as_on_the_cpu(picture, build_tiny):
 
 
 @pytest.mark.parametrize("batch_size", [1, 16])
-def test_a_folder_is_labelled_as_on_the_cpu(batch_size, pictures, tmp_path):
+def test_a_folder_is_labelled_as_on_the_cpu(batch_size, images, tmp_path):
     folders = []
     for name in DEVICES:
         folders.append(tmp_path / name.partition(":")[0])
         job = LabelJob(
-            (pictures,),
+            (images,),
             folders[-1],
             PROMPTS,
             model="tiny",
@@ -156,17 +156,17 @@ def test_a_folder_is_labelled_as_on_the_cpu(batch_size, pictures, tmp_path):
 
 @pytest.mark.parametrize(
     ("recipe", "agree"),
-    # Few pictures leave directions without variance, and whitening enlarges what rounding left.
+    # Few images leave directions without variance, and whitening enlarges what rounding left.
     [("published", {"atol": 1e-5}), ("balanced", {"atol": 0.1})],
 )
-def test_heads_are_fitted_as_on_the_cpu(recipe, agree, pictures, tmp_path):
+def test_heads_are_fitted_as_on_the_cpu(recipe, agree, images, tmp_path):
     settings = FitSettings.of_recipe(
         recipe, steps=3, batch_size=2, crop=160, sample=8, projection_dim=8
     )
     heads = []
     for name in DEVICES:
         output = tmp_path / f"{name.partition(':')[0]}.safetensors"
-        refit(RefitJob((str(pictures),), output, "tiny", name, "fp32", settings=settings))
+        refit(RefitJob((str(images),), output, "tiny", name, "fp32", settings=settings))
         heads.append(load_file(output))
     for name, near in heads[0].items():
         np.testing.assert_allclose(heads[1][name], near, **agree, err_msg=name)

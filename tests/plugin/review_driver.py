@@ -66,7 +66,7 @@ class Reviewer:
         return self.viewer.layers[1]
 
     @property
-    def picture(self):
+    def image(self):
         return self.viewer.layers[0].name
 
     def paint(self, label):

@@ -1,4 +1,4 @@
-"""Pictures that are kept encoded, within a budget."""
+"""Images that are kept encoded, within a budget."""
 
 from concurrent.futures import CancelledError
 
@@ -26,58 +26,58 @@ def load(tiny, loads):
 
 
 def source(seed=0):
-    picture = np.random.default_rng(seed).integers(0, 256, (224, 224, 3), np.uint8)
-    return ImageSource((picture,), rgb=True)
+    image = np.random.default_rng(seed).integers(0, 256, (224, 224, 3), np.uint8)
+    return ImageSource((image,), rgb=True)
 
 
-def whole(picture):
-    (part,) = picture.parts(())
+def whole(image):
+    (part,) = image.parts(())
     return part
 
 
-def test_a_picture_is_looked_at_once(load, looks):
-    encoder, picture = Encoder(load=load), source()
-    first = encoder.encode(CHOICE, picture, whole(picture))
-    assert encoder.encode(CHOICE, picture, whole(picture)) is first
+def test_a_image_is_looked_at_once(load, looks):
+    encoder, image = Encoder(load=load), source()
+    first = encoder.encode(CHOICE, image, whole(image))
+    assert encoder.encode(CHOICE, image, whole(image)) is first
     assert len(looks) == 1
-    encoder.encode(CHOICE, source(), whole(picture))
+    encoder.encode(CHOICE, source(), whole(image))
     assert len(looks) == 2
 
 
 def test_other_settings_need_another_look_but_not_another_model(load, looks, loads):
-    encoder, picture = Encoder(load=load), source()
-    encoder.encode(CHOICE, picture, whole(picture))
-    encoder.encode(ModelChoice("tiny", device="cpu", whole=True), picture, whole(picture))
+    encoder, image = Encoder(load=load), source()
+    encoder.encode(CHOICE, image, whole(image))
+    encoder.encode(ModelChoice("tiny", device="cpu", whole=True), image, whole(image))
     assert len(looks) == 2
     assert loads == [("tiny", "cpu")]
-    encoder.encode(ModelChoice("tiny"), picture, whole(picture))
+    encoder.encode(ModelChoice("tiny"), image, whole(image))
     assert len(loads) == 2
 
 
 def test_memory_is_bounded_and_the_least_recently_used_goes_first(load):
-    pictures = [source(seed) for seed in range(4)]
-    size = _bytes(Encoder(load=load).encode(CHOICE, pictures[0], whole(pictures[0])))
+    images = [source(seed) for seed in range(4)]
+    size = _bytes(Encoder(load=load).encode(CHOICE, images[0], whole(images[0])))
     assert size > 224 * 224 * 3
     encoder = Encoder(budget=2 * size, load=load)
     for number in (0, 1, 0, 2):
-        encoder.encode(CHOICE, pictures[number], whole(pictures[number]))
-    known = [encoder.knows(CHOICE, picture, whole(picture)) for picture in pictures]
+        encoder.encode(CHOICE, images[number], whole(images[number]))
+    known = [encoder.knows(CHOICE, image, whole(image)) for image in images]
     assert known == [True, False, True, False]
-    encoder.forget(pictures[0])
-    assert not encoder.knows(CHOICE, pictures[0], whole(pictures[0]))
+    encoder.forget(images[0])
+    assert not encoder.knows(CHOICE, images[0], whole(images[0]))
 
 
-def test_a_picture_larger_than_the_budget_is_kept_alone(load):
-    encoder, picture = Encoder(budget=1, load=load), source()
-    encoder.encode(CHOICE, picture, whole(picture))
-    assert encoder.knows(CHOICE, picture, whole(picture))
+def test_a_image_larger_than_the_budget_is_kept_alone(load):
+    encoder, image = Encoder(budget=1, load=load), source()
+    encoder.encode(CHOICE, image, whole(image))
+    assert encoder.knows(CHOICE, image, whole(image))
 
 
 def test_a_cancelled_look_leaves_nothing(load):
-    encoder, picture = Encoder(load=load), source()
+    encoder, image = Encoder(load=load), source()
     with pytest.raises(CancelledError):
-        encoder.encode(CHOICE, picture, whole(picture), cancelled=lambda: True)
-    assert not encoder.knows(CHOICE, picture, whole(picture))
+        encoder.encode(CHOICE, image, whole(image), cancelled=lambda: True)
+    assert not encoder.knows(CHOICE, image, whole(image))
 
 
 def test_a_level_of_a_pyramid_gives_labels_of_the_full_size(load, scene, scene_prompts):
@@ -86,8 +86,8 @@ def test_a_level_of_a_pyramid_gives_labels_of_the_full_size(load, scene, scene_p
     pyramid, full = ImageSource(levels, rgb=True), ImageSource((big,), rgb=True)
     encoder = Encoder(load=load)
     from_level, from_full = (
-        encoder.encode(CHOICE, picture, whole(picture)).segment(scene_prompts).labels
-        for picture in (pyramid, full)
+        encoder.encode(CHOICE, image, whole(image)).segment(scene_prompts).labels
+        for image in (pyramid, full)
     )
     assert from_level.shape == big.shape[:2]
     assert (from_level == from_full).mean() > 0.97

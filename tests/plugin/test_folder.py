@@ -14,7 +14,7 @@ from dinoiser.errors import SettingsError
 from dinoiser.prompts import PromptSet
 from napari_dinoiser.folder.job import FolderChoice, RunStatus, run_job
 from napari_dinoiser.folder.widget import FolderWidget
-from tests.pictures import draw_pictures
+from tests.drawn_images import draw_images
 
 LONG = 120_000
 OWN_IDS = """
@@ -27,9 +27,9 @@ classes:
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A folder of three pictures, its name one that shells would take apart."""
-    return draw_pictures(tmp_path / "my pictures; 'x'", 3)
+def images(tmp_path):
+    """A folder of three images, its name one that shells would take apart."""
+    return draw_images(tmp_path / "my images; 'x'", 3)
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def open_tab(make_napari_viewer, qtbot):
     return open_
 
 
-def fill(tab, pictures, output, scheduler="sync"):
-    tab.findChild(QLineEdit, "input_folder").setText(str(pictures))
+def fill(tab, images, output, scheduler="sync"):
+    tab.findChild(QLineEdit, "input_folder").setText(str(images))
     tab.findChild(QLineEdit, "output_folder").setText(str(output))
     tab.scheduler.setCurrentText(scheduler)
 
@@ -97,9 +97,9 @@ def files(folder):
     ],
     ids=["words", "threshold and formats", "own ids", "templates and settings"],
 )
-def test_the_command_line_does_what_the_tab_does(prompts, more, pictures, tmp_path, dinoiser):
+def test_the_command_line_does_what_the_tab_does(prompts, more, images, tmp_path, dinoiser):
     here = FolderChoice(
-        pictures, tmp_path / "here", prompts, model="tiny", device="cpu", scheduler="sync", **more
+        images, tmp_path / "here", prompts, model="tiny", device="cpu", scheduler="sync", **more
     )
     assert run_job(here.to_job()).done == 3
     there = replace(here, output=tmp_path / "there")
@@ -111,20 +111,20 @@ def test_the_command_line_does_what_the_tab_does(prompts, more, pictures, tmp_pa
     assert files(tmp_path / "there") == files(tmp_path / "here")
 
 
-def test_a_setting_that_the_command_line_lacks_is_refused(pictures, tmp_path):
+def test_a_setting_that_the_command_line_lacks_is_refused(images, tmp_path):
     with pytest.raises(SettingsError, match="'delta'"):
-        FolderChoice(pictures, tmp_path, PromptSet.parse("dog"), settings={"delta": 0.5})
+        FolderChoice(images, tmp_path, PromptSet.parse("dog"), settings={"delta": 0.5})
 
 
-def test_a_folder_is_labelled_and_offered_for_review(open_tab, pictures, tmp_path, qtbot, dinoiser):
-    (pictures / "broken.png").write_bytes(b"no picture")
+def test_a_folder_is_labelled_and_offered_for_review(open_tab, images, tmp_path, qtbot, dinoiser):
+    (images / "broken.png").write_bytes(b"no image")
     tab = open_tab()
-    fill(tab, pictures, tmp_path / "out")
+    fill(tab, images, tmp_path / "out")
     tab.formats.boxes["coco"].click()
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
     outcome = text(tab, "folder_outcome")
-    assert outcome.startswith("3 of 4 pictures labelled; 1 failed.\nbroken.png: ")
+    assert outcome.startswith("3 of 4 images labelled; 1 failed.\nbroken.png: ")
     assert (tmp_path / "out" / "annotations.json").is_file()
     assert tab.findChild(QPushButton, "open_report").isVisible()
     with qtbot.waitSignal(tab.review_requested) as asked:
@@ -136,15 +136,15 @@ def test_a_folder_is_labelled_and_offered_for_review(open_tab, pictures, tmp_pat
     assert '"resumed": 3' in out
 
 
-def test_other_words_for_the_same_folder_need_a_new_start(open_tab, pictures, tmp_path, qtbot):
+def test_other_words_for_the_same_folder_need_a_new_start(open_tab, images, tmp_path, qtbot):
     out = tmp_path / "out"
     words = {"prompts": PromptSet.parse("red circle")}
     tab = open_tab(**words)
-    fill(tab, pictures, out)
+    fill(tab, images, out)
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
     tab = open_tab(prompts=PromptSet.parse("blue square, grass"))
-    fill(tab, pictures, out)
+    fill(tab, images, out)
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
     assert "other settings" in text(tab, "folder_outcome")
@@ -153,23 +153,23 @@ def test_other_words_for_the_same_folder_need_a_new_start(open_tab, pictures, tm
     assert tab.findChild(QPlainTextEdit, "command_line").toPlainText().endswith("--overwrite")
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
-    assert text(tab, "folder_outcome") == "3 of 3 pictures labelled."
+    assert text(tab, "folder_outcome") == "3 of 3 images labelled."
     assert not anew.isChecked()
     assert PromptSet.load(out / "prompts.yaml").names == ("blue square", "grass")
 
 
-def test_without_an_output_folder_results_go_beside_the_pictures(open_tab, pictures, qtbot):
+def test_without_an_output_folder_results_go_beside_the_images(open_tab, images, qtbot):
     tab = open_tab()
-    fill(tab, pictures, "")
+    fill(tab, images, "")
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
-    assert (pictures.parent / f"{pictures.name}-labels" / "masks" / "000.png").is_file()
+    assert (images.parent / f"{images.name}-labels" / "masks" / "000.png").is_file()
 
 
-def test_copying_brings_the_prompt_file_that_the_command_reads(open_tab, pictures, tmp_path):
+def test_copying_brings_the_prompt_file_that_the_command_reads(open_tab, images, tmp_path):
     prompts = PromptSet.from_yaml(OWN_IDS)
     tab = open_tab(prompts=prompts)
-    fill(tab, pictures, tmp_path / "out")
+    fill(tab, images, tmp_path / "out")
     click(tab, "copy_command")
     words = shlex.split(QApplication.clipboard().text())
     assert PromptSet.load(words[words.index("--prompts") + 1]) == prompts
@@ -178,7 +178,7 @@ def test_copying_brings_the_prompt_file_that_the_command_reads(open_tab, picture
 
 def test_cancelled_it_stops_and_goes_on_when_run_again(open_tab, tmp_path, qtbot):
     tab = open_tab()
-    fill(tab, draw_pictures(tmp_path / "many", 60), tmp_path / "out")
+    fill(tab, draw_images(tmp_path / "many", 60), tmp_path / "out")
     click(tab, "run_folder")
     qtbot.waitUntil(lambda: "images/s" in text(tab, "folder_status"), timeout=LONG)
     click(tab, "cancel_folder")
@@ -193,7 +193,7 @@ def test_cancelled_it_stops_and_goes_on_when_run_again(open_tab, tmp_path, qtbot
 
 def test_closing_the_viewer_stops_the_job(open_tab, tmp_path, qtbot):
     tab = open_tab()
-    fill(tab, draw_pictures(tmp_path / "many", 60), tmp_path / "out")
+    fill(tab, draw_images(tmp_path / "many", 60), tmp_path / "out")
     click(tab, "run_folder")
     qtbot.waitUntil(lambda: "images/s" in text(tab, "folder_status"), timeout=LONG)
     tab.viewer.close()
@@ -203,18 +203,18 @@ def test_closing_the_viewer_stops_the_job(open_tab, tmp_path, qtbot):
     assert notes() == []
 
 
-def test_what_is_missing_is_said_and_nothing_starts(open_tab, pictures, tmp_path):
+def test_what_is_missing_is_said_and_nothing_starts(open_tab, images, tmp_path):
     tab = open_tab(prompts=None)
-    fill(tab, pictures, tmp_path / "out")
+    fill(tab, images, tmp_path / "out")
     click(tab, "run_folder")
     assert notes() == ["There are no classes yet; write some in the Segment tab."]
     assert tab.findChild(QPushButton, "run_folder").isEnabled()
     assert not tab.findChild(QPushButton, "copy_command").isEnabled()
 
 
-def test_weights_that_are_missing_offline_are_one_sentence(open_tab, pictures, tmp_path, qtbot):
+def test_weights_that_are_missing_offline_are_one_sentence(open_tab, images, tmp_path, qtbot):
     tab = open_tab(model="clip-dinoiser")
-    fill(tab, pictures, tmp_path / "out")
+    fill(tab, images, tmp_path / "out")
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
     assert len(notes()) == 1

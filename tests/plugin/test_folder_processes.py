@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.pictures import draw_pictures
+from tests.drawn_images import draw_images
 
 WITHOUT_GUARD = """
 import sys
@@ -11,19 +11,19 @@ from pathlib import Path
 print("begins", flush=True)
 from dinoiser.prompts import PromptSet
 from napari_dinoiser.folder.job import FolderChoice, run_job
-pictures, output = map(Path, sys.argv[1:])
+images, output = map(Path, sys.argv[1:])
 seen = []
 prompts = PromptSet.parse("background, red circle")
-job = FolderChoice(pictures, output, prompts, model="tiny", scheduler="local").to_job()
+job = FolderChoice(images, output, prompts, model="tiny", scheduler="local").to_job()
 print(run_job(job, progress=seen.append).done, seen[-1].where)
 """
 
 
 def test_worker_processes_do_not_run_the_script_that_opened_the_window(tmp_path):
-    pictures = draw_pictures(tmp_path / "pictures", 2)
+    images = draw_images(tmp_path / "images", 2)
     script = tmp_path / "script.py"
     script.write_text(WITHOUT_GUARD)
-    command = [sys.executable, script, pictures, tmp_path / "out"]
+    command = [sys.executable, script, images, tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.splitlines()[0] == "begins", done.stderr
     assert done.stdout.count("begins") == 1

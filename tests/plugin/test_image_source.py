@@ -1,4 +1,4 @@
-"""Arrays of every layout as pictures."""
+"""Arrays of every layout as images."""
 
 import dask.array as da
 import numpy as np
@@ -8,7 +8,7 @@ from dinoiser.errors import ImageError
 from napari_dinoiser.segment.image_source import ImageSource
 
 RNG = np.random.default_rng(0)
-PICTURE = RNG.integers(0, 256, (40, 60, 3), np.uint8)
+IMAGE = RNG.integers(0, 256, (40, 60, 3), np.uint8)
 
 
 def only(parts):
@@ -16,23 +16,23 @@ def only(parts):
     return part
 
 
-def test_a_colour_picture_comes_as_it_is():
-    source = ImageSource((PICTURE,), rgb=True)
+def test_a_colour_image_comes_as_it_is():
+    source = ImageSource((IMAGE,), rgb=True)
     assert source.shape == (40, 60)
-    np.testing.assert_array_equal(source.read(only(source.parts(()))), PICTURE)
+    np.testing.assert_array_equal(source.read(only(source.parts(()))), IMAGE)
 
 
-def test_a_rectangle_is_cut_to_the_picture():
-    source = ImageSource((PICTURE,), rgb=True)
+def test_a_rectangle_is_cut_to_the_image():
+    source = ImageSource((IMAGE,), rgb=True)
     part = only(source.parts((), slice(30, 100), slice(50, 200)))
     assert part.size == (10, 10)
-    np.testing.assert_array_equal(source.read(part), PICTURE[30:, 50:])
+    np.testing.assert_array_equal(source.read(part), IMAGE[30:, 50:])
 
 
 @pytest.mark.parametrize("rows", [slice(40, 50), slice(7, 7)])
-def test_a_rectangle_beside_the_picture_is_refused(rows):
+def test_a_rectangle_beside_the_image_is_refused(rows):
     with pytest.raises(ImageError, match="does not touch"):
-        ImageSource((PICTURE,), rgb=True).parts((), rows, slice(0, 10))
+        ImageSource((IMAGE,), rgb=True).parts((), rows, slice(0, 10))
 
 
 def test_planes_of_a_stack():
@@ -71,15 +71,15 @@ class Counted:
 
 
 def test_the_smallest_level_that_suffices_is_read():
-    picture = np.repeat(np.repeat(RNG.integers(0, 256, (64, 96), np.uint8), 8, 0), 8, 1)
-    levels = tuple(Counted(picture[::step, ::step]) for step in (1, 2, 4, 8))
+    image = np.repeat(np.repeat(RNG.integers(0, 256, (64, 96), np.uint8), 8, 0), 8, 1)
+    levels = tuple(Counted(image[::step, ::step]) for step in (1, 2, 4, 8))
     source = ImageSource(levels, limits=(0, 255))
     seen = source.read(only(source.parts((), slice(0, 256), slice(256, 512))), short_side=60)
     assert [level.read for level in levels] == [0, 128 * 128, 0, 0]
-    np.testing.assert_array_equal(seen[..., 0], picture[0:256:2, 256:512:2])
+    np.testing.assert_array_equal(seen[..., 0], image[0:256:2, 256:512:2])
 
 
-def test_a_lazy_picture_is_read_where_it_is_looked_at():
+def test_a_lazy_image_is_read_where_it_is_looked_at():
     asked = []
 
     def block(block_info=None):

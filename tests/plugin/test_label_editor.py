@@ -5,8 +5,8 @@ import pytest
 from napari.layers import Labels
 
 from napari_dinoiser.segment.label_editor import LabelEditor
+from napari_dinoiser.segment.label_session import Session
 from napari_dinoiser.segment.parts import Part
-from napari_dinoiser.segment.session import Session
 
 SHAPE = (40, 60)
 WHOLE = Part((), slice(0, 40), slice(0, 60))

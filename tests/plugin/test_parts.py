@@ -1,4 +1,4 @@
-"""Cutting pictures into parts."""
+"""Cutting images into parts."""
 
 import numpy as np
 from hypothesis import given

@@ -67,16 +67,14 @@ def test_job_yaml_opens_the_job_without_asking_which_plugin(make_napari_viewer, 
     assert np.array_equal(opened.data, scene(0))
 
 
-def test_pictures_of_several_sizes_get_layers_of_their_own(
-    make_napari_viewer, tmp_path, monkeypatch
-):
+def test_images_of_several_sizes_get_layers_of_their_own(make_napari_viewer, tmp_path, monkeypatch):
     monkeypatch.setattr(readers, "MOST_PAIRS", 2)
     notification_manager.records.clear()
     labels = {name: scene(size=(40, 60 + i)) for i, name in enumerate(["a.png", "b.png", "c.png"])}
     opened = make_napari_viewer().open(str(finished_job(tmp_path, labels)), plugin=PLUGIN)
     assert [layer.name for layer in opened] == ["a.png", "a.png labels", "b.png", "b.png labels"]
     assert np.array_equal(opened[3].data, labels["b.png"])
-    assert "first 2 of 3 pictures" in notification_manager.records[-1].message
+    assert "first 2 of 3 images" in notification_manager.records[-1].message
 
 
 def test_a_mask_can_be_painted_after_it_is_opened(make_napari_viewer, tmp_path):
@@ -103,12 +101,12 @@ def test_our_coco_file_opens_as_the_masks_it_was_made_of(make_napari_viewer, tmp
 
 
 @pytest.mark.parametrize("place", ["a.png", "images/a.png", "../images/a.png"])
-def test_pictures_are_found_near_a_coco_file(make_napari_viewer, tmp_path, place):
+def test_images_are_found_near_a_coco_file(make_napari_viewer, tmp_path, place):
     folder = tmp_path / "annotations"
-    picture = folder / place
+    image = folder / place
     folder.mkdir()
-    picture.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.full((8, 10, 3), 77, np.uint8)).save(picture)
+    image.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.full((8, 10, 3), 77, np.uint8)).save(image)
     path = polygon_file(folder / "instances.json", {3: "cat"}, 3)
     image, opened = make_napari_viewer().open(str(path), plugin=None)
     assert np.array_equal(image.data, np.full((8, 10, 3), 77))
@@ -117,12 +115,12 @@ def test_pictures_are_found_near_a_coco_file(make_napari_viewer, tmp_path, place
     assert np.array_equal(opened.data, expected)
 
 
-def test_without_its_pictures_a_coco_file_opens_as_labels(make_napari_viewer, tmp_path):
+def test_without_its_images_a_coco_file_opens_as_labels(make_napari_viewer, tmp_path):
     notification_manager.records.clear()
     path = polygon_file(tmp_path / "instances.json", {3: "cat"}, 3)
     (opened,) = make_napari_viewer().open(str(path), plugin=None)
     assert set(np.unique(opened.data)) == {0, 3}
-    assert "1 of 1 pictures are not found: a.png" in notification_manager.records[-1].message
+    assert "1 of 1 images are not found: a.png" in notification_manager.records[-1].message
 
 
 def test_categories_from_0_are_raised_by_one(make_napari_viewer, tmp_path):
@@ -140,10 +138,10 @@ def test_categories_above_254_keep_their_ids(make_napari_viewer, tmp_path):
 
 
 def test_what_is_not_ours_is_left_to_others(tmp_path):
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     (tmp_path / "map.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     (tmp_path / "map.json").write_text('{"type": "FeatureCollection", "features": []}')
-    paths = [tmp_path / name for name in ("pictures", "map.geojson", "map.json", "missing.json")]
+    paths = [tmp_path / name for name in ("images", "map.geojson", "map.json", "missing.json")]
     assert [get_reader(str(path)) for path in paths] == [None] * 4
     assert get_reader([str(tmp_path / "map.json")]) is None
 
@@ -153,7 +151,7 @@ def test_what_is_not_ours_is_left_to_others(tmp_path):
     [
         ({"images": "none"}, "expected the lists images, annotations, categories"),
         ({"images": [{"id": 1, "file_name": "a.png"}]}, "an entry has no 'height'"),
-        ({}, "is of no picture"),
+        ({}, "is of no image"),
     ],
 )
 def test_a_coco_file_that_is_wrong_is_refused_in_a_sentence(tmp_path, lists, reason):

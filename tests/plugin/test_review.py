@@ -14,10 +14,10 @@ from tests.export_jobs import decodes
 from tests.plugin.review_driver import PROMPTS, certainties
 
 
-def test_opens_with_the_least_certain_picture_and_styled_layers(job, reviewer):
+def test_opens_with_the_least_certain_image_and_styled_layers(job, reviewer):
     reviewer.open(job)
     order = sorted(certainties(job).items(), key=lambda item: item[1])
-    assert reviewer.picture == order[0][0]
+    assert reviewer.image == order[0][0]
     assert reviewer.text("progress") == "0 of 4 checked"
     assert f"certainty {order[0][1]:.2f}" in reviewer.text("state")
     assert [type(layer).__name__ for layer in reviewer.viewer.layers] == ["Image", "Labels"]
@@ -36,13 +36,13 @@ def test_opens_with_the_least_certain_picture_and_styled_layers(job, reviewer):
 @decodes
 def test_painted_mask_is_saved_and_exported_and_rejected_left_out(job, reviewer):
     reviewer.open(job)
-    painted = reviewer.picture
+    painted = reviewer.image
     before = read_mask(job / "masks" / painted)
     label = next(c.id for c in PROMPTS.classes if c.id not in (0, int(before[48, 64])))
     reviewer.labels.brush_size = 9
     reviewer.paint(label)
     reviewer.click("accept")
-    rejected = reviewer.picture
+    rejected = reviewer.image
     reviewer.click("reject")
 
     mask = Image.open(job / "masks" / painted)
@@ -65,7 +65,7 @@ def test_painted_mask_is_saved_and_exported_and_rejected_left_out(job, reviewer)
     np.testing.assert_array_equal(exported, after == label)
 
 
-def test_undo_stays_within_a_picture(job, reviewer):
+def test_undo_stays_within_a_image(job, reviewer):
     reviewer.open(job)
     reviewer.paint(1)
     reviewer.press(Qt.Key.Key_N)
@@ -78,9 +78,9 @@ def test_undo_stays_within_a_picture(job, reviewer):
     np.testing.assert_array_equal(reviewer.labels.data, shown)
 
 
-def test_corrected_pictures_that_are_passed_count_as_accepted(job, reviewer):
+def test_corrected_images_that_are_passed_count_as_accepted(job, reviewer):
     reviewer.open(job)
-    painted = reviewer.picture
+    painted = reviewer.image
     reviewer.labels.data = np.full((96, 128), 2, np.uint8)  # as a script would
     reviewer.click("next")
     reviewer.click("next")
@@ -94,31 +94,31 @@ def test_orders(job, reviewer):
     by_class = reviewer.child(QComboBox, "order_class")
     assert not by_class.isVisible()
     order.setCurrentText("File name")
-    assert reviewer.picture == "a.png"
+    assert reviewer.image == "a.png"
     order.setCurrentText("Share of a class")
     assert by_class.isVisible()
     for name in ("ball", "star"):
         by_class.setCurrentText(name)
         label = next(c.id for c in PROMPTS.classes if c.name == name)
         shares = {n: np.mean(read_mask(job / "masks" / n) == label) for n in certainties(job)}
-        assert shares[reviewer.picture] == max(shares.values())
+        assert shares[reviewer.image] == max(shares.values())
 
 
 def test_only_unchecked_until_none_is_left(job, reviewer):
     reviewer.open(job)
-    first = reviewer.picture
+    first = reviewer.image
     reviewer.click("accept")
     box = reviewer.child(QCheckBox, "only_unchecked")
     box.click()
     assert "1 of 3" in reviewer.text("state")
-    assert reviewer.picture != first
+    assert reviewer.image != first
     for _ in range(3):
         reviewer.click("accept")
     assert reviewer.text("progress") == "4 of 4 checked"
-    assert reviewer.text("message") == "This was the last picture."
+    assert reviewer.text("message") == "This was the last image."
     box.click()
     box.click()
-    assert reviewer.text("message") == "All pictures are checked."
+    assert reviewer.text("message") == "All images are checked."
     assert not reviewer.labels.visible
     assert not reviewer.child(QPushButton, "accept").isEnabled()
 
@@ -153,19 +153,19 @@ def test_revert_brings_back_the_saved_mask(job, reviewer):
 
 def test_a_label_of_no_class_is_not_saved(job, reviewer):
     reviewer.open(job)
-    first, before = reviewer.picture, np.array(reviewer.labels.data)
+    first, before = reviewer.image, np.array(reviewer.labels.data)
     reviewer.paint(77)
     notes = []
     from napari.utils.notifications import notification_manager
 
     notification_manager.notification_ready.connect(lambda note: notes.append(note.message))
     reviewer.click("accept")
-    assert reviewer.picture == first
+    assert reviewer.image == first
     assert "label 77 of" in notes[0]
     np.testing.assert_array_equal(read_mask(job / "masks" / first), before)
 
 
-def test_a_picture_that_is_gone_can_only_be_rejected_or_passed(job, reviewer, tmp_path):
+def test_a_image_that_is_gone_can_only_be_rejected_or_passed(job, reviewer, tmp_path):
     lines = (job / "records" / "labels.jsonl").read_text()
     (job / "records" / "labels.jsonl").write_text(lines.replace("/in/c.png", "/gone/c.png"))
     reviewer.open(job)
@@ -178,19 +178,19 @@ def test_a_picture_that_is_gone_can_only_be_rejected_or_passed(job, reviewer, tm
     assert "c.png" not in read_reviews(job)
     reviewer.press(Qt.Key.Key_R)
     assert read_reviews(job)["c.png"].state == "rejected"
-    assert reviewer.picture == "d.png"
+    assert reviewer.image == "d.png"
     assert reviewer.labels.visible
 
 
 def test_layers_that_were_removed_come_back(job, reviewer):
     reviewer.open(job)
-    painted = reviewer.picture
+    painted = reviewer.image
     reviewer.labels.data = np.full((96, 128), 3, np.uint8)
     reviewer.viewer.layers.clear()
     reviewer.click("next")
     assert (read_mask(job / "masks" / painted) == 3).all()
     assert [type(layer).__name__ for layer in reviewer.viewer.layers] == ["Image", "Labels"]
-    assert reviewer.picture != painted
+    assert reviewer.image != painted
 
 
 def test_no_job_is_said_in_a_notification(job, reviewer, tmp_path):

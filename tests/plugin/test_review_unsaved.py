@@ -24,7 +24,7 @@ def test_closing_the_window_with_unsaved_edits_asks(
     job, reviewer, answer, button, open_after, saved
 ):
     reviewer.open(job)
-    painted = reviewer.picture
+    painted = reviewer.image
     before = read_mask(job / "masks" / painted)
     edited = np.full((96, 128), 3, np.uint8)
     reviewer.labels.data = edited
@@ -51,7 +51,7 @@ def test_closing_without_edits_does_not_ask(job, reviewer, answer):
 
 def test_closing_the_panel_asks_and_ends_the_review(job, reviewer, answer):
     reviewer.open(job)
-    painted = reviewer.picture
+    painted = reviewer.image
     reviewer.labels.data = np.full((96, 128), 3, np.uint8)
     asked = answer(QMessageBox.StandardButton.Save)
     reviewer.dock.title.close_button.click()
@@ -69,12 +69,12 @@ def test_another_job_asks_about_edits_and_takes_over_the_layers(
     other_prompts = PromptSet.from_names(["background", "tree", "box", "star"])
     other_prompts.save(other / "prompts.yaml")
     reviewer.open(job)
-    painted = reviewer.picture
+    painted = reviewer.image
     reviewer.labels.data = np.full((96, 128), 3, np.uint8)
     asked = answer(QMessageBox.StandardButton.Cancel)
     reviewer.widget.open_job(other)
     assert len(asked) == 1
-    assert reviewer.picture == painted
+    assert reviewer.image == painted
     answer(QMessageBox.StandardButton.Save)
     reviewer.open(other)
     assert (read_mask(job / "masks" / painted) == 3).all()
@@ -85,7 +85,7 @@ def test_another_job_asks_about_edits_and_takes_over_the_layers(
 
 def test_edits_are_kept_for_a_crash_and_offered_again(job, reviewer, make_napari_viewer, qtbot):
     reviewer.open(job)
-    painted = reviewer.picture
+    painted = reviewer.image
     edited = np.full((96, 128), 3, np.uint8)
     reviewer.labels.data = edited
     unsaved = job / ".unsaved" / painted
@@ -93,7 +93,7 @@ def test_edits_are_kept_for_a_crash_and_offered_again(job, reviewer, make_napari
 
     after_crash = Reviewer(make_napari_viewer(show=True), qtbot)
     after_crash.open(job)
-    assert after_crash.picture == painted
+    assert after_crash.image == painted
     np.testing.assert_array_equal(after_crash.labels.data, edited)
     assert "not saved when napari ended" in after_crash.text("message")
     after_crash.click("revert")

@@ -36,9 +36,7 @@ def grey(image):
     ],
     ids=["rgba", "float", "uint16", "multiscale", "dask"],
 )
-def test_colour_pictures_of_every_kind(
-    segment, viewer, scene, scene_prompts, finish, make, options
-):
+def test_colour_images_of_every_kind(segment, viewer, scene, scene_prompts, finish, make, options):
     viewer.add_image(make(scene.image), **options)
     segment.table.set_prompt_set(scene_prompts)
     segment.run()

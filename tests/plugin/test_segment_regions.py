@@ -1,4 +1,4 @@
-"""Parts of pictures, and pictures that are labelled part by part."""
+"""Parts of images, and images that are labelled part by part."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_a_rectangle_is_labelled_alone(segment, viewer, scene, scene_prompts, fi
 
 @pytest.fixture
 def large(viewer, scene, qtbot, monkeypatch):
-    """A picture of ten by ten scenes, too large to be labelled at once, zoomed into."""
+    """An image of ten by ten scenes, too large to be labelled at once, zoomed into."""
     monkeypatch.setattr(parts, "MAX_PIXELS", 2**20)  # it has six times as many
     monkeypatch.setattr(parts, "TILE_SIDES", (1024, 1024))
     big = np.tile(scene.image, (10, 10, 1))  # 2240 x 2880
@@ -64,7 +64,7 @@ def objects(scene_prompts):
     return PromptSet(scene_prompts.classes[1:])
 
 
-def test_the_visible_part_of_a_large_picture(segment, viewer, large, objects, finish):
+def test_the_visible_part_of_a_large_image(segment, viewer, large, objects, finish):
     choose(segment, "visible part")
     segment.table.set_prompt_set(objects)
     segment.run()
@@ -76,9 +76,7 @@ def test_the_visible_part_of_a_large_picture(segment, viewer, large, objects, fi
     assert layer_of(viewer).data.shape == large.data[0].shape[:2]
 
 
-def test_a_large_picture_is_labelled_from_the_view_on(
-    segment, viewer, large, objects, finish, order
-):
+def test_a_large_image_is_labelled_from_the_view_on(segment, viewer, large, objects, finish, order):
     segment.table.set_prompt_set(objects)
     segment.run()
     finish()
@@ -89,7 +87,7 @@ def test_a_large_picture_is_labelled_from_the_view_on(
     assert (np.diff(away) >= 0).all()
 
 
-def test_new_words_reach_all_of_a_large_picture_and_first_what_is_in_view_now(
+def test_new_words_reach_all_of_a_large_image_and_first_what_is_in_view_now(
     segment, viewer, large, objects, finish, order, looks, qtbot
 ):
     segment.table.set_prompt_set(objects)
@@ -127,7 +125,7 @@ def test_cancelling_keeps_what_is_labelled_and_running_again_goes_on(
     assert len(looks) - number_of_looks < len({part.place for part in order})
 
 
-def test_words_changed_before_the_end_count_for_all_of_the_picture(
+def test_words_changed_before_the_end_count_for_all_of_the_image(
     segment, viewer, large, objects, finish, order, qtbot
 ):
     segment.table.set_prompt_set(objects)
@@ -170,7 +168,7 @@ def test_of_overlapping_rectangles_each_follows_the_words_where_it_is_the_newest
     np.testing.assert_array_equal(layer_of(viewer).data, shown)
 
 
-def test_the_heat_map_of_a_large_picture_is_there_wherever_the_view_goes(
+def test_the_heat_map_of_a_large_image_is_there_wherever_the_view_goes(
     segment, viewer, large, objects, finish, qtbot
 ):
     segment.table.set_prompt_set(objects)
@@ -184,7 +182,7 @@ def test_the_heat_map_of_a_large_picture_is_there_wherever_the_view_goes(
     qtbot.waitUntil(lambda: heat.data[1900, 2400] > 0, timeout=5000)
 
 
-def test_a_stroke_on_a_large_picture_is_kept(segment, viewer, large, objects, finish):
+def test_a_stroke_on_a_large_image_is_kept(segment, viewer, large, objects, finish):
     segment.table.set_prompt_set(objects)
     segment.run()
     finish()

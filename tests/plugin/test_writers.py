@@ -108,7 +108,7 @@ def test_every_plane_of_a_stack_becomes_a_file(tmp_path):
     assert [name.rpartition("/")[2] for name in names[:-1]] == ["t_000_000.png", "t_001_000.png"]
 
 
-def test_a_stack_in_coco_keeps_the_names_of_its_pictures(tmp_path, capsys):
+def test_a_stack_in_coco_keeps_the_names_of_its_images(tmp_path, capsys):
     stack = np.stack([scene(0), scene(1)])
     layer = Labels(stack, metadata={"dinoiser": {"images": ["x/a.jpg", "b.png"]}})
     write_coco(str(tmp_path / "a.json"), *as_numpy_writes(layer))

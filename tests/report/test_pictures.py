@@ -1,4 +1,4 @@
-"""Pictures in the report: small, in the page, and what stands for those that cannot be shown."""
+"""Images in the report: small, in the page, and what stands for those that cannot be shown."""
 
 import re
 
@@ -10,7 +10,7 @@ from dinoiser.batch.reviews import Review
 from tests.report_page import done, failed, report, review
 
 
-def test_pictures_are_small_and_in_the_page_and_nothing_is_fetched(output):
+def test_images_are_small_and_in_the_page_and_nothing_is_fetched(output):
     (output / "overlays" / "deep").mkdir(parents=True)
     Image.new("RGB", (1600, 900)).save(output / "overlays" / "wide.jpg")
     Image.new("RGB", (900, 1600)).save(output / "overlays" / "deep" / "tall.jpg")
@@ -42,30 +42,30 @@ def test_the_preview_s_legend_is_cut_off(output):
     assert np.asarray(image)[..., 0].max() < 60
 
 
-def test_without_previews_the_picture_is_drawn_under_its_mask(output, tmp_path):
+def test_without_previews_the_image_is_drawn_under_its_mask(output, tmp_path):
     (output / "masks").mkdir()
-    picture = tmp_path / "a.png"
-    Image.new("RGB", (80, 60), (100, 100, 100)).save(picture)
+    image = tmp_path / "a.png"
+    Image.new("RGB", (80, 60), (100, 100, 100)).save(image)
     labels = np.zeros((60, 80), np.uint8)
     labels[:, 40:] = 1
     mask = Image.fromarray(labels)
     mask.putpalette([0, 0, 0, 255, 0, 0])
     mask.save(output / "masks" / "a.png")
-    record = done("a.png", {1: (10, 0.5)}).model_copy(update={"path": str(picture)})
+    record = done("a.png", {1: (10, 0.5)}).model_copy(update={"path": str(image)})
     (image,) = report(output, [record]).images["least-certain"]
     pixels = np.asarray(image, int)
     assert np.abs(pixels[30, 20] - [65, 65, 65]).max() < 8
     assert np.abs(pixels[30, 60] - (0.45 * 100 + 0.55 * np.array([230, 159, 0]))).max() < 12
 
 
-def test_a_corrected_picture_is_shown_under_its_mask_and_not_as_the_preview(output, tmp_path):
+def test_a_corrected_image_is_shown_under_its_mask_and_not_as_the_preview(output, tmp_path):
     for folder in ("masks", "overlays"):
         (output / folder).mkdir()
-    picture = tmp_path / "a.png"
-    Image.new("RGB", (80, 60), (100, 100, 100)).save(picture)
+    image = tmp_path / "a.png"
+    Image.new("RGB", (80, 60), (100, 100, 100)).save(image)
     Image.new("RGB", (80, 60), (0, 0, 255)).save(output / "overlays" / "a.jpg")
     Image.new("P", (80, 60), 0).save(output / "masks" / "a.png")
-    record = done("a.png", {1: (10, 0.5)}).model_copy(update={"path": str(picture)})
+    record = done("a.png", {1: (10, 0.5)}).model_copy(update={"path": str(image)})
     (before,) = report(output, [record]).images["contact-sheet"]
     review(output, Review(image="a.png", state="accepted", edited=True, pixels={0: 4800}))
     (after,) = report(output, []).images["contact-sheet"]
@@ -73,7 +73,7 @@ def test_a_corrected_picture_is_shown_under_its_mask_and_not_as_the_preview(outp
     assert np.ptp(np.asarray(after, int)[30, 40]) < 12
 
 
-def test_pictures_that_cannot_be_shown_leave_a_note(output, tmp_path):
+def test_images_that_cannot_be_shown_leave_a_note(output, tmp_path):
     for folder in ("masks", "overlays"):
         (output / folder).mkdir()
     Image.new("RGB", (80, 60)).save(tmp_path / "cut mask.png")
@@ -88,10 +88,10 @@ def test_pictures_that_cannot_be_shown_leave_a_note(output, tmp_path):
     page = report(output, moved)
     assert not page.images
     for name in names:
-        assert f"no picture to show {name} 0.50" in page.text("contact-sheet")
+        assert f"no image to show {name} 0.50" in page.text("contact-sheet")
 
 
-def test_two_thousand_pictures_make_no_larger_page_than_fifty_and_the_same_every_time(output):
+def test_two_thousand_images_make_no_larger_page_than_fifty_and_the_same_every_time(output):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8))
     (output / "overlays").mkdir()
     for i in {*range(24), *range(0, 2000, 20)}:

@@ -14,7 +14,7 @@ def test_it_says_what_ran(output):
     records.append(failed("x.jpg", "it is empty"))
     page = report(output, records, RunFigures(8, 20, "2 workers"))
     text = page.text("what-ran")
-    for part in ("Labelled 20", "Failed 1", "Pictures a second 2.5", "20 pictures in 8.0 s"):
+    for part in ("Labelled 20", "Failed 1", "Images a second 2.5", "20 images in 8.0 s"):
         assert part in text
     for part in ("clip-dinoiser", "d" * 12, "bfloat16", "448 pixels, 224 apart", "torch 2.9.0"):
         assert part in text
@@ -26,9 +26,9 @@ def test_it_says_what_ran(output):
 def test_median_and_95th_percentile_are_right_within_a_percent(output):
     records = [done(f"{i:03}.jpg", {1: (10, 0.5)}, seconds=i) for i in range(1, 101)]
     text = report(output, records).text("what-ran")
-    assert "Median a picture 50 s" in text
+    assert "Median an image 50 s" in text
     assert "95 % are under 95 s" in text
-    assert "Pictures a second" not in text
+    assert "Images a second" not in text
 
 
 def test_class_shares_are_those_computed_by_hand(output):
@@ -47,7 +47,7 @@ def test_class_shares_are_those_computed_by_hand(output):
     ]
 
 
-def test_class_shares_are_those_of_corrected_masks_without_rejected_pictures(output):
+def test_class_shares_are_those_of_corrected_masks_without_rejected_images(output):
     review(
         output,
         Review(image="a.jpg", state="accepted", edited=True, pixels={0: 50, 2: 50}),
@@ -72,9 +72,9 @@ def test_class_shares_are_those_of_corrected_masks_without_rejected_pictures(out
     ]
     assert "Checked 3 of 4" in page.text("what-ran")
     text = page.text("class-shares")
-    assert "3 of 4 pictures checked." in text
-    assert "corrections included and 1 rejected picture left out" in text
-    assert "all classes mean 0.82, 4 pictures" in page.text("confidence"), "it is the model's"
+    assert "3 of 4 images checked." in text
+    assert "corrections included and 1 rejected image left out" in text
+    assert "all classes mean 0.82, 4 images" in page.text("confidence"), "it is the model's"
     assert "before any correction" in page.text("confidence")
 
 
@@ -87,8 +87,8 @@ def test_each_class_that_has_pixels_has_a_histogram_and_so_have_all(output):
     page = report(output, [done("a.jpg", {0: (500, 0.9), 1: (100, 0.62), 2: (0, None)})])
     assert page.tags.count("svg") == 3
     text = page.text("confidence")
-    assert "all classes mean 0.85, 1 picture" in text
-    assert "dog mean 0.62, 1 picture" in text
+    assert "all classes mean 0.85, 1 image" in text
+    assert "dog mean 0.62, 1 image" in text
     assert "lawn" not in text
 
 
@@ -135,7 +135,7 @@ def test_failures_are_listed_up_to_a_limit_and_name_no_folder_of_this_machine(ou
     rows = page.rows["failures"][1:]
     assert rows[7] == ["007.jpg", "007.jpg is empty"]
     assert len(rows) == 200
-    assert "205 pictures could not be labelled. The first 200 are here, 5 more in records/" in (
+    assert "205 images could not be labelled. The first 200 are here, 5 more in records/" in (
         page.text("failures")
     )
     assert "contact-sheet" not in page.texts
@@ -156,5 +156,5 @@ def test_a_job_file_of_other_making_does_no_harm(tmp_path, text):
 
 def test_without_records_the_page_says_so(output):
     page = report(output, [])
-    assert "No picture has been labelled yet." in page.texts[""]
+    assert "No image has been labelled yet." in page.texts[""]
     assert list(page.texts) == ["", "what-ran"]

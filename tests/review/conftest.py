@@ -1,8 +1,8 @@
-"""A job of three pictures to review."""
+"""A job of three images to review."""
 
 import pytest
 
-from napari_dinoiser.review.session import ReviewSession
+from napari_dinoiser.review.review_session import ReviewSession
 from tests.export_jobs import make_job, scene
 
 

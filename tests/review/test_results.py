@@ -13,13 +13,13 @@ from dinoiser.batch.reviews import read_reviews
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
-from napari_dinoiser.review.session import ReviewSession
+from napari_dinoiser.review.review_session import ReviewSession
 from tests.export_jobs import IDS, decodes, scene
 
 
 class TestExports:
     @decodes
-    def test_corrected_masks_are_exported_and_rejected_pictures_left_out(self, job, session):
+    def test_corrected_masks_are_exported_and_rejected_images_left_out(self, job, session):
         corrected = scene()[:, ::-1].copy()
         session.current.labels = corrected
         session.accept()
@@ -35,7 +35,7 @@ class TestExports:
             exported = np.any([coco.annToMask(a) for a in annotations], axis=0)
             np.testing.assert_array_equal(exported, corrected == label)
 
-    def test_a_picture_rejected_after_an_export_leaves_the_yolo_data(self, job, session):
+    def test_a_image_rejected_after_an_export_leaves_the_yolo_data(self, job, session):
         export(job, ["yolo"])
         assert (job / "labels" / "a.txt").exists()
         session.reject()
@@ -43,7 +43,7 @@ class TestExports:
         assert not (job / "labels" / "a.txt").exists()
         assert not os.path.lexists(job / "images" / "a.png")
         assert (job / "labels" / "sub" / "b.txt").exists()
-        assert (job.parent / "pictures" / "a.png").exists()
+        assert (job.parent / "images" / "a.png").exists()
 
     def test_the_report_is_written_anew_where_there_is_one(self, job, session, dinoiser):
         session.current.labels = np.full((40, 60), 7, np.uint8)
@@ -53,7 +53,7 @@ class TestExports:
         assert not (job / "report.html").exists()
         write_report(job).write_text("an older one")
         assert dinoiser("export", job, "-f", "png")[0] == 0
-        assert "2 of 3 pictures checked" in (job / "report.html").read_text()
+        assert "2 of 3 images checked" in (job / "report.html").read_text()
 
 
 class TestRunningTheJobAgain:

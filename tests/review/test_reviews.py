@@ -1,4 +1,4 @@
-"""Decisions on pictures: what is written down, and in which order they come."""
+"""Decisions on images: what is written down, and in which order they come."""
 
 import numpy as np
 import pytest
@@ -8,21 +8,21 @@ from PIL import Image
 
 from dinoiser.batch.records import Record, RecordFile
 from dinoiser.batch.reviews import (
-    LabelledPicture,
+    LabelledImage,
     Review,
     Reviews,
     read_labelled,
     read_reviews,
-    sort_pictures,
+    sort_images,
 )
 from dinoiser.errors import InputError
 from dinoiser.export import read_mask
 from tests.export_jobs import PROMPTS, label_arrays, make_job
 
 
-def picture(name, certainty=0.5, pixels=None):
+def labelled_image(name, certainty=0.5, pixels=None):
     stem = name.rpartition(".")[0]
-    return LabelledPicture(name, stem, f"/{name}", (2, 2), certainty, pixels or {})
+    return LabelledImage(name, stem, f"/{name}", (2, 2), certainty, pixels or {})
 
 
 class TestReviews:
@@ -95,7 +95,7 @@ class TestReviews:
             Reviews(job, PROMPTS).save(outside, "accepted", np.zeros((40, 60), np.uint8))
         assert not (job / "x.png").exists()
 
-    def test_failed_pictures_are_not_reviewed(self, job):
+    def test_failed_images_are_not_reviewed(self, job):
         failed = Record(image="z.png", stem="z", path="z.png", status="failed", error="broken")
         RecordFile(job).append([failed])
         assert [p.image for p in read_labelled(job)] == ["a.png", "sub/b.png", "sub/c.d.png"]
@@ -103,28 +103,33 @@ class TestReviews:
 
 class TestOrder:
     def test_least_certain_first_and_nothing_known_before_all(self):
-        pictures = [picture("a", 0.9), picture("b", 0.2), picture("c", None), picture("d", 0.2)]
-        names = [p.image for p in sort_pictures(pictures, {}, "least certain")]
+        images = [
+            labelled_image("a", 0.9),
+            labelled_image("b", 0.2),
+            labelled_image("c", None),
+            labelled_image("d", 0.2),
+        ]
+        names = [p.image for p in sort_images(images, {}, "least certain")]
         assert names == ["c", "b", "d", "a"]
 
     def test_by_name(self):
-        pictures = [picture("b"), picture("a/z"), picture("a/b")]
-        names = [p.image for p in sort_pictures(pictures, {}, "file name")]
+        images = [labelled_image("b"), labelled_image("a/z"), labelled_image("a/b")]
+        names = [p.image for p in sort_images(images, {}, "file name")]
         assert names == ["a/b", "a/z", "b"]
 
     def test_by_the_share_of_a_class_as_it_is_after_corrections(self):
-        pictures = [
-            picture("few", pixels={0: 90, 7: 10}),
-            picture("none", pixels={0: 100}),
-            picture("small but full", pixels={7: 4}),
-            picture("corrected", pixels={7: 100}),
+        images = [
+            labelled_image("few", pixels={0: 90, 7: 10}),
+            labelled_image("none", pixels={0: 100}),
+            labelled_image("small but full", pixels={7: 4}),
+            labelled_image("corrected", pixels={7: 100}),
         ]
         reviews = {"corrected": Review(image="corrected", edited=True, pixels={0: 99, 7: 1})}
-        names = [p.image for p in sort_pictures(pictures, reviews, "class share", 7)]
+        names = [p.image for p in sort_images(images, reviews, "class share", 7)]
         assert names == ["small but full", "few", "corrected", "none"]
 
     @given(st.lists(st.floats(0, 1) | st.none(), max_size=20))
-    def test_no_picture_is_lost(self, certainties):
-        pictures = [picture(f"{i}.png", c) for i, c in enumerate(certainties)]
+    def test_no_image_is_lost(self, certainties):
+        images = [labelled_image(f"{i}.png", c) for i, c in enumerate(certainties)]
         for order in ("least certain", "file name", "class share"):
-            assert sorted(sort_pictures(pictures, {}, order)) == sorted(pictures)
+            assert sorted(sort_images(images, {}, order)) == sorted(images)

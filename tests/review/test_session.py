@@ -14,7 +14,7 @@ from dinoiser.batch.records import Record, RecordFile
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export import read_mask
-from napari_dinoiser.review.session import ReviewSession
+from napari_dinoiser.review.review_session import ReviewSession
 from tests.export_jobs import PROMPTS, scene
 
 
@@ -23,11 +23,11 @@ class TestSession:
         with pytest.raises(InputError, match="holds no job"):
             ReviewSession(tmp_path)
 
-    def test_a_job_without_labelled_pictures_is_refused(self, tmp_path):
+    def test_a_job_without_labelled_images_is_refused(self, tmp_path):
         failed = Record(image="z.png", stem="z", path="z.png", status="failed", error="broken")
         RecordFile(tmp_path).append([failed])
         PROMPTS.save(tmp_path / "prompts.yaml")
-        with pytest.raises(InputError, match="no labelled pictures"):
+        with pytest.raises(InputError, match="no labelled images"):
             ReviewSession(tmp_path)
 
     def test_goes_through_the_queue(self, session):
@@ -35,21 +35,21 @@ class TestSession:
         assert not session.move(-1)
         assert session.move(1)
         assert session.move(1)
-        assert session.current.picture.image == "sub/c.d.png"
+        assert session.current.labelled.image == "sub/c.d.png"
         np.testing.assert_array_equal(session.current.labels, scene(2))
         assert session.current.image.shape == (40, 60, 3)
         assert not session.move(1)
-        assert session.current.picture.image == "sub/c.d.png"
+        assert session.current.labelled.image == "sub/c.d.png"
 
     def test_next_unchecked_goes_round_the_end(self, session):
         session.move(1)
         session.accept()
-        assert session.current.picture.image == "sub/c.d.png"
+        assert session.current.labelled.image == "sub/c.d.png"
         assert session.move_to_unchecked()
-        assert session.current.picture.image == "a.png"
+        assert session.current.labelled.image == "a.png"
         session.accept()
         assert session.move_to_unchecked()
-        assert session.current.picture.image == "sub/c.d.png"
+        assert session.current.labelled.image == "sub/c.d.png"
         session.accept()
         assert (session.checked, session.total) == (3, 3)
         assert not session.move_to_unchecked()
@@ -58,7 +58,7 @@ class TestSession:
         session.accept()
         again = ReviewSession(job)
         again.arrange("file name")
-        assert again.current.picture.image == "sub/b.png"
+        assert again.current.labelled.image == "sub/b.png"
         assert [p.image for p in again.queue] == ["a.png", "sub/b.png", "sub/c.d.png"]
         again.arrange("file name", only_unchecked=True)
         assert [p.image for p in again.queue] == ["sub/b.png", "sub/c.d.png"]
@@ -87,30 +87,30 @@ class TestSession:
         for leave in (session.accept, lambda: session.move(1), lambda: session.arrange()):
             with pytest.raises(InputError, match="label 99"):
                 leave()
-            assert session.current.picture.image == "a.png"
+            assert session.current.labelled.image == "a.png"
             assert session.edited
 
     def test_a_disk_that_cannot_be_written_is_said(self, job, session):
         (job / "reviews.jsonl").mkdir()
         with pytest.raises((InputError, OutputError), match=r"Cannot write .*reviews\.jsonl"):
             session.accept()
-        assert session.current.picture.image == "a.png"
+        assert session.current.labelled.image == "a.png"
 
-    def test_a_picture_of_another_size_is_said_and_can_be_passed(self, job):
-        Image.new("RGB", (10, 10)).save(job.parent / "pictures" / "sub" / "b.png")
+    def test_a_image_of_another_size_is_said_and_can_be_passed(self, job):
+        Image.new("RGB", (10, 10)).save(job.parent / "images" / "sub" / "b.png")
         session = ReviewSession(job)
         session.arrange("file name")
         session.move(1)
         assert session.current is None
-        assert "put back the picture that was labelled" in session.problem
+        assert "put back the image that was labelled" in session.problem
         assert not session.accept()
         session.reject()
-        assert session.current.picture.image == "sub/c.d.png"
+        assert session.current.labelled.image == "sub/c.d.png"
         assert read_reviews(job)["sub/b.png"].state == "rejected"
 
     def test_it_needs_neither_napari_nor_torch(self):
         code = (
-            "import sys, napari_dinoiser.review.session\n"
+            "import sys, napari_dinoiser.review.review_session\n"
             "print(*{'napari', 'qtpy', 'torch', 'open_clip'} & set(sys.modules))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -131,7 +131,7 @@ class TestCrash:
             import sys, time
             import numpy as np
             from pathlib import Path
-            from napari_dinoiser.review.session import ReviewSession
+            from napari_dinoiser.review.review_session import ReviewSession
 
             session = ReviewSession(Path(sys.argv[1]))
             session.arrange("file name")
@@ -154,7 +154,7 @@ class TestCrash:
 
         session = ReviewSession(job)
         session.arrange("file name")
-        assert session.current.picture.image == "sub/b.png", "it comes before everything"
+        assert session.current.labelled.image == "sub/b.png", "it comes before everything"
         assert session.current.recovered
         assert session.edited
         np.testing.assert_array_equal(session.current.labels, painted)
@@ -191,7 +191,7 @@ class TestCrash:
         assert not again.current.recovered
         assert not (job / ".unsaved" / "a.png").exists()
 
-    def test_unsaved_edits_are_not_taken_for_pictures(self, job, session):
+    def test_unsaved_edits_are_not_taken_for_images(self, job, session):
         session.current.labels[:] = 7
         keep(session)
         export(job, ["coco"])

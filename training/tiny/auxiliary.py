@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from dinoiser.scenes import COLORS, SHAPES
 
-from .batches import MOST_REGIONS, PATCH, Batch
+from .batches import MOST_REGIONS, PATCH, SceneBatch
 from .vocabulary import OBJECTS
 
 SILHOUETTE = 8
@@ -72,7 +72,7 @@ class AuxiliaryHeads(nn.Module):
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs)) for _ in SILHOUETTE_BLOCKS
         )
 
-    def forward(self, blocks: list[Tensor], batch: Batch, weights: Tensor) -> Tensor:
+    def forward(self, blocks: list[Tensor], batch: SceneBatch, weights: Tensor) -> Tensor:
         """Sum of the auxiliary losses.
 
         Parameters
@@ -106,7 +106,7 @@ class AuxiliaryHeads(nn.Module):
 
 
 def _object_targets(
-    batch: Batch, scene: Tensor, patch: Tensor, region: Tensor
+    batch: SceneBatch, scene: Tensor, patch: Tensor, region: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Silhouette, place and size relative to the patch, and shape, for each object patch."""
     outlines = outline_regions(batch.regions)

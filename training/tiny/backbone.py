@@ -27,7 +27,7 @@ from dinoiser.models.text import TextTower
 
 from ..parallel import Workers, join_workers
 from .auxiliary import AuxiliaryHeads
-from .batches import Batch, draw_batch, draw_size
+from .batches import SceneBatch, draw_batch, draw_size
 from .start import start_weights
 from .vocabulary import Vocabulary, draw_vocabulary, known_tokens
 
@@ -50,7 +50,7 @@ class Features(NamedTuple):
     blocks: list[Tensor]
 
 
-class Losses(NamedTuple):
+class BackboneLosses(NamedTuple):
     """The three terms of a step."""
 
     patches: Tensor
@@ -103,7 +103,9 @@ class Trainee(nn.Module):
         image = visual.ln_post(run_block(last, x)[:, 0]) @ visual.proj
         return Features(dense, image, blocks)
 
-    def losses(self, batch: Batch, vocabulary: Vocabulary, temperature: float) -> Losses:
+    def losses(
+        self, batch: SceneBatch, vocabulary: Vocabulary, temperature: float
+    ) -> BackboneLosses:
         """Compare every patch, and every image, with the phrases of the vocabulary."""
         with torch.autocast("cpu", torch.bfloat16):
             features = self.encode_image(batch.pixels)
@@ -117,7 +119,7 @@ class Trainee(nn.Module):
         in_image = batch.classes_present().float() @ vocabulary.truth[telling].T.float() > 0
         every = torch.ones(len(in_image))
         image = phrase_loss(features.image, texts[telling], in_image, every, temperature)
-        return Losses(patches, image, self.auxiliary(features.blocks, batch, weights))
+        return BackboneLosses(patches, image, self.auxiliary(features.blocks, batch, weights))
 
 
 def run_block(block: Any, x: Tensor) -> Tensor:
@@ -134,7 +136,7 @@ def run_block(block: Any, x: Tensor) -> Tensor:
     return x + block.mlp(block.ln_2(x))
 
 
-def _patch_targets(batch: Batch) -> tuple[Tensor, Tensor]:
+def _patch_targets(batch: SceneBatch) -> tuple[Tensor, Tensor]:
     """Class of each patch (B, N), and its weight: small objects more, mixed patches less."""
     regions, share = batch.patch_regions()
     sizes = F.one_hot(regions).sum(1).gather(1, regions)

@@ -21,7 +21,7 @@ PATCHES_PER_BATCH = 2304
 MOST_REGIONS = 8
 """Regions beyond these in one scene, a rare thing, are taken for background."""
 
-# Share of training, then how often each square or oblong size is drawn: small pictures first,
+# Share of training, then how often each square or oblong size is drawn: small images first,
 # because they show four times as many objects a second.
 SIZES: tuple[tuple[float, dict[tuple[int, int], float]], ...] = (
     (0.3, {(64, 64): 0.55, (96, 96): 0.3, (128, 128): 0.15}),
@@ -31,7 +31,7 @@ SIZES: tuple[tuple[float, dict[tuple[int, int], float]], ...] = (
 
 
 @dataclass(frozen=True)
-class Batch:
+class SceneBatch:
     """B scenes of one size; N patches each.
 
     Attributes
@@ -62,12 +62,12 @@ class Batch:
 
 
 def draw_size(rng: np.random.Generator, progress: float) -> tuple[int, int]:
-    """Height and width of pictures that suit the progress of the training, a number in [0, 1]."""
+    """Height and width of images that suit the progress of the training, a number in [0, 1]."""
     mixture = next(sizes for end, sizes in SIZES if progress <= end)
     return list(mixture)[rng.choice(len(mixture), p=list(mixture.values()))]
 
 
-def draw_batch(rng: np.random.Generator, size: tuple[int, int]) -> Batch:
+def draw_batch(rng: np.random.Generator, size: tuple[int, int]) -> SceneBatch:
     """Draw scenes of a height and width, as many as make up the patches of a batch."""
     height, width = size
     count = max(1, round(PATCHES_PER_BATCH * PATCH**2 / (height * width)))
@@ -87,7 +87,7 @@ def draw_batch(rng: np.random.Generator, size: tuple[int, int]) -> Batch:
     ]
     images = np.stack([_photograph(rng, scene.image) for scene in scenes])
     regions, classes = zip(*map(_regions_of, scenes), strict=True)
-    return Batch(
+    return SceneBatch(
         torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255,
         torch.from_numpy(np.stack(regions)),
         torch.from_numpy(np.stack(classes)),
@@ -106,21 +106,21 @@ def _regions_of(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Brightness, colour cast, blur, sensor noise and JPEG, each in some pictures."""
+    """Brightness, colour cast, blur, sensor noise and JPEG, each in some images."""
     gain = rng.uniform(0.96, 1.04, 3) + (rng.uniform(-0.22, 0.15) if rng.random() < 0.6 else 0)
-    picture = Image.fromarray(_to_bytes(image * gain.astype(np.float32)))
+    photograph = Image.fromarray(_to_bytes(image * gain.astype(np.float32)))
     if rng.random() < 0.2:
-        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.3)))
+        photograph = photograph.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.3)))
     if rng.random() < 0.5:
         channels = 3 if rng.random() < 0.7 else 1
         noise = rng.standard_normal((*image.shape[:2], channels), dtype=np.float32)
-        noisy = np.asarray(picture, np.float32) + np.float32(rng.uniform(0, 20)) * noise
-        picture = Image.fromarray(_to_bytes(noisy))
+        noisy = np.asarray(photograph, np.float32) + np.float32(rng.uniform(0, 20)) * noise
+        photograph = Image.fromarray(_to_bytes(noisy))
     if rng.random() < 0.12:
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=int(rng.integers(35, 92)))
-        picture = Image.open(file)
-    return np.asarray(picture)
+        photograph.save(file, "JPEG", quality=int(rng.integers(35, 92)))
+        photograph = Image.open(file)
+    return np.asarray(photograph)
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:

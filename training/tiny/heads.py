@@ -24,7 +24,7 @@ from dinoiser.weights.digests import digest
 from ..data import FitData
 from ..fit import Fit
 from ..heads_file import write_heads
-from ..pictures import DrawnPictures
+from ..images import DrawnImages
 from ..settings import FitSettings
 from ..teachers import SegmentTeacher
 
@@ -77,8 +77,8 @@ def make_heads(
     watch
         Called every few steps with the heads as they are then.
     """
-    pictures = DrawnPictures(SCENES, SEED), DrawnPictures(HELD_OUT, HELD_OUT_SEED)
-    data = FitData(*pictures, digest=DATA)
+    images = DrawnImages(SCENES, SEED), DrawnImages(HELD_OUT, HELD_OUT_SEED)
+    data = FitData(*images, digest=DATA)
     with tempfile.TemporaryDirectory() as folder:
         model = load_backbone(backbone)
         fit = Fit(model, SegmentTeacher("scenes"), data, settings, Path(folder))

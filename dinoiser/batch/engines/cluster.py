@@ -73,7 +73,7 @@ def _quiet_when_lost() -> Iterator[None]:
 
 
 def threads_of_a_worker(job: LabelJob) -> int | None:
-    """Pictures at a time in a local worker; None for as many as a user's worker has threads."""
+    """Images at a time in a local worker; None for as many as a user's worker has threads."""
     return max(1, CPU_COUNT // _local_workers(job)) if job.scheduler == "local" else None
 
 

@@ -35,7 +35,7 @@ class Engine(Protocol):
         shards: Iterable[Shard],
         cancelled: Callable[[], bool] | None,
     ) -> Iterator[Record]:
-        """Label shards; give the records as they come, one a picture."""
+        """Label shards; give the records as they come, one an image."""
 
 
 @contextmanager

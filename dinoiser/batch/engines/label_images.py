@@ -1,4 +1,4 @@
-"""From the files of a few pictures to their results and records."""
+"""From the files of a few images to their results and records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dinoiser.batch.job_images import RESULTS, Picture, as_text, result_file
+from dinoiser.batch.job_images import RESULTS, JobImage, as_text, result_file
 from dinoiser.batch.large_images import LargeSegmentation, label_large_tiff
 from dinoiser.batch.records import Record
 from dinoiser.batch.together import segment_together
@@ -29,29 +29,29 @@ if TYPE_CHECKING:
     from dinoiser.segmentation import Segmentation
 
 PIXELS_AT_ONCE = 2**24
-"""Pictures that are in memory together have about so many pixels at most, or are one."""
+"""Images that are in memory together have about so many pixels at most, or are one."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Opened(NamedTuple):
-    picture: Picture
+    job_image: JobImage
     image: np.ndarray
     seconds: float
 
 
-def label_pictures(
-    job: LabelJob, segmenter: Segmenter, pictures: Iterable[Picture], threads: int | None = None
+def label_images(
+    job: LabelJob, segmenter: Segmenter, images: Iterable[JobImage], threads: int | None = None
 ) -> list[Record]:
-    """Label pictures and write their results; what is wrong with one goes into its record.
+    """Label images and write their results; what is wrong with one goes into its record.
 
     Parameters
     ----------
     job
         What to do.
     segmenter
-        What labels; with a `batch_size` above 1, pictures share its passes.
-    pictures
+        What labels; with a `batch_size` above 1, images share its passes.
+    images
         A few.
     threads
         See `Labeller`.
@@ -65,14 +65,14 @@ def label_pictures(
     """
     records: list[Record] = []
     opened: list[_Opened] = []
-    for picture in pictures:
-        with _failure_noted(picture, records):
-            path, start = _path(picture), time.perf_counter()
+    for image in images:
+        with _failure_noted(image, records):
+            path, start = _path(image), time.perf_counter()
             if is_large_tiff(path) and not segmenter.windows.whole:
-                result = _label_in_parts(job, segmenter, path, _places(job, picture), threads)
-                records.append(_done(picture, result, time.perf_counter() - start))
+                result = _label_in_parts(job, segmenter, path, _places(job, image), threads)
+                records.append(_done(image, result, time.perf_counter() - start))
                 continue
-            opened.append(_Opened(picture, read_image(path), time.perf_counter() - start))
+            opened.append(_Opened(image, read_image(path), time.perf_counter() - start))
         if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
             _label_opened(job, segmenter, opened, records)
             opened = []
@@ -80,9 +80,9 @@ def label_pictures(
     return records
 
 
-def failed_record(picture: Picture, reason: str) -> Record:
-    """Record of a picture that could not be labelled."""
-    return _record(picture, status="failed", error=reason)
+def failed_record(image: JobImage, reason: str) -> Record:
+    """Record of an image that could not be labelled."""
+    return _record(image, status="failed", error=reason)
 
 
 def _label_opened(
@@ -91,31 +91,31 @@ def _label_opened(
     start = time.perf_counter()
     results: list[Segmentation | None] = [None] * len(opened)
     if len(opened) > 1:
-        with suppress(Exception):  # whichever picture it comes from, it fails again by itself
+        with suppress(Exception):  # whichever image it comes from, it fails again by itself
             results[:] = segment_together(segmenter, [one.image for one in opened], job.prompts)
     share = (time.perf_counter() - start) / max(1, len(opened))
-    for (picture, image, seconds), result in zip(opened, results, strict=True):
-        with _failure_noted(picture, records):
+    for (job_image, image, seconds), result in zip(opened, results, strict=True):
+        with _failure_noted(job_image, records):
             start = time.perf_counter()
             if result is None:
                 result = segmenter.segment(image, job.prompts)
-            _write(image, result, _places(job, picture))
+            _write(image, result, _places(job, job_image))
             seconds += share + time.perf_counter() - start
-            records.append(_done(picture, result, seconds))
+            records.append(_done(job_image, result, seconds))
 
 
-def _path(picture: Picture) -> Path:
-    path = Path(picture.path)
-    if as_text(picture.path) != picture.path:
+def _path(image: JobImage) -> Path:
+    path = Path(image.path)
+    if as_text(image.path) != image.path:
         name = os.fsencode(path.name)
         msg = f"its name {name!r} is not UTF-8, as annotation files need; rename it"
         raise ImageError(msg)
     return path
 
 
-def _places(job: LabelJob, picture: Picture) -> dict[str, Path]:
+def _places(job: LabelJob, image: JobImage) -> dict[str, Path]:
     wanted = [name for name in ("png", *job.formats) if name in RESULTS]
-    return {name: result_file(job.output, picture.stem, name) for name in wanted}
+    return {name: result_file(job.output, image.stem, name) for name in wanted}
 
 
 def _write(image: np.ndarray, result: Segmentation, places: dict[str, Path]) -> None:
@@ -143,12 +143,12 @@ def _label_in_parts(
     return result
 
 
-def _done(picture: Picture, result: Segmentation | LargeSegmentation, seconds: float) -> Record:
+def _done(image: JobImage, result: Segmentation | LargeSegmentation, seconds: float) -> Record:
     return _record(
-        picture,
+        image,
         status="done",
         seconds=round(seconds, 3),
-        digest=file_digest(Path(picture.path), "sha256").value,
+        digest=file_digest(Path(image.path), "sha256").value,
         size=result.size,
         pixels=result.pixel_counts(),
         confidence=result.mean_confidence(),
@@ -156,21 +156,21 @@ def _done(picture: Picture, result: Segmentation | LargeSegmentation, seconds: f
     )
 
 
-def _record(picture: Picture, **found: Any) -> Record:
-    return Record(image=picture.name, stem=picture.stem, path=as_text(picture.path), **found)
+def _record(job_image: JobImage, **found: Any) -> Record:
+    return Record(image=job_image.name, stem=job_image.stem, path=as_text(job_image.path), **found)
 
 
 @contextmanager
-def _failure_noted(picture: Picture, records: list[Record]) -> Iterator[None]:
+def _failure_noted(image: JobImage, records: list[Record]) -> Iterator[None]:
     try:
         yield
     except (OutputError, SettingsError):
         raise
     except DinoiserError as error:
-        records.append(failed_record(picture, str(error)))
+        records.append(failed_record(image, str(error)))
     except MemoryError:
         reason = "there is not enough memory for it; use windows instead of --whole"
-        records.append(failed_record(picture, reason))
+        records.append(failed_record(image, reason))
     except Exception as error:
-        _log.exception("labelling %s failed", picture.path)
-        records.append(failed_record(picture, f"{type(error).__name__}: {error}"))
+        _log.exception("labelling %s failed", image.path)
+        records.append(failed_record(image, f"{type(error).__name__}: {error}"))

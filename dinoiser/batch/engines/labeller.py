@@ -1,4 +1,4 @@
-"""Labelling some pictures in this process: several at once, a thread each."""
+"""Labelling some images in this process: several at once, a thread each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dinoiser.batch.engines.label_images import label_pictures
+from dinoiser.batch.engines.label_images import label_images
 from dinoiser.batch.engines.shared_model import BatchedModel
-from dinoiser.batch.job_images import Picture, in_groups
+from dinoiser.batch.job_images import JobImage, in_groups
 from dinoiser.batch.together import windows_together
 from dinoiser.models.text import PhraseEmbeddings
 from dinoiser.segment.segmenter import Segmenter
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 
 class Labeller:
-    """Labels pictures of one job with one model.
+    """Labels images of one job with one model.
 
-    Each picture has a thread from its decoding to its record, so that decoding
+    Each image has a thread from its decoding to its record, so that decoding
     and writing go on beside the model. On a CPU every window is computed by one
     thread: that is faster than several threads on one window, and the result
     does not depend on how many there are. Where the model is so small that a
-    thread does better with several windows, it takes a few pictures at a time.
+    thread does better with several windows, it takes a few images at a time.
     On an accelerator the windows of all threads share batches, see
-    `BatchedModel`, and no more pictures are in memory than there are threads.
+    `BatchedModel`, and no more images are in memory than there are threads.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Labeller:
     records
         Where the records go.
     threads
-        Pictures at a time on a CPU; None for as many as torch has threads.
+        Images at a time on a CPU; None for as many as torch has threads.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Labeller:
         self._phrases = PhraseEmbeddings(model, cache_dir() / "phrases")
 
     def label(
-        self, pictures: Iterable[Picture], cancelled: Callable[[], bool] | None = None
+        self, images: Iterable[JobImage], cancelled: Callable[[], bool] | None = None
     ) -> Iterator[Record]:
-        """Label pictures; give their records as they are done, in any order.
+        """Label images; give their records as they are done, in any order.
 
         Parameters
         ----------
-        pictures
+        images
             Taken a few at a time, some ahead of the records.
         cancelled
-            Asked before every few pictures; True ends the work with those that
+            Asked before every few images; True ends the work with those that
             have been begun.
 
         Raises
@@ -87,19 +87,19 @@ class Labeller:
             segmenter, threads, together = self._prepare(stack)
             pool = stack.enter_context(ThreadPoolExecutor(threads))
             running: set[Future[list[Record]]] = set()
-            for some in in_groups(pictures, together):
+            for some in in_groups(images, together):
                 if cancelled and cancelled():
                     break
                 if len(running) >= threads:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from self._keep(done)
-                running.add(pool.submit(label_pictures, self.job, segmenter, some, self.threads))
+                running.add(pool.submit(label_images, self.job, segmenter, some, self.threads))
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from self._keep(done)
 
     def _prepare(self, stack: ExitStack) -> tuple[Segmenter, int, int]:
-        """Give what labels, the number of threads, and how many pictures each takes at a time."""
+        """Give what labels, the number of threads, and how many images each takes at a time."""
         together = 1
         settings: dict[str, Any] = {**self.job.settings}
         batch_size = settings.pop("batch_size", "auto")

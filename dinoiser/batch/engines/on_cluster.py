@@ -29,7 +29,7 @@ SHARDS_AHEAD = 4
 """Shards that are handed over for each worker, so that none waits for the client."""
 KILLER = (
     "the process that labelled it was killed, twice (out of memory, or its decoder crashed); "
-    "shrink the picture or save it in another format"
+    "shrink the image or save it in another format"
 )
 
 _log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class OnCluster:
     ) -> Iterator[Record]:
         """See `Engine`.
 
-        A shard whose workers die is cut up until the picture is found that
+        A shard whose workers die is cut up until the image is found that
         kills them, and only that one fails.
         """
         news, patience = _News(self.client), _Patience(local=job.scheduler == "local")
@@ -156,8 +156,8 @@ class _News:
         client.subscribe_topic(self.topic, lambda event: self._events.put(event[1]))
 
     def expect(self, shard: Shard | None) -> Shard | None:
-        """Note the pictures that a new shard will bring, and pass it on."""
-        self._expected.update(picture.name for picture in shard or ())
+        """Note the images that a new shard will bring, and pass it on."""
+        self._expected.update(image.name for image in shard or ())
         return shard
 
     def new(self, records: Iterable[Record]) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""Shards: a few pictures that a process labels in one go."""
+"""Shards: a few images that a process labels in one go."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dinoiser.batch.engines.labeller import Labeller, silent_decoders
 from dinoiser.batch.job import describe_job, dtype_name
-from dinoiser.batch.job_images import Picture, in_groups
+from dinoiser.batch.job_images import JobImage, in_groups
 from dinoiser.batch.records import RecordFile
 from dinoiser.errors import ClusterError
 from dinoiser.images import read_size
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dinoiser.models.base import SegmentationModel
 
 NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in PRECISIONS.items()}
-Shard = tuple[Picture, ...]
+Shard = tuple[JobImage, ...]
 
 _one_at_a_time = threading.Lock()
 
@@ -61,7 +61,7 @@ def label_shard(
 ) -> Iterator[Record]:
     """Label a shard in this process, with the labeller of the shards before.
 
-    Pictures of one size come together, so that their windows share batches.
+    Images of one size come together, so that their windows share batches.
     Only one shard at a time has the process; threads of the same process wait.
 
     Parameters
@@ -71,7 +71,7 @@ def label_shard(
     model
         What job.yaml says of the model.
     shard
-        The pictures.
+        The images.
     threads
         See `Labeller`.
     cancelled
@@ -80,11 +80,11 @@ def label_shard(
     Yields
     ------
     Record
-        One a picture, in any order, each when it is on the disk.
+        One an image, in any order, each when it is on the disk.
     """
     with _one_at_a_time, silent_decoders():
         labeller = _labeller(job, model, threads)
-        by_size = sorted(shard, key=lambda picture: (read_size(picture.path), picture.name))
+        by_size = sorted(shard, key=lambda image: (read_size(image.path), image.name))
         yield from labeller.label(by_size, cancelled)
 
 
@@ -94,7 +94,7 @@ def forget_labeller() -> None:
 
 
 _kept: list[Labeller] = []
-"""The labeller of the latest shard: loading its model takes as long as many pictures."""
+"""The labeller of the latest shard: loading its model takes as long as many images."""
 
 
 def _labeller(job: LabelJob, expected: dict[str, Any], threads: int | None) -> Labeller:

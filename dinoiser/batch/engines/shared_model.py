@@ -1,4 +1,4 @@
-"""One model for the threads that label pictures side by side."""
+"""One model for the threads that label images side by side."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Ticket(NamedTuple):
 
 
 class BatchedModel:
-    """A model on an accelerator: windows of several threads' pictures run in one batch.
+    """A model on an accelerator: windows of several threads' images run in one batch.
 
     Every batch has the same size, filled up with black where windows are few:
     kernels are chosen by size, so a window's features do not depend on what it

@@ -23,20 +23,20 @@ T = TypeVar("T")
 
 @dataclass
 class LabelFigures:
-    """What became of one label over all pictures.
+    """What became of one label over all images.
 
     Attributes
     ----------
     pixels
         Number of pixels that have it.
-    pictures
-        Number of pictures that have such pixels.
+    images
+        Number of images that have such pixels.
     histogram
         Number of pixels by confidence, in `HISTOGRAM_BINS` equal steps from 0 to 1.
     """
 
     pixels: int = 0
-    pictures: int = 0
+    images: int = 0
     histogram: list[int] = field(default_factory=lambda: [0] * HISTOGRAM_BINS)
     _confidence_sum: float = 0.0
     _confident_pixels: int = 0
@@ -47,9 +47,9 @@ class LabelFigures:
         return self._confidence_sum / self._confident_pixels if self._confident_pixels else None
 
     def add(self, pixels: int, confidence: float | None, histogram: tuple[int, ...]) -> None:
-        """Count the label's pixels of one picture."""
+        """Count the label's pixels of one image."""
         self.pixels += pixels
-        self.pictures += pixels > 0
+        self.images += pixels > 0
         self.histogram = [
             a + b for a, b in zip(self.histogram, histogram or [0] * HISTOGRAM_BINS, strict=True)
         ]
@@ -96,24 +96,24 @@ class EvenSample(Generic[T]):
 
 
 class JobFigures:
-    """Everything that a report says about a job's pictures.
+    """Everything that a report says about a job's images.
 
     Attributes
     ----------
     done, failed
-        Number of pictures.
+        Number of images.
     checked, rejected
-        Number of labelled pictures that a person accepted or rejected, and
+        Number of labelled images that a person accepted or rejected, and
         rejected.
     labels
         Figures by label as the model left them, 255 = ignore.
-    mask_pixels, mask_pictures
-        Number of pixels by label, and of pictures that have such pixels, in the
-        masks that are exported: with corrections, without rejected pictures.
+    mask_pixels, mask_images
+        Number of pixels by label, and of images that have such pixels, in the
+        masks that are exported: with corrections, without rejected images.
     spread
-        Labelled pictures from all over the job.
+        Labelled images from all over the job.
     failures
-        The first `SHOWN_FAILURES` pictures that failed, and why.
+        The first `SHOWN_FAILURES` images that failed, and why.
     """
 
     def __init__(self) -> None:
@@ -123,14 +123,14 @@ class JobFigures:
         self.rejected = 0
         self.labels: dict[int, LabelFigures] = defaultdict(LabelFigures)
         self.mask_pixels: Counter[int] = Counter()
-        self.mask_pictures: Counter[int] = Counter()
+        self.mask_images: Counter[int] = Counter()
         self.spread: EvenSample[Record] = EvenSample(SHOWN_SPREAD)
         self.failures: list[tuple[str, str]] = []
         self._uncertain: list[tuple[float, int, Record]] = []
         self._seconds: Counter[int] = Counter()
 
     def add(self, record: Record, review: Review | None = None) -> None:
-        """Count one picture, and what a person decided on it."""
+        """Count one image, and what a person decided on it."""
         if record.status == "failed":
             self.failed += 1
             if len(self.failures) < SHOWN_FAILURES:
@@ -150,7 +150,7 @@ class JobFigures:
         self.done += 1
 
     def _add_mask(self, record: Record, review: Review | None) -> None:
-        """Count a picture's mask as it is now, and whether a person decided on it."""
+        """Count an image's mask as it is now, and whether a person decided on it."""
         if review and review.state != "unchecked":
             self.checked += 1
         if review and review.state == "rejected":
@@ -158,10 +158,10 @@ class JobFigures:
             return
         pixels = (review and review.pixels) or record.pixels
         self.mask_pixels.update(pixels)
-        self.mask_pictures.update(label for label, count in pixels.items() if count)
+        self.mask_images.update(label for label, count in pixels.items() if count)
 
     def _keep_if_uncertain(self, record: Record) -> None:
-        """Keep the least certain; a picture of which nothing was sure enough comes before all."""
+        """Keep the least certain; an image of which nothing was sure enough comes before all."""
         certainty = -1.0 if record.certainty is None else record.certainty
         # the heap lets its smallest go: the most certain, and of equals the last by name
         entry = (-certainty, -self.done, record)
@@ -172,21 +172,21 @@ class JobFigures:
 
     @property
     def least_certain(self) -> list[Record]:
-        """The pictures that the model was least sure of, those first."""
+        """The images that the model was least sure of, those first."""
         return [record for _, _, record in sorted(self._uncertain, reverse=True)]
 
     @property
     def all_classes(self) -> LabelFigures:
-        """Figures of all labels but ignore together, each picture counted once."""
+        """Figures of all labels but ignore together, each image counted once."""
         together = LabelFigures()
         for label, figures in self.labels.items():
             if label != IGNORE:
                 together.add(figures.pixels, figures.confidence, tuple(figures.histogram))
-        together.pictures = self.done
+        together.images = self.done
         return together
 
     def seconds_quantile(self, quantile: float) -> float | None:
-        """Seconds a picture, within 1 %: 0.5 gives the median; None without figures."""
+        """Seconds an image, within 1 %: 0.5 gives the median; None without figures."""
         rank = math.ceil(quantile * self._seconds.total())
         for step, count in sorted(self._seconds.items()):
             rank -= count

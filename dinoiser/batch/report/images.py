@@ -1,4 +1,4 @@
-"""The small pictures of a report, as texts that stand in the page itself."""
+"""The small images of a report, as texts that stand in the page itself."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ QUALITY = 75
 def thumbnail_uri(
     output: Path, record: Record, side: int, colors: np.ndarray, *, corrected: bool
 ) -> str | None:
-    """Make a small picture of a labelled picture.
+    """Make a small image of a labelled image.
 
     Parameters
     ----------
     output
         The job's folder.
     record
-        Of a picture that was labelled.
+        Of an image that was labelled.
     side
         Its longest side in pixels.
     colors
@@ -47,7 +47,7 @@ def thumbnail_uri(
     -------
     str or None
         A JPEG as a ``data:`` address: the job's own preview without its
-        legend, else the picture under its mask, and a corrected mask before the
+        legend, else the image under its mask, and a corrected mask before the
         preview; None where neither is there.
     """
     sources = [
@@ -68,13 +68,13 @@ def thumbnail_uri(
 
 def _from_overlay(output: Path, record: Record, side: int) -> Image.Image:
     overlay = read_image(result_file(output, record.stem, "overlay"))
-    picture = Image.fromarray(_without_legend(overlay, record.size))
-    picture.thumbnail((side, side))
-    return picture
+    image = Image.fromarray(_without_legend(overlay, record.size))
+    image.thumbnail((side, side))
+    return image
 
 
 def _without_legend(overlay: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Cut a preview down to the picture, whose (height, width) at full size is given."""
+    """Cut a preview down to the image, whose (height, width) at full size is given."""
     if size is None:
         return overlay
     scale = min(1.0, LONGEST_SIDE / max(size))
@@ -83,9 +83,9 @@ def _without_legend(overlay: np.ndarray, size: tuple[int, int] | None) -> np.nda
 
 
 def _from_mask(output: Path, record: Record, side: int, colors: np.ndarray) -> Image.Image:
-    """Draw the picture under its labels' colours, as a preview shows it."""
+    """Draw the image under its labels' colours, as a preview shows it."""
     labels = Image.fromarray(read_mask(result_file(output, record.stem, "png")))
-    picture = Image.fromarray(read_image(record.path))
-    picture.thumbnail((side, side))
-    ids = np.asarray(labels.resize(picture.size, Image.Resampling.NEAREST))
-    return Image.fromarray(blend(np.asarray(picture), ids, colors))
+    image = Image.fromarray(read_image(record.path))
+    image.thumbnail((side, side))
+    ids = np.asarray(labels.resize(image.size, Image.Resampling.NEAREST))
+    return Image.fromarray(blend(np.asarray(image), ids, colors))

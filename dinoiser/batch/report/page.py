@@ -39,7 +39,7 @@ class RunFigures:
     seconds
         How long it took.
     labelled
-        Number of pictures that it labelled.
+        Number of images that it labelled.
     scheduler
         Where it ran, such as "this process".
     """
@@ -62,7 +62,7 @@ class _ClassRow:
 
     item: PromptClass
     share: float
-    pictures: int
+    images: int
     confidence: float | None
 
 
@@ -81,7 +81,7 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
     """Write the report of a job, from what the job and its review left in its folder.
 
     Class shares are those of the masks as they are exported: corrected ones
-    count, those of rejected pictures do not. Confidence is the model's.
+    count, those of rejected images do not. Confidence is the model's.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def _template() -> Template:
     from jinja2 import ChainableUndefined, Environment
 
     environment = Environment(
-        autoescape=True,  # names of pictures and reasons of failures are anyone's texts
+        autoescape=True,  # names of images and reasons of failures are anyone's texts
         undefined=ChainableUndefined,  # job.yaml may lack anything
         trim_blocks=True,
         lstrip_blocks=True,
@@ -155,7 +155,7 @@ def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRo
         _ClassRow(
             item,
             figures.mask_pixels[item.id] / total,
-            figures.mask_pictures[item.id],
+            figures.mask_images[item.id],
             figures.labels[item.id].confidence,
         )
         for item in (*classes.values(), ignored)
@@ -218,7 +218,7 @@ def _percent(share: float) -> str:
 
 
 def _shorten(text: str, length: int) -> str:
-    """Take out the middle, since names of pictures differ at their ends."""
+    """Take out the middle, since names of images differ at their ends."""
     if len(text) <= length:
         return text
     return text[: length // 3] + " … " + text[length // 3 + 3 - length :]

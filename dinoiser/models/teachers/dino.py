@@ -33,7 +33,7 @@ class FrozenVit:
     vit
         The network; put into evaluation mode.
     mean, std
-        Of the pictures that it was trained on, a number a channel; ImageNet's by default.
+        Of the images that it was trained on, a number a channel; ImageNet's by default.
     """
 
     def __init__(

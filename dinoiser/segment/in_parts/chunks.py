@@ -1,4 +1,4 @@
-"""Pictures in chunks that are computed when they are needed."""
+"""Images in chunks that are computed when they are needed."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class ChunkGrid:
 
 
 def as_chunks(array: Any) -> da.Array:
-    """See that an array is a picture, and make it a dask array that is cut along H and W only.
+    """See that an array is an image, and make it a dask array that is cut along H and W only.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def as_chunks(array: Any) -> da.Array:
     if not known or shape[2] != 3 or 0 in shape or dtype != np.uint8:
         what = f"shape {shape} and dtype {dtype}" if dtype is not None else "no dtype"
         msg = (
-            f"A {type(array).__name__} of {what} is no picture that can be labelled in parts; "
+            f"A {type(array).__name__} of {what} is no image that can be labelled in parts; "
             "expected a dask, zarr or NumPy array (H, W, 3) of uint8, so bring other kinds to "
             "that first, such as by array.map_blocks or, where it fits into memory, to_rgb."
         )

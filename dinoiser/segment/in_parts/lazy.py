@@ -1,4 +1,4 @@
-"""Labels of pictures that no memory holds: a lazy array in, a lazy array out."""
+"""Labels of images that no memory holds: a lazy array in, a lazy array out."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def segment_array(
     model: str | SegmentationModel = "clip-dinoiser",
     **settings: Any,
 ) -> da.Array:
-    """Label a picture of any size, a chunk at a time.
+    """Label an image of any size, a chunk at a time.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def segment_array(
     Raises
     ------
     ImageError
-        The array is no RGB picture of 8 bits.
+        The array is no RGB image of 8 bits.
     SettingsError
         A setting is out of its range, or is `whole`.
     UnknownModelError
@@ -80,7 +80,7 @@ def segment_array(
 
     Notes
     -----
-    The labels are those of `Segmenter(model, **settings).segment(picture,
+    The labels are those of `Segmenter(model, **settings).segment(image,
     prompts)`, seams and all else included: windows go through the model in the
     same batches, and everything before and after the model is exact. The model
     itself gives the same numbers for the same batch on the same device with
@@ -98,7 +98,7 @@ def lazy_segmentation(
     model: str | SegmentationModel = "clip-dinoiser",
     **settings: Any,
 ) -> LazySegmentation:
-    """Label a picture of any size, and say how sure that is: see `segment_array`."""
+    """Label an image of any size, and say how sure that is: see `segment_array`."""
     grid = ChunkGrid.of(as_chunks(array))
     if isinstance(model, str):
         plan = Segmenter(cast("SegmentationModel", _Planned(find_model(model).windows)), **settings)

@@ -1,4 +1,4 @@
-"""The work behind a lazy segmentation: blocks of windows, and the parts of the picture on them."""
+"""The work behind a lazy segmentation: blocks of windows, and the parts of the image on them."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
     from dinoiser.segment.windows import Spans, WindowSettings
 
 BAND_BYTES = 2**25
-"""Of the rows of a picture that are shrunk at a time."""
+"""Of the rows of an image that are shrunk at a time."""
 
 SegmenterSource = Callable[[], "Segmenter"]
 """Gives the segmenter of the process that computes a part."""
 
 
-class Part(NamedTuple):
-    """A part of a picture: its place, and the key of its labels and confidence."""
+class PlannedPart(NamedTuple):
+    """A part of an image: its place, and the key of its labels and confidence."""
 
     tile: Tile
     result: str
 
 
 def label_parts(
-    picture: ChunkGrid,
+    grid: ChunkGrid,
     prompts: PromptSet,
     plan: Segmenter,
     segmenter: SegmenterSource,
     part_size: tuple[int, int],
-) -> list[list[Part]]:
-    """Plan the labels of a picture, part by part, in the picture's graph.
+) -> list[list[PlannedPart]]:
+    """Plan the labels of an image, part by part, in the grid's graph.
 
     Parameters
     ----------
-    picture
-        (H, W, 3) uint8.
+    grid
+        The image, (H, W, 3) uint8.
     prompts
         The classes to tell apart.
     plan
@@ -71,45 +71,45 @@ def label_parts(
     Raises
     ------
     SettingsError
-        The settings ask for the whole picture in one pass.
+        The settings ask for the whole image in one pass.
     """
     if plan.windows.whole:
         msg = (
-            "whole=True looks at a picture in one pass, which cannot be done in parts; leave it "
-            "out, and give short_side the picture's own short side to keep every pixel."
+            "whole=True looks at an image in one pass, which cannot be done in parts; leave it "
+            "out, and give short_side the image's own short side to keep every pixel."
         )
         raise SettingsError(msg)
-    size = (picture.rows[-1], picture.columns[-1])
+    size = (grid.rows[-1], grid.columns[-1])
     layout = WindowLayout.plan(size, plan.windows)
-    blocks = _score_blocks(picture, layout, prompts, plan.windows, segmenter)
+    blocks = _score_blocks(grid, layout, prompts, plan.windows, segmenter)
     groups = [row[0].rows for row in layout.blocks], [some.columns for some in layout.blocks[0]]
     rows, columns = (
         [slice(start, min(start + step, length)) for start in range(0, length, step)]
         for length, step in zip(size, part_size, strict=True)
     )
 
-    def part(tile: Tile) -> Part:
+    def part(tile: Tile) -> PlannedPart:
         (row_spans, down), (column_spans, across) = (
             _spans_under(pixels, axis, layout, groups[axis]) for axis, pixels in enumerate(tile)
         )
         near = replace(layout, rows=row_spans, columns=column_spans)
         mosaics = [row[across] for row in blocks[down]]
-        image = picture.apply(np.asarray, *tile) if plan.refine == "superpixel" else None
+        image = grid.apply(np.asarray, *tile) if plan.refine == "superpixel" else None
         work = partial(_label_part, segmenter, prompts, near, tile)
-        return Part(tile, picture.graph.add(work, mosaics, image))
+        return PlannedPart(tile, grid.graph.add(work, mosaics, image))
 
     return [[part(Tile(row, column)) for column in columns] for row in rows]
 
 
 def _score_blocks(
-    picture: ChunkGrid,
+    grid: ChunkGrid,
     layout: WindowLayout,
     prompts: PromptSet,
     settings: WindowSettings,
     segmenter: SegmenterSource,
 ) -> list[list[str]]:
     """Mosaics of all blocks of windows, see `ProbabilityMap`."""
-    narrow = _narrow(picture, layout.working_size[1], settings)
+    narrow = _narrow(grid, layout.working_size[1], settings)
     turns = SerializableLock()
 
     def score(block: WindowLayout) -> str:
@@ -124,16 +124,16 @@ def _score_blocks(
     return [[score(block) for block in row] for row in layout.blocks]
 
 
-def _narrow(picture: ChunkGrid, width: int, settings: WindowSettings) -> ChunkGrid:
-    """Resize the columns of a picture, a band of rows at a time."""
-    if picture.columns[-1] == width:
-        return picture
-    step = max(1, BAND_BYTES // (3 * picture.columns[-1]))
-    edges = [y for start, stop in pairwise(picture.rows) for y in range(start, stop, step)]
-    edges.append(picture.rows[-1])
+def _narrow(grid: ChunkGrid, width: int, settings: WindowSettings) -> ChunkGrid:
+    """Resize the columns of an image, a band of rows at a time."""
+    if grid.columns[-1] == width:
+        return grid
+    step = max(1, BAND_BYTES // (3 * grid.columns[-1]))
+    edges = [y for start, stop in pairwise(grid.rows) for y in range(start, stop, step)]
+    edges.append(grid.rows[-1])
     work = partial(_narrow_band, width, settings)
-    bands = [[picture.apply(work, slice(*band))] for band in pairwise(edges)]
-    return ChunkGrid(picture.graph, bands, edges, [0, width])
+    bands = [[grid.apply(work, slice(*band))] for band in pairwise(edges)]
+    return ChunkGrid(grid.graph, bands, edges, [0, width])
 
 
 def _narrow_band(width: int, settings: WindowSettings, band: np.ndarray) -> np.ndarray:
@@ -149,7 +149,7 @@ def _score_block(
     first: int,
     rows: np.ndarray,
 ) -> np.ndarray:
-    """Mosaic (K, h, w) float32 of a block, from rows (n, w, 3) uint8 of the narrowed picture."""
+    """Mosaic (K, h, w) float32 of a block, from rows (n, w, 3) uint8 of the narrowed image."""
     found, (top, bottom, left, _) = segmenter(), block.extent
     with turns:
         found.embed(prompts)  # once, before several blocks ask for it

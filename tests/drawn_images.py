@@ -1,4 +1,4 @@
-"""Pictures whose colours are known, and what reading them must give."""
+"""Images whose colours are known, and what reading them must give."""
 
 import numpy as np
 import pytest
@@ -14,11 +14,11 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 def four_squares(height=40, width=64):
     """Red above blue at the left, green above grey at the right: no symmetry."""
-    picture = np.empty((height, width, 3), np.uint8)
+    image = np.empty((height, width, 3), np.uint8)
     top, left = height // 2, width // 2
-    picture[:top, :left], picture[:top, left:] = RED, GREEN
-    picture[top:, :left], picture[top:, left:] = BLUE, GREY
-    return picture
+    image[:top, :left], image[:top, left:] = RED, GREEN
+    image[top:, :left], image[top:, left:] = BLUE, GREY
+    return image
 
 
 def random_squares(height, width):
@@ -27,7 +27,7 @@ def random_squares(height, width):
     return coarse.astype(np.uint8).repeat(40, 0).repeat(40, 1)[:height, :width].copy()
 
 
-def draw_pictures(folder, count, size=(64, 80)):
+def draw_images(folder, count, size=(64, 80)):
     """Write PNG files of drawn scenes."""
     rng = np.random.default_rng(5)
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Reviewing a job, without a window: which picture, its labels, what is saved and what is not."""
+"""Reviewing a job, without a window: which image, its labels, what is saved and what is not."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from dinoiser.batch.export import read_prompts
 from dinoiser.batch.reviews import (
-    LabelledPicture,
+    LabelledImage,
     Review,
     Reviews,
     mask_file,
     read_labelled,
-    sort_pictures,
+    sort_images,
 )
 from dinoiser.errors import DinoiserError, InputError
 from dinoiser.export.png import read_mask
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class OpenPicture:
-    """A picture that is being looked at.
+class OpenImage:
+    """An image that is being looked at.
 
     Attributes
     ----------
-    picture
+    image
         Which it is.
     image
         (H, W, 3) uint8 RGB.
@@ -46,7 +46,7 @@ class OpenPicture:
         Whether `labels` began with edits that a crash had left unsaved.
     """
 
-    picture: LabelledPicture
+    labelled: LabelledImage
     image: np.ndarray
     saved: np.ndarray
     labels: np.ndarray
@@ -59,9 +59,9 @@ class OpenPicture:
 
 
 class ReviewSession:
-    """A job's pictures in some order, one of them open.
+    """A job's images in some order, one of them open.
 
-    Moving on saves what was painted: a picture whose mask someone corrected
+    Moving on saves what was painted: an image whose mask someone corrected
     counts as accepted, unless it is rejected.
 
     Parameters
@@ -74,7 +74,7 @@ class ReviewSession:
     prompts
         The job's classes.
     queue
-        Pictures in the order of the review.
+        Images in the order of the review.
     position
         Index of the present one in it.
     current
@@ -85,27 +85,27 @@ class ReviewSession:
     Raises
     ------
     InputError
-        The folder holds no job, or a job without labelled pictures.
+        The folder holds no job, or a job without labelled images.
     """
 
     def __init__(self, output: Path) -> None:
         self.output = output
         self.prompts = read_prompts(output)
         self._reviews = Reviews(output, self.prompts)
-        self._pictures = read_labelled(output)
-        if not self._pictures:
-            msg = f"{output} holds no labelled pictures; run its job again and then review it"
+        self._images = read_labelled(output)
+        if not self._images:
+            msg = f"{output} holds no labelled images; run its job again and then review it"
             raise InputError(msg)
-        self.queue: list[LabelledPicture] = []
+        self.queue: list[LabelledImage] = []
         self.position = 0
-        self.current: OpenPicture | None = None
+        self.current: OpenImage | None = None
         self.problem: str | None = None
-        self._ahead: tuple[LabelledPicture, Future[OpenPicture]] | None = None
+        self._ahead: tuple[LabelledImage, Future[OpenImage]] | None = None
         self._unsaved = UnsavedEdits(output, self.prompts)
 
     @property
-    def picture(self) -> LabelledPicture | None:
-        """The present picture, whether or not it can be read; None in an empty queue."""
+    def labelled(self) -> LabelledImage | None:
+        """The present image, whether or not it can be read; None in an empty queue."""
         return self.queue[self.position] if self.queue else None
 
     @property
@@ -115,29 +115,29 @@ class ReviewSession:
 
     @property
     def checked(self) -> int:
-        """Number of the job's pictures that are accepted or rejected."""
-        return sum(map(self._reviews.is_checked, self._pictures))
+        """Number of the job's images that are accepted or rejected."""
+        return sum(map(self._reviews.is_checked, self._images))
 
     @property
     def total(self) -> int:
-        """Number of the job's labelled pictures."""
-        return len(self._pictures)
+        """Number of the job's labelled images."""
+        return len(self._images)
 
     def review(self) -> Review | None:
-        """Give what was decided on the present picture."""
-        return self._reviews.of(self.picture) if self.picture else None
+        """Give what was decided on the present image."""
+        return self._reviews.of(self.labelled) if self.labelled else None
 
     def arrange(
         self, order: Order = "least certain", class_id: int = 0, *, only_unchecked: bool = False
     ) -> None:
-        """Sort the queue anew and open its first picture that is not checked.
+        """Sort the queue anew and open its first image that is not checked.
 
         Edits that a crash left unsaved come before everything.
 
         Parameters
         ----------
         order, class_id
-            See `dinoiser.batch.reviews.sort_pictures`.
+            See `dinoiser.batch.reviews.sort_images`.
         only_unchecked
             Leave out what is accepted or rejected.
 
@@ -147,9 +147,9 @@ class ReviewSession:
             What was painted cannot be saved.
         """
         self.save()
-        queue = sort_pictures(self._pictures, self._reviews.latest, order, class_id)
+        queue = sort_images(self._images, self._reviews.latest, order, class_id)
         if only_unchecked:
-            queue = [picture for picture in queue if not self._reviews.is_checked(picture)]
+            queue = [image for image in queue if not self._reviews.is_checked(image)]
         self.queue = queue
         self.position = self._find_unsaved()
         if self.position < 0:
@@ -167,13 +167,13 @@ class ReviewSession:
         Raises
         ------
         InputError, OutputError
-            It cannot be saved; the picture stays open.
+            It cannot be saved; the image stays open.
         """
         self.save()
         return self._go(self.position + step)
 
     def move_to_unchecked(self) -> bool:
-        """Save what was painted and go to the next unchecked picture, past the end to the start.
+        """Save what was painted and go to the next unchecked image, past the end to the start.
 
         Returns
         -------
@@ -183,24 +183,24 @@ class ReviewSession:
         Raises
         ------
         InputError, OutputError
-            It cannot be saved; the picture stays open.
+            It cannot be saved; the image stays open.
         """
         self.save()
         return self._go(self._find_unchecked(self.position + 1))
 
     def accept(self) -> bool:
-        """Save the picture as right and go on, as `move` does; nothing where it cannot be read."""
+        """Save the image as right and go on, as `move` does; nothing where it cannot be read."""
         if self.current is None:
             return False
         self._save(self.current, "accepted")
         return self._go(self.position + 1)
 
     def reject(self) -> bool:
-        """Mark the picture as unfit for exports and go on, as `move` does."""
+        """Mark the image as unfit for exports and go on, as `move` does."""
         if self.current is not None:
             self._save(self.current, "rejected")
-        elif self.picture is not None:
-            self._reviews.save(self.picture, "rejected")
+        elif self.labelled is not None:
+            self._reviews.save(self.labelled, "rejected")
         return self._go(self.position + 1)
 
     def save(self) -> None:
@@ -214,7 +214,7 @@ class ReviewSession:
         if self.current is None:
             return
         if self.current.edited:
-            state = self._reviews.of(self.current.picture).state
+            state = self._reviews.of(self.current.labelled).state
             self._save(self.current, "rejected" if state == "rejected" else "accepted")
         else:  # what was painted is undone
             self._unsaved.forget(self.current.labels)
@@ -228,7 +228,7 @@ class ReviewSession:
     def keep_unsaved(self) -> None:
         """Put edits into a file of their own, in a thread, if there are new ones.
 
-        After a crash the picture opens with them.
+        After a crash the image opens with them.
 
         Raises
         ------
@@ -238,8 +238,8 @@ class ReviewSession:
         if self.current is not None:
             self._unsaved.keep(self.current.labels)
 
-    def _save(self, current: OpenPicture, state: Any) -> None:
-        self._reviews.save(current.picture, state, current.labels if current.edited else None)
+    def _save(self, current: OpenImage, state: Any) -> None:
+        self._reviews.save(current.labelled, state, current.labels if current.edited else None)
         current.saved = current.labels.copy()
         self._unsaved.forget(current.labels)
 
@@ -251,40 +251,40 @@ class ReviewSession:
         return True
 
     def _open(self) -> None:
-        """Open the present picture, and the one after it beside."""
+        """Open the present image, and the one after it beside."""
         self.current, self.problem = None, None
         ahead, self._ahead = self._ahead, None
-        picture = self.picture
-        if picture is None:
+        labelled = self.labelled
+        if labelled is None:
             return
         try:
-            if ahead and ahead[0] is picture:
+            if ahead and ahead[0] is labelled:
                 self.current = ahead[1].result()
             else:
-                self.current = self._read(picture)
-            self._unsaved.watch(picture, self.current.labels)
+                self.current = self._read(labelled)
+            self._unsaved.watch(labelled, self.current.labels)
         except DinoiserError as error:
             self.problem = str(error)
         if self.position + 1 < len(self.queue):
             following = self.queue[self.position + 1]
             self._ahead = following, in_thread(self._read, following)
 
-    def _read(self, picture: LabelledPicture) -> OpenPicture:
-        saved = read_mask(mask_file(self.output, picture))
-        image = read_image(picture.path)
+    def _read(self, labelled: LabelledImage) -> OpenImage:
+        saved = read_mask(mask_file(self.output, labelled))
+        image = read_image(labelled.path)
         if image.shape[:2] != saved.shape:
             msg = (
-                f"{picture.path} is {image.shape[:2]} pixels (height, width), its mask "
-                f"{saved.shape}; put back the picture that was labelled, or label it again"
+                f"{labelled.path} is {image.shape[:2]} pixels (height, width), its mask "
+                f"{saved.shape}; put back the image that was labelled, or label it again"
             )
             raise InputError(msg)
-        labels = self._unsaved.read(picture, saved)
+        labels = self._unsaved.read(labelled, saved)
         if labels is not None:
-            return OpenPicture(picture, image, saved, labels, recovered=True)
-        return OpenPicture(picture, image, saved, saved.copy())
+            return OpenImage(labelled, image, saved, labels, recovered=True)
+        return OpenImage(labelled, image, saved, saved.copy())
 
     def _find_unchecked(self, start: int) -> int:
-        """Index of the first unchecked picture from `start`, past the end to it; -1 for none."""
+        """Index of the first unchecked image from `start`, past the end to it; -1 for none."""
         places = [*range(start, len(self.queue)), *range(min(start, len(self.queue)))]
         return next((i for i in places if not self._reviews.is_checked(self.queue[i])), -1)
 

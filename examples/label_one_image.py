@@ -1,6 +1,6 @@
-"""Label one picture, change the words, and write the mask.
+"""Label one image, change the words, and write the mask.
 
-Runs without a connection: it draws its picture and uses the embedded model.
+Runs without a connection: it draws its image and uses the embedded model.
 For a photograph, read it with `dinoiser.read_image` and load "clip-dinoiser".
 """
 

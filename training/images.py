@@ -1,4 +1,4 @@
-"""Pictures to learn from, and random crops of them."""
+"""Images to learn from, and random crops of them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from .settings import FitSettings
 
-KEPT_PICTURES = 2000
-"""Pictures that stay in memory, about 1 MB each at 448 pixels."""
+KEPT_IMAGES = 2000
+"""Images that stay in memory, about 1 MB each at 448 pixels."""
 AHEAD = 3
 """Batches that are made while the model works."""
 
 
-class Picture(NamedTuple):
-    """A picture to cut crops from.
+class TrainingImage(NamedTuple):
+    """An image to cut crops from.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Picture(NamedTuple):
     labels: Tensor | None
 
 
-class Batch(NamedTuple):
+class Crops(NamedTuple):
     """B crops of one size.
 
     Attributes
@@ -56,30 +56,30 @@ class Batch(NamedTuple):
     pixels: Tensor
     labels: Tensor | None
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> Crops:
         """Copy to a device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return Batch(self.pixels.to(device), labels)
+        return Crops(self.pixels.to(device), labels)
 
-    def split(self, size: int) -> Iterator[Batch]:
+    def split(self, size: int) -> Iterator[Crops]:
         """Cut into batches of at most `size` crops."""
         for start in range(0, len(self.pixels), size):
             some = slice(start, start + size)
-            yield Batch(self.pixels[some], None if self.labels is None else self.labels[some])
+            yield Crops(self.pixels[some], None if self.labels is None else self.labels[some])
 
 
-class Pictures(Protocol):
-    """A numbered collection of pictures."""
+class TrainingImages(Protocol):
+    """A numbered collection of images."""
 
     def __len__(self) -> int:
         """Return how many there are."""
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> TrainingImage:
         """Return one of them."""
 
 
-class FilePictures:
-    """Picture files, resized by their shorter side; the latest stay in memory."""
+class FileImages:
+    """Image files, resized by their shorter side; the latest stay in memory."""
 
     def __init__(
         self, paths: Sequence[Path], short_side: int, segments: Callable | None = None
@@ -87,52 +87,52 @@ class FilePictures:
         self.paths = list(paths)
         self._short_side = short_side
         self._segments = segments
-        self._read = lru_cache(KEPT_PICTURES)(self._read_anew)
+        self._read = lru_cache(KEPT_IMAGES)(self._read_anew)
 
     def __len__(self) -> int:
         """Return the number of files."""
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Picture:
-        """Return a picture; ImageError where it cannot be read."""
+    def __getitem__(self, index: int) -> TrainingImage:
+        """Return an image; ImageError where it cannot be read."""
         return self._read(index)
 
-    def _read_anew(self, index: int) -> Picture:
+    def _read_anew(self, index: int) -> TrainingImage:
         image = torch.from_numpy(read_image(self.paths[index])).permute(2, 0, 1)
         height, width = image.shape[1:]
         scale = self._short_side / min(height, width)
         size = (round(height * scale), round(width * scale))
         image = resize(image.contiguous(), size)
         if self._segments is None:
-            return Picture(image, None)
+            return TrainingImage(image, None)
         labels = self._segments(image.permute(1, 2, 0).numpy())
-        return Picture(image, torch.from_numpy(labels))
+        return TrainingImage(image, torch.from_numpy(labels))
 
 
-class DrawnPictures:
+class DrawnImages:
     """Drawn scenes with their exact labels: easy and hard ones in turn."""
 
     def __init__(self, count: int, seed: int, size: tuple[int, int] = (224, 224)) -> None:
         self._count, self._seed, self._size = count, seed, size
-        self._draw = lru_cache(KEPT_PICTURES)(self._draw_anew)
+        self._draw = lru_cache(KEPT_IMAGES)(self._draw_anew)
 
     def __len__(self) -> int:
         """Return the number of scenes."""
         return self._count
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> TrainingImage:
         """Return a scene, which depends on seed and index alone."""
         return self._draw(index)
 
-    def _draw_anew(self, index: int) -> Picture:
+    def _draw_anew(self, index: int) -> TrainingImage:
         rng = np.random.default_rng((self._seed, index))
         scene = draw_scene(rng, self._size, hard=index % 2 == 1)
         image = torch.from_numpy(scene.image).permute(2, 0, 1).contiguous()
-        return Picture(image, torch.from_numpy(scene.labels))
+        return TrainingImage(image, torch.from_numpy(scene.labels))
 
 
 def crop_indices(count: int, settings: FitSettings, step: int) -> list[int]:
-    """Which of `count` pictures a step shows: all in turn, shuffled for every epoch.
+    """Which of `count` images a step shows: all in turn, shuffled for every epoch.
 
     An epoch has `settings.sample` crops, and its last batch may be smaller.
     """
@@ -144,52 +144,52 @@ def crop_indices(count: int, settings: FitSettings, step: int) -> list[int]:
 
 
 def draw_batch(
-    pictures: Pictures, settings: FitSettings, step: int, share: slice = slice(None)
-) -> Batch:
+    images: TrainingImages, settings: FitSettings, step: int, share: slice = slice(None)
+) -> Crops:
     """Cut the crops of a step, which depend on the settings and the step alone.
 
     `share` picks those of them that this process works on.
     """
-    indices = list(enumerate(crop_indices(len(pictures), settings, step)))[share]
+    indices = list(enumerate(crop_indices(len(images), settings, step)))[share]
     crops = [
-        _random_crop(pictures[index], settings, np.random.default_rng((settings.seed, step, place)))
+        _random_crop(images[index], settings, np.random.default_rng((settings.seed, step, place)))
         for place, index in indices
     ]
     if not crops:  # the last batch of an epoch may have fewer than there are processes
-        return Batch(torch.empty(0, 3, settings.crop, settings.crop), None)
+        return Crops(torch.empty(0, 3, settings.crop, settings.crop), None)
     return stack(crops)
 
 
-def stack(crops: Sequence[tuple[Tensor, Tensor | None]]) -> Batch:
+def stack(crops: Sequence[tuple[Tensor, Tensor | None]]) -> Crops:
     """Put crops, (3, H, W) float32 and (H, W) uint8 or None, into one batch."""
     pixels, labels = zip(*crops, strict=True)
-    return Batch(torch.stack(pixels), None if labels[0] is None else torch.stack(labels))
+    return Crops(torch.stack(pixels), None if labels[0] is None else torch.stack(labels))
 
 
-def centre_crop(picture: Picture, side: int) -> tuple[Tensor, Tensor | None]:
-    """Middle of a picture, (3, side, side) in [0, 1]."""
-    height, width = picture.image.shape[1:]
-    return _cut(picture, (height - side) // 2, (width - side) // 2, side)
+def centre_crop(image: TrainingImage, side: int) -> tuple[Tensor, Tensor | None]:
+    """Middle of an image, (3, side, side) in [0, 1]."""
+    height, width = image.image.shape[1:]
+    return _cut(image, (height - side) // 2, (width - side) // 2, side)
 
 
 def _random_crop(
-    picture: Picture, settings: FitSettings, rng: np.random.Generator
+    image: TrainingImage, settings: FitSettings, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor | None]:
     side = settings.crop
-    top, left = (int(rng.integers(length - side + 1)) for length in picture.image.shape[1:])
-    pixels, labels = _cut(picture, top, left, side)
+    top, left = (int(rng.integers(length - side + 1)) for length in image.image.shape[1:])
+    pixels, labels = _cut(image, top, left, side)
     if rng.random() < 0.5:
         pixels, labels = pixels.flip(-1), None if labels is None else labels.flip(-1)
     factor = rng.uniform(1 - settings.brightness, 1 + settings.brightness)
     return (pixels * factor).clamp(0, 1), labels
 
 
-def _cut(picture: Picture, top: int, left: int, side: int) -> tuple[Tensor, Tensor | None]:
+def _cut(image: TrainingImage, top: int, left: int, side: int) -> tuple[Tensor, Tensor | None]:
     box = (..., slice(top, top + side), slice(left, left + side))
-    return picture.image[box] / 255, None if picture.labels is None else picture.labels[box]
+    return image.image[box] / 255, None if image.labels is None else image.labels[box]
 
 
-def batches_ahead(make: Callable[[int], Batch], steps: range, threads: int = 2) -> Iterator[Batch]:
+def batches_ahead(make: Callable[[int], Crops], steps: range, threads: int = 2) -> Iterator[Crops]:
     """Make the batches of steps in threads, a few ahead, and hand them out in order."""
     with ThreadPoolExecutor(threads, thread_name_prefix="crops") as pool:
         waiting = deque(pool.submit(make, step) for step in steps[:AHEAD])
