@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from benchmarks.setting import describe_machine, random_model, seconds
-from dinoiser.batch import LabelJob, export
+from dinoiser.batch import LabelJob, Labelling, Results, export
 from dinoiser.batch.engines.labeller import Labeller
 from dinoiser.batch.job_images import find_job_images
 from dinoiser.batch.records import RecordFile
@@ -34,8 +34,8 @@ from dinoiser.models.base import PatchFeatures
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
-from dinoiser.segment.segmenter import Segmenter, windows_at_once
-from dinoiser.segment.windows import WindowLayout, cut
+from dinoiser.segment.passes import Passes
+from dinoiser.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +75,7 @@ def run_job(job: LabelJob, model: SegmentationModel) -> None:
     labeller = Labeller(job, model, RecordFile(job.output))
     job.prompts.save(job.output / "prompts.yaml")
     assert all(record.status == "done" for record in labeller.label(find_job_images(job)))
-    export(job.output, job.formats)
+    export(job.output, job.results.formats)
 
 
 def run_bare(model: SegmentationModel, windows: Tensor, batch: int) -> None:
@@ -94,14 +94,14 @@ def run_one_by_one(job: LabelJob, model: SegmentationModel) -> None:
 
 def all_windows(job: LabelJob, model: SegmentationModel) -> Tensor:
     """Cut all images up; (n, 3, h, w) float32 in [0, 1]."""
-    settings = Segmenter(model).windows
+    pipeline = Segmenter(model).pipeline
     pieces = []
     for job_image in find_job_images(job):
         image = read_image(job_image.path)
-        layout = WindowLayout.plan(image.shape[:2], settings)
+        layout = pipeline.plan(image.shape[:2])
         assert layout.working_size == image.shape[:2]
-        pieces.append(cut(torch.from_numpy(image).permute(2, 0, 1), layout.windows))
-    return torch.cat(pieces)
+        pieces += [window for block in pipeline.blocks(image, layout) for window in block.cut()]
+    return torch.stack(pieces).float() / 255
 
 
 def compare(
@@ -125,8 +125,8 @@ def compare(
         job = LabelJob(
             inputs=(draw_folder(top / "images", images, side),),
             output=top,
-            prompts=PromptSet.parse(WORDS),
-            formats=("png", "coco"),
+            labelling=Labelling(PromptSet.parse(WORDS)),
+            results=Results(("png", "coco")),
         )
 
         def fresh() -> LabelJob:
@@ -135,7 +135,7 @@ def compare(
             return replace(job, output=output)
 
         windows = all_windows(job, model)
-        batch = windows_at_once(model, (side, side))
+        batch = Passes().windows(model, (side, side))
         towerless: Any = Towerless(model, side)
         works = {
             "job": lambda: run_job(fresh(), model),
@@ -160,9 +160,11 @@ def peak_memory(images: int) -> float:
         folder = draw_folder(Path(temporary) / "images", images, 224)
         code = (
             "import resource, sys; from pathlib import Path; "
-            "from dinoiser.batch import LabelJob, run; from dinoiser.prompts import PromptSet; "
-            "job = LabelJob((sys.argv[1],), Path(sys.argv[2]), PromptSet.parse(sys.argv[3]), "
-            "('png', 'overlay', 'coco'), 'tiny', 'cpu', scheduler='sync'); run(job); "
+            "from dinoiser.batch import Labelling, LabelJob, Results, Running, run; "
+            "from dinoiser.prompts import PromptSet; "
+            "job = LabelJob((sys.argv[1],), Path(sys.argv[2]), "
+            "Labelling(PromptSet.parse(sys.argv[3]), 'tiny'), "
+            "Results(('png', 'overlay', 'coco')), Running('cpu', 'sync')); run(job); "
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)"
         )
         arguments = [sys.executable, "-c", code, str(folder), f"{temporary}/out", WORDS]

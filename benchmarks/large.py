@@ -49,10 +49,10 @@ def measure(folder: Path, short_side: int | None, answer) -> None:
     """Send the seconds, the peak before and the highest while the image is labelled."""
     model = load_model("tiny", device="cpu")
     Segmenter(model).segment(np.zeros((224, 224, 3), np.uint8), PROMPTS)
-    segmenter = Segmenter(model, short_side=short_side)
+    pipeline = Segmenter(model, short_side=short_side).pipeline
     reset_peak()
     before = peak()
-    arguments = (folder / "image.tif", PROMPTS, segmenter, folder / "mask.png")
+    arguments = (folder / "image.tif", PROMPTS, pipeline, folder / "mask.png")
     taken = seconds(lambda: label_large_tiff(*arguments))
     answer.put((taken, before, peak()))
 

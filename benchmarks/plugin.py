@@ -59,7 +59,7 @@ def look_again(widget: SegmentWidget) -> None:
     settle(widget)
 
 
-def show_a_image(widget: SegmentWidget, number: int) -> None:
+def show_an_image(widget: SegmentWidget, number: int) -> None:
     """Open an image, label it, and close it."""
     widget.viewer.add_image(np.roll(random_image(768, 1024), number, 0))
     widget.run()
@@ -89,7 +89,7 @@ def main() -> None:
     settle(widget)
     memory = []
     for number in range(IMAGES):
-        show_a_image(widget, number)
+        show_an_image(widget, number)
         memory.append(psutil.Process().memory_info().rss / 2**20)
     print(f"memory after 10 images {memory[9]:.0f} MB, after {IMAGES} {memory[-1]:.0f} MB")
     viewer.close()

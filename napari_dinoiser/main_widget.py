@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
@@ -13,6 +13,9 @@ from napari_dinoiser.segment.widget import SegmentWidget
 
 if TYPE_CHECKING:
     from napari import Viewer
+
+    from dinoiser.prompts import PromptSet
+    from napari_dinoiser.model_choice import ModelChoice
 
 
 class DinoiserWidget(QWidget):
@@ -42,16 +45,9 @@ class DinoiserWidget(QWidget):
         layout.addWidget(self.tabs)
         self.folder.review_requested.connect(self._review)
 
-    def _choice(self) -> dict[str, Any]:
+    def _choice(self) -> tuple[PromptSet | None, ModelChoice]:
         """Give what the Segment tab says, for a whole folder."""
-        choice = self.segment.choice()
-        return {
-            "prompts": self.segment.table.prompt_set(),
-            "model": choice.name,
-            "heads": choice.heads,
-            "device": choice.device,
-            "settings": choice.settings,
-        }
+        return self.segment.table.prompt_set(), self.segment.choice()
 
     def _review(self, output: str) -> None:
         self.tabs.setCurrentIndex(2)

@@ -1,20 +1,19 @@
 """What several test files need."""
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 import open_clip
 import pytest
 import torch
 
-from dinoiser.batch import LabelJob, run
+from dinoiser.batch import run
 from dinoiser.cli import main
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
 from dinoiser.weights import download
-from tests.job_driver import FORMATS, WORDS, draw_folder
+from tests.job_driver import FORMATS, WORDS, draw_folder, job_of
 from tests.weight_server import CONTENT, serving, weights_at
 
 
@@ -117,20 +116,10 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def make_job(images):
-    base = LabelJob(
-        inputs=(images,),
-        output=images.parent / "nowhere",
-        prompts=PromptSet.parse(WORDS),
-        formats=FORMATS,
-        model="tiny",
-        device="cpu",
-        precision="fp32",
-        scheduler="sync",
-        report=False,
-    )
+    settings = {"formats": FORMATS, "precision": "fp32", "scheduler": "sync", "report": False}
 
     def make(output, **changes):
-        return replace(base, output=output, **changes)
+        return job_of((images,), output, PromptSet.parse(WORDS), **settings | changes)
 
     return make
 

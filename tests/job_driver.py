@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import psutil
 from PIL import Image
 
-from dinoiser.batch import read_records
+from dinoiser.batch import LabelJob, Labelling, Results, Running, read_records
 from dinoiser.batch.records import RECORDS
 from dinoiser.scenes import draw_scenes
 
@@ -118,3 +119,21 @@ def kill_worker_at_random(process, out, moments):
 def kill_group(process):
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+def job_of(inputs, output, prompts, **changes):
+    """Make a job of the embedded model on the CPU, changed as `changed` does."""
+    labelling = Labelling(prompts, model="tiny")
+    return changed(LabelJob(inputs, output, labelling, running=Running(device="cpu")), **changes)
+
+
+def changed(job, **changes):
+    """Change settings of a job, each in the part that it belongs to."""
+    for name, value in changes.items():
+        parts = ("labelling", Labelling), ("results", Results), ("running", Running)
+        place = next((part for part, kind in parts if name in kind.__dataclass_fields__), None)
+        if place is None:
+            job = replace(job, **{name: value})
+        else:
+            job = replace(job, **{place: replace(getattr(job, place), **{name: value})})
+    return job

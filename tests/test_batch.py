@@ -12,6 +12,7 @@ from PIL import Image
 from dinoiser.batch import Record, read_records, run
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
+from dinoiser.segment.passes import Passes
 from dinoiser.segment.segmenter import Segmenter
 from tests.job_driver import assert_same, command, count_lines, finish, start
 
@@ -120,9 +121,8 @@ class Counted:
 def test_threads_share_batches_of_one_size(tiny, scene, scene_prompts):
     images = [np.roll(scene.image, i, axis=1)[: 224 - 16 * (i % 2)] for i in range(12)]
     counted = Counted(tiny)
-    with BatchedModel(counted, 5) as shared, ThreadPoolExecutor(8) as pool:
-        segmenter = Segmenter(shared, whole=True)
-        segmenter.phrases = Segmenter(tiny).phrases
+    with BatchedModel(counted, Passes(5)) as shared, ThreadPoolExecutor(8) as pool:
+        segmenter = Segmenter(shared, whole=True, phrases=Segmenter(tiny).pipeline.phrases)
         results = list(pool.map(lambda image: segmenter.segment(image, scene_prompts), images))
     assert {shape[0] for shape in counted.shapes} == {5}
     assert len(counted.shapes) < 12
@@ -138,11 +138,11 @@ def test_what_goes_wrong_in_a_batch_reaches_its_threads(tiny, scene, scene_promp
             raise torch.OutOfMemoryError
 
     refusal = pytest.raises(ValueError, match=r"7 windows .* give a smaller --batch-size")
-    with BatchedModel(Full(tiny), 7) as shared, refusal:
+    with BatchedModel(Full(tiny), Passes(7)) as shared, refusal:
         Segmenter(shared, whole=True).segment(scene.image, scene_prompts)
 
 
-def test_of_several_records_of_a_image_the_one_that_says_done_counts(tmp_path):
+def test_of_several_records_of_an_image_the_one_that_says_done_counts(tmp_path):
     first, second = RecordFile(tmp_path), RecordFile(tmp_path)
     named = {"stem": "b", "path": "/b.jpg"}
     first.append([Record(image="b.jpg", status="done", seconds=1, **named)])

@@ -18,7 +18,7 @@ from dinoiser.models.dinotxt import SCORING, DinoTxt
 from dinoiser.models.dinotxt_towers import DinoTextTower, VisionHead, read_towers
 from dinoiser.models.teachers.dino import IMAGENET_MEAN, IMAGENET_STD
 from dinoiser.prompts import PromptSet
-from dinoiser.segment import probability_map, segmenter, windows
+from dinoiser.segment import pipeline, probability_map, windows
 from dinoiser.segment.encoded_image import EncodedImage
 from dinoiser.segment.in_parts import lazy
 from dinoiser.segment.in_parts.lazy import lazy_segmentation
@@ -94,7 +94,7 @@ def segment_golden(model, golden):
     model.tokenize = lambda texts: torch.stack([tokens[text] for text in texts])
     segmenter = Segmenter(model, whole=True)
     pixels = pixels_of(golden)
-    layout = WindowLayout.plan(tuple(pixels.shape[-2:]), segmenter.windows)
+    layout = WindowLayout.plan(tuple(pixels.shape[-2:]), segmenter.pipeline.windows)
     blank = np.zeros((*layout.size, 3), np.uint8)
     encoded = EncodedImage(segmenter, blank, layout, model.encode_image(pixels))
     return encoded.segment(PromptSet.parse("a, b, c, d, e", templates=["{}"]))
@@ -218,14 +218,14 @@ def test_a_class_named_background_is_a_class_like_any_other(model):
     def probabilities(text):
         prompts = PromptSet.parse(text, templates=["{}"])
         patches = encoded.patches
-        return segmenter.score(PatchFeatures(patches.features, None), prompts)
+        return segmenter.pipeline.score(PatchFeatures(patches.features, None), prompts)
 
     torch.testing.assert_close(
         probabilities("background, dog, sky"), probabilities("thing=background, dog, sky")
     )
 
 
-def test_in_parts_a_image_gets_the_same_labels(model, monkeypatch):
+def test_in_parts_an_image_gets_the_same_labels(model, monkeypatch):
     """Also where the windows of a part are planned before the model is loaded."""
     model.tokenize = words
     image = np.random.default_rng(3).integers(0, 256, (300, 431, 3), np.uint8)
@@ -233,17 +233,17 @@ def test_in_parts_a_image_gets_the_same_labels(model, monkeypatch):
     sizes = {"short_side": 140, "window": 112, "stride": 56}
     eager = Segmenter(model, **sizes).segment(image, prompts)
     assert len(np.unique(eager.labels)) > 1
-    for module in (probability_map, segmenter):
+    for module in (probability_map, pipeline):
         monkeypatch.setattr(module, "TILE_WIDTH", 64)
     monkeypatch.setattr(lazy, "PART_SIZE", (128, 64))
     monkeypatch.setattr(windows, "BLOCK_SIDE", 50)
     monkeypatch.setattr(lazy, "load_model", lambda _name: model)
-    lazy._load.cache_clear()
+    lazy._load_once.cache_clear()
     for given in (model, model.name):
         labels, confidence = dask.compute(*lazy_segmentation(image, prompts, given, **sizes))
         np.testing.assert_array_equal(labels, eager.labels)
         np.testing.assert_array_equal(confidence, eager.confidence)
-    lazy._load.cache_clear()
+    lazy._load_once.cache_clear()
 
 
 def test_load_model_reads_the_published_files(tensors, version, model, tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ def _words_that_the_model_knows(drawn):
 def published_protocol(model, benchmark, image):
     """Label an image as section 4.1 of the paper says; indices into the classes."""
     prompts = PromptSet.from_names(benchmark.classes)
-    return Segmenter(model, **PROTOCOL).segment(image, prompts).labels
+    return Segmenter(model, PROTOCOL).segment(image, prompts).labels
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_the_background_filter_runs_for_voc_and_not_for_context(name, tiny, scen
     blank = np.zeros(scenes[0].shape[:2], np.uint8)
     write_benchmark(name, tmp_path, [(scenes[0], blank)])
     [pair] = benchmark.find_pairs(tmp_path)
-    encoded = Segmenter(tiny, **PROTOCOL).encode(read_image(pair.image))
+    encoded = Segmenter(tiny, PROTOCOL).encode(read_image(pair.image))
     prompts = PromptSet.from_names(benchmark.classes)
     filtered = encoded.segment(prompts).labels
     without_objectness = PatchFeatures(encoded.patches.features, None)

@@ -127,7 +127,7 @@ def test_the_command_prints_json_and_writes_markdown(dinoiser, tmp_path):
     assert "| dog | 50.0 |" in page.read_text()
 
 
-def test_a_image_that_was_not_predicted_is_named(dinoiser, tmp_path):
+def test_an_image_that_was_not_predicted_is_named(dinoiser, tmp_path):
     answers = as_folder({"b": PREDICTED["b"]}, tmp_path / "p")
     code, _, err = dinoiser("evaluate", "masks", answers, as_folder(TRUE, tmp_path / "t"))
     assert code == 2

@@ -16,7 +16,8 @@ from dinoiser.models.text import PhraseEmbeddings, template_sentences
 from dinoiser.segment.background import apply_background
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.scoring import class_probabilities
-from dinoiser.segment.windows import WindowLayout, WindowSettings, spans
+from dinoiser.segment.settings import WindowSettings
+from dinoiser.segment.windows import WindowLayout, spans
 
 GOLDENS = Path(__file__).parent / "goldens"
 CLOSE = {"atol": 1e-4, "rtol": 0}

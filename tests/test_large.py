@@ -106,7 +106,7 @@ def test_the_mask_is_that_of_the_whole_image(tiny, large_image, size, settings, 
     found = label_large_tiff(
         tmp_path / "image.tif",
         PROMPTS,
-        segmenter,
+        segmenter.pipeline,
         tmp_path / "mask.png",
         tmp_path / "confidence.png",
         progress=lambda done, total: rows.append((done, total)),
@@ -129,9 +129,9 @@ def test_the_mask_is_that_of_the_whole_image(tiny, large_image, size, settings, 
 
 def test_previews_are_the_image_in_small(tiny, large_image, tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", large_image, **TILED)
-    segmenter = Segmenter(tiny)
+    pipeline = Segmenter(tiny).pipeline
     found = label_large_tiff(
-        tmp_path / "image.tif", PROMPTS, segmenter, tmp_path / "mask.png", threads=1
+        tmp_path / "image.tif", PROMPTS, pipeline, tmp_path / "mask.png", threads=1
     )
     shrunk = np.asarray(Image.fromarray(large_image).resize((1600, 1200), Image.Resampling.BOX))
     difference = np.abs(found.preview_image.astype(int) - shrunk)
@@ -143,7 +143,12 @@ def test_previews_are_the_image_in_small(tiny, large_image, tmp_path):
 
 def test_stopping_leaves_nothing_behind(tiny, small, tmp_path):
     tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
-    arguments = (tmp_path / "image.tif", PROMPTS, Segmenter(tiny), tmp_path / "out/mask.png")
+    arguments = (
+        tmp_path / "image.tif",
+        PROMPTS,
+        Segmenter(tiny).pipeline,
+        tmp_path / "out/mask.png",
+    )
     assert label_large_tiff(*arguments, cancelled=lambda: True) is None
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -158,7 +163,7 @@ class TestErrors:
         data[start : start + 40] = b"oops" * 10
         path.write_bytes(data)
         with pytest.raises(ImageError, match=r"image.tif: tile or strip 1 cannot be decoded"):
-            label_large_tiff(path, PROMPTS, Segmenter(tiny), tmp_path / "out/mask.png")
+            label_large_tiff(path, PROMPTS, Segmenter(tiny).pipeline, tmp_path / "out/mask.png")
         assert list((tmp_path / "out").iterdir()) == []
         path.write_bytes(data[: len(data) // 2])
         with pytest.raises(ImageError, match="cut off"):
@@ -193,10 +198,9 @@ class TestErrors:
 
     def test_whole_images(self, tiny, small, tmp_path):
         tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
+        pipeline = Segmenter(tiny, whole=True).pipeline
         with pytest.raises(SettingsError, match="whole=True"):
-            label_large_tiff(
-                tmp_path / "image.tif", PROMPTS, Segmenter(tiny, whole=True), tmp_path / "m.png"
-            )
+            label_large_tiff(tmp_path / "image.tif", PROMPTS, pipeline, tmp_path / "m.png")
 
     def test_a_limit_that_was_set_counts(self, small, tmp_path, monkeypatch):
         tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
@@ -223,12 +227,12 @@ from dinoiser.batch.large_images import label_large_tiff
 
 tile = np.arange(512 * 512 * 3, dtype=np.uint32).reshape(512, 512, 3).astype(np.uint8)
 options = {"tile": (512, 512), "photometric": "rgb", "compression": "zlib", "dtype": np.uint8}
-segmenter = dinoiser.Segmenter(dinoiser.load_model("tiny", "cpu", "fp32"))
+pipeline = dinoiser.Segmenter(dinoiser.load_model("tiny", "cpu", "fp32")).pipeline
 prompts = dinoiser.PromptSet.parse("background, star")
 for side in map(int, sys.argv[1:]):
     tiles = (tile for _ in range((side // 512) ** 2))
     tifffile.imwrite("image.tif", tiles, shape=(side, side, 3), **options)
-    label_large_tiff("image.tif", prompts, segmenter, "mask.png", threads=2)
+    label_large_tiff("image.tif", prompts, pipeline, "mask.png", threads=2)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

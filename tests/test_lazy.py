@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import dinoiser
 from dinoiser.errors import ImageError, SettingsError, UnknownModelError
-from dinoiser.models.base import PatchFeatures
+from dinoiser.models.base import PatchFeatures, SegmentationModel
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.prompts import PromptSet
 from dinoiser.segment import interpolation, windows
@@ -27,7 +27,7 @@ from dinoiser.segment.windows import WindowLayout
 PROMPTS = PromptSet.parse("background, red star, circle, green triangle", ignore_below=0.3)
 
 
-class ColorModel:
+class ColorModel(SegmentationModel):
     """A model that takes no time: the mean colours of patches, and random words."""
 
     name, digest, patch_size, embedding_dim = "colors", None, 8, 6
@@ -55,7 +55,7 @@ class ColorModel:
 def small_parts(monkeypatch):
     """Parts and blocks of windows so small that small images have many."""
     monkeypatch.setattr("dinoiser.segment.probability_map.TILE_WIDTH", 32)
-    monkeypatch.setattr("dinoiser.segment.segmenter.TILE_WIDTH", 32)
+    monkeypatch.setattr("dinoiser.segment.pipeline.TILE_WIDTH", 32)
     monkeypatch.setattr(lazy, "PART_SIZE", (64, 64))
     monkeypatch.setattr(windows, "BLOCK_SIDE", 50)
     monkeypatch.setattr(parts, "BAND_BYTES", 4000)
@@ -140,7 +140,9 @@ class TestWork:
         )
         found = lazy_segmentation(array, PROMPTS, model, short_side=short_side)
         dask.compute(*found, scheduler="threads")
-        layout = WindowLayout.plan((300, 330), Segmenter(model, short_side=short_side).windows)
+        layout = WindowLayout.plan(
+            (300, 330), Segmenter(model, short_side=short_side).pipeline.windows
+        )
         assert model.seen == len(layout.windows)
         assert model.texts == 4 * 80
         assert len(reads) == 9
@@ -149,7 +151,7 @@ class TestWork:
         model = ColorModel()
         found = segment_array(random_image(300, 330), PROMPTS, model, short_side=300)
         found[:64, :64].compute()
-        layout = WindowLayout.plan((300, 330), Segmenter(model, short_side=300).windows)
+        layout = Segmenter(model, short_side=300).pipeline.plan((300, 330))
         assert 0 < model.seen < 0.3 * len(layout.windows)
 
     def test_a_named_model_can_be_computed_elsewhere(self, tiny, scene, scene_prompts):
@@ -193,7 +195,7 @@ class TestErrors:
             segment_array(image, PROMPTS, model, window=8, stride=9)
         with pytest.raises(SettingsError, match="magic"):
             segment_array(image, PROMPTS, model, refine="magic")
-        with pytest.raises(TypeError, match="colour"):
+        with pytest.raises(SettingsError, match=r"'colour'.*expected short_side"):
             segment_array(image, PROMPTS, model, colour=3)
 
     def test_unknown_models(self):

@@ -139,9 +139,10 @@ def test_a_model_without_heads_asks_for_the_background_by_word_alone(tiny, scene
 
 
 def test_models_bring_their_window_sizes(tiny):
-    assert Segmenter(tiny).windows.short_side == 224
-    assert Segmenter(tiny, window=100).windows.stride == 100
-    assert Segmenter(tiny, short_side=96, window=96, stride=48).windows.stride == 48
+    assert Segmenter(tiny).pipeline.windows.short_side == 224
+    assert Segmenter(tiny, window=100).pipeline.windows.stride == 100
+    sizes = Segmenter(tiny, short_side=96, window=96, stride=48).pipeline.windows
+    assert sizes.stride == 48
 
 
 def test_half_precision_sees_the_same(tiny, scene, scene_prompts):

@@ -19,7 +19,8 @@ from dinoiser.segment.background import clean_background
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.scoring import class_cosines, head_cosines, score_patches
 from dinoiser.segment.segmenter import Segmenter
-from dinoiser.segment.windows import WindowLayout, WindowSettings
+from dinoiser.segment.settings import WindowSettings
+from dinoiser.segment.windows import WindowLayout
 from tests.drawn_images import random_squares
 from tests.official_dino import official_dino
 from tests.small_talk2dino import small_talk2dino
@@ -165,7 +166,7 @@ class TestSegmenting:
             PatchFeatures(features, None), embeddings, [1, 1], model.scoring, has_background=False
         )
         assert scored.max() <= 0.5
-        found = Segmenter(model).lay_out(scored, encoded.layout)
+        found = Segmenter(model).pipeline.lay_out(scored, encoded.layout)
         assert found.winners() == [0, 1]
 
     def test_a_whole_image_is_seen_as_a_square_and_labelled_at_its_own_size(self, model):
@@ -176,7 +177,7 @@ class TestSegmenting:
         prompts = PromptSet.parse("dog, sky, grass")
         assert encoded.segment(prompts).labels.shape == (300, 700)
         stretched = F.interpolate(
-            segmenter.score(encoded.patches, prompts),
+            segmenter.pipeline.score(encoded.patches, prompts),
             (300, 700),
             mode="bilinear",
             align_corners=True,

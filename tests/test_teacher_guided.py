@@ -183,7 +183,7 @@ class TestKeyRefined:
         assert (flat[:, 0] - flat[:, 1]).abs().max() > 0.01
         torch.testing.assert_close(flat.sum(0), torch.ones(12), atol=1e-5, rtol=0)
 
-    def test_a_image_can_be_encoded_once_and_asked_twice(self, make_clip):
+    def test_an_image_can_be_encoded_once_and_asked_twice(self, make_clip):
         segmenter = Segmenter(KeyRefinedClip(make_clip()), short_side=64, window=64, stride=32)
         image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8)
         prompts = PromptSet.parse("dog, grass, sky")

@@ -7,12 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from dinoiser.batch import LabelJob, run
-from dinoiser.batch.together import segment_together, windows_together
+from dinoiser.batch import run
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import COLORS, draw_scenes
+from dinoiser.segment.passes import Passes
+from dinoiser.segment.pipeline import Pipeline
 from dinoiser.segment.segmenter import Segmenter
+from dinoiser.segment.settings import SegmentSettings
+from tests.job_driver import job_of
 
 SIZES = (224, 224), (96, 300), (224, 288), (400, 130), (224, 224), (33, 47)
 
@@ -34,9 +37,10 @@ def images():
 @pytest.mark.parametrize("batch_size", [1, 3, 50])
 @pytest.mark.parametrize("whole", [False, True])
 def test_together_they_are_labelled_as_each_alone(tiny, images, scene_prompts, batch_size, whole):
-    segmenter = Segmenter(tiny, batch_size=batch_size, whole=whole)
+    settings = SegmentSettings(batch_size=batch_size, whole=whole)
+    results = Pipeline.build(tiny, settings, one_thread=True).segment(images, scene_prompts)
+    segmenter = Segmenter(tiny, settings)
     alone = Segmenter(tiny, batch_size=1, whole=whole)
-    results = segment_together(segmenter, images, scene_prompts)
     for image, result in zip(images, results, strict=True):
         for expected in (
             alone.segment(image, scene_prompts),
@@ -55,9 +59,9 @@ def test_a_window_s_scores_do_not_depend_on_the_others(tiny, count):
     segmenter = Segmenter(tiny, batch_size=50)
     [scene] = draw_scenes(1, 9, (300, 500))
     patches = segmenter.encode(scene.image).patches
-    together = segmenter.score(patches, words)
+    together = segmenter.pipeline.score(patches, words)
     for i, expected in enumerate(together):
-        [alone] = segmenter.score(patches.part(slice(i, i + 1)), words)
+        [alone] = segmenter.pipeline.score(patches.part(slice(i, i + 1)), words)
         assert torch.equal(alone, expected)
 
 
@@ -65,11 +69,11 @@ def test_only_small_models_take_several_windows(tiny):
     class Large:
         """As wide as a ViT-B/16."""
 
-        patch_size, embedding_dim, windows, digest = 16, 512, tiny.windows, None
-        dtype = torch.bfloat16
+        patch_size, embedding_dim, dtype = 16, 512, torch.bfloat16
 
-    assert windows_together(Segmenter(tiny)) > 1
-    assert windows_together(Segmenter(Large(), window=448)) == 1
+    passes = Passes(one_thread=True)
+    assert passes.windows(tiny, (224, 224)) > 1
+    assert passes.windows(Large(), (448, 448)) == 1
 
 
 def test_one_image_that_the_model_fails_on_does_not_take_others_along(tmp_path, monkeypatch):
@@ -88,7 +92,7 @@ def test_one_image_that_the_model_fails_on_does_not_take_others_along(tmp_path, 
 
     monkeypatch.setattr(ClipDinoiser, "encode_image", fails_on_white)
     words = PromptSet.parse("background, red circle")
-    job = LabelJob((folder,), tmp_path / "out", words, model="tiny", device="cpu", scheduler="sync")
+    job = job_of((folder,), tmp_path / "out", words, scheduler="sync")
     summary = run(job)
     assert summary.done == 6
     lines = (tmp_path / "out" / "records").glob("*.jsonl")

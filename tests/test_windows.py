@@ -15,7 +15,8 @@ from dinoiser.segment import interpolation
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.resize import resize, resize_columns, resize_rows
 from dinoiser.segment.score_map import ScoreMap
-from dinoiser.segment.windows import WindowLayout, WindowSettings, spans, working_size
+from dinoiser.segment.settings import SegmentSettings, WindowSettings
+from dinoiser.segment.windows import WindowLayout, spans, working_size
 
 sides = st.integers(1, 20_000)
 
@@ -56,7 +57,7 @@ def test_the_papers_sizes():
 
 def test_all_wrong_settings_are_named_together():
     with pytest.raises(SettingsError, match=r"short_side is 0.*stride 500.*window 448"):
-        WindowSettings(short_side=0, stride=500)
+        SegmentSettings(short_side=0, stride=500, window=448)
 
 
 def random_patches(layout, grid, classes=3, seed=0):

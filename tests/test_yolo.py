@@ -96,7 +96,7 @@ def test_small_parts_are_left_out():
     assert [line.split()[0] for line in lines] == ["0", "2", "2"]
 
 
-def test_a_image_is_copied_where_no_link_can_be_made(tmp_path, monkeypatch):
+def test_an_image_is_copied_where_no_link_can_be_made(tmp_path, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise OSError(1314, "A required privilege is not held by the client")
 
@@ -111,7 +111,7 @@ def test_a_image_is_copied_where_no_link_can_be_made(tmp_path, monkeypatch):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_link_follows_a_image_that_has_moved(tmp_path):
+def test_a_link_follows_an_image_that_has_moved(tmp_path):
     path = tmp_path / "images" / "a.png"
     for folder in ["before", "after"]:
         (tmp_path / folder).mkdir()
@@ -132,7 +132,7 @@ def test_the_image_itself_and_files_of_others_are_never_replaced(tmp_path):
     assert image.read_text() == "mine"
 
 
-def test_a_image_that_is_gone_is_named(tmp_path):
+def test_an_image_that_is_gone_is_named(tmp_path):
     with pytest.raises(InputError, match=r"no image .*gone\.png"):
         link_image(tmp_path / "gone.png", tmp_path / "images" / "gone.png")
     assert list(tmp_path.iterdir()) == []

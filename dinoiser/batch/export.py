@@ -29,8 +29,8 @@ from dinoiser.export import (
     write_yolo,
 )
 from dinoiser.export.options import DEFAULTS, ExportOptions
-from dinoiser.images import read_image
-from dinoiser.images.inputs import ImageFile
+from dinoiser.images import read_labelled_image
+from dinoiser.images.inputs import check_inside
 from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
@@ -141,13 +141,7 @@ class _Png(_OwnFiles):
 
 class _Overlay(_OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> None:
-        image = read_image(record.path)
-        if image.shape[:2] != labels.shape:
-            msg = (
-                f"the image {record.path} is {image.shape[:2]} pixels (height, width), its mask "
-                f"{labels.shape}; put back the image that was labelled, or label it again"
-            )
-            raise InputError(msg)
+        image = read_labelled_image(record.path, labels.shape)
         path = result_file(self.job.output, record.stem, "overlay")
         write_label_overlay(image, labels, self.job.prompts, path)
 
@@ -214,10 +208,9 @@ class _Yolo(_OwnFiles):
             link.unlink()
 
     def _files(self, record: Record) -> tuple[Path, Path, Path]:
-        ImageFile(Path(record.path), record.stem)  # refuses names that lead out of the folder
-        image = Path(record.path)
-        link = self.job.output / "images" / f"{record.stem}{image.suffix}"
-        return image, link, self.job.output / "labels" / f"{record.stem}.txt"
+        stem, image = check_inside(record.stem), Path(record.path)
+        link = self.job.output / "images" / f"{stem}{image.suffix}"
+        return image, link, self.job.output / "labels" / f"{stem}.txt"
 
 
 _WRITERS: dict[str, Callable[[_Job, ExitStack], _Writer]] = {
@@ -283,7 +276,6 @@ def _make(job: _Job, writers: list[_Writer], record: Record) -> list[Any]:
 
 
 def _read_labels(output: Path, record: Record) -> np.ndarray:
-    ImageFile(Path(record.path), record.stem)  # refuses names that lead out of the folder
     path = result_file(output, record.stem, "png")
     labels = read_mask(path)
     if record.size and labels.shape != record.size:

@@ -11,6 +11,8 @@ import yaml
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import SettingsError
 from dinoiser.export.options import ExportOptions
+from dinoiser.models.catalog import find_model
+from dinoiser.segment.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
     from dinoiser.models.base import SegmentationModel
     from dinoiser.prompts import PromptSet
-    from dinoiser.segment.segmenter import Segmenter
+    from dinoiser.segment.pipeline import Pipeline
+    from dinoiser.segment.settings import WindowSettings
 
 FORMATS = ("png", "overlay", "confidence", "coco", "panoptic", "yolo")
 DEFAULT_FORMATS = ("png", "overlay")
@@ -30,40 +33,47 @@ RECORDED_VERSIONS = ("napari-dinoiser", "torch", "open-clip-torch", "numpy", "pi
 
 
 @dataclass(frozen=True)
-class LabelJob:
-    """Images to label and how.
+class Labelling:
+    """What decides the pixels of the masks; job.yaml remembers it.
 
     Attributes
     ----------
-    inputs
-        Files, folders and globs.
-    output
-        Folder of the results; made when missing.
     prompts
         The classes to tell apart.
-    formats
-        What to write: any of `FORMATS`. The masks (png) are always written:
-        resuming, exporting and reviewing stand on them.
-    model, device, precision, heads
+    model, precision, heads
         See `dinoiser.load_model`.
     settings
-        Keyword settings of `Segmenter`.
-    overwrite
-        Start anew, where a folder with an earlier job is resumed otherwise.
-    retry_failed
-        Try images again that failed in an earlier run.
-    limit
-        At most this many images; None for all.
-    scheduler
-        "sync": in this process. "local": a dask cluster on this machine, a
-        process a GPU or one on the CPU. An address such as
-        "tcp://host:8786": a running scheduler, whose workers see the same
-        files; those with the resource GPU are taken if there are any. "auto":
-        "sync" for few images, else "local".
-    workers
-        Processes of the local cluster; None for as said.
-    shard_size
-        Images that a worker is given at a time.
+        How images are looked at.
+    """
+
+    prompts: PromptSet
+    model: str = "clip-dinoiser"
+    precision: str = "auto"
+    heads: Path | None = None
+    settings: SegmentSettings = field(default_factory=SegmentSettings)
+
+    def windows(self) -> WindowSettings:
+        """How images are cut up, as the catalogue's entry of the model has it.
+
+        Raises
+        ------
+        SettingsError
+            The settings do not suit the model.
+        UnknownModelError
+            The catalogue holds no such model.
+        """
+        return self.settings.windows(find_model(self.model).windows)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is written beside the masks.
+
+    Attributes
+    ----------
+    formats
+        Any of `FORMATS`. The masks (png) are always written: resuming,
+        exporting and reviewing stand on them.
     export
         What annotations look like.
     report
@@ -72,29 +82,58 @@ class LabelJob:
     Raises
     ------
     SettingsError
-        With all settings that are out of their range.
+        A format is unknown, or there is none.
     """
 
-    inputs: tuple[str | Path, ...]
-    output: Path
-    prompts: PromptSet
     formats: tuple[str, ...] = DEFAULT_FORMATS
-    model: str = "clip-dinoiser"
-    device: str = "auto"
-    precision: str = "auto"
-    heads: Path | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    overwrite: bool = False
-    retry_failed: bool = False
-    limit: int | None = None
-    scheduler: str = "auto"
-    workers: int | None = None
-    shard_size: int = 32
     export: ExportOptions = field(default_factory=ExportOptions)
     report: bool = True
 
     def __post_init__(self) -> None:
-        problems = format_problems(self.formats)
+        _refuse(format_problems(self.formats))
+
+
+@dataclass(frozen=True)
+class Running:
+    """Where and how a job runs, which changes nothing in its results.
+
+    Attributes
+    ----------
+    device
+        See `dinoiser.load_model`.
+    scheduler
+        "sync": in this process. "local": a dask cluster on this machine, with
+        one process per GPU, or a single one on the CPU. An address such as
+        "tcp://host:8786": a running scheduler, whose workers see the same
+        files; those with the resource GPU are taken if there are any. "auto":
+        "sync" for few images, else "local".
+    workers
+        Processes of the local cluster; None for as said.
+    shard_size
+        Images that a worker is given at a time.
+    limit
+        At most this many images; None for all.
+    overwrite
+        Start anew, where a folder with an earlier job is resumed otherwise.
+    retry_failed
+        Try images again that failed in an earlier run.
+
+    Raises
+    ------
+    SettingsError
+        With all settings that are out of their range.
+    """
+
+    device: str = "auto"
+    scheduler: str = "auto"
+    workers: int | None = None
+    shard_size: int = 32
+    limit: int | None = None
+    overwrite: bool = False
+    retry_failed: bool = False
+
+    def __post_init__(self) -> None:
+        problems = []
         if self.scheduler not in SCHEDULERS and "://" not in self.scheduler:
             schedulers = ", ".join(SCHEDULERS)
             problems.append(
@@ -104,8 +143,42 @@ class LabelJob:
             value = getattr(self, name)
             if value is not None and value < 1:
                 problems.append(f"{name} is {value}, expected at least 1")
-        if problems:
-            raise SettingsError("; ".join(problems) + ".")
+        _refuse(problems)
+
+
+@dataclass(frozen=True)
+class LabelJob:
+    """Images to label, and how.
+
+    Attributes
+    ----------
+    inputs
+        Files, folders and globs.
+    output
+        Folder of the results; made when missing.
+    labelling
+        What decides the pixels.
+    results
+        What is written.
+    running
+        Where and how it runs.
+    """
+
+    inputs: tuple[str | Path, ...]
+    output: Path
+    labelling: Labelling
+    results: Results = field(default_factory=Results)
+    running: Running = field(default_factory=Running)
+
+    @property
+    def prompts(self) -> PromptSet:
+        """The classes to tell apart."""
+        return self.labelling.prompts
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise SettingsError("; ".join(problems) + ".")
 
 
 def format_problems(formats: Sequence[str]) -> list[str]:
@@ -115,26 +188,26 @@ def format_problems(formats: Sequence[str]) -> list[str]:
     return unknown if formats else [f"there is no format, {expected}"]
 
 
-def describe_job(job: LabelJob, model: SegmentationModel, segmenter: Segmenter) -> dict[str, Any]:
+def describe_job(prompts: PromptSet, pipeline: Pipeline) -> dict[str, Any]:
     """Everything that decides the pixels, as job.yaml holds it."""
-    windows = segmenter.windows
+    model, windows = pipeline.model, pipeline.windows
     return {
         "version": 1,
         "model": {
             "name": model.name,
             "digest": model.digest,
             "precision": dtype_name(model),
-            "gamma": getattr(model, "gamma", None),  # models without heads have none
+            "gamma": model.gamma,
         },
-        "prompts": yaml.safe_load(job.prompts.to_yaml()),
+        "prompts": yaml.safe_load(prompts.to_yaml()),
         "settings": {
             "short_side": windows.short_side,
             "window": windows.window,
             "stride": windows.stride,
             "whole": windows.whole,
             "antialias": windows.antialias,
-            "refine": segmenter.refine,
-            "delta": segmenter.delta,
+            "refine": pipeline.refine,
+            "delta": pipeline.delta,
         },
         "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
     }

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dinoiser.images.inputs import find_images, output_stem
+from dinoiser.images.inputs import check_inside, find_images, output_stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,8 +27,14 @@ class JobImage(NamedTuple):
 
 
 def result_file(output: Path, stem: str, format_name: str) -> Path:
-    """Place of one of an image's results."""
-    return output / RESULTS[format_name].format(stem)
+    """Place of one of an image's results.
+
+    Raises
+    ------
+    InputError
+        The stem, such as one from a record, leads out of the folder.
+    """
+    return output / RESULTS[format_name].format(check_inside(stem))
 
 
 def result_files(output: Path, stem: str, formats: Iterable[str] = tuple(RESULTS)) -> list[Path]:
@@ -50,7 +56,8 @@ def find_job_images(job: LabelJob) -> list[JobImage]:
     ]
     stems = output_stem(images)
     return [
-        JobImage(as_text(i.name), as_text(stems[i.name]), str(i.path)) for i in images[: job.limit]
+        JobImage(as_text(i.name), as_text(stems[i.name]), str(i.path))
+        for i in images[: job.running.limit]
     ]
 
 

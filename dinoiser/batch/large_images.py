@@ -16,9 +16,8 @@ from dinoiser.export.confidence import build_confidence
 from dinoiser.export.png_stream import PngStream
 from dinoiser.images.large_tiff import open_large_tiff
 from dinoiser.segment.in_parts.chunks import ChunkGrid
-from dinoiser.segment.in_parts.parts import label_parts, to_numpy, to_torch
-from dinoiser.segment.resize import resize
-from dinoiser.segment.windows import WindowLayout
+from dinoiser.segment.in_parts.parts import label_parts
+from dinoiser.segment.resize import resize, to_numpy, to_torch
 from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE, Segmentation
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.in_parts.chunks import TaskGraph
     from dinoiser.segment.in_parts.parts import PlannedPart
-    from dinoiser.segment.segmenter import Segmenter
+    from dinoiser.segment.pipeline import Pipeline
 
 PART_SIZE = (1024, 2048)
 """Of what is labelled at a time, and of chunks of images that keep their size."""
@@ -93,7 +92,7 @@ class LargeSegmentation:
 def label_large_tiff(
     path: str | Path,
     prompts: PromptSet,
-    segmenter: Segmenter,
+    pipeline: Pipeline,
     mask_path: str | Path,
     confidence_path: str | Path | None = None,
     *,
@@ -111,7 +110,7 @@ def label_large_tiff(
         See `dinoiser.images.large_tiff.open_large_tiff`.
     prompts
         The classes to tell apart.
-    segmenter
+    pipeline
         What labels; not one for whole images.
     mask_path
         Indexed PNG of the labels, see `dinoiser.export.write_png`.
@@ -136,24 +135,35 @@ def label_large_tiff(
     ImageError
         The file cannot be read in parts, see `open_large_tiff`.
     SettingsError
-        The segmenter is for whole images.
+        The pipeline is for whole images.
     OutputError
         A result cannot be written.
     """
     with suppress(_CancelledError), ExitStack() as stack:
+        # What is read, and the plan of its labels
         tiff = stack.enter_context(open_large_tiff(path))
-        working_size = WindowLayout.plan(tiff.size, segmenter.windows).working_size
-        image = ChunkGrid.of(tiff.pixels(PART_SIZE if working_size == tiff.size else BAND))
-        parts = label_parts(image, prompts, segmenter, lambda: segmenter, PART_SIZE)
+        # Chunks of an image that keeps its size are its parts; one that is shrunk is read in bands.
+        keeps_its_size = pipeline.plan(tiff.size).working_size == tiff.size
+        grid = ChunkGrid.of(tiff.pixels(PART_SIZE if keeps_its_size else BAND))
+        parts = label_parts(
+            grid,
+            prompts,
+            pipeline.windows,
+            lambda: pipeline,
+            PART_SIZE,
+            with_pixels=pipeline.refine != "none",
+        )
+        # Where the labels go: files that appear under their names only when they are whole
         mask = stack.enter_context(atomic_file(mask_path))
         streams = [stack.enter_context(PngStream(mask, tiff.size, prompts.palette))]
         if confidence_path is not None:
             grey = stack.enter_context(atomic_file(confidence_path))
             streams.append(stack.enter_context(PngStream(grey, tiff.size)))
+        # Reading, labelling and writing, all in one graph: dask keeps no more parts than it needs
         writer = _Writer(tiff.size, prompts, streams, progress, cancelled)
-        keys = [_shrink(image, writer.preview.shape), writer.plan(image.graph, parts)]
+        keys = [_shrink(grid, writer.preview.shape), writer.plan(grid.graph, parts)]
         threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
-        preview, _ = image.graph.compute(keys, threads)
+        preview, _ = grid.graph.compute(keys, threads)
         return LargeSegmentation(tiff.size, prompts, preview, writer.preview, writer.measures)
     return None
 
@@ -190,6 +200,7 @@ class _Writer:
 
     def plan(self, graph: TaskGraph, parts: list[list[PlannedPart]]) -> str:
         """Plan the writing of all rows, each after the one before."""
+        # A chain of writes: the PNG's rows have to come in order, their parts may not.
         measure = partial(_measure, self.prompts, len(self.streams) > 1)
         before = graph.add(tuple)
         for row in parts:
@@ -200,6 +211,7 @@ class _Writer:
     def _write(self, rows: slice, parts: list[tuple], _before: Any) -> None:
         if self.cancelled and self.cancelled():
             raise _CancelledError
+        # from: (labels, [confidence,] measure) of each part; to: a row of parts for each file
         *images, measures = zip(*parts, strict=True)
         for stream, pieces in zip(self.streams, images, strict=True):
             stream.write(np.concatenate(pieces, axis=1))
@@ -209,6 +221,7 @@ class _Writer:
             self.progress(rows.stop, self.size[0])
 
     def _add_to_preview(self, rows: slice, labels: np.ndarray) -> None:
+        # The pixel under the centre of each preview pixel: labels cannot be averaged.
         down, across = (
             (np.arange(small) * 2 + 1) * side // (2 * small)
             for small, side in zip(self.preview.shape, self.size, strict=True)
@@ -227,20 +240,21 @@ def _measure(
     return part.labels, *grey, _Measure(*counts)
 
 
-def _shrink(image: ChunkGrid, size: tuple[int, int]) -> str:
+def _shrink(grid: ChunkGrid, size: tuple[int, int]) -> str:
     """Plan to resize an image for looking at: every piece by itself."""
+    # Edges of the pieces, rounded to preview pixels, so that the shrunk pieces fit together.
     rows, columns = (
         [round(edge * small / edges[-1]) for edge in edges]
-        for edges, small in zip((image.rows, image.columns), size, strict=True)
+        for edges, small in zip((grid.rows, grid.columns), size, strict=True)
     )
     pieces = [
         [
-            image.graph.add(partial(_shrink_piece, (bottom - top, right - left)), piece)
+            grid.graph.add(partial(_shrink_piece, (bottom - top, right - left)), piece)
             for piece, (left, right) in zip(row, pairwise(columns), strict=True)
         ]
-        for row, (top, bottom) in zip(image.pieces, pairwise(rows), strict=True)
+        for row, (top, bottom) in zip(grid.pieces, pairwise(rows), strict=True)
     ]
-    return image.graph.add(_join, pieces)
+    return grid.graph.add(_join, pieces)
 
 
 def _shrink_piece(size: tuple[int, int], pixels: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import append_lines, read_records
 from dinoiser.errors import InputError
 from dinoiser.export.png import write_mask
-from dinoiser.images.inputs import ImageFile
+from dinoiser.images.inputs import check_inside
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
@@ -187,16 +187,12 @@ def mask_file(output: Path, image: LabelledImage) -> Path:
     InputError
         The record names a place outside the job's folder.
     """
-    return result_file(output, _inside(image), "png")
+    return result_file(output, image.stem, "png")
 
 
 def unsaved_file(output: Path, image: LabelledImage) -> Path:
     """Place of edits to an image's mask that are not saved yet."""
-    return output / UNSAVED / f"{_inside(image)}.png"
-
-
-def _inside(image: LabelledImage) -> str:
-    return ImageFile(Path(image.path), image.stem).name  # refuses what leads out of the folder
+    return output / UNSAVED / f"{check_inside(image.stem)}.png"
 
 
 def sort_images(

@@ -93,13 +93,14 @@ def run(
     from dinoiser.batch.report.page import RunFigures, write_report
 
     start = time.perf_counter()
-    heads = job.heads and job.heads.resolve()  # workers may be in other folders
-    job = replace(job, output=job.output.resolve(), heads=heads)
+    job = _with_whole_paths(job)
+    job.labelling.windows()  # a setting that does not suit the model is named before its download
     images = find_job_images(job)
     _check_writable(job.output)
     summary, todo = _sort_out(job, images)
-    if job.scheduler == "auto":
-        job = replace(job, scheduler="local" if len(todo) >= SMALL_JOB else "sync")
+    if job.running.scheduler == "auto":
+        scheduler = "local" if len(todo) >= SMALL_JOB else "sync"
+        job = replace(job, running=replace(job.running, scheduler=scheduler))
     with open_engine(job, download_progress, cancelled) as engine:
         description = engine.describe(job)
         _open_folder(job, description)
@@ -109,11 +110,18 @@ def run(
         if not summary.cancelled:
             remove_partial_files(job.output)
             _export(job, summary, progress, cancelled)
-        if job.report and not summary.cancelled:
+        if job.results.report and not summary.cancelled:
             seconds = time.perf_counter() - start
             new = summary.done - summary.resumed
             write_report(job.output, RunFigures(seconds, new, engine.where))
     return summary
+
+
+def _with_whole_paths(job: LabelJob) -> LabelJob:
+    """Name the same places from any folder: workers may be in others."""
+    heads = job.labelling.heads
+    labelling = replace(job.labelling, heads=heads and heads.resolve())
+    return replace(job, output=job.output.resolve(), labelling=labelling)
 
 
 def _sort_out(job: LabelJob, images: list[JobImage]) -> tuple[Summary, list[JobImage]]:
@@ -121,7 +129,7 @@ def _sort_out(job: LabelJob, images: list[JobImage]) -> tuple[Summary, list[JobI
     summary = Summary(total=len(images))
     todo = {image.name: image for image in images}
     reviews = read_reviews(job.output)
-    for record in () if job.overwrite else read_records(job.output):
+    for record in () if job.running.overwrite else read_records(job.output):
         image, review = todo.get(record.image), reviews.get(record.image)
         corrected = bool(review and review.edited)
         if image and _is_through(job, record, image, corrected):
@@ -133,8 +141,8 @@ def _sort_out(job: LabelJob, images: list[JobImage]) -> tuple[Summary, list[JobI
 
 def _is_through(job: LabelJob, record: Record, image: JobImage, corrected: bool) -> bool:
     if record.status == "failed":
-        return not job.retry_failed
-    formats = () if corrected else job.formats  # a mask that a person corrected is kept
+        return not job.running.retry_failed
+    formats = () if corrected else job.results.formats  # a mask that a person corrected is kept
     files = result_files(job.output, image.stem, formats)
     return record.stem == image.stem and all(path.exists() for path in files)
 
@@ -149,7 +157,7 @@ def _label(
     cancelled: Callable[[], bool] | None,
 ) -> int:
     """Label what is to be done; returns how many images are through."""
-    shards = in_groups(todo, job.shard_size)
+    shards = in_groups(todo, job.running.shard_size)
     records: Iterator[Record | None] = engine.label(job, model, shards, cancelled)
     count = -1
     for count, record in enumerate(chain([None], records)):  # noqa: B007
@@ -174,10 +182,10 @@ def _export(
         if progress:
             progress(Progress("export", through, total))
 
-    formats = [name for name in job.formats if name not in RESULTS]
+    formats = [name for name in job.results.formats if name not in RESULTS]
     if formats:
         counted = advance if progress else None
-        export(job.output, formats, job.export, progress=counted, cancelled=cancelled)
+        export(job.output, formats, job.results.export, progress=counted, cancelled=cancelled)
         summary.cancelled = bool(cancelled and cancelled())
 
 
@@ -193,11 +201,11 @@ def _open_folder(job: LabelJob, description: dict[str, Any]) -> None:
     from dinoiser.export.png import write_classes
 
     earlier = read_job(job.output)
-    if earlier is not None and not job.overwrite:
+    if earlier is not None and not job.running.overwrite:
         refuse_other_job(job.output, earlier, description)
     elif earlier is not None:
         _remove_results(job.output)
-    if earlier is None or job.overwrite:
+    if earlier is None or job.running.overwrite:
         job.prompts.save(job.output / PROMPT_FILE)
         write_job(job.output, description)
     write_classes(job.prompts, job.output / CLASSES_FILE)

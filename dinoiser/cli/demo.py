@@ -56,7 +56,7 @@ def _label_images(output: Path) -> Summary:
     """Run a real job: draw images, and ask for every class that is in one of them."""
     from PIL import Image
 
-    from dinoiser.batch import LabelJob, run
+    from dinoiser.batch import LabelJob, Labelling, Running, SegmentSettings, run
     from dinoiser.export.image_file import write_image
     from dinoiser.prompts import PromptSet
     from dinoiser.scenes import draw_scenes
@@ -68,10 +68,12 @@ def _label_images(output: Path) -> Summary:
     job = LabelJob(
         inputs=(output / "images",),
         output=output / "labels",
-        prompts=PromptSet.from_names(["background", *names]),
-        model="tiny",
-        settings={"whole": True},
-        overwrite=True,
+        labelling=Labelling(
+            prompts=PromptSet.from_names(["background", *names]),
+            model="tiny",
+            settings=SegmentSettings(whole=True),
+        ),
+        running=Running(overwrite=True),
     )
     return run(job)
 

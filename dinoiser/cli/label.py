@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -53,6 +53,13 @@ def label(
     whole: Annotated[
         bool, typer.Option("--whole", help="One pass over the image at its own size.")
     ] = False,
+    antialias: Annotated[
+        bool,
+        typer.Option(
+            "--antialias/--no-antialias",
+            help="Smooth when an image is shrunk. The published code does not.",
+        ),
+    ] = True,
     refine: Annotated[
         str, typer.Option(help="none, or superpixel: snap edges to the image's.")
     ] = "none",
@@ -84,36 +91,49 @@ def label(
     A folder that holds the same job is resumed. Exit code 0: all labelled; 1:
     some images failed; 2: could not run.
     """
-    from dinoiser.batch import ExportOptions, LabelJob
+    from dinoiser.batch import (
+        ExportOptions,
+        LabelJob,
+        Labelling,
+        Results,
+        Running,
+        SegmentSettings,
+    )
 
-    windows = {"window": window, "stride": stride, "short_side": short_side}
-    given = [f"--{name.replace('_', '-')}" for name, value in windows.items() if value is not None]
-    if whole and given:
-        msg = f"--whole looks at an image in one pass, so {', '.join(given)} cannot be given too."
-        raise SettingsError(msg)
+    settings = SegmentSettings(
+        short_side=short_side,
+        window=window,
+        stride=stride,
+        whole=whole,
+        antialias=antialias,
+        refine=refine,  # type: ignore[arg-type]  # which the settings check
+        batch_size=_read_batch_size(batch_size),
+    )
     job = LabelJob(
         inputs=tuple(paths),
         output=output,
-        prompts=read_prompts(prompt, prompts, ignore_below),
-        formats=tuple(dict.fromkeys(formats or ("png", "overlay"))),
-        model=model,
-        device=device,
-        precision=precision,
-        heads=heads,
-        settings={
-            **windows,
-            "whole": whole,
-            "refine": refine,
-            "batch_size": _read_batch_size(batch_size),
-        },
-        overwrite=overwrite,
-        retry_failed=retry_failed,
-        limit=limit,
-        scheduler=scheduler,
-        workers=workers,
-        export=ExportOptions(polygons, instances, min_area),
-        report=report,
+        labelling=Labelling(
+            prompts=read_prompts(prompt, prompts, ignore_below),
+            model=model,
+            precision=precision,
+            heads=heads,
+            settings=settings,
+        ),
+        results=Results(
+            formats=tuple(dict.fromkeys(formats or ("png", "overlay"))),
+            export=ExportOptions(polygons, instances, min_area),
+            report=report,
+        ),
+        running=Running(
+            device=device,
+            scheduler=scheduler,
+            workers=workers,
+            limit=limit,
+            overwrite=overwrite,
+            retry_failed=retry_failed,
+        ),
     )
+    job.labelling.windows()  # so that --dry-run finds what does not suit the model, too
     for warning in job.prompts.warnings:
         stderr().print(f"Note: {warning}", markup=False)
     if dry_run:
@@ -144,9 +164,9 @@ def read_prompts(inline: str | None, path: Path | None, ignore_below: float | No
     return prompts if ignore_below is None else replace(prompts, ignore_below=ignore_below)
 
 
-def _read_batch_size(text: str) -> int | str:
+def _read_batch_size(text: str) -> int | Literal["auto"]:
     if text == "auto":
-        return text
+        return "auto"
     if not text.isdecimal():
         msg = f"--batch-size is {text!r}, expected 'auto' or a number of at least 1."
         raise SettingsError(msg)
@@ -178,9 +198,7 @@ def _run(job: LabelJob) -> Summary:
 def _describe(job: LabelJob, as_json: bool) -> None:
     """Say what a job would do, without touching the model or the disk."""
     from dinoiser.batch.job_images import find_job_images
-    from dinoiser.models.catalog import find_model
 
-    find_model(job.model)
     images = find_job_images(job)
     if as_json:
         classes = [{"id": c.id, "name": c.name, "phrases": c.phrases} for c in job.prompts.classes]
@@ -232,7 +250,7 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
     console.print(table)
     earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
     console.print(f"{summary.done} of {summary.total} images labelled{earlier}: {job.output}")
-    if job.report:
+    if job.results.report:
         console.print(f"How it went: {job.output / REPORT_FILE}", markup=False, soft_wrap=True)
     if summary.failures:
         say_error(f"{len(summary.failures)} of {summary.total} images failed:")

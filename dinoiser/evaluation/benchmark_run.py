@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dinoiser.atomic import atomic_file
-from dinoiser.batch import LabelJob, run
+from dinoiser.batch import LabelJob, Labelling, Results, Running, run
 from dinoiser.batch.job_images import find_job_images, result_file
 from dinoiser.errors import InputError
 from dinoiser.evaluation.benchmarks import find_benchmark
@@ -93,11 +93,11 @@ def evaluate(
     """
     benchmark = find_benchmark(job.benchmark)
     pairs = benchmark.find_pairs(job.root)
-    labelling = _label_job(job, benchmark, pairs)
-    summary = run(labelling, progress=progress, download_progress=download_progress)
+    label_job = _label_job(job, benchmark, pairs)
+    summary = run(label_job, progress=progress, download_progress=download_progress)
     matrix = ConfusionMatrix(benchmark.classes)
     truths = {os.path.abspath(pair.image): pair.truth for pair in pairs}
-    done = [p for p in find_job_images(labelling) if p.name not in summary.failures]
+    done = [p for p in find_job_images(label_job) if p.name not in summary.failures]
     for i, image in enumerate(done, start=1):
         mask = result_file(job.output, image.stem, "png")
         _count(benchmark, matrix, mask, truths[image.path])
@@ -112,7 +112,7 @@ def evaluate(
             "model": job.model,
             **({"heads": str(job.heads)} if job.heads else {}),
             "official_images": benchmark.images,
-            "protocol": {**labelling.settings, "templates": labelling.prompts.templates},
+            "protocol": _protocol(label_job.labelling),
             "output": str(job.output),
         },
         published=benchmark.published.get(job.model),
@@ -126,19 +126,29 @@ def _label_job(job: BenchmarkJob, benchmark: Benchmark, pairs: list[Pair]) -> La
     return LabelJob(
         inputs=tuple(pair.image for pair in pairs),
         output=job.output,
-        prompts=PromptSet.from_names(benchmark.classes),
-        formats=("png",),
-        model=job.model,
-        device=job.device,
-        precision=job.precision,
-        heads=job.heads,
-        settings=benchmark.settings(find_model(job.model).method),
-        overwrite=job.overwrite,
-        retry_failed=True,
-        scheduler=job.scheduler,
-        workers=job.workers,
-        report=False,
+        labelling=Labelling(
+            prompts=PromptSet.from_names(benchmark.classes),
+            model=job.model,
+            precision=job.precision,
+            heads=job.heads,
+            settings=benchmark.settings(find_model(job.model).method),
+        ),
+        results=Results(formats=("png",), report=False),
+        running=Running(
+            device=job.device,
+            scheduler=job.scheduler,
+            workers=job.workers,
+            overwrite=job.overwrite,
+            retry_failed=True,
+        ),
     )
+
+
+def _protocol(labelling: Labelling) -> dict[str, Any]:
+    """Say what decided the labels, as the score's file holds it."""
+    settings = asdict(labelling.settings)
+    del settings["batch_size"]  # which decides nothing
+    return {**settings, "templates": labelling.prompts.templates}
 
 
 def _count(benchmark: Benchmark, matrix: ConfusionMatrix, mask: Path, truth: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,7 @@ import yaml
 from dinoiser.errors import SettingsError
 from dinoiser.evaluation.layouts import LAYOUTS, Pair
 from dinoiser.evaluation.truth import read_truth
+from dinoiser.segment.settings import SegmentSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from dinoiser.models.catalog import Method
 
 BENCHMARKS_PATH = Path(__file__).with_name("benchmarks.yaml")
-PROTOCOL = {"short_side": 448, "window": 448, "stride": 224, "antialias": False}
-"""Keyword settings of `Segmenter` in the evaluations of CLIP-DINOiser and Talk2DINO."""
-PROTOCOLS: dict[Method, dict[str, Any]] = {
-    "dinotxt": {"short_side": 512, "window": 384, "stride": 192, "antialias": True},
+PROTOCOL = SegmentSettings(short_side=448, window=448, stride=224, antialias=False)
+"""How images are looked at in the evaluations of CLIP-DINOiser and Talk2DINO."""
+PROTOCOLS: dict[Method, SegmentSettings] = {
+    "dinotxt": SegmentSettings(short_side=512, window=384, stride=192),
 }
 """Those of methods that were published with others."""
 
@@ -61,13 +62,13 @@ class Benchmark:
         """Class id of the first class in masks: 0 belongs to the background."""
         return int(self.background == "none")
 
-    def settings(self, method: Method) -> dict[str, Any]:
-        """Keyword settings of `Segmenter` for a method of the catalogue.
+    def settings(self, method: Method) -> SegmentSettings:
+        """Say how a method of the catalogue looks at the images.
 
         A delta of 0 switches filters of the background off.
         """
         protocol = PROTOCOLS.get(method, PROTOCOL)
-        return protocol if self.background == "filtered" else {**protocol, "delta": 0.0}
+        return protocol if self.background == "filtered" else replace(protocol, delta=0.0)
 
     def find_pairs(self, root: Path) -> list[Pair]:
         """Find the images of the official validation split and their labels.

@@ -47,13 +47,35 @@ class ImageFile:
     name: str
 
     def __post_init__(self) -> None:
-        anchored = os.path.isabs(self.name) or os.path.splitdrive(self.name)[0]
-        if anchored or not self.name or ".." in self.name.split("/"):
-            msg = (
-                f"the image name {self.name!r} leads out of the output folder; expected a path "
-                "relative to the input folder and without '..', such as 'a/b.jpg'"
-            )
-            raise InputError(msg)
+        check_inside(self.name)
+
+
+def check_inside(name: str) -> str:
+    """Refuse the name of an image, or of its results, that leads out of the output folder.
+
+    Parameters
+    ----------
+    name
+        A path relative to a folder, with forward slashes.
+
+    Returns
+    -------
+    str
+        The same.
+
+    Raises
+    ------
+    InputError
+        It is absolute, empty, or climbs up by "..".
+    """
+    anchored = os.path.isabs(name) or os.path.splitdrive(name)[0]
+    if anchored or not name or ".." in name.split("/"):
+        msg = (
+            f"the image name {name!r} leads out of the output folder; expected a path "
+            "relative to the input folder and without '..', such as 'a/b.jpg'"
+        )
+        raise InputError(msg)
+    return name
 
 
 def find_images(paths: Sequence[str | Path] | str | Path) -> list[ImageFile]:

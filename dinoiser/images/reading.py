@@ -85,6 +85,31 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
     return np.require(rgb, requirements=["C", "W"])
 
 
+def read_labelled_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+    """Read an image whose labels are known, see `read_image`.
+
+    Parameters
+    ----------
+    path
+        The image.
+    size
+        (height, width) of its labels, in pixels.
+
+    Raises
+    ------
+    ImageError
+        The image cannot be read, or has another size than its labels.
+    """
+    image = read_image(path)
+    if image.shape[:2] != tuple(size):
+        msg = (
+            f"the image {path} is {image.shape[:2]} pixels (height, width), its labels "
+            f"{tuple(size)}; put back the image that was labelled, or label it again"
+        )
+        raise ImageError(msg)
+    return image
+
+
 def read_size(path: str | Path) -> tuple[int, int]:
     """Read (height, width) of an image from its header, as it lies in the file.
 

@@ -108,8 +108,8 @@ class Scoring:
 class SegmentationModel(Protocol):
     """The interface between the models and everything above them.
 
-    A model whose method is not CLIP-DINOiser's also has `scoring`, a `Scoring`, and may have
-    ``encode_phrase(sentences)``, its own way from a phrase's sentences to one embedding (D,).
+    Inherit from it to get the defaults of `scoring`, `gamma` and `encode_phrase`; a class that
+    has all of it without inheriting serves as well.
 
     Attributes
     ----------
@@ -124,6 +124,11 @@ class SegmentationModel(Protocol):
         D, the length of patch features and class embeddings.
     windows
         The window sizes that this model was made for.
+    scoring
+        How the method makes classes of features.
+    gamma
+        Threshold of the correlations by which features are pooled; None where
+        they are not.
     """
 
     name: str
@@ -131,6 +136,8 @@ class SegmentationModel(Protocol):
     patch_size: int
     embedding_dim: int
     windows: WindowDefaults
+    scoring: Scoring = Scoring()
+    gamma: float | None = None
 
     @property
     def device(self) -> torch.device:
@@ -145,3 +152,9 @@ class SegmentationModel(Protocol):
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings (T, D) float32 of whole sentences, L2-normalised."""
+
+    def encode_phrase(self, sentences: Sequence[str]) -> Tensor:
+        """Embedding (D,) float32 of a phrase by its sentences: their mean, L2-normalised."""
+        from torch.nn import functional as F
+
+        return F.normalize(self.encode_text(sentences).mean(0), dim=-1)

@@ -112,6 +112,7 @@ class ClipDinoiser(MaskClip):
     """
 
     scoring = Scoring()
+    gamma: float
 
     def __init__(
         self,

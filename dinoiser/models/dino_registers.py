@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError
+from dinoiser.models.base import SegmentationModel
 from dinoiser.models.teachers.dino import HEAD_WIDTH, FrozenVit
 from dinoiser.weights.checkpoint import load_into, read_tensors
 
@@ -103,7 +104,7 @@ class RegisterDino(FrozenVit):
         return DinoTokens(self.vit.norm(last(x, **run)), logits.unflatten(-1, grid), grid)
 
 
-class OnRegisterDino:
+class OnRegisterDino(SegmentationModel):
     """What the methods on a frozen DINO have in common, see `SegmentationModel`.
 
     Parameters

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dinoiser.errors import ModelError
-from dinoiser.models.base import PatchFeatures, Scoring
+from dinoiser.models.base import PatchFeatures, Scoring, SegmentationModel
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.text import TextTower
 
@@ -41,7 +41,7 @@ class DensePatches(NamedTuple):
     guide: Tensor
 
 
-class MaskClip:
+class MaskClip(SegmentationModel):
     """MaskCLIP over any open_clip model with a ViT tower.
 
     Parameters

@@ -41,6 +41,7 @@ class TeacherGuidedClip(MaskClip):
     """
 
     scoring = Scoring()
+    gamma: float
 
     def __init__(
         self,

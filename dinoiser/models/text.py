@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dinoiser.models.base import Scoring
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -144,20 +142,15 @@ class PhraseEmbeddings:
         Tensor
             (P, D) float32 on the model's device, rows of unit length.
         """
-        own = getattr(self.model, "scoring", Scoring()).templates
+        own = self.model.scoring.templates
         sentences = own if own and templates == "imagenet" else template_sentences(templates)
         keys = {phrase: self._key(phrase, sentences) for phrase in phrases}
         missing = [phrase for phrase, key in keys.items() if self._find(key) is None]
         for phrase in missing:  # one by one: the bits do not depend on what else is asked for
             texts = [sentence.replace("{}", phrase) for sentence in sentences]
-            self._keep(keys[phrase], self._encode_phrase(texts).cpu().numpy())
+            self._keep(keys[phrase], self.model.encode_phrase(texts).cpu().numpy())
         rows = np.stack([self._known[keys[phrase]] for phrase in phrases])
         return torch.from_numpy(rows).to(self.model.device)
-
-    def _encode_phrase(self, sentences: list[str]) -> Tensor:
-        if hasattr(self.model, "encode_phrase"):
-            return self.model.encode_phrase(sentences)
-        return F.normalize(self.model.encode_text(sentences).mean(0), dim=-1)
 
     def _key(self, phrase: str, sentences: tuple[str, ...]) -> str:
         parts = [str(self.model.dtype), phrase, *sentences]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from dinoiser.models.base import PatchFeatures
     from dinoiser.prompts import PromptSet
-    from dinoiser.segment.segmenter import Segmenter
+    from dinoiser.segment.pipeline import Pipeline
     from dinoiser.segment.windows import WindowLayout
     from dinoiser.segmentation import Segmentation
 
@@ -21,8 +21,8 @@ class EncodedImage:
 
     Attributes
     ----------
-    segmenter
-        The segmenter that made it.
+    pipeline
+        What encoded it, and labels it.
     image
         (H, W, 3) uint8 RGB.
     layout
@@ -31,12 +31,12 @@ class EncodedImage:
         Features of all windows, (n, D, h, w), and objectness (n, h, w).
     """
 
-    segmenter: Segmenter
+    pipeline: Pipeline
     image: np.ndarray
     layout: WindowLayout
     patches: PatchFeatures
 
     def segment(self, prompts: PromptSet) -> Segmentation:
         """Segment with these classes; the image tower is not run."""
-        scores = self.segmenter.score(self.patches, prompts)
-        return self.segmenter.decide(self.image, self.layout, scores, prompts)
+        scores = self.pipeline.score(self.patches, prompts)
+        return self.pipeline.decide(self.image, self.layout, scores, prompts)

@@ -108,7 +108,7 @@ class ProbabilityMap:
         spread: Spread = "stretched",
     ) -> ProbabilityMap:
         """Put the mosaics (K, h, w) of neighbouring blocks together."""
-        mosaic = torch.cat([torch.cat(row, 2) for row in mosaics], 1)
+        mosaic = torch.cat([torch.cat(row, 2) for row in mosaics], 1)  # along columns, then rows
         return cls(mosaic, layout, patch_size, spread)
 
     def select(self, channels: list[int]) -> ProbabilityMap:
@@ -122,6 +122,7 @@ class ProbabilityMap:
         least S, which is 1 after a softmax: its winner has at least S / K, so
         a class that stays below that in every patch wins nowhere.
         """
+        # A little lower, for what rounding to steps took.
         threshold = float(self.mosaic.sum(0).min()) / len(self.mosaic) - 1e-6
         return torch.nonzero(self.mosaic.amax((1, 2)) >= threshold).flatten().tolist()
 
@@ -159,9 +160,9 @@ class ProbabilityMap:
         (rows, down), (columns, across) = (
             axis.weights(places) for axis, places in zip(self.axes, tile, strict=True)
         )
-        patches = self.mosaic[:, rows, columns].double()
-        mixed = to_steps(down.to(patches) @ patches)
-        return (mixed @ across.to(patches).T).float()
+        patches = self.mosaic[:, rows, columns].double()  # (K, patches down, patches across)
+        mixed = to_steps(down.to(patches) @ patches)  # (K, rows, patches across)
+        return (mixed @ across.to(patches).T).float()  # (K, rows, columns)
 
     def at(self, row: int, column: int) -> np.ndarray:
         """See `Probabilities`."""
@@ -240,6 +241,7 @@ class Axis:
 
     def working_weights(self, places: slice) -> Tensor:
         """Shares (places, all patches) of patches in pixels of the working size."""
+        # Windows write into their own columns: a mosaic repeats what overlapping windows share.
         count = places.stop - places.start
         shares = torch.zeros(count, len(self.spans) * self.patches, dtype=torch.float64)
         for some, patches, window in self.windows(places):
@@ -251,6 +253,7 @@ class Axis:
         for i, (first, end) in enumerate(self.spans):
             top, bottom = max(first, places.start), min(end, places.stop)
             if top < bottom:
+                # In the window's own pixels, then counted along the whole axis of the mosaic.
                 used, weights = self._window_weights(
                     end - first, slice(top - first, bottom - first)
                 )
@@ -263,14 +266,17 @@ class Axis:
             return slice(0, self.patches), corner_weights(self.patches, length, inside)
         if self.spread == "cubic":
             return cubic_weights(self.patches, length, inside)
+        # Padded windows are covered by whole patches, of which the last hang over the edge.
         covered = self.patches * self.patch_size if self.patch_size else length
         return linear_weights(self.patches, covered, inside)
 
 
 @lru_cache(maxsize=32)  # the images of a folder are often of one size
 def _weights(axis: Axis, start: int, stop: int) -> tuple[slice, Tensor]:
+    # Pixels of the image <- places of the working size <- patches.
     places, resized = linear_weights(axis.working, axis.length, slice(start, stop))
-    mixed = to_steps(resized @ axis.working_weights(places))
+    mixed = to_steps(resized @ axis.working_weights(places))  # (pixels, all patches of the axis)
+    # Most patches are too far away to have a share.
     used = mixed.any(0).nonzero()
     some = slice(int(used[0]), int(used[-1]) + 1)
     return some, mixed[:, some].clone()  # a view would keep all columns
@@ -278,8 +284,10 @@ def _weights(axis: Axis, start: int, stop: int) -> tuple[slice, Tensor]:
 
 def _lay_out(patches: Tensor, block: WindowLayout) -> Tensor:
     """Patches (n, K, h, w) of a block's windows as a mosaic (K, rows, columns)."""
+    # from: windows, K, patches down, patches across
     grid = patches.unflatten(0, (len(block.rows), len(block.columns)))
-    mosaic = grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)  # to: K, rows, columns
+    # to: K, windows down, patches down, windows across, patches across; then joined in pairs
+    mosaic = grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
     return to_steps(mosaic)
 
 

@@ -6,6 +6,7 @@ and each part of the result made of those that it needs.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -76,3 +77,13 @@ def resize_rows(
         some = slice(some.start - places.start, some.stop - places.start)
         resized[:, some] = values.add_(0.5).clamp_(0, 255)  # which drops the fraction
     return resized
+
+
+def to_torch(pixels: np.ndarray) -> Tensor:
+    """Pixels (n, w, 3) as (3, n, w)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+def to_numpy(pixels: Tensor) -> np.ndarray:
+    """Pixels (3, n, w) as (n, w, 3)."""
+    return pixels.permute(1, 2, 0).contiguous().numpy()

@@ -56,12 +56,14 @@ class ScoreMap(ProbabilityMap):
         return torch.cat([self._band(rows, tile.columns) for rows in bands], 1)
 
     def _band(self, rows: slice, columns: slice) -> Tensor:
+        # Unlike in `ProbabilityMap`, the mean over windows has to be made at the working size:
+        # a softmax lies between it and the patches.
         (places_down, down), (places_across, across) = (
             linear_weights(axis.working, axis.length, places)
             for axis, places in zip(self.axes, (rows, columns), strict=True)
         )
         mean = self._mean(places_down, places_across)
-        mixed = to_steps(down.to(mean) @ mean)
+        mixed = to_steps(down.to(mean) @ mean)  # (K, rows, places across)
         return (mixed @ across.to(mean).T).float()
 
     def _mean(self, rows: slice, columns: slice) -> Tensor:
@@ -71,12 +73,14 @@ class ScoreMap(ProbabilityMap):
         count = len(self.chosen or self.mosaic)
         total = self.mosaic.new_zeros((count, *size), dtype=torch.float64)
         visits = total.new_zeros(size)
+        # Window by window, always from the top left: sums of exponentials depend on the order.
         across = list(self.axes[1].windows(columns))
         for down in self.axes[0].windows(rows):
             for right in across:
                 patches = self.mosaic[:, down.patches, right.patches].double()
                 mixed = to_steps(down.weights.to(patches) @ patches)
-                scores = mixed @ right.weights.to(patches).T
+                scores = mixed @ right.weights.to(patches).T  # (K, places down, places across)
+                # All classes take part in the softmax; only those that are asked for are kept.
                 total[:, down.places, right.places] += scores.softmax(0)[channels]
                 visits[down.places, right.places] += 1
         return to_steps(total / visits)

@@ -6,20 +6,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
-
-from dinoiser.errors import SettingsError
-
 if TYPE_CHECKING:
-    from dinoiser.models.base import SegmentationModel
+    from dinoiser.segment.settings import WindowSettings
 
 MAX_ASPECT = 2048 / 448
 """mmsegmentation's scale (2048, 448): a long side over 2048 / 448 short sides limits the size."""
 BLOCK_SIDE = 2048
 """Side of a block of windows in pixels of the working size."""
-
-TOKENS_AT_ONCE = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -32,52 +25,9 @@ class Window(NamedTuple):
     left: int
     right: int
 
-
-@dataclass(frozen=True)
-class WindowSettings:
-    """How an image is cut up for the model.
-
-    Attributes
-    ----------
-    short_side
-        The image is resized so that its shorter side has this many pixels.
-    window, stride
-        Side of the square windows and the step between them, in pixels of the
-        resized image; the paper's are 448 and 224 at a short side of 448.
-    whole
-        Look at the whole image at its own size in one pass instead.
-    antialias
-        Smooth when shrinking. The published code does not; False gives its
-        pixels.
-    cubic
-        Resize bicubically and round the longer side down, as Pillow and
-        torchvision do; otherwise bilinearly, to the nearest size.
-    """
-
-    short_side: int = 448
-    window: int = 448
-    stride: int = 224
-    whole: bool = False
-    antialias: bool = True
-    cubic: bool = False
-
-    def __post_init__(self) -> None:
-        problems = [
-            f"{name} is {value}, expected at least 1"
-            for name, value in (
-                ("short_side", self.short_side),
-                ("window", self.window),
-                ("stride", self.stride),
-            )
-            if value < 1
-        ]
-        if self.stride > self.window:
-            problems.append(
-                f"stride {self.stride} is larger than window {self.window}, which leaves gaps; "
-                "give a stride of at most the window"
-            )
-        if problems:
-            raise SettingsError("; ".join(problems) + ".")
+    def slices(self, top: int, left: int) -> tuple[slice, slice]:
+        """Rows and columns, counted from another place."""
+        return slice(self.top - top, self.bottom - top), slice(self.left - left, self.right - left)
 
 
 @dataclass(frozen=True)
@@ -110,6 +60,12 @@ class WindowLayout:
             for row in block.rows
             for column in block.columns
         ]
+
+    @property
+    def window_size(self) -> tuple[int, int]:
+        """(height, width) of every window, in pixels of the working size."""
+        (top, bottom), (left, right) = self.rows[0], self.columns[0]
+        return bottom - top, right - left
 
     @property
     def blocks(self) -> list[list[WindowLayout]]:
@@ -161,23 +117,6 @@ def spans(length: int, window: int, stride: int) -> Spans:
     count = max(length - window + stride - 1, 0) // stride + 1
     ends = [min(i * stride + window, length) for i in range(count)]
     return tuple((max(end - window, 0), end) for end in ends)
-
-
-def cut(image: Tensor, windows: list[Window], top: int = 0, left: int = 0) -> Tensor:
-    """Windows of an image (3, h, w) uint8 as pixels (n, 3, height, width) float32 in [0, 1].
-
-    The image may be a part of the image; `top` and `left` say where it begins.
-    """
-    pieces = [
-        image[:, w.top - top : w.bottom - top, w.left - left : w.right - left] for w in windows
-    ]
-    return torch.stack(pieces).float() / 255
-
-
-def windows_at_once(model: SegmentationModel, size: tuple[int, int]) -> int:
-    """How many windows of (height, width) pixels suit the model's device in one pass."""
-    height, width = (-(-side // model.patch_size) for side in size)
-    return max(1, TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cpu"]) // (height * width))
 
 
 def _groups(spans: Spans) -> list[Spans]:

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from dinoiser.batch.job import JOB_FILE, PROMPT_FILE
-from dinoiser.errors import ImageError, InputError, PromptError
+from dinoiser.errors import InputError, PromptError
 from napari_dinoiser.label_layers import IMAGES, METADATA, style_labels
 
 if TYPE_CHECKING:
@@ -52,18 +52,11 @@ class ImageWithLabels:
         ImageError
             It cannot be read, or is of another size than its labels.
         """
-        from dinoiser.images import read_image
+        from dinoiser.images import read_labelled_image
 
         if self.path is None:
             return np.zeros((*self.size, 3), np.uint8)
-        image = read_image(self.path)
-        if image.shape[:2] != self.size:
-            msg = (
-                f"the image {self.path} is {image.shape[:2]} pixels (height, width), its labels "
-                f"{self.size}; put back the image that was labelled."
-            )
-            raise ImageError(msg)
-        return image
+        return read_labelled_image(self.path, self.size)
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:

@@ -1,166 +1,23 @@
-"""A whole folder's job as the Folder tab holds it: run here, or by `dinoiser label`."""
+"""A whole folder's job: running it beside a window, and what is said of it."""
 
 from __future__ import annotations
 
 import html
-import shlex
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dinoiser.batch.job import DEFAULT_FORMATS, LabelJob
-from dinoiser.errors import PromptError, SettingsError
 from napari_dinoiser.triton_import import import_triton
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from dinoiser.batch import Progress, Summary
+    from dinoiser.batch import LabelJob, Progress, Summary
     from dinoiser.batch.records import Record
     from dinoiser.prompts import PromptSet
 
-OPTIONS = {
-    "window": "--window",
-    "stride": "--stride",
-    "short_side": "--short-side",
-    "whole": "--whole",
-    "refine": "--refine",
-    "batch_size": "--batch-size",
-}
-"""Options of `dinoiser label` by the settings of `Segmenter` that they stand for."""
-DEFAULTS = (None, False, "none", "auto")
-"""Values of settings that go without saying."""
-WINDOW_SIZES = ("window", "stride", "short_side")
 SHOWN_FAILURES = 5
-
-
-@dataclass(frozen=True)
-class FolderChoice:
-    """A folder, what to look for in it, and where the results go.
-
-    Attributes
-    ----------
-    folder
-        Where the images are.
-    output
-        Folder of the results.
-    prompts
-        The classes to tell apart.
-    formats, scheduler, model, device, heads, overwrite
-        See `dinoiser.batch.LabelJob`.
-    settings
-        Keyword settings of `Segmenter`, of those in `OPTIONS`.
-
-    Raises
-    ------
-    SettingsError
-        A setting is none that the command line has, too.
-    """
-
-    folder: Path
-    output: Path
-    prompts: PromptSet
-    formats: tuple[str, ...] = DEFAULT_FORMATS
-    scheduler: str = "auto"
-    model: str = "clip-dinoiser"
-    device: str = "auto"
-    heads: Path | None = None
-    overwrite: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        unknown = sorted(set(self.settings) - set(OPTIONS))
-        if unknown:
-            msg = f"the setting {unknown[0]!r} is unknown, expected {', '.join(OPTIONS)}."
-            raise SettingsError(msg)
-
-    def to_job(self) -> LabelJob:
-        """Make the job.
-
-        Raises
-        ------
-        SettingsError
-            With all settings that are out of their range.
-        """
-        return LabelJob(
-            inputs=(self.folder,),
-            output=self.output,
-            prompts=self.prompts,
-            formats=self.formats,
-            model=self.model,
-            device=self.device,
-            heads=self.heads,
-            settings=self._settings,
-            scheduler=self.scheduler,
-            overwrite=self.overwrite,
-        )
-
-    def to_command(self) -> str:
-        """Write the command line that does the same, quoted for a POSIX shell.
-
-        It reads `prompt_file` where the classes do not fit on a line.
-        """
-        words = ["dinoiser", "label", self.folder.absolute(), *self._prompt_words()]
-        words += ["-o", self.output.absolute(), "-m", self.model]
-        if self.device != "auto":
-            words += ["-d", self.device]
-        if self.heads is not None:
-            words += ["--heads", self.heads.absolute()]
-        if set(self.formats) != set(DEFAULT_FORMATS):
-            words += [word for name in self.formats for word in ("-f", name)]
-        for name, value in self._settings.items():
-            if value is True:
-                words.append(OPTIONS[name])
-            elif value not in DEFAULTS:
-                words += [OPTIONS[name], value]
-        if self.scheduler != "auto":
-            words += ["--scheduler", self.scheduler]
-        if self.overwrite:
-            words.append("--overwrite")
-        return shlex.join(map(str, words))
-
-    @property
-    def prompt_file(self) -> Path:
-        """The prompt file that the command line may need, beside the folder of the results."""
-        return self.output.absolute().with_name(f"{self.output.name}-prompts.yaml")
-
-    def save_prompt_file(self) -> None:
-        """Write `prompt_file` where the command line needs it.
-
-        Raises
-        ------
-        OutputError
-            It cannot be written.
-        """
-        if self._inline is None:
-            self.prompts.save(self.prompt_file)
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        """The settings that count: an image that is looked at whole has no windows."""
-        if not self.settings.get("whole"):
-            return self.settings
-        return {k: v for k, v in self.settings.items() if k not in WINDOW_SIZES}
-
-    @cached_property
-    def _inline(self) -> str | None:
-        """The classes on one line; None where it cannot say all of them."""
-        if self.prompts.templates != "imagenet":
-            return None
-        try:
-            return self.prompts.to_inline()
-        except PromptError:
-            return None
-
-    def _prompt_words(self) -> list[Any]:
-        if self._inline is None:
-            return ["--prompts", self.prompt_file]
-        threshold = self.prompts.ignore_below
-        return ["-p", self._inline, *(("--ignore-below", threshold) if threshold else ())]
 
 
 def run_job(job: LabelJob, **callbacks: Any) -> Summary:

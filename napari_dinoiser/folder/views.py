@@ -27,11 +27,11 @@ from qtpy.QtWidgets import (
 from dinoiser.batch.job import DEFAULT_FORMATS
 from dinoiser.batch.job_images import result_file
 from dinoiser.errors import DinoiserError
+from napari_dinoiser.folder.command_line import prompt_file, save_prompt_file, to_command
 from napari_dinoiser.folder.job import RunStatus, describe_failures, describe_outcome
 
 if TYPE_CHECKING:
-    from dinoiser.batch import Progress, Summary
-    from napari_dinoiser.folder.job import FolderChoice
+    from dinoiser.batch import LabelJob, Progress, Summary
 
 FORMATS = {
     "png": ("Masks", "Indexed PNG masks. Always written: the other formats are made of them."),
@@ -45,7 +45,7 @@ FORMATS = {
 COLUMNS = 2
 LATEST_HEIGHT = 120
 """Of the latest image, in the screen's pixels."""
-SECONDS_A_IMAGE = 0.5
+SECONDS_AN_IMAGE = 0.5
 """Images that come faster are not all shown."""
 COMMAND_LINES = 4
 
@@ -117,7 +117,7 @@ class FormatBoxes(QWidget):
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """Names of the formats, as in `LabelJob.formats`."""
+        """Names of the formats, as in `dinoiser.batch.Results`."""
         return tuple(name for name, box in self.boxes.items() if box.isChecked())
 
 
@@ -126,7 +126,7 @@ class CommandLine(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._choice: FolderChoice | None = None
+        self._job: LabelJob | None = None
         self.text = QPlainTextEdit()
         self.text.setObjectName("command_line")
         self.text.setReadOnly(True)
@@ -142,31 +142,31 @@ class CommandLine(QWidget):
         layout.addWidget(self.copy_button, alignment=Qt.AlignmentFlag.AlignRight)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
-    def show_choice(self, choice: FolderChoice) -> None:
-        """Show the command for a choice."""
-        self._choice = choice
-        self.text.setPlainText(choice.to_command())
+    def show_job(self, job: LabelJob) -> None:
+        """Show the command for a job."""
+        self._job = job
+        self.text.setPlainText(to_command(job))
         self.copy_button.setEnabled(True)
         self.copy_button.setToolTip(
-            f"Writes the classes to {choice.prompt_file}, too, where they do not fit on the line"
+            f"Writes the classes to {prompt_file(job)}, too, where they do not fit on the line"
         )
 
     def show_problem(self, problem: str) -> None:
         """Show why there is no command yet."""
-        self._choice = None
+        self._job = None
         self.text.setPlainText(problem)
         self.copy_button.setEnabled(False)
 
     def _copy(self) -> None:
         from napari.utils.notifications import show_error
 
-        assert self._choice is not None  # else the button is disabled
+        assert self._job is not None  # else the button is disabled
         try:
-            self._choice.save_prompt_file()
+            save_prompt_file(self._job)
         except DinoiserError as problem:
             show_error(str(problem))
         else:
-            QApplication.clipboard().setText(self._choice.to_command())
+            QApplication.clipboard().setText(to_command(self._job))
 
 
 class RunView(QWidget):
@@ -217,7 +217,7 @@ class RunView(QWidget):
         self._dock.total = self._status.total
         self._dock.update(self._status.through - self._dock.n)
         self.say(str(self._status))
-        if time.monotonic() - self._shown_at > SECONDS_A_IMAGE:
+        if time.monotonic() - self._shown_at > SECONDS_AN_IMAGE:
             self._show_latest()
 
     def show_download(self, file: str, done: int, total: int) -> None:

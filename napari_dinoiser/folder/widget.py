@@ -17,9 +17,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from dinoiser.batch.job import SCHEDULERS
+from dinoiser.batch.job import SCHEDULERS, LabelJob, Labelling, Results, Running
 from dinoiser.errors import DinoiserError, InputError
-from napari_dinoiser.folder.job import FolderChoice, describe_classes, run_job
+from napari_dinoiser.folder.job import describe_classes, run_job
 from napari_dinoiser.folder.views import (
     CommandLine,
     FolderPicker,
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
     from napari import Viewer
 
-    from dinoiser.batch import LabelJob, Summary
+    from dinoiser.batch import Summary
+    from dinoiser.prompts import PromptSet
+    from napari_dinoiser.model_choice import ModelChoice
 
 
 class FolderWidget(QWidget):
@@ -45,15 +47,16 @@ class FolderWidget(QWidget):
     viewer
         Its activity dock shows the progress, too.
     choose
-        Gives what is to be looked for and how: `prompts` (a PromptSet, or None
-        where there is none), `model`, `heads`, `device` and `settings` as in
-        `FolderChoice`. It may raise a DinoiserError.
+        Gives what is to be looked for, None where there are no words yet, and
+        how. It may raise a DinoiserError.
     """
 
     review_requested = Signal(str)
     """A folder of results is to be reviewed."""
 
-    def __init__(self, viewer: Viewer, choose: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, viewer: Viewer, choose: Callable[[], tuple[PromptSet | None, ModelChoice]]
+    ) -> None:
         super().__init__()
         self.viewer = viewer
         self._choose = choose
@@ -80,9 +83,9 @@ class FolderWidget(QWidget):
         folder = self.input_folder.path
         self.output_folder.suggest(folder and folder.parent / f"{folder.name}-labels")
         try:
-            chosen = self._choose()
-            self.classes.setText(describe_classes(chosen["prompts"], chosen["model"]))
-            self.command.show_choice(self._choice(chosen))
+            prompts, choice = self._choose()
+            self.classes.setText(describe_classes(prompts, choice.name))
+            self.command.show_job(self._job(prompts, choice))
         except DinoiserError as problem:
             self.command.show_problem(str(problem))
 
@@ -93,7 +96,7 @@ class FolderWidget(QWidget):
         if self._worker is not None:
             return
         try:
-            job = self._choice(self._choose()).to_job()
+            job = self._job(*self._choose())
         except DinoiserError as problem:
             show_error(str(problem))
             return
@@ -111,22 +114,24 @@ class FolderWidget(QWidget):
         super().showEvent(event)
         self.refresh()
 
-    def _choice(self, chosen: dict[str, Any]) -> FolderChoice:
+    def _job(self, prompts: PromptSet | None, choice: ModelChoice) -> LabelJob:
         folder, output = self.input_folder.path, self.output_folder.path
-        if chosen["prompts"] is None:
+        if prompts is None:
             msg = "There are no classes yet; write some in the Segment tab."
             raise InputError(msg)
         if folder is None or output is None:
             msg = "There is no folder of images yet; choose one."
             raise InputError(msg)
-        scheduler = self.scheduler.currentText().strip()
-        return FolderChoice(
-            folder,
-            output,
-            formats=self.formats.chosen,
-            scheduler=scheduler,
-            overwrite=self.overwrite.isChecked(),
-            **chosen,
+        return LabelJob(
+            inputs=(folder,),
+            output=output,
+            labelling=Labelling(prompts, choice.name, heads=choice.heads, settings=choice.settings),
+            results=Results(self.formats.chosen),
+            running=Running(
+                device=choice.device,
+                scheduler=self.scheduler.currentText().strip(),
+                overwrite=self.overwrite.isChecked(),
+            ),
         )
 
     def _start(self, job: LabelJob) -> None:

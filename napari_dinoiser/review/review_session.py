@@ -18,7 +18,7 @@ from dinoiser.batch.reviews import (
 )
 from dinoiser.errors import DinoiserError, InputError
 from dinoiser.export.png import read_mask
-from dinoiser.images import read_image
+from dinoiser.images import read_labelled_image
 from napari_dinoiser.review.unsaved_edits import UnsavedEdits, in_thread
 
 if TYPE_CHECKING:
@@ -271,13 +271,7 @@ class ReviewSession:
 
     def _read(self, labelled: LabelledImage) -> OpenImage:
         saved = read_mask(mask_file(self.output, labelled))
-        image = read_image(labelled.path)
-        if image.shape[:2] != saved.shape:
-            msg = (
-                f"{labelled.path} is {image.shape[:2]} pixels (height, width), its mask "
-                f"{saved.shape}; put back the image that was labelled, or label it again"
-            )
-            raise InputError(msg)
+        image = read_labelled_image(labelled.path, saved.shape)
         labels = self._unsaved.read(labelled, saved)
         if labels is not None:
             return OpenImage(labelled, image, saved, labels, recovered=True)

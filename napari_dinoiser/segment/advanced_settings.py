@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Shapes
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
+
+from dinoiser.segment.settings import REFINEMENTS, SegmentSettings
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -38,18 +40,21 @@ class AdvancedSettings(QWidget):
         for event in (events.inserted, events.removed, events.reordered):
             event.connect(self._fill_regions)
         self._ignore.valueChanged.connect(self.ignore_below_changed)
+        self._looking.currentIndexChanged.connect(self._enable_sizes)
 
     def device(self) -> str:
         """Name of the device, see `dinoiser.load_model`."""
         return self._device.currentText()
 
-    def settings(self) -> dict[str, Any]:
-        """Keyword settings of `dinoiser.Segmenter`."""
-        return {
-            "whole": self._looking.currentIndex() == 1,
-            "short_side": self._short_side.value() or None,
-            "refine": self._refine.currentText(),
-        }
+    def settings(self) -> SegmentSettings:
+        """How images are looked at."""
+        whole = self._looking.currentIndex() == 1
+        return SegmentSettings(
+            short_side=None if whole else self._short_side.value() or None,
+            whole=whole,
+            antialias=self._antialias.isChecked(),
+            refine=self._refine.currentText(),
+        )
 
     def all_planes(self) -> bool:
         """Whether all slices of a stack are to be labelled."""
@@ -68,8 +73,10 @@ class AdvancedSettings(QWidget):
         self._looking, self._refine, self._device = QComboBox(), QComboBox(), QComboBox()
         self._planes.addItems(["current slice", "all slices"])
         self._looking.addItems(["in windows", "as a whole"])
-        self._refine.addItems(["none", "superpixel"])
+        self._refine.addItems(REFINEMENTS)
         self._device.addItems(DEVICES)
+        self._antialias = QCheckBox("smooth when shrinking")
+        self._antialias.setChecked(True)
         self._short_side, self._ignore = QSpinBox(), QDoubleSpinBox()
         self._short_side.setRange(0, 16384)
         self._short_side.setSingleStep(64)
@@ -89,6 +96,8 @@ class AdvancedSettings(QWidget):
              "size; as a whole: in one pass at the image's own size"),
             ("Short side", self._short_side, "short_side", "The image is shrunk or enlarged to "
              "this before the model sees it; larger finds smaller things, but takes longer"),
+            ("Antialias", self._antialias, "antialias", "Smooth the image when it is shrunk; the "
+             "published code does not, so clear it to get its pixels"),
             ("Device", self._device, "device", "auto takes the GPU where there is one"),
         )  # fmt: skip
         form = QFormLayout(self)
@@ -98,6 +107,11 @@ class AdvancedSettings(QWidget):
             child.setToolTip(tooltip)
             form.addRow(label, child)
             form.labelForField(child).setToolTip(tooltip)
+
+    def _enable_sizes(self, looking: int) -> None:
+        """As a whole, an image keeps its own size."""
+        for child in (self._short_side, self._antialias):
+            child.setEnabled(looking == 0)
 
     def _fill_regions(self, event: Any = None) -> None:
         chosen = self._region.currentData()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from napari_dinoiser.triton_import import import_triton
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from dinoiser.models.base import SegmentationModel
-    from dinoiser.segment.segmenter import EncodedImage, Segmenter
+    from dinoiser.segment.encoded_image import EncodedImage
+    from dinoiser.segment.segmenter import Segmenter
+    from napari_dinoiser.model_choice import ModelChoice
     from napari_dinoiser.segment.image_source import ImageSource
     from napari_dinoiser.segment.parts import Part
 
@@ -24,31 +25,6 @@ BUDGET = 2**30
 """Bytes of encoded images that are kept."""
 
 _Key = tuple["ModelChoice", "ImageSource", "tuple[object, ...]"]
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """What decides what an image is encoded to.
-
-    Attributes
-    ----------
-    name, heads, device
-        See `dinoiser.load_model`.
-    whole, short_side, refine
-        See `dinoiser.Segmenter`; a `short_side` of None is the model's own.
-    """
-
-    name: str
-    heads: Path | None = None
-    device: str = "auto"
-    whole: bool = False
-    short_side: int | None = None
-    refine: str = "none"
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Keyword settings of `Segmenter`."""
-        return {"whole": self.whole, "short_side": self.short_side, "refine": self.refine}
 
 
 class Encoder:
@@ -129,7 +105,7 @@ class Encoder:
                 progress(f"Loading {choice.name}", 0, 0)
             identity = (choice.name, choice.heads, choice.device)
             loaded = (
-                (known.model, known.phrases)
+                (known.pipeline.model, known.pipeline.phrases)
                 for other, known in self._segmenters.items()
                 if (other.name, other.heads, other.device) == identity
             )
@@ -143,9 +119,7 @@ class Encoder:
                     progress=progress,
                     cancelled=cancelled,
                 )
-            segmenter = Segmenter(model, **choice.settings)
-            segmenter.phrases = phrases or segmenter.phrases
-            self._segmenters[choice] = segmenter
+            self._segmenters[choice] = Segmenter(model, choice.settings, phrases=phrases)
         return self._segmenters[choice]
 
     def _shrink(self) -> None:
@@ -172,9 +146,10 @@ def _encode(
         if progress:
             progress("Looking at the image", done, total)
 
-    looked_at, refined = part.looked_at, segmenter.refine != "none"
-    full_size = segmenter.windows.whole or refined
-    image = source.read(looked_at, None if full_size else segmenter.windows.short_side)
+    pipeline, looked_at = segmenter.pipeline, part.looked_at
+    refined = pipeline.refine != "none"
+    full_size = pipeline.windows.whole or refined
+    image = source.read(looked_at, None if full_size else pipeline.windows.short_side)
     encoded = segmenter.encode(image, progress=advance, cancelled=cancelled)
     if refined:
         return encoded

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
-    from napari_dinoiser.segment.encoder import Encoder, ModelChoice
+    from napari_dinoiser.model_choice import ModelChoice
+    from napari_dinoiser.segment.encoder import Encoder
     from napari_dinoiser.segment.image_source import ImageSource
     from napari_dinoiser.segment.parts import Rectangle
 

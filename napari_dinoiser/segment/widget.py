@@ -11,10 +11,11 @@ from superqt import QCollapsible
 
 from dinoiser.errors import DinoiserError
 from dinoiser.models.catalog import find_model
+from napari_dinoiser.model_choice import ModelChoice
 from napari_dinoiser.model_picker import ModelPicker
 from napari_dinoiser.prompts.table import PromptTable
 from napari_dinoiser.segment.advanced_settings import VISIBLE, WHOLE_IMAGE, AdvancedSettings
-from napari_dinoiser.segment.encoder import Encoder, ModelChoice
+from napari_dinoiser.segment.encoder import Encoder
 from napari_dinoiser.segment.image_layers import drawn_part, visible_part
 from napari_dinoiser.segment.image_picker import ImagePicker
 from napari_dinoiser.segment.label_session import Request
@@ -74,8 +75,12 @@ class SegmentWidget(QWidget):
 
     def choice(self) -> ModelChoice:
         """Give the model and settings that are chosen."""
-        device, settings = self.advanced.device(), self.advanced.settings()
-        return ModelChoice(self.models.model_name(), self.models.heads(), device, **settings)
+        return ModelChoice(
+            self.models.model_name(),
+            self.models.heads(),
+            self.advanced.device(),
+            self.advanced.settings(),
+        )
 
     def run(self) -> None:
         """Label the image that is chosen; what cannot be done is said in a notification."""

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import dinoiser
-from dinoiser.batch import LabelJob, run
+from dinoiser.batch import SegmentSettings, run
 from dinoiser.export import read_mask
 from dinoiser.models import device
 from dinoiser.models.dino_registers import RegisterDino
@@ -19,6 +19,7 @@ from dinoiser.models.dinotxt_towers import read_towers
 from dinoiser.models.key_refinement import KeyRefinedClip
 from dinoiser.models.load import Placement
 from dinoiser.models.teacher_guided import TeacherGuidedClip
+from tests.job_driver import job_of
 from tests.official_dino import official_dino
 from tests.other_device.device import NAME
 from tests.small_talk2dino import small_talk2dino
@@ -110,7 +111,7 @@ def build_dinotxt(tmp_path):
         ("dinotxt", {}),
     ],
 )
-def test_a_image_is_labelled_as_on_the_cpu(method, settings, drawn_image, request):
+def test_an_image_is_labelled_as_on_the_cpu(method, settings, drawn_image, request):
     build = request.getfixturevalue(f"build_{method}")
     sizes = {"short_side": 224, "window": 224, "stride": 112}
     results = []
@@ -137,14 +138,13 @@ def test_a_folder_is_labelled_as_on_the_cpu(batch_size, images, tmp_path):
     folders = []
     for name in DEVICES:
         folders.append(tmp_path / name.partition(":")[0])
-        job = LabelJob(
+        job = job_of(
             (images,),
             folders[-1],
             PROMPTS,
-            model="tiny",
             device=name,
             precision="fp32",
-            settings={"batch_size": batch_size},
+            settings=SegmentSettings(batch_size=batch_size),
             scheduler="sync",
         )
         summary = run(job)

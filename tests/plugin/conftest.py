@@ -8,10 +8,11 @@ from PIL import Image
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QMessageBox
 
-from dinoiser.batch import LabelJob, run
+from dinoiser.batch import run
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.scenes import draw_scene
 from napari_dinoiser.segment.widget import SegmentWidget
+from tests.job_driver import job_of
 from tests.plugin.review_driver import PROMPTS, Reviewer
 
 PATIENCE = 60_000
@@ -76,7 +77,7 @@ def labelled_job(tmp_path_factory):
     rng = np.random.default_rng(5)
     for name in ("a", "b", "c", "d"):
         Image.fromarray(draw_scene(rng, (96, 128)).image).save(folder / "in" / f"{name}.png")
-    job = LabelJob((folder / "in",), folder / "out", PROMPTS, model="tiny", device="cpu")
+    job = job_of((folder / "in",), folder / "out", PROMPTS)
     assert run(job).done == 4
     return folder / "out"
 

@@ -1,11 +1,14 @@
 """Images that are kept encoded, within a budget."""
 
 from concurrent.futures import CancelledError
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from napari_dinoiser.segment.encoder import Encoder, ModelChoice, _bytes
+from dinoiser.segment.settings import SegmentSettings
+from napari_dinoiser.model_choice import ModelChoice
+from napari_dinoiser.segment.encoder import Encoder, _bytes
 from napari_dinoiser.segment.image_source import ImageSource
 
 CHOICE = ModelChoice("tiny", device="cpu")
@@ -35,7 +38,7 @@ def whole(image):
     return part
 
 
-def test_a_image_is_looked_at_once(load, looks):
+def test_an_image_is_looked_at_once(load, looks):
     encoder, image = Encoder(load=load), source()
     first = encoder.encode(CHOICE, image, whole(image))
     assert encoder.encode(CHOICE, image, whole(image)) is first
@@ -47,7 +50,7 @@ def test_a_image_is_looked_at_once(load, looks):
 def test_other_settings_need_another_look_but_not_another_model(load, looks, loads):
     encoder, image = Encoder(load=load), source()
     encoder.encode(CHOICE, image, whole(image))
-    encoder.encode(ModelChoice("tiny", device="cpu", whole=True), image, whole(image))
+    encoder.encode(replace(CHOICE, settings=SegmentSettings(whole=True)), image, whole(image))
     assert len(looks) == 2
     assert loads == [("tiny", "cpu")]
     encoder.encode(ModelChoice("tiny"), image, whole(image))
@@ -67,7 +70,7 @@ def test_memory_is_bounded_and_the_least_recently_used_goes_first(load):
     assert not encoder.knows(CHOICE, images[0], whole(images[0]))
 
 
-def test_a_image_larger_than_the_budget_is_kept_alone(load):
+def test_an_image_larger_than_the_budget_is_kept_alone(load):
     encoder, image = Encoder(budget=1, load=load), source()
     encoder.encode(CHOICE, image, whole(image))
     assert encoder.knows(CHOICE, image, whole(image))

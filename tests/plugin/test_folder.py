@@ -10,11 +10,14 @@ from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import QApplication, QCheckBox, QLabel, QLineEdit, QPlainTextEdit, QPushButton
 
 from dinoiser.batch import Progress, Record, read_records
-from dinoiser.errors import SettingsError
 from dinoiser.prompts import PromptSet
-from napari_dinoiser.folder.job import FolderChoice, RunStatus, run_job
+from dinoiser.segment.settings import SegmentSettings
+from napari_dinoiser.folder.command_line import save_prompt_file, to_command
+from napari_dinoiser.folder.job import RunStatus, run_job
 from napari_dinoiser.folder.widget import FolderWidget
+from napari_dinoiser.model_choice import ModelChoice
 from tests.drawn_images import draw_images
+from tests.job_driver import job_of
 
 LONG = 120_000
 OWN_IDS = """
@@ -39,8 +42,8 @@ def open_tab(make_napari_viewer, qtbot):
     def open_(**chosen):
         viewer = make_napari_viewer(show=True)
         prompts = PromptSet.parse("background, red circle; red disc, blue square")
-        says = {"prompts": prompts, "model": "tiny", "heads": None, "device": "cpu", "settings": {}}
-        tab = FolderWidget(viewer, lambda: says | chosen)
+        choice = ModelChoice(chosen.get("model", "tiny"), device="cpu")
+        tab = FolderWidget(viewer, lambda: (chosen.get("prompts", prompts), choice))
         viewer.window.add_dock_widget(tab)
         return tab
 
@@ -89,31 +92,24 @@ def files(folder):
             PromptSet.parse("red circle", ignore_below=0.35),
             {"formats": ("png", "coco", "panoptic")},
         ),
-        (PromptSet.from_yaml(OWN_IDS), {"settings": {"whole": True, "short_side": 96}}),
+        (PromptSet.from_yaml(OWN_IDS), {"settings": SegmentSettings(whole=True)}),
         (
             PromptSet.parse("background, red circle", templates="simple"),
-            {"settings": {"whole": False, "short_side": 96, "refine": "superpixel"}},
+            {"settings": SegmentSettings(short_side=96, refine="superpixel", antialias=False)},
         ),
     ],
     ids=["words", "threshold and formats", "own ids", "templates and settings"],
 )
 def test_the_command_line_does_what_the_tab_does(prompts, more, images, tmp_path, dinoiser):
-    here = FolderChoice(
-        images, tmp_path / "here", prompts, model="tiny", device="cpu", scheduler="sync", **more
-    )
-    assert run_job(here.to_job()).done == 3
+    here = job_of((images,), tmp_path / "here", prompts, scheduler="sync", **more)
+    assert run_job(here).done == 3
     there = replace(here, output=tmp_path / "there")
-    there.save_prompt_file()
-    program, *arguments = shlex.split(there.to_command())
+    save_prompt_file(there)
+    program, *arguments = shlex.split(to_command(there))
     assert program == "dinoiser"
     code, _, errors = dinoiser(*arguments)
     assert code == 0, errors
     assert files(tmp_path / "there") == files(tmp_path / "here")
-
-
-def test_a_setting_that_the_command_line_lacks_is_refused(images, tmp_path):
-    with pytest.raises(SettingsError, match="'delta'"):
-        FolderChoice(images, tmp_path, PromptSet.parse("dog"), settings={"delta": 0.5})
 
 
 def test_a_folder_is_labelled_and_offered_for_review(open_tab, images, tmp_path, qtbot, dinoiser):

@@ -65,7 +65,7 @@ def test_painted_mask_is_saved_and_exported_and_rejected_left_out(job, reviewer)
     np.testing.assert_array_equal(exported, after == label)
 
 
-def test_undo_stays_within_a_image(job, reviewer):
+def test_undo_stays_within_an_image(job, reviewer):
     reviewer.open(job)
     reviewer.paint(1)
     reviewer.press(Qt.Key.Key_N)
@@ -165,7 +165,7 @@ def test_a_label_of_no_class_is_not_saved(job, reviewer):
     np.testing.assert_array_equal(read_mask(job / "masks" / first), before)
 
 
-def test_a_image_that_is_gone_can_only_be_rejected_or_passed(job, reviewer, tmp_path):
+def test_an_image_that_is_gone_can_only_be_rejected_or_passed(job, reviewer, tmp_path):
     lines = (job / "records" / "labels.jsonl").read_text()
     (job / "records" / "labels.jsonl").write_text(lines.replace("/in/c.png", "/gone/c.png"))
     reviewer.open(job)

@@ -173,7 +173,7 @@ def test_closing_the_viewer_during_a_run_leaves_nothing_behind(
     assert QThreadPool.globalInstance().waitForDone(60_000)
 
 
-def test_coming_back_to_a_image_brings_its_labels_up_to_date(
+def test_coming_back_to_an_image_brings_its_labels_up_to_date(
     labelled, viewer, scene, scene_prompts, finish, looks
 ):
     viewer.add_image(scene.image[::-1], name="other")

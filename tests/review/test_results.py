@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from dinoiser.batch import LabelJob, export, run
+from dinoiser.batch import export, run
 from dinoiser.batch.report.page import write_report
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.export import read_mask
@@ -15,6 +15,7 @@ from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
 from napari_dinoiser.review.review_session import ReviewSession
 from tests.export_jobs import IDS, decodes, scene
+from tests.job_driver import job_of
 
 
 class TestExports:
@@ -35,7 +36,7 @@ class TestExports:
             exported = np.any([coco.annToMask(a) for a in annotations], axis=0)
             np.testing.assert_array_equal(exported, corrected == label)
 
-    def test_a_image_rejected_after_an_export_leaves_the_yolo_data(self, job, session):
+    def test_an_image_rejected_after_an_export_leaves_the_yolo_data(self, job, session):
         export(job, ["yolo"])
         assert (job / "labels" / "a.txt").exists()
         session.reject()
@@ -68,7 +69,7 @@ class TestRunningTheJobAgain:
 
         def make(**settings):
             output = tmp_path / "out"
-            return LabelJob((folder,), output, prompts, model="tiny", device="cpu", **settings)
+            return job_of((folder,), output, prompts, **settings)
 
         return make
 

@@ -96,7 +96,7 @@ class TestSession:
             session.accept()
         assert session.current.labelled.image == "a.png"
 
-    def test_a_image_of_another_size_is_said_and_can_be_passed(self, job):
+    def test_an_image_of_another_size_is_said_and_can_be_passed(self, job):
         Image.new("RGB", (10, 10)).save(job.parent / "images" / "sub" / "b.png")
         session = ReviewSession(job)
         session.arrange("file name")

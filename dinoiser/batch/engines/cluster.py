@@ -34,7 +34,7 @@ def connect(job: LabelJob) -> Iterator[Client]:
     """
     from distributed import Client
 
-    if job.scheduler == "local":
+    if job.running.scheduler == "local":
         with ExitStack() as stack:
             try:
                 cluster = stack.enter_context(_local_cluster(job))
@@ -45,10 +45,10 @@ def connect(job: LabelJob) -> Iterator[Client]:
             yield client
         return
     try:
-        client = Client(job.scheduler, timeout=SECONDS_TO_CONNECT)
+        client = Client(job.running.scheduler, timeout=SECONDS_TO_CONNECT)
     except (OSError, ValueError, TimeoutError) as error:
         msg = (
-            f"There is no dask scheduler at {job.scheduler} ({error}); start one with "
+            f"There is no dask scheduler at {job.running.scheduler} ({error}); start one with "
             "`dask scheduler`, or leave --scheduler away to work on this machine."
         )
         raise ClusterError(msg) from error
@@ -74,7 +74,7 @@ def _quiet_when_lost() -> Iterator[None]:
 
 def threads_of_a_worker(job: LabelJob) -> int | None:
     """Images at a time in a local worker; None for as many as a user's worker has threads."""
-    return max(1, CPU_COUNT // _local_workers(job)) if job.scheduler == "local" else None
+    return max(1, CPU_COUNT // _local_workers(job)) if job.running.scheduler == "local" else None
 
 
 @contextmanager
@@ -102,12 +102,12 @@ def _local_cluster(job: LabelJob) -> Iterator[Any]:
 
 
 def _local_workers(job: LabelJob) -> int:
-    return job.workers or max(1, len(_gpus(job)))
+    return job.running.workers or max(1, len(_gpus(job)))
 
 
 def _gpus(job: LabelJob) -> list[int]:
     """GPUs that the job may use, in the order of their numbers."""
-    if job.device not in ("auto", "cuda"):
+    if job.running.device not in ("auto", "cuda"):
         return []
     return [int(name.removeprefix("cuda:")) for name in available_devices() if "cuda:" in name]
 

@@ -44,8 +44,8 @@ def open_engine(
     download_progress: Callable[[str, int, int], None] | None,
     cancelled: Callable[[], bool] | None,
 ) -> Iterator[Engine]:
-    """Open the engine that `LabelJob.scheduler` names ("auto" must have been decided)."""
-    if job.scheduler == "sync":
+    """Open the engine that `Running.scheduler` names ("auto" must have been decided)."""
+    if job.running.scheduler == "sync":
         try:
             yield InProcess(download_progress, cancelled)
         finally:

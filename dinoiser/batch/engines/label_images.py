@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dinoiser.batch.job_images import RESULTS, JobImage, as_text, result_file
 from dinoiser.batch.large_images import LargeSegmentation, label_large_tiff
 from dinoiser.batch.records import Record
-from dinoiser.batch.together import segment_together
 from dinoiser.errors import DinoiserError, ImageError, OutputError, SettingsError
 from dinoiser.export import write_confidence, write_label_overlay, write_overlay, write_png
 from dinoiser.images import read_image
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dinoiser.batch.job import LabelJob
-    from dinoiser.segment.segmenter import Segmenter
+    from dinoiser.segment.pipeline import Pipeline
     from dinoiser.segmentation import Segmentation
 
 PIXELS_AT_ONCE = 2**24
@@ -41,7 +40,7 @@ class _Opened(NamedTuple):
 
 
 def label_images(
-    job: LabelJob, segmenter: Segmenter, images: Iterable[JobImage], threads: int | None = None
+    job: LabelJob, pipeline: Pipeline, images: Iterable[JobImage], threads: int | None = None
 ) -> list[Record]:
     """Label images and write their results; what is wrong with one goes into its record.
 
@@ -49,8 +48,9 @@ def label_images(
     ----------
     job
         What to do.
-    segmenter
-        What labels; with a `batch_size` above 1, images share its passes.
+    pipeline
+        What labels; where its passes hold windows of several images, these
+        share them.
     images
         A few.
     threads
@@ -68,15 +68,15 @@ def label_images(
     for image in images:
         with _failure_noted(image, records):
             path, start = _path(image), time.perf_counter()
-            if is_large_tiff(path) and not segmenter.windows.whole:
-                result = _label_in_parts(job, segmenter, path, _places(job, image), threads)
+            if is_large_tiff(path) and not pipeline.windows.whole:
+                result = _label_in_parts(job, pipeline, path, _places(job, image), threads)
                 records.append(_done(image, result, time.perf_counter() - start))
                 continue
             opened.append(_Opened(image, read_image(path), time.perf_counter() - start))
         if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
-            _label_opened(job, segmenter, opened, records)
+            _label_opened(job, pipeline, opened, records)
             opened = []
-    _label_opened(job, segmenter, opened, records)
+    _label_opened(job, pipeline, opened, records)
     return records
 
 
@@ -86,19 +86,19 @@ def failed_record(image: JobImage, reason: str) -> Record:
 
 
 def _label_opened(
-    job: LabelJob, segmenter: Segmenter, opened: list[_Opened], records: list[Record]
+    job: LabelJob, pipeline: Pipeline, opened: list[_Opened], records: list[Record]
 ) -> None:
     start = time.perf_counter()
     results: list[Segmentation | None] = [None] * len(opened)
     if len(opened) > 1:
         with suppress(Exception):  # whichever image it comes from, it fails again by itself
-            results[:] = segment_together(segmenter, [one.image for one in opened], job.prompts)
+            results[:] = pipeline.segment([one.image for one in opened], job.prompts)
     share = (time.perf_counter() - start) / max(1, len(opened))
     for (job_image, image, seconds), result in zip(opened, results, strict=True):
         with _failure_noted(job_image, records):
             start = time.perf_counter()
             if result is None:
-                result = segmenter.segment(image, job.prompts)
+                [result] = pipeline.segment([image], job.prompts)
             _write(image, result, _places(job, job_image))
             seconds += share + time.perf_counter() - start
             records.append(_done(job_image, result, seconds))
@@ -114,7 +114,7 @@ def _path(image: JobImage) -> Path:
 
 
 def _places(job: LabelJob, image: JobImage) -> dict[str, Path]:
-    wanted = [name for name in ("png", *job.formats) if name in RESULTS]
+    wanted = [name for name in ("png", *job.results.formats) if name in RESULTS]
     return {name: result_file(job.output, image.stem, name) for name in wanted}
 
 
@@ -128,13 +128,13 @@ def _write(image: np.ndarray, result: Segmentation, places: dict[str, Path]) -> 
 
 def _label_in_parts(
     job: LabelJob,
-    segmenter: Segmenter,
+    pipeline: Pipeline,
     path: Path,
     places: dict[str, Path],
     threads: int | None,
 ) -> LargeSegmentation:
     result = label_large_tiff(
-        path, job.prompts, segmenter, places["png"], places.get("confidence"), threads=threads
+        path, job.prompts, pipeline, places["png"], places.get("confidence"), threads=threads
     )
     assert result is not None  # it is None only where it was cancelled
     if "overlay" in places:

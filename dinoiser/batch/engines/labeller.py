@@ -7,17 +7,15 @@ import os
 import warnings
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from dinoiser.batch.engines.label_images import label_images
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.job_images import JobImage, in_groups
-from dinoiser.batch.together import windows_together
-from dinoiser.models.text import PhraseEmbeddings
-from dinoiser.segment.segmenter import Segmenter
-from dinoiser.weights.files import cache_dir
+from dinoiser.segment.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,10 +56,10 @@ class Labeller:
         threads: int | None = None,
     ) -> None:
         self.job = job
-        self.model = model
         self.records = records
         self.threads = threads
-        self._phrases = PhraseEmbeddings(model, cache_dir() / "phrases")
+        on_cpu = model.device.type == "cpu"
+        self.pipeline = Pipeline.build(model, job.labelling.settings, one_thread=on_cpu)
 
     def label(
         self, images: Iterable[JobImage], cancelled: Callable[[], bool] | None = None
@@ -84,7 +82,7 @@ class Labeller:
             A batch of windows does not fit into the device's memory.
         """
         with ExitStack() as stack:
-            segmenter, threads, together = self._prepare(stack)
+            pipeline, threads, together = self._prepare(stack)
             pool = stack.enter_context(ThreadPoolExecutor(threads))
             running: set[Future[list[Record]]] = set()
             for some in in_groups(images, together):
@@ -93,29 +91,23 @@ class Labeller:
                 if len(running) >= threads:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from self._keep(done)
-                running.add(pool.submit(label_images, self.job, segmenter, some, self.threads))
+                running.add(pool.submit(label_images, self.job, pipeline, some, self.threads))
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from self._keep(done)
 
-    def _prepare(self, stack: ExitStack) -> tuple[Segmenter, int, int]:
+    def _prepare(self, stack: ExitStack) -> tuple[Pipeline, int, int]:
         """Give what labels, the number of threads, and how many images each takes at a time."""
-        together = 1
-        settings: dict[str, Any] = {**self.job.settings}
-        batch_size = settings.pop("batch_size", "auto")
-        if self.model.device.type == "cpu":
-            segmenter = Segmenter(self.model, batch_size=1, **settings)
-            segmenter.batch_size = together = windows_together(segmenter)
-            threads = 1 + (self.threads or torch.get_num_threads())  # one waits for the disk
+        pipeline, side = self.pipeline, self.pipeline.windows.window
+        pipeline.embed(self.job.prompts)  # once, before the threads ask for it
+        in_a_pass = pipeline.passes.windows(pipeline.model, (side, side))
+        if pipeline.passes.one_thread:
             stack.enter_context(_one_thread_a_window())
-        else:
-            shared = stack.enter_context(BatchedModel(self.model, batch_size))
-            segmenter = Segmenter(shared, batch_size=batch_size, **settings)
-            window = segmenter.windows.window
-            threads = shared.batch_size((3, window, window)) + (os.cpu_count() or 1)
-        segmenter.phrases = self._phrases
-        segmenter.embed(self.job.prompts)  # once, before the threads ask for it
-        return segmenter, threads, together
+            threads = 1 + (self.threads or torch.get_num_threads())  # one waits for the disk
+            return pipeline, threads, in_a_pass
+        # A batch is filled by the windows of as many images as it holds, some more are decoded.
+        shared = stack.enter_context(BatchedModel(pipeline.model, pipeline.passes))
+        return replace(pipeline, model=shared), in_a_pass + (os.cpu_count() or 1), 1
 
     def _keep(self, done: set[Future[list[Record]]]) -> list[Record]:
         records = [record for future in done for record in future.result()]

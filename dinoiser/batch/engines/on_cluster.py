@@ -67,8 +67,8 @@ class OnCluster:
             return _result(self._submit(describe_here, job))
         except KilledWorker as error:
             msg = (
-                f"Loading {job.model} kills its worker, probably for want of memory; take a "
-                "larger machine or a smaller model."
+                f"Loading {job.labelling.model} kills its worker, probably because memory runs "
+                "out; use a machine with more memory, or a smaller model."
             )
             raise ClusterError(msg) from error
 
@@ -84,7 +84,7 @@ class OnCluster:
         A shard whose workers die is cut up until the image is found that
         kills them, and only that one fails.
         """
-        news, patience = _News(self.client), _Patience(local=job.scheduler == "local")
+        news, patience = _News(self.client), _Patience(local=job.running.scheduler == "local")
         todo, again, running = iter(shards), deque[Shard](), dict[Any, Shard]()
         try:
             while not (cancelled and cancelled()):

@@ -13,7 +13,6 @@ from dinoiser.errors import ClusterError
 from dinoiser.images import read_size
 from dinoiser.models.device import PRECISIONS
 from dinoiser.models.load import load_model
-from dinoiser.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,15 +40,16 @@ def describe_here(
     """Load the job's model into this process and say all that decides the pixels."""
     with _one_at_a_time:
         model = load_model(
-            job.model,
-            job.device,
-            job.precision,
-            heads=job.heads,
+            job.labelling.model,
+            job.running.device,
+            job.labelling.precision,
+            heads=job.labelling.heads,
             progress=download_progress,
             cancelled=cancelled,
         )
-        _kept[:] = [Labeller(job, model, RecordFile(job.output))]
-        return describe_job(job, model, Segmenter(model, **job.settings))
+        labeller = Labeller(job, model, RecordFile(job.output))
+        _kept[:] = [labeller]
+        return describe_job(job.prompts, labeller.pipeline)
 
 
 def label_shard(
@@ -100,16 +100,19 @@ _kept: list[Labeller] = []
 def _labeller(job: LabelJob, expected: dict[str, Any], threads: int | None) -> Labeller:
     """Give a job's labeller, and make sure that its model is the one that the job began with."""
     wanted = (expected["name"], expected["digest"], expected["precision"])
-    earlier = next((kept for kept in _kept if _identity(kept.model) == wanted), None)
+    earlier = next((kept for kept in _kept if _identity(kept.pipeline.model) == wanted), None)
     if earlier and (earlier.job, earlier.threads) == (job, threads):
         return earlier
     precision = NAMES[expected["precision"]]
+    what = job.labelling
     model = (
-        earlier.model if earlier else load_model(job.model, job.device, precision, heads=job.heads)
+        earlier.pipeline.model
+        if earlier
+        else load_model(what.model, job.running.device, precision, heads=what.heads)
     )
     if _identity(model) != wanted:
         msg = (
-            f"This worker's weights of {job.model} are others than those that the job began with "
+            f"This worker's weights of {what.model} are others than those that the job began with "
             f"(digest {model.digest}, expected {wanted[1]}); give every worker the same files."
         )
         raise ClusterError(msg)

@@ -11,15 +11,15 @@ import torch
 
 from dinoiser.errors import SettingsError
 from dinoiser.models.base import PatchFeatures
-from dinoiser.segment.segmenter import windows_at_once
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Literal, Self
+    from typing import Self
 
     from torch import Tensor
 
     from dinoiser.models.base import SegmentationModel
+    from dinoiser.segment.passes import Passes
 
 PATIENCE = 0.05
 """Seconds for which a batch waits to be filled when no new window comes."""
@@ -43,17 +43,17 @@ class BatchedModel:
     ----------
     model
         The model; everything but `encode_image` is passed on to it.
-    batch_size
-        Windows in one pass, "auto" as in `Segmenter`.
+    passes
+        How many windows go through the model at once.
 
     Notes
     -----
     Use it as a context: leaving it ends its thread.
     """
 
-    def __init__(self, model: SegmentationModel, batch_size: int | Literal["auto"]) -> None:
+    def __init__(self, model: SegmentationModel, passes: Passes) -> None:
         self._model = model
-        self._batch_size = batch_size
+        self._passes = passes
         self._waiting: dict[tuple[int, ...], list[_Ticket]] = defaultdict(list)
         self._changed = threading.Condition()
         self._closed = False
@@ -86,10 +86,8 @@ class BatchedModel:
         return PatchFeatures.cat([ticket.answer.result() for ticket in tickets])
 
     def batch_size(self, shape: tuple[int, ...]) -> int:
-        """Windows (3, h, w) in one pass."""
-        if self._batch_size != "auto":
-            return self._batch_size
-        return windows_at_once(self._model, (shape[1], shape[2]))
+        """Count the windows (3, h, w) in one pass."""
+        return self._passes.windows(self._model, (shape[1], shape[2]))
 
     def _serve(self) -> None:
         while tickets := self._next_batch():

@@ -90,6 +90,8 @@ class ChunkGrid:
         self, function: Callable[[np.ndarray], Any], rows: slice, columns: slice | None = None
     ) -> str:
         """Plan a call with the pixels of a part; without `columns`, of whole rows."""
+        # Which pieces, and which part of each: a task gets the pieces whole and cuts them itself,
+        # so that each is made once for all tasks.
         row_cuts = _cuts(self.rows, rows)
         column_cuts = _cuts(self.columns, columns or slice(0, self.columns[-1]))
         pieces = [[self.pieces[i][j] for j in column_cuts] for i in row_cuts]
@@ -116,6 +118,7 @@ def as_chunks(array: Any) -> da.Array:
         )
         raise ImageError(msg)
     if not isinstance(array, da.Array):
+        # name=False: by default dask names an array by a hash, for which it would read all pixels.
         array = da.from_array(array, chunks=getattr(array, "chunks", (2048, 2048, 3)), name=False)
     return array.rechunk({2: 3})
 
@@ -135,6 +138,7 @@ def _on_part(
     column_cuts: list[slice],
     pieces: list[list[np.ndarray]],
 ) -> Any:
+    # Rows of pieces, each joined across, then all of them down.
     parts = [
         np.concatenate(
             [np.asarray(piece[cut, c]) for piece, c in zip(row, column_cuts, strict=True)], axis=1

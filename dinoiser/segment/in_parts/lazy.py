@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,19 +13,18 @@ from dinoiser.models.catalog import find_model
 from dinoiser.models.load import load_model
 from dinoiser.segment.in_parts.chunks import ChunkGrid, as_chunks
 from dinoiser.segment.in_parts.parts import label_parts
-from dinoiser.segment.segmenter import Segmenter
+from dinoiser.segment.pipeline import Pipeline
+from dinoiser.segment.settings import SegmentSettings
 
 if TYPE_CHECKING:
     import dask.array as da
 
     from dinoiser.models.base import SegmentationModel
-    from dinoiser.models.catalog import WindowDefaults
     from dinoiser.prompts import PromptSet
+    from dinoiser.segment.in_parts.parts import PipelineSource
 
 PART_SIZE = (2048, 2048)
 """Chunks of the results: multiples of `TILE_WIDTH`, which the superpixels need."""
-
-_LOADING = threading.Lock()
 
 
 class LazySegmentation(NamedTuple):
@@ -61,7 +59,7 @@ def segment_array(
         computes a part; or what `dinoiser.load_model` gives, for computing in
         this process.
     **settings
-        Keywords of `Segmenter`, except that `whole` cannot be had in parts.
+        Fields of `SegmentSettings`, except `whole`, which is not possible in parts.
 
     Returns
     -------
@@ -74,7 +72,7 @@ def segment_array(
     ImageError
         The array is no RGB image of 8 bits.
     SettingsError
-        A setting is out of its range, or is `whole`.
+        A setting is unknown, out of its range, or `whole`.
     UnknownModelError
         The catalogue holds no model of this name.
 
@@ -99,14 +97,16 @@ def lazy_segmentation(
     **settings: Any,
 ) -> LazySegmentation:
     """Label an image of any size, and say how sure that is: see `segment_array`."""
+    given = SegmentSettings.of(**settings)
     grid = ChunkGrid.of(as_chunks(array))
     if isinstance(model, str):
-        plan = Segmenter(cast("SegmentationModel", _Planned(find_model(model).windows)), **settings)
-        named = _Named(model, tuple(settings.items()))
-        parts = label_parts(grid, prompts, plan, named, PART_SIZE)
+        pipeline: PipelineSource = partial(_load, model, given)
+        windows = given.windows(find_model(model).windows)
     else:
-        segmenter = Segmenter(model, **settings)
-        parts = label_parts(grid, prompts, segmenter, lambda: segmenter, PART_SIZE)
+        built = Pipeline.build(model, given)
+        windows, pipeline = built.windows, lambda: built
+    with_pixels = given.refine != "none"
+    parts = label_parts(grid, prompts, windows, pipeline, PART_SIZE, with_pixels=with_pixels)
     chunks = (
         tuple(row[0].tile.size[0] for row in parts),
         tuple(part.tile.size[1] for part in parts[0]),
@@ -118,25 +118,15 @@ def lazy_segmentation(
     return LazySegmentation(*arrays)
 
 
-class _Planned(NamedTuple):
-    """As much of a model as a `Segmenter` needs to check its settings and to plan."""
-
-    windows: WindowDefaults
-    digest: None = None
+_LOADING = threading.Lock()
 
 
-@dataclass(frozen=True)
-class _Named:
-    """A segmenter that every process makes for itself."""
-
-    model: str
-    settings: tuple[tuple[str, Any], ...]
-
-    def __call__(self) -> Segmenter:
-        with _LOADING:
-            return _load(self)
+def _load(model: str, settings: SegmentSettings) -> Pipeline:
+    """Give this process's pipeline, whose model is loaded by the first task that needs it."""
+    with _LOADING:
+        return _load_once(model, settings)
 
 
 @cache
-def _load(named: _Named) -> Segmenter:
-    return Segmenter(load_model(named.model), **dict(named.settings))
+def _load_once(model: str, settings: SegmentSettings) -> Pipeline:
+    return Pipeline.build(load_model(model), settings)

@@ -1,0 +1,48 @@
+"""How many windows go through a model at once: the one place that decides it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from dinoiser.models.base import SegmentationModel
+
+TOKENS_AT_ONCE = {"cpu": 2048, "mps": 8192, "cuda": 32768}
+"""Patches in one pass by device: of a ViT-B/16, 2, 10 and 41 windows of 448 pixels."""
+BYTES_AT_ONCE = 2**20
+"""Of features in a pass that one thread computes: with fewer, the thread spends much of its time
+between operations, with more, they leave its cache.
+
+One window for a ViT-B/16; for the embedded model five in bfloat16 and two in float32.
+"""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How many windows go through a model at once.
+
+    Attributes
+    ----------
+    batch_size
+        So many; "auto" fits them to the device.
+    one_thread
+        A single thread of a CPU computes a pass, beside others with theirs.
+        Then what the model makes of a window does not depend on how many
+        there are (tested), and windows of several images may share a pass.
+    """
+
+    batch_size: int | Literal["auto"] = "auto"
+    one_thread: bool = False
+
+    def windows(self, model: SegmentationModel, size: tuple[int, int]) -> int:
+        """Count the windows of (height, width) pixels in a pass, at least 1."""
+        if self.batch_size != "auto":
+            return self.batch_size
+        height, width = (-(-side // model.patch_size) for side in size)
+        patches = height * width
+        if self.one_thread:
+            bytes_each = patches * model.embedding_dim * model.dtype.itemsize
+            return max(1, BYTES_AT_ONCE // bytes_each)
+        tokens = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cpu"])
+        return max(1, tokens // patches)

@@ -1,0 +1,289 @@
+"""From pixels to labels: the one way that an image goes, whole or in parts, alone or with others.
+
+    image --to_working_size--> pixels --cut--> windows --model--> patch features
+          --score--> scores --lay_out--> probability map --label--> labels, confidence
+
+`Segmenter`, jobs, lazy arrays and large files all call these stages; they differ in how much of
+an image is in memory, and in who calls.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import numpy as np
+import torch
+
+from dinoiser.models.text import PhraseEmbeddings
+from dinoiser.segment.passes import Passes
+from dinoiser.segment.probability_map import TILE_WIDTH, ProbabilityMap, Tile
+from dinoiser.segment.refine import snap_to_superpixels
+from dinoiser.segment.resize import resize
+from dinoiser.segment.score_map import ScoreMap
+from dinoiser.segment.scoring import score_patches
+from dinoiser.segment.windows import WindowLayout
+from dinoiser.segmentation import IGNORE, Segmentation
+from dinoiser.weights.files import cache_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from dinoiser.models.base import PatchFeatures, SegmentationModel
+    from dinoiser.prompts import PromptSet
+    from dinoiser.segment.settings import Refinement, SegmentSettings, WindowSettings
+
+
+class Block(NamedTuple):
+    """Neighbouring windows of one size, and the pixels that they are cut from.
+
+    Attributes
+    ----------
+    pixels
+        (3, h, w) uint8, the image at its working size or a part of it.
+    layout
+        One of `WindowLayout.blocks`.
+    top, left
+        Where the part begins, in pixels of the working size.
+    """
+
+    pixels: Tensor
+    layout: WindowLayout
+    top: int = 0
+    left: int = 0
+
+    def cut(self) -> list[Tensor]:
+        """Give the windows, (3, height, width) uint8 each, as views of the pixels."""
+        return [
+            self.pixels[:, *window.slices(self.top, self.left)] for window in self.layout.windows
+        ]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One model, how it looks at images, and the stages from pixels to labels.
+
+    Attributes
+    ----------
+    model
+        What encodes windows.
+    windows
+        How an image is cut up.
+    passes
+        How many windows go through the model at once.
+    refine, delta
+        See `SegmentSettings`.
+    phrases
+        The embeddings of the model's phrases.
+    """
+
+    model: SegmentationModel
+    windows: WindowSettings
+    passes: Passes
+    refine: Refinement
+    delta: float
+    phrases: PhraseEmbeddings
+
+    @classmethod
+    def build(
+        cls,
+        model: SegmentationModel,
+        settings: SegmentSettings,
+        *,
+        phrases: PhraseEmbeddings | None = None,
+        one_thread: bool = False,
+    ) -> Self:
+        """Put a model and settings together.
+
+        Parameters
+        ----------
+        model, settings
+            What labels, and how.
+        phrases
+            Embeddings of the same model's phrases that are known already.
+        one_thread
+            See `Passes`.
+
+        Raises
+        ------
+        SettingsError
+            The settings do not suit the model.
+        """
+        return cls(
+            model,
+            settings.windows(model.windows),
+            Passes(settings.batch_size, one_thread),
+            settings.refine,
+            settings.delta,
+            phrases or PhraseEmbeddings(model, cache_dir() / "phrases"),
+        )
+
+    def segment(self, images: Sequence[np.ndarray], prompts: PromptSet) -> list[Segmentation]:
+        """Label images (H, W, 3) uint8 RGB of any sizes; no features are kept."""
+        layouts = [self.plan(image.shape[:2]) for image in images]
+        blocks = [self.blocks(*pair) for pair in zip(images, layouts, strict=True)]
+        scores = iter(self.score_blocks([block for some in blocks for block in some], prompts))
+        return [
+            self.decide(image, layout, torch.cat([next(scores) for _ in some]), prompts)
+            for image, layout, some in zip(images, layouts, blocks, strict=True)
+        ]
+
+    # -- Pixels to windows
+
+    def plan(self, size: tuple[int, int]) -> WindowLayout:
+        """Lay windows over an image of size (H, W)."""
+        return WindowLayout.plan(size, self.windows)
+
+    def to_working_size(self, image: np.ndarray, layout: WindowLayout) -> Tensor:
+        """Resize an image (H, W, 3) uint8 as its windows are cut from it, (3, h, w)."""
+        pixels = torch.from_numpy(image).permute(2, 0, 1)  # from: rows, columns, channels
+        return resize(pixels, layout.working_size, self.windows.antialias, self.windows.cubic)
+
+    def blocks(self, image: np.ndarray, layout: WindowLayout) -> list[Block]:
+        """Cut an image (H, W, 3) uint8 up into its blocks of windows."""
+        pixels = self.to_working_size(image, layout)
+        return [Block(pixels, block) for row in layout.blocks for block in row]
+
+    # -- Windows to patch features
+
+    def encode(self, blocks: Sequence[Block]) -> Iterator[PatchFeatures]:
+        """Run the image tower over windows of one size, a pass at a time."""
+        windows = [window for block in blocks for window in block.cut()]
+        step = self.passes.windows(self.model, (windows[0].shape[1], windows[0].shape[2]))
+        for start in range(0, len(windows), step):
+            batch = torch.stack(windows[start : start + step]).float() / 255  # to: [0, 1]
+            yield self.model.encode_image(batch.to(self.model.device))
+
+    # -- Patch features to scores
+
+    def embed(self, prompts: PromptSet) -> Tensor:
+        """Embeddings (P, D) float32 of all phrases, in the order of the classes."""
+        phrases = [phrase for c in prompts.classes for phrase in c.phrases]
+        return self.phrases.get(phrases, prompts.templates)
+
+    @torch.no_grad()
+    def score(self, patches: PatchFeatures, prompts: PromptSet) -> Tensor:
+        """Scores (B, K, h, w) float32 of patches, see `score_patches`.
+
+        Channels are in the order of `prompts.classes`. The background filter
+        has run where the prompt set has a background and the model a way to
+        tell it.
+        """
+        return score_patches(
+            patches,
+            self.embed(prompts),
+            [len(c.phrases) for c in prompts.classes],
+            self.model.scoring,
+            has_background=prompts.background is not None,
+            delta=self.delta,
+        )
+
+    def score_blocks(self, blocks: Sequence[Block], prompts: PromptSet) -> list[Tensor]:
+        """Scores (n, K, h, w) of the windows of each block."""
+        scores: dict[int, Tensor] = {}
+        for numbers in self._in_common_passes(blocks):
+            together = [blocks[i] for i in numbers]
+            found = torch.cat([self.score(part, prompts) for part in self.encode(together)])
+            counts = [len(block.layout.windows) for block in together]
+            scores.update(zip(numbers, found.split(counts), strict=True))
+        return [scores[i] for i in range(len(blocks))]
+
+    def _in_common_passes(self, blocks: Sequence[Block]) -> list[list[int]]:
+        """Which blocks' windows may share passes, by their numbers.
+
+        Where what a window becomes may depend on the others in its pass, each
+        block stays by itself: it then has the same passes however much of the
+        image is in memory.
+        """
+        if not self.passes.one_thread:
+            return [[i] for i in range(len(blocks))]
+        by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i, block in enumerate(blocks):
+            by_size[block.layout.window_size].append(i)
+        return list(by_size.values())
+
+    # -- Scores to pixels
+
+    def lay_out(self, scores: Tensor, layout: WindowLayout) -> ProbabilityMap:
+        """Put the scores (n, K, h, w) of all windows of a layout together."""
+        if scores.device.type == "mps":  # which has no float64
+            scores = scores.cpu()
+        scoring = self.model.scoring
+        patch_size = self.model.patch_size if self.windows.whole and scoring.padded else None
+        return self._map_type.from_windows(scores, layout, patch_size, scoring.spread)
+
+    def join(self, mosaics: list[list[Tensor]], layout: WindowLayout) -> ProbabilityMap:
+        """Put the mosaics of neighbouring blocks together, see `ProbabilityMap`."""
+        return self._map_type.join(mosaics, layout, spread=self.model.scoring.spread)
+
+    def decide(
+        self, image: np.ndarray, layout: WindowLayout, scores: Tensor, prompts: PromptSet
+    ) -> Segmentation:
+        """Label an image (H, W, 3) by the scores (n, K, h, w) of its windows."""
+        everything = Tile(slice(0, image.shape[0]), slice(0, image.shape[1]))
+        probabilities = self.lay_out(scores, layout)
+        labels, confidence = self.label(probabilities, prompts, everything, image)
+        return Segmentation(labels, confidence, prompts, probabilities)
+
+    @torch.no_grad()
+    def label(
+        self,
+        probabilities: ProbabilityMap,
+        prompts: PromptSet,
+        within: Tile,
+        image: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Label a part of an image.
+
+        Parameters
+        ----------
+        probabilities
+            Those of all windows, or at least of those that reach into the part.
+        prompts
+            What they were scored against.
+        within
+            The part; with superpixels it has to begin at a multiple of
+            `TILE_WIDTH`, and to end at one or at the image's edge.
+        image
+            (rows, columns, 3) uint8, the part's pixels; only superpixels need
+            them.
+
+        Returns
+        -------
+        labels, confidence
+            (rows, columns) uint8 and float16, see `Segmentation`.
+        """
+        labels = np.empty(within.size, np.uint8)
+        confidence = np.empty(within.size, np.float16)
+        # Only classes that can win somewhere become pixels.
+        channels = probabilities.winners()
+        ids = torch.tensor([prompts.classes[channel].id for channel in channels])
+        ids = ids.to(probabilities.mosaic.device, torch.uint8)
+        # Superpixels are found in square tiles, which lie the same in every part.
+        height = TILE_WIDTH if self.refine == "superpixel" else None
+        for tile, pixels in probabilities.select(channels).tiles(height, within):
+            part = tile.inside(within)
+            if self.refine == "superpixel" and image is not None:
+                side = self._superpixel_side(probabilities.layout)
+                snapped = snap_to_superpixels(pixels.cpu().numpy(), image[part], side)
+                pixels = torch.from_numpy(snapped).to(ids.device)
+            best, winner = pixels.max(0)
+            labels[part] = ids[winner].cpu().numpy()
+            # A patch of the background filter has a sum above 1, see `apply_background`.
+            confidence[part] = best.clamp(max=1).cpu().numpy()
+        if prompts.ignore_below > 0:
+            labels[confidence < prompts.ignore_below] = IGNORE
+        return labels, confidence
+
+    @property
+    def _map_type(self) -> type[ProbabilityMap]:
+        """What becomes of scores on the way to pixels."""
+        enlarged = self.model.scoring.enlarged
+        return ProbabilityMap if enlarged == "probabilities" else ScoreMap
+
+    def _superpixel_side(self, layout: WindowLayout) -> float:
+        """Half a patch, in pixels of the image."""
+        return max(2.0, self.model.patch_size * min(layout.size) / min(layout.working_size) / 2)

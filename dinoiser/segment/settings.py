@@ -1,0 +1,159 @@
+"""How an image is looked at and labelled: settings that are checked before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+from dinoiser.errors import SettingsError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dinoiser.models.catalog import WindowDefaults
+
+Refinement = Literal["none", "superpixel"]
+REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """What `Segmenter`, jobs and the plugin can be told about labelling an image.
+
+    Attributes
+    ----------
+    short_side
+        The image is resized so that its shorter side has this many pixels;
+        None takes the size that the model was made for, 448 in the paper.
+    window, stride
+        Side of the square windows and the step between them, in pixels of the
+        resized image; None as for `short_side`, 448 and 224 in the paper.
+    whole
+        Look at the whole image at its own size in one pass, without windows.
+    antialias
+        Smooth when an image is shrunk to `short_side`. The published code does
+        not; False gives its pixels.
+    refine
+        "superpixel" snaps the labels to the image's edges, "none" does not.
+    batch_size
+        Windows in one pass; "auto" fits them to the device.
+    delta
+        Confidence in [0, 1] from which a patch is safe from the background
+        filter; the paper's value is 0.99, and 0 switches the filter off (for
+        Talk2DINO the cleaning of its background).
+
+    Raises
+    ------
+    SettingsError
+        With all settings that are out of their range, in one sentence.
+    """
+
+    short_side: int | None = None
+    window: int | None = None
+    stride: int | None = None
+    whole: bool = False
+    antialias: bool = True
+    refine: Refinement = "none"
+    batch_size: int | Literal["auto"] = "auto"
+    delta: float = 0.99
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise SettingsError("; ".join(problems) + ".")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """Take settings by their names, such as keywords that a user wrote.
+
+        Raises
+        ------
+        SettingsError
+            A name is unknown, or see the class.
+        """
+        names = [field.name for field in fields(cls)]
+        unknown = [name for name in given if name not in names]
+        if unknown:
+            problems = [f"there is no setting {n!r}{did_you_mean(n, names)}" for n in unknown]
+            msg = f"{'; '.join(problems)}; expected {', '.join(names)}."
+            raise SettingsError(msg)
+        return cls(**given)
+
+    def windows(self, defaults: WindowDefaults) -> WindowSettings:
+        """Fill in what a model brings.
+
+        Parameters
+        ----------
+        defaults
+            The sizes that the model was made for.
+
+        Raises
+        ------
+        SettingsError
+            The stride is larger than the model's windows.
+        """
+        window = defaults.window if self.window is None else self.window
+        stride = min(defaults.stride, window) if self.stride is None else self.stride
+        if stride > window:
+            msg = f"{_gaps(stride, f'the window of {window} that the model was made for')}."
+            raise SettingsError(msg)
+        return WindowSettings(
+            short_side=defaults.short_side if self.short_side is None else self.short_side,
+            window=window,
+            stride=stride,
+            whole=self.whole,
+            antialias=self.antialias,
+            cubic=defaults.cubic,
+        )
+
+    def _problems(self) -> Iterator[str]:
+        sizes = {"short_side": self.short_side, "window": self.window, "stride": self.stride}
+        given = {name: value for name, value in sizes.items() if value is not None}
+        for name, value in given.items():
+            if not _is_count(value):
+                yield f"{name} is {value!r}, expected a whole number of pixels, at least 1"
+        if all(map(_is_count, (self.window, self.stride))) and self.stride > self.window:  # type: ignore[operator]
+            yield _gaps(self.stride, f"window {self.window}")
+        if self.whole and given:
+            names = " and ".join(given)
+            yield f"whole looks at an image in one pass at its own size, so leave out {names}"
+        for name in ("whole", "antialias"):
+            if not isinstance(getattr(self, name), bool):
+                yield f"{name} is {getattr(self, name)!r}, expected True or False"
+        if self.refine not in REFINEMENTS:
+            expected = " or ".join(map(repr, REFINEMENTS))
+            yield f"refine is {self.refine!r}, expected {expected}"
+        if self.batch_size != "auto" and not _is_count(self.batch_size):
+            yield f"batch_size is {self.batch_size!r}, expected 'auto' or at least 1"
+        if not isinstance(self.delta, int | float) or not 0 <= self.delta <= 1:
+            yield f"delta is {self.delta!r}, expected a confidence from 0 to 1"
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """How an image is cut up for one model: `SegmentSettings` with its defaults filled in.
+
+    Attributes
+    ----------
+    short_side, window, stride, whole, antialias
+        See `SegmentSettings`.
+    cubic
+        Resize bicubically and round the longer side down, as Pillow and
+        torchvision do; otherwise bilinearly, to the nearest size.
+    """
+
+    short_side: int = 448
+    window: int = 448
+    stride: int = 224
+    whole: bool = False
+    antialias: bool = True
+    cubic: bool = False
+
+
+def _is_count(value: object) -> bool:
+    """Whether a value is a whole number of at least 1; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _gaps(stride: int | None, window: str) -> str:
+    return f"stride {stride} is larger than {window}, which leaves gaps; give a smaller stride"

@@ -1,0 +1,102 @@
+"""Settings are checked by themselves: all problems together, before anything is fetched."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dinoiser import Segmenter, segment_array
+from dinoiser.errors import SettingsError
+from dinoiser.models.catalog import WindowDefaults, find_model
+from dinoiser.prompts import PromptSet
+from dinoiser.segment.settings import SegmentSettings
+
+PROMPTS = PromptSet.parse("background, dog")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"short_side": 0}, "short_side is 0, expected a whole number of pixels, at least 1"),
+        ({"window": 0}, "window is 0, expected"),
+        ({"window": 1.5}, r"window is 1\.5, expected"),
+        ({"stride": True}, "stride is True, expected"),
+        ({"window": 64, "stride": 65}, "stride 65 is larger than window 64"),
+        ({"whole": "no"}, "whole is 'no', expected True or False"),
+        ({"antialias": 1}, "antialias is 1, expected True or False"),
+        ({"refine": "magic"}, "refine is 'magic', expected 'none' or 'superpixel'"),
+        ({"batch_size": 0}, "batch_size is 0, expected 'auto' or at least 1"),
+        ({"batch_size": "many"}, "batch_size is 'many', expected"),
+        ({"delta": 7}, "delta is 7, expected a confidence from 0 to 1"),
+        ({"delta": float("nan")}, "delta is nan"),
+        ({"delta": "0.9"}, "delta is '0.9'"),
+        ({"whole": True, "window": 64}, "whole looks at an image in one pass.*leave out window"),
+    ],
+)
+def test_each_value_out_of_its_range_is_named(settings, message):
+    with pytest.raises(SettingsError, match=message):
+        SegmentSettings(**settings)
+
+
+def test_all_problems_are_named_together():
+    with pytest.raises(SettingsError, match=r"window is 0.*refine is 'magic'.*delta is 7"):
+        SegmentSettings(window=0, refine="magic", delta=7)
+
+
+def test_unknown_names_are_refused_with_the_nearest_one(tiny):
+    for make in (
+        lambda: SegmentSettings.of(windw=5),
+        lambda: Segmenter(tiny, windw=5),
+        lambda: segment_array(np.zeros((9, 9, 3), np.uint8), PROMPTS, "clip-dinoiser", windw=5),
+    ):
+        with pytest.raises(SettingsError, match=r"no setting 'windw' \(did you mean 'window'\?\)"):
+            make()
+
+
+def test_settings_and_keywords_are_not_mixed(tiny):
+    with pytest.raises(SettingsError, match="settings or keywords such as window, not both"):
+        Segmenter(tiny, SegmentSettings(), window=64)
+
+
+def test_a_stride_that_leaves_gaps_between_the_models_windows_is_refused(tiny):
+    with pytest.raises(SettingsError, match=r"stride 300 .* window of 224 that the model was made"):
+        Segmenter(tiny, stride=300)
+
+
+@given(window=st.none() | st.integers(1, 999), stride=st.none() | st.integers(1, 999))
+def test_what_a_model_brings_fills_the_gaps_and_windows_leave_none(window, stride):
+    defaults = WindowDefaults(short_side=70, window=60, stride=30, cubic=True)
+    try:
+        found = SegmentSettings(window=window, stride=stride).windows(defaults)
+    except SettingsError:
+        assert stride is not None
+        assert stride > (window or 60)
+        return
+    assert 1 <= found.stride <= found.window
+    assert (found.short_side, found.cubic) == (70, True)
+    assert found.window == (60 if window is None else window)
+    assert found.stride == (min(30, found.window) if stride is None else stride)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--window", "100", "--stride", "200"], "stride 200 is larger than window 100"),
+        (["--window", "0"], "window is 0"),
+        (["--stride", "500"], "stride 500 is larger than the window of 448"),
+        (["--refine", "magic"], "refine is 'magic'"),
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--batch-size", "some"], "--batch-size is 'some'"),
+        (["--whole", "--window", "100"], "leave out window"),
+    ],
+    ids=" ".join,
+)
+def test_on_the_command_line_wrong_settings_come_before_missing_weights(
+    options, message, dinoiser, tmp_path
+):
+    assert find_model("clip-dinoiser").clip.locate() is None
+    words = ["label", tmp_path, "-p", "dog", "-m", "clip-dinoiser", "-o", tmp_path / "out"]
+    code, _, errors = dinoiser(*words, *options)
+    told = " ".join(errors.split())
+    assert (code, message in told, "weights" in told) == (2, True, False), told
+    assert not (tmp_path / "out").exists()
