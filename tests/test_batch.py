@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dinoiser.batch import Record, read_records, run
+from dinoiser.batch import Record, SegmentSettings, read_records, run
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
 from dinoiser.segment.passes import Passes
@@ -33,8 +33,8 @@ def test_no_scheduler_at_the_address(make_job, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"settings": {"batch_size": 1}, "shard_size": 8},
-        {"settings": {"batch_size": 16}, "shard_size": 64},
+        {"settings": SegmentSettings(batch_size=1), "shard_size": 8},
+        {"settings": SegmentSettings(batch_size=16), "shard_size": 64},
         {"scheduler": "local", "workers": 1, "shard_size": 64},
         {"scheduler": "local", "workers": 2, "shard_size": 8},
     ],

@@ -44,6 +44,11 @@ class Labelling:
         See `dinoiser.load_model`.
     settings
         How images are looked at.
+
+    Raises
+    ------
+    SettingsError
+        The settings are of another type.
     """
 
     prompts: PromptSet
@@ -51,6 +56,11 @@ class Labelling:
     precision: str = "auto"
     heads: Path | None = None
     settings: SegmentSettings = field(default_factory=SegmentSettings)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.settings, SegmentSettings):
+            kind = type(self.settings).__name__
+            _refuse([f"settings is a {kind}, expected SegmentSettings(short_side=..., ...)"])
 
     def windows(self) -> WindowSettings:
         """How images are cut up, as the catalogue's entry of the model has it.
