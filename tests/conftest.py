@@ -1,21 +1,18 @@
 """What several test files need."""
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 import open_clip
 import pytest
 import torch
 
-from dinoiser.batch import LabelJob, run
 from dinoiser.cli import main
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
 from dinoiser.weights import download
-from tests.job_driver import FORMATS, WORDS, draw_folder
-from tests.weight_server import CONTENT, serving, weights_at
+from tests.helpers.weight_server import CONTENT, serving, weights_at
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -108,35 +105,3 @@ def dinoiser(capsys, monkeypatch):
         return code, captured.out, captured.err
 
     return run
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return draw_folder(tmp_path_factory.mktemp("batch") / "images", 200)
-
-
-@pytest.fixture(scope="module")
-def make_job(images):
-    base = LabelJob(
-        inputs=(images,),
-        output=images.parent / "nowhere",
-        prompts=PromptSet.parse(WORDS),
-        formats=FORMATS,
-        model="tiny",
-        device="cpu",
-        precision="fp32",
-        scheduler="sync",
-        report=False,
-    )
-
-    def make(output, **changes):
-        return replace(base, output=output, **changes)
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def undisturbed(make_job, tmp_path_factory):
-    out = tmp_path_factory.mktemp("undisturbed")
-    assert run(make_job(out)).done == 200
-    return out
