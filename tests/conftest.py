@@ -7,14 +7,12 @@ import open_clip
 import pytest
 import torch
 
-from dinoiser.batch import run
 from dinoiser.cli import main
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
 from dinoiser.weights import download
-from tests.job_driver import FORMATS, WORDS, draw_folder, job_of
-from tests.weight_server import CONTENT, serving, weights_at
+from tests.helpers.weight_server import CONTENT, serving, weights_at
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -107,25 +105,3 @@ def dinoiser(capsys, monkeypatch):
         return code, captured.out, captured.err
 
     return run
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return draw_folder(tmp_path_factory.mktemp("batch") / "images", 200)
-
-
-@pytest.fixture(scope="module")
-def make_job(images):
-    settings = {"formats": FORMATS, "precision": "fp32", "scheduler": "sync", "report": False}
-
-    def make(output, **changes):
-        return job_of((images,), output, PromptSet.parse(WORDS), **settings | changes)
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def undisturbed(make_job, tmp_path_factory):
-    out = tmp_path_factory.mktemp("undisturbed")
-    assert run(make_job(out)).done == 200
-    return out

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
+
+from tests.helpers.places import ROOT
 
 
 def test_the_models_the_jobs_and_the_fits_keep_to_their_device():
-    checks = Path(__file__).parent / "other_device" / "checks.py"
+    checks = ROOT / "tests" / "other_device" / "checks.py"
     # In a process of its own: the device, once registered, is there for good.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", str(checks)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers.places import ROOT
 
 
 def python(code, *, executable=sys.executable, cwd):

@@ -19,12 +19,12 @@ from dinoiser.models.dinotxt_towers import read_towers
 from dinoiser.models.key_refinement import KeyRefinedClip
 from dinoiser.models.load import Placement
 from dinoiser.models.teacher_guided import TeacherGuidedClip
-from tests.job_driver import job_of
-from tests.official_dino import official_dino
+from tests.helpers.job_driver import job_of
+from tests.helpers.official_dino import official_dino
+from tests.helpers.official_dinotxt import FOLDER, HEAD_WIDTH, write_official
+from tests.helpers.small_talk2dino import small_talk2dino
+from tests.helpers.teacher_goldens import small_teachers
 from tests.other_device.device import NAME
-from tests.small_talk2dino import small_talk2dino
-from tests.teacher_goldens import small_teachers
-from tests.test_dinotxt import GOLDENS, HEAD_WIDTH, write_official
 
 PROMPTS = dinoiser.PromptSet.parse("background, red circle; red disk, blue star, grass")
 DEVICES = ("cpu", f"{NAME}:0")
@@ -86,8 +86,8 @@ def build_talk2dino(make_clip):
 
 @pytest.fixture
 def build_dinotxt(tmp_path):
-    paths = write_official(load_file(GOLDENS / "dinov2.safetensors"), "dinov2", tmp_path)
-    tokens = torch.from_numpy(np.load(GOLDENS / "dinov2.npz")["token_ids"])
+    paths = write_official(load_file(FOLDER / "dinov2.safetensors"), "dinov2", tmp_path)
+    tokens = torch.from_numpy(np.load(FOLDER / "dinov2.npz")["token_ids"])
 
     def build(where):
         dino = RegisterDino.load(paths["dino"], HEAD_WIDTH).to(*where)

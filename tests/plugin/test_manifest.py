@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,9 @@ from app_model.types import MenuItem
 from napari._app_model import get_app_model
 from qtpy.QtWidgets import QTabWidget
 
-MANIFEST = yaml.safe_load(
-    (Path(__file__).parents[2] / "napari_dinoiser" / "napari.yaml").read_text()
-)
+from tests.helpers.places import ROOT
+
+MANIFEST = yaml.safe_load((ROOT / "napari_dinoiser" / "napari.yaml").read_text())
 COMMANDS = MANIFEST["contributions"]["commands"]
 
 

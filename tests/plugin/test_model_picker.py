@@ -18,8 +18,8 @@ from dinoiser.models.clip_dinoiser import DinoiserHeads
 from dinoiser.weights.fetch import fetch
 from dinoiser.weights.files import HubFile, UrlFile
 from napari_dinoiser.model_picker import ModelPicker
-from tests.small_open_clip import publish_small_clip
-from tests.weight_server import Answer, WeightServer
+from tests.helpers.small_open_clip import publish_small_clip
+from tests.helpers.weight_server import Answer, WeightServer
 
 SLOW = Answer(seconds=20)
 

@@ -1,0 +1,147 @@
+"""Jobs: whatever is killed, the same command again gives what an undisturbed run gives."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from tests.helpers.job_driver import (
+    assert_same,
+    command,
+    count_lines,
+    finish,
+    kill_client_at_random,
+    kill_group,
+    kill_worker_at_random,
+    start,
+    wait_until,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
+
+
+def test_twenty_kills_leave_what_an_undisturbed_run_leaves(images, undisturbed, tmp_path):
+    moments = random.Random(5)
+    for kill in range(20):
+        scheduler = "local" if kill % 5 == 4 else "sync"
+        arguments = command(images, tmp_path, "--scheduler", scheduler)
+        if kill % 10 == 9:
+            process = start(arguments)
+            kill_worker_at_random(process, tmp_path, moments)
+            kill_group(process)
+        else:
+            kill_client_at_random(arguments, tmp_path, moments)
+    assert 20 < count_lines(tmp_path) < 200
+    finish(images, tmp_path)
+    assert_same(tmp_path, undisturbed)
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(images, undisturbed, tmp_path):
+    process = start(command(images, tmp_path, "--scheduler", "local", "--workers", "2"))
+    moments = random.Random(1)
+    for _ in range(2):
+        kill_worker_at_random(process, tmp_path, moments)
+    said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert "200 of 200 images labelled" in said
+    assert_same(tmp_path, undisturbed)
+
+
+CRASHING_DECODER = """
+import os, signal
+import dinoiser.batch.engines.label_images as label_images
+
+read_image = label_images.read_image
+
+def crash(path):
+    if path.name == "007.jpg":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read_image(path)
+
+def dask_setup(worker):
+    label_images.read_image = crash
+"""
+
+
+def test_the_one_image_that_kills_its_worker_is_found(images, undisturbed, tmp_path):
+    (tmp_path / "crash.py").write_text(CRASHING_DECODER)
+    preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str(tmp_path / "crash.py")}
+    out = tmp_path / "out"
+    arguments = command(images, out, "--scheduler", "local", "--limit", "40")
+    process = start(arguments, env={**os.environ, **preload})
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, said
+    assert "39 of 40 images labelled" in said
+    assert said.count("007.jpg: the process that labelled it was killed, twice") == 1
+    for stem in ("006", "008", "039"):
+        mask = f"masks/{stem}.png"
+        assert (out / mask).read_bytes() == (undisturbed / mask).read_bytes()
+
+
+@contextmanager
+def own_cluster(folder, workers):
+    """A scheduler and workers as a person starts them by hand."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    port = address.rpartition(":")[2]
+    options = ["--host", "127.0.0.1", "--no-dashboard"]
+    scheduler = subprocess.Popen([*dask, "scheduler", *options, "--port", port], **quiet)
+    options = ["--host", "127.0.0.1", "--no-dashboard", "--no-nanny", "--nthreads", "1"]
+    started = [
+        subprocess.Popen([*dask, "worker", address, *options], **quiet) for _ in range(workers)
+    ]
+    try:
+        yield address, scheduler, started
+    finally:
+        for process in [*started, scheduler]:
+            process.kill()
+            process.wait()
+
+
+def test_a_cluster_that_loses_a_worker(images, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    with own_cluster(tmp_path, 2) as (address, _, workers):
+        process = start(command(images, out, "--scheduler", address))
+        wait_until(lambda: count_lines(out) > 10 or process.poll() is not None, "progress")
+        workers[0].kill()
+        said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert_same(out, undisturbed)
+
+
+def test_a_cluster_that_loses_its_scheduler(images, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    with own_cluster(tmp_path, 1) as (address, scheduler, _):
+        process = start(command(images, out, "--scheduler", address))
+        wait_until(lambda: count_lines(out) > 10 or process.poll() is not None, "progress")
+        scheduler.kill()
+        said, _ = process.communicate(timeout=240)
+    assert process.returncode == 2
+    errors = [line for line in said.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert "run the same command to go on" in errors[0]
+    assert "Traceback" not in said
+    finish(images, out)
+    assert_same(out, undisturbed)
+
+
+def test_ctrl_c_on_a_local_cluster(images, undisturbed, tmp_path):
+    process = start(command(images, tmp_path, "--scheduler", "local"))
+    wait_until(lambda: count_lines(tmp_path) > 10 or process.poll() is not None, "progress")
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes of the group
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "Run the same command again" in said
+    assert "Traceback" not in said
+    assert "KeyboardInterrupt" not in said
+    assert 0 < count_lines(tmp_path) < 200
+    finish(images, tmp_path)
+    assert_same(tmp_path, undisturbed)

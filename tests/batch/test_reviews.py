@@ -1,0 +1,140 @@
+"""Decisions on images: what is written down, and in which order they come."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dinoiser.batch.records import Record, RecordFile
+from dinoiser.batch.reviews import (
+    LabelledImage,
+    Review,
+    Reviews,
+    read_labelled,
+    read_reviews,
+    sort_images,
+)
+from dinoiser.errors import InputError
+from dinoiser.export import read_mask
+from tests.helpers.export_jobs import PROMPTS, label_arrays, make_job, make_job_of_three
+
+
+@pytest.fixture
+def job(tmp_path):
+    return make_job_of_three(tmp_path)
+
+
+def labelled_image(name, certainty=0.5, pixels=None):
+    stem = name.rpartition(".")[0]
+    return LabelledImage(name, stem, f"/{name}", (2, 2), certainty, pixels or {})
+
+
+class TestReviews:
+    def test_nothing_is_reviewed_at_first(self, job):
+        first = read_labelled(job)[0]
+        reviews = Reviews(job, PROMPTS)
+        assert not reviews.is_checked(first)
+        assert reviews.of(first) == Review(image="a.png")
+
+    def test_the_last_decision_counts_and_an_edit_is_remembered(self, job):
+        first, second, third = read_labelled(job)
+        reviews = Reviews(job, PROMPTS)
+        reviews.save(first, "rejected")
+        reviews.save(second, "accepted", np.full((40, 60), 7, np.uint8))
+        reviews.save(first, "accepted")
+        reviews.save(second, "accepted")
+        read = read_reviews(job)
+        assert read == reviews.latest
+        assert (read["a.png"].state, read["a.png"].edited) == ("accepted", False)
+        assert read["sub/b.png"].edited
+        assert read["sub/b.png"].pixels == {7: 2400}
+        assert not Reviews(job, PROMPTS).is_checked(third)
+
+    def test_a_line_that_was_cut_short_costs_only_itself(self, job):
+        first, second, _ = read_labelled(job)
+        Reviews(job, PROMPTS).save(first, "accepted")
+        with (job / "reviews.jsonl").open("ab") as file:
+            file.write(b'{"image":"sub/b.png","state":"rej')
+        Reviews(job, PROMPTS).save(second, "accepted")
+        assert {n: r.state for n, r in read_reviews(job).items()} == {
+            "a.png": "accepted",
+            "sub/b.png": "accepted",
+        }
+
+    @given(label_arrays())
+    def test_corrected_masks_are_read_back_as_they_were_painted(self, tmp_path_factory, labels):
+        job = make_job(tmp_path_factory.mktemp("job"), {"a.png": np.zeros_like(labels)})
+        [only] = read_labelled(job)
+        review = Reviews(job, PROMPTS).save(only, "accepted", labels)
+        np.testing.assert_array_equal(read_mask(job / "masks" / "a.png"), labels)
+        assert sum(review.pixels.values()) == labels.size
+        assert all(np.count_nonzero(labels == label) == n for label, n in review.pixels.items())
+
+    def test_masks_keep_the_palette(self, job):
+        before = Image.open(job / "masks" / "a.png").getpalette()
+        Reviews(job, PROMPTS).save(read_labelled(job)[0], "accepted", np.ones((40, 60), int))
+        assert Image.open(job / "masks" / "a.png").getpalette() == before
+
+    @pytest.mark.parametrize(
+        ("labels", "problem"),
+        [
+            (np.zeros((40, 61), np.uint8), r"labels of a.png are \(40, 61\) pixels"),
+            (np.full((40, 60), 2, np.uint8), "label 2 of a.png is none of the job's classes"),
+            (np.full((40, 60), 256 + 7, np.int32), "label 263 of a.png"),
+            (np.full((40, 60), -1, np.int32), "label -1 of a.png"),
+        ],
+    )
+    def test_labels_that_make_no_mask_change_nothing(self, job, labels, problem):
+        before = read_mask(job / "masks" / "a.png")
+        with pytest.raises(InputError, match=problem):
+            Reviews(job, PROMPTS).save(read_labelled(job)[0], "accepted", labels)
+        np.testing.assert_array_equal(read_mask(job / "masks" / "a.png"), before)
+        assert read_reviews(job) == {}
+
+    def test_masks_outside_the_folder_are_refused(self, job):
+        bad = Record(image="x.png", stem="../x", path="x.png", status="done", size=(40, 60))
+        RecordFile(job).append([bad])
+        [outside] = [p for p in read_labelled(job) if p.image == "x.png"]
+        with pytest.raises(InputError, match="leads out"):
+            Reviews(job, PROMPTS).save(outside, "accepted", np.zeros((40, 60), np.uint8))
+        assert not (job / "x.png").exists()
+
+    def test_failed_images_are_not_reviewed(self, job):
+        failed = Record(image="z.png", stem="z", path="z.png", status="failed", error="broken")
+        RecordFile(job).append([failed])
+        assert [p.image for p in read_labelled(job)] == ["a.png", "sub/b.png", "sub/c.d.png"]
+
+
+class TestOrder:
+    def test_least_certain_first_and_nothing_known_before_all(self):
+        images = [
+            labelled_image("a", 0.9),
+            labelled_image("b", 0.2),
+            labelled_image("c", None),
+            labelled_image("d", 0.2),
+        ]
+        names = [p.image for p in sort_images(images, {}, "least certain")]
+        assert names == ["c", "b", "d", "a"]
+
+    def test_by_name(self):
+        images = [labelled_image("b"), labelled_image("a/z"), labelled_image("a/b")]
+        names = [p.image for p in sort_images(images, {}, "file name")]
+        assert names == ["a/b", "a/z", "b"]
+
+    def test_by_the_share_of_a_class_as_it_is_after_corrections(self):
+        images = [
+            labelled_image("few", pixels={0: 90, 7: 10}),
+            labelled_image("none", pixels={0: 100}),
+            labelled_image("small but full", pixels={7: 4}),
+            labelled_image("corrected", pixels={7: 100}),
+        ]
+        reviews = {"corrected": Review(image="corrected", edited=True, pixels={0: 99, 7: 1})}
+        names = [p.image for p in sort_images(images, reviews, "class share", 7)]
+        assert names == ["small but full", "few", "corrected", "none"]
+
+    @given(st.lists(st.floats(0, 1) | st.none(), max_size=20))
+    def test_no_image_is_lost(self, certainties):
+        images = [labelled_image(f"{i}.png", c) for i, c in enumerate(certainties)]
+        for order in ("least certain", "file name", "class share"):
+            assert sorted(sort_images(images, {}, order)) == sorted(images)

@@ -1,0 +1,157 @@
+"""Jobs: the same bytes however the work is cut up, and nothing lost when it stops."""
+
+import resource
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dinoiser.batch import Record, SegmentSettings, read_records, run
+from dinoiser.batch.engines.shared_model import BatchedModel
+from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
+from dinoiser.segment.passes import Passes
+from dinoiser.segment.segmenter import Segmenter
+from tests.helpers.job_driver import assert_same, command, count_lines, finish, start
+
+
+def test_no_scheduler_at_the_address(make_job, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = command(
+        make_job(tmp_path).inputs[0], tmp_path, "--scheduler", f"tcp://127.0.0.1:{port}"
+    )
+    process = start(arguments)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert f"no dask scheduler at tcp://127.0.0.1:{port}" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": SegmentSettings(batch_size=1), "shard_size": 8},
+        {"settings": SegmentSettings(batch_size=16), "shard_size": 64},
+        {"scheduler": "local", "workers": 1, "shard_size": 64},
+        {"scheduler": "local", "workers": 2, "shard_size": 8},
+    ],
+    ids=["batch 1, shard 8", "batch 16, shard 64", "1 worker, shard 64", "2 workers, shard 8"],
+)
+def test_the_same_bytes_however_the_work_is_cut_up(make_job, undisturbed, tmp_path, changes):
+    run(make_job(tmp_path, **changes))
+    assert_same(tmp_path, undisturbed)
+
+
+def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(images, undisturbed, tmp_path):
+    """A limit on the size of files stands in for the disk: writing fails in the same place."""
+
+    def few_bytes():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+
+    arguments = command(images, tmp_path, "-f", "overlay")
+    process = start(arguments, preexec_fn=few_bytes)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "Cannot write" in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.rglob("*.part"))
+    for path in tmp_path.rglob("*.jpg"):
+        with Image.open(path) as preview:
+            preview.load()
+    assert count_lines(tmp_path) < 200
+    finish(images, tmp_path)
+    assert_same(tmp_path, undisturbed)
+
+
+def test_a_format_that_is_asked_for_later_needs_no_model(make_job, undisturbed, tmp_path):
+    run(make_job(tmp_path, formats=("png",)))
+    assert not (tmp_path / "annotations.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("masks/*.png")}
+    summary = run(make_job(tmp_path, formats=("png", "coco")))
+    assert summary.resumed == 200
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("masks/*.png")}
+    assert_same(tmp_path, undisturbed)
+
+
+def test_a_mask_that_is_gone_is_made_again(make_job, undisturbed, tmp_path):
+    run(make_job(tmp_path))
+    (tmp_path / "masks" / "123.png").unlink()
+    assert run(make_job(tmp_path)).resumed == 199
+    assert_same(tmp_path, undisturbed)
+
+
+def test_overwriting_removes_what_the_job_made_and_nothing_else(make_job, tmp_path):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "mine.png").write_bytes(b"kept")
+    run(make_job(tmp_path, limit=3))
+    run(make_job(tmp_path, limit=1, overwrite=True))
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["000.png", "mine.png"]
+    assert [record.image for record in read_records(tmp_path)] == ["000.jpg"]
+
+
+def test_cancelling_stops_soon_and_can_be_resumed(make_job, undisturbed, tmp_path):
+    seen = []
+    summary = run(make_job(tmp_path), progress=seen.append, cancelled=lambda: len(seen) > 20)
+    assert summary.cancelled
+    assert 20 <= summary.done < 60
+    assert not (tmp_path / "annotations.json").exists()
+    assert [progress.through for progress in seen] == list(range(len(seen)))
+    assert {progress.total for progress in seen} == {200}
+    assert run(make_job(tmp_path)).resumed == summary.done
+    assert_same(tmp_path, undisturbed)
+
+
+class Counted:
+    """A model that notes the shapes of its batches."""
+
+    def __init__(self, model):
+        self.model, self.shapes = model, []
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def encode_image(self, pixels):
+        self.shapes.append(tuple(pixels.shape))
+        return self.model.encode_image(pixels)
+
+
+def test_threads_share_batches_of_one_size(tiny, scene, scene_prompts):
+    images = [np.roll(scene.image, i, axis=1)[: 224 - 16 * (i % 2)] for i in range(12)]
+    counted = Counted(tiny)
+    with BatchedModel(counted, Passes(5)) as shared, ThreadPoolExecutor(8) as pool:
+        segmenter = Segmenter(shared, whole=True, phrases=Segmenter(tiny).pipeline.phrases)
+        results = list(pool.map(lambda image: segmenter.segment(image, scene_prompts), images))
+    assert {shape[0] for shape in counted.shapes} == {5}
+    assert len(counted.shapes) < 12
+    alone = Segmenter(tiny, whole=True)
+    for image, result in zip(images, results, strict=True):
+        expected = alone.segment(image, scene_prompts)
+        assert np.mean(result.labels == expected.labels) > 0.999
+
+
+def test_what_goes_wrong_in_a_batch_reaches_its_threads(tiny, scene, scene_prompts):
+    class Full(Counted):
+        def encode_image(self, pixels):
+            raise torch.OutOfMemoryError
+
+    refusal = pytest.raises(ValueError, match=r"7 windows .* give a smaller --batch-size")
+    with BatchedModel(Full(tiny), Passes(7)) as shared, refusal:
+        Segmenter(shared, whole=True).segment(scene.image, scene_prompts)
+
+
+def test_of_several_records_of_an_image_the_one_that_says_done_counts(tmp_path):
+    first, second = RecordFile(tmp_path), RecordFile(tmp_path)
+    named = {"stem": "b", "path": "/b.jpg"}
+    first.append([Record(image="b.jpg", status="done", seconds=1, **named)])
+    second.append([Record(image="b.jpg", status="failed", error="gone", **named)])
+    second.append([Record(image="a.jpg", status="failed", stem="a", path="/a.jpg", error="bad")])
+    with second.path.open("ab") as file:
+        file.write(b'{"image": "c.jpg", "sta')
+    expected = [("a.jpg", "failed"), ("b.jpg", "done")]
+    assert [(r.image, r.status) for r in read_records(tmp_path)] == expected
+    merge_records(tmp_path)
+    assert [path.name for path in (tmp_path / RECORDS).iterdir()] == [MERGED.name]
+    assert [(r.image, r.status) for r in read_records(tmp_path)] == expected

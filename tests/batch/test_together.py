@@ -1,0 +1,103 @@
+"""Images that go through the model together."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dinoiser.batch import run
+from dinoiser.models.clip_dinoiser import ClipDinoiser
+from dinoiser.prompts import PromptSet
+from dinoiser.scenes import COLORS, draw_scenes
+from dinoiser.segment.passes import Passes
+from dinoiser.segment.pipeline import Pipeline
+from dinoiser.segment.segmenter import Segmenter
+from dinoiser.segment.settings import SegmentSettings
+from tests.helpers.job_driver import job_of
+
+SIZES = (224, 224), (96, 300), (224, 288), (400, 130), (224, 224), (33, 47)
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def images():
+    return [scene.image for size in SIZES for scene in draw_scenes(1, sum(size), size)]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("batch_size", [1, 3, 50])
+@pytest.mark.parametrize("whole", [False, True])
+def test_together_they_are_labelled_as_each_alone(tiny, images, scene_prompts, batch_size, whole):
+    settings = SegmentSettings(batch_size=batch_size, whole=whole)
+    results = Pipeline.build(tiny, settings, one_thread=True).segment(images, scene_prompts)
+    segmenter = Segmenter(tiny, settings)
+    alone = Segmenter(tiny, batch_size=1, whole=whole)
+    for image, result in zip(images, results, strict=True):
+        for expected in (
+            alone.segment(image, scene_prompts),
+            segmenter.segment(image, scene_prompts),
+        ):
+            np.testing.assert_array_equal(result.labels, expected.labels)
+            np.testing.assert_array_equal(result.confidence, expected.confidence)
+            name = scene_prompts.names[1]
+            np.testing.assert_array_equal(result.probabilities(name), expected.probabilities(name))
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("count", range(1, 10))
+def test_a_window_s_scores_do_not_depend_on_the_others(tiny, count):
+    words = PromptSet.from_names([f"{color} thing" for color in COLORS[:count]])
+    segmenter = Segmenter(tiny, batch_size=50)
+    [scene] = draw_scenes(1, 9, (300, 500))
+    patches = segmenter.encode(scene.image).patches
+    together = segmenter.pipeline.score(patches, words)
+    for i, expected in enumerate(together):
+        [alone] = segmenter.pipeline.score(patches.part(slice(i, i + 1)), words)
+        assert torch.equal(alone, expected)
+
+
+def test_only_small_models_take_several_windows(tiny):
+    class Large:
+        """As wide as a ViT-B/16."""
+
+        patch_size, embedding_dim, dtype = 16, 512, torch.bfloat16
+
+    passes = Passes(one_thread=True)
+    assert passes.windows(tiny, (224, 224)) > 1
+    assert passes.windows(Large(), (448, 448)) == 1
+
+
+def test_one_image_that_the_model_fails_on_does_not_take_others_along(tmp_path, monkeypatch):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, scene in enumerate(draw_scenes(6, 5, (224, 224))):
+        Image.fromarray(scene.image).save(folder / f"{i}.png")
+    Image.new("RGB", (224, 224), "white").save(folder / "white.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    original = ClipDinoiser.encode_image
+
+    def fails_on_white(self, pixels):
+        if (pixels == 1).flatten(1).all(1).any():
+            raise RuntimeError("white")
+        return original(self, pixels)
+
+    monkeypatch.setattr(ClipDinoiser, "encode_image", fails_on_white)
+    words = PromptSet.parse("background, red circle")
+    job = job_of((folder,), tmp_path / "out", words, scheduler="sync")
+    summary = run(job)
+    assert summary.done == 6
+    lines = (tmp_path / "out" / "records").glob("*.jsonl")
+    records = [json.loads(line) for path in lines for line in path.read_text().splitlines()]
+    reasons = {record["image"]: record.get("error") for record in records}
+    assert reasons["white.png"] == "RuntimeError: white"
+    assert "broken.png" in reasons
+    assert len(list((tmp_path / "out" / "masks").glob("*.png"))) == 6

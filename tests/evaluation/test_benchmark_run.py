@@ -1,0 +1,190 @@
+"""`dinoiser evaluate` on made-up benchmarks with the embedded model."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import jaccard_score
+
+from dinoiser.batch import read_records
+from dinoiser.evaluation import benchmarks
+from dinoiser.evaluation.benchmark_run import BenchmarkJob, evaluate
+from dinoiser.evaluation.benchmarks import find_benchmark
+from dinoiser.images import read_image
+from dinoiser.models.base import PatchFeatures
+from dinoiser.models.catalog import find_model, list_models
+from dinoiser.prompts import PromptSet
+from dinoiser.scenes import draw_scenes
+from dinoiser.segment.segmenter import Segmenter
+from tests.helpers.benchmark_folders import write_benchmark
+
+COUNT = 3
+PROTOCOL = {"short_side": 448, "window": 448, "stride": 224, "antialias": False}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return list(draw_scenes(COUNT, 6, (120, 168), hard=True))
+
+
+@pytest.fixture(scope="module")
+def scenes(drawn):
+    return [scene.image for scene in drawn]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _words_that_the_model_knows(drawn):
+    """Ask for drawn shapes where the benchmarks ask for aeroplanes."""
+    names = dict.fromkeys(name for scene in drawn for name in (*scene.names, *scene.absent))
+    with pytest.MonkeyPatch.context() as patch:
+        for benchmark in ("voc", "voc20", "context"):
+            words = ["background", *names][:15]
+            patch.setitem(benchmarks._document()[benchmark], "classes", words)
+        yield
+
+
+def published_protocol(model, benchmark, image):
+    """Label an image as section 4.1 of the paper says; indices into the classes."""
+    prompts = PromptSet.from_names(benchmark.classes)
+    return Segmenter(model, PROTOCOL).segment(image, prompts).labels
+
+
+@pytest.fixture(scope="module")
+def voc20(tiny, scenes, tmp_path_factory):
+    """VOC of a few scenes, labelled as the model does but for the top; its predictions."""
+    root = tmp_path_factory.mktemp("voc20")
+    blank = [(image, np.zeros(image.shape[:2], np.uint8)) for image in scenes]
+    write_benchmark("voc20", root, blank)
+    benchmark = find_benchmark("voc20")
+    pairs = benchmark.find_pairs(root)
+    predicted = [published_protocol(tiny, benchmark, read_image(pair.image)) for pair in pairs]
+    truths = [labels.copy() for labels in predicted]
+    for labels in truths:
+        labels[:30] = 3  # bird
+        labels[30:40] = 0
+        labels[40:45] = 255
+    write_benchmark("voc20", root, list(zip(scenes, truths, strict=True)))
+    return root, np.stack(predicted), np.stack(truths)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An output folder that tests share: the masks of one are used again by the others."""
+    return tmp_path_factory.mktemp("finished")
+
+
+def job(root, output, benchmark="voc20"):
+    return BenchmarkJob(benchmark, root, output, "tiny", "cpu", scheduler="sync")
+
+
+def test_figures_are_those_of_the_published_protocol(voc20, dinoiser, finished):
+    root, predicted, true = voc20
+    known = (true != 255) & (true != 0)
+    seen = np.union1d(true[known], predicted[known])
+    expected = jaccard_score(true[known], predicted[known], labels=seen, average=None)
+    assert len(seen) > 2
+    assert 0 < expected.mean() < 1
+    code, out, err = dinoiser(
+        *("evaluate", "voc20", "--root", root, "-m", "tiny", "-d", "cpu"),
+        *("-o", finished, "--json"),
+    )
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["miou"] == pytest.approx(expected.mean())
+    ious = {name: iou for name, iou in document["per_class"].items() if iou is not None}
+    names = ["background", *find_benchmark("voc20").classes]
+    assert ious == pytest.approx({names[i]: v for i, v in zip(seen, expected, strict=True)})
+    assert document["images"] == COUNT
+    assert json.loads((finished / "evaluation.json").read_text()) == document
+
+
+def test_the_paper_is_shown_beside_what_was_measured(voc20, dinoiser, finished, monkeypatch):
+    monkeypatch.setitem(benchmarks._document()["voc20"]["published"], "tiny", 62.1)
+    arguments = ("--root", voc20[0], "-m", "tiny", "-d", "cpu", "-o", finished)
+    code, out, err = dinoiser("evaluate", "voc20", *arguments)
+    assert code == 0, err
+    document = json.loads((finished / "evaluation.json").read_text())
+    miou, ious = document["miou"], document["per_class"]
+    assert f"mIoU {100 * miou:.1f} over 3 images; the paper gives 62.1." in out
+    assert "official split has 1449 images" in out
+    page = (finished / "evaluation.md").read_text()
+    assert f"mIoU {100 * miou:.1f} over 3 images; the paper gives 62.1." in page
+    assert all(f"| {name} | {100 * iou:.1f} |" in page for name, iou in ious.items() if iou)
+
+
+def test_a_stopped_run_goes_on_to_the_same_figures(voc20, finished, tmp_path):
+    whole = evaluate(job(voc20[0], finished))
+
+    def stop(progress):
+        if progress.through == 1:
+            raise KeyboardInterrupt
+
+    output = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(job(voc20[0], output), progress=stop)
+    assert not (output / "evaluation.json").exists()
+    masks = [output / "masks" / f"{record.stem}.png" for record in read_records(output)]
+    before = [mask.stat().st_mtime_ns for mask in masks]
+    assert 0 < len(masks) < COUNT
+    resumed = evaluate(job(voc20[0], output))
+    assert resumed.matrix.counts.tolist() == whole.matrix.counts.tolist()
+    assert [mask.stat().st_mtime_ns for mask in masks] == before
+
+
+def test_a_damaged_image_is_left_out_and_said(voc20, scenes, dinoiser, tmp_path):
+    write_benchmark("voc20", tmp_path, list(zip(scenes, voc20[2], strict=True)))
+    broken = tmp_path / "VOCdevkit/VOC2012/JPEGImages/2007_000001.jpg"
+    broken.write_bytes(broken.read_bytes()[:40])
+    arguments = ("--root", tmp_path, "-m", "tiny", "-d", "cpu", "-o", tmp_path / "out", "--json")
+    code, out, err = dinoiser("evaluate", "voc20", *arguments)
+    assert code == 1
+    document = json.loads(out)
+    assert document["images"] == COUNT - 1
+    assert list(document["failed"]) == ["2007_000001.jpg"]
+    assert "1 of 3 images failed" in err
+
+
+def test_a_wrong_folder_is_one_sentence(dinoiser, tmp_path):
+    code, out, err = dinoiser("evaluate", "voc", "--root", tmp_path, "-m", "tiny")
+    assert code == 2
+    assert out == ""
+    assert "VOC2012/ImageSets/Segmentation/val.txt" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_labels_of_another_size_are_refused(voc20, scenes, tmp_path):
+    truths = [labels[:-1] for labels in voc20[2]]
+    write_benchmark("voc20", tmp_path, list(zip(scenes, truths, strict=True)))
+    with pytest.raises(ValueError, match="168x120 pixels and its labels 168x119"):
+        evaluate(job(tmp_path, tmp_path / "out"))
+
+
+def test_models_are_evaluated_with_the_windows_they_were_published_with():
+    for model in list_models():
+        if model.source == "embedded in the package":
+            continue
+        entry = find_model(model.name)
+        for benchmark in ("voc", "ade20k"):
+            settings = dict(find_benchmark(benchmark).settings(entry.method))
+            smoothed = settings.pop("antialias")
+            assert smoothed == (entry.method == "dinotxt")  # by Pillow, the others by OpenCV
+            assert settings.pop("delta", 0.99) == (0.99 if benchmark == "voc" else 0)
+            assert settings == entry.windows.model_dump(exclude={"cubic"})
+
+
+@pytest.mark.parametrize("name", ["voc", "context"])
+def test_the_background_filter_runs_for_voc_and_not_for_context(name, tiny, scenes, tmp_path):
+    benchmark = find_benchmark(name)
+    blank = np.zeros(scenes[0].shape[:2], np.uint8)
+    write_benchmark(name, tmp_path, [(scenes[0], blank)])
+    [pair] = benchmark.find_pairs(tmp_path)
+    encoded = Segmenter(tiny, PROTOCOL).encode(read_image(pair.image))
+    prompts = PromptSet.from_names(benchmark.classes)
+    filtered = encoded.segment(prompts).labels
+    without_objectness = PatchFeatures(encoded.patches.features, None)
+    unfiltered = replace(encoded, patches=without_objectness).segment(prompts).labels
+    assert (filtered != unfiltered).any()
+    expected = filtered if name == "voc" else unfiltered
+    write_benchmark(name, tmp_path, [(scenes[0], expected)])
+    assert evaluate(job(tmp_path, tmp_path / "out", name)).matrix.mean() == 1

@@ -1,0 +1,160 @@
+"""`dinoiser evaluate masks`: any pair of mask folders and COCO files."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinoiser.errors import InputError
+from dinoiser.evaluation.mask_scores import score_masks
+from dinoiser.export import CocoWriter, build_annotations, write_classes, write_mask
+from dinoiser.prompts import PromptSet
+from tests.helpers.export_jobs import decodes
+
+pytestmark = decodes
+PROMPTS = PromptSet.parse("background, dog, grass")
+DOG_IS_5 = PromptSet.from_yaml(
+    "version: 1\nclasses: [{name: background}, {name: grass, id: 2}, {name: dog, id: 5}]"
+)
+TRUE = {
+    "a/1": np.array([[0, 1, 1, 2], [0, 1, 1, 2]], np.uint8),
+    "b": np.array([[2, 2], [0, 0]], np.uint8),
+}
+PREDICTED = {
+    "a/1": np.array([[0, 1, 1, 2], [0, 0, 0, 2]], np.uint8),
+    "b": np.array([[2, 0], [0, 0]], np.uint8),
+}
+# background: 4 of 7 pixels; dog: 2 of 4; grass: 3 of 4
+BY_HAND = {"background": 4 / 7, "dog": 2 / 4, "grass": 3 / 4}
+
+
+def as_folder(labels, folder, prompts=PROMPTS):
+    for name, pixels in labels.items():
+        write_mask(pixels, prompts, folder / f"{name}.png")
+    return folder
+
+
+def as_job(labels, folder, prompts=PROMPTS):
+    """What `dinoiser label` leaves."""
+    as_folder(labels, folder / "masks", prompts)
+    write_classes(prompts, folder / "classes.json")
+    return folder
+
+
+def as_coco(labels, folder, prompts=PROMPTS):
+    path = folder / "annotations.json"
+    with CocoWriter(path, prompts) as writer:
+        for name, pixels in labels.items():
+            image = f"{name}.jpg"
+            writer.add(image, pixels.shape, build_annotations(pixels, image, prompts))
+    return path
+
+
+KINDS = {"folder": as_folder, "job": as_job, "coco": as_coco}
+
+
+@pytest.mark.parametrize("true", KINDS)
+@pytest.mark.parametrize("predicted", KINDS)
+def test_every_pairing_gives_the_iou_counted_by_hand(predicted, true, tmp_path):
+    answers = KINDS[predicted](PREDICTED, tmp_path / "predicted")
+    truth = KINDS[true](TRUE, tmp_path / "true")
+    score = score_masks(answers, truth)
+    if predicted == true == "folder":  # nothing tells the classes' names
+        expected = dict(zip(["background", "label 1", "label 2"], BY_HAND.values(), strict=True))
+    else:
+        expected = BY_HAND
+    assert score.matrix.by_class() == pytest.approx(expected)
+    assert score.matrix.mean() == pytest.approx(sum(BY_HAND.values()) / 3)
+    assert score.images == 2
+
+
+@pytest.mark.parametrize("kind", ["job", "coco"])
+def test_classes_are_matched_by_name_where_both_sides_have_names(kind, tmp_path):
+    renumbered = {name: np.where(pixels == 1, 5, pixels) for name, pixels in PREDICTED.items()}
+    answers = KINDS[kind](
+        {name: pixels.astype(np.uint8) for name, pixels in renumbered.items()},
+        tmp_path / "predicted",
+        DOG_IS_5,
+    )
+    score = score_masks(answers, as_coco(TRUE, tmp_path / "true"))
+    assert score.matrix.by_class() == pytest.approx(BY_HAND)
+
+
+def test_255_is_left_out_of_the_truth_and_wrong_in_the_prediction(tmp_path):
+    answers = as_job({"b": np.array([[1, 255], [1, 0]], np.uint8)}, tmp_path / "predicted")
+    truth = as_job({"b": np.array([[1, 1], [255, 0]], np.uint8)}, tmp_path / "true")
+    ious = score_masks(answers, truth).matrix.by_class()
+    assert ious == {"background": 1, "dog": 0.5}
+
+
+def test_a_class_of_the_prediction_alone_counts_as_wrong(tmp_path):
+    answers = as_job({"b": np.array([[1, 2]], np.uint8)}, tmp_path / "predicted")
+    truth = as_job({"b": np.array([[1, 1]], np.uint8)}, tmp_path / "true")
+    assert score_masks(answers, truth).matrix.by_class() == {"dog": 0.5, "grass": 0}
+
+
+def test_a_small_annotation_lies_on_a_large_one(tmp_path):
+    """COCO's instances overlap: the ball is not lost in the person who holds it."""
+    box = {"iscrowd": 0, "image_id": 1}
+    document = {
+        "images": [{"id": 1, "file_name": "b.jpg", "width": 8, "height": 8}],
+        "categories": [{"id": 37, "name": "ball"}, {"id": 300, "name": "person"}],
+        "annotations": [
+            {"id": 1, "category_id": 37, "area": 4, "segmentation": [[2, 2, 4, 2, 4, 4, 2, 4]]},
+            {"id": 2, "category_id": 300, "area": 64, "segmentation": [[0, 0, 8, 0, 8, 8, 0, 8]]},
+            {"id": 3, "category_id": 37, "area": 9, "bbox": [0, 0, 3, 3]},
+        ],
+    }
+    document["annotations"] = [{**box, **item} for item in document["annotations"]]
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(document))
+    score = score_masks(path, path)
+    assert dict(zip(score.matrix.names, score.matrix.counts.sum(1).tolist(), strict=True)) == {
+        "ball": 4,
+        "person": 60,
+    }
+
+
+def test_the_command_prints_json_and_writes_markdown(dinoiser, tmp_path):
+    answers, truth = as_job(PREDICTED, tmp_path / "p"), as_coco(TRUE, tmp_path / "t")
+    page = tmp_path / "score.md"
+    code, out, _ = dinoiser("evaluate", "masks", answers, truth, "--json", "-o", page)
+    assert code == 0
+    document = json.loads(out)
+    assert document["per_class"] == pytest.approx(BY_HAND)
+    assert document["miou"] == pytest.approx(sum(BY_HAND.values()) / 3)
+    assert "| dog | 50.0 |" in page.read_text()
+
+
+def test_an_image_that_was_not_predicted_is_named(dinoiser, tmp_path):
+    answers = as_folder({"b": PREDICTED["b"]}, tmp_path / "p")
+    code, _, err = dinoiser("evaluate", "masks", answers, as_folder(TRUE, tmp_path / "t"))
+    assert code == 2
+    assert "1 of the 2 images" in err
+    assert "'a/1'" in err
+
+
+def test_masks_of_another_size_are_refused(tmp_path):
+    answers = as_folder({"b": np.zeros((4, 2), np.uint8)}, tmp_path / "p")
+    with pytest.raises(InputError, match="'b' has labels of 2x4 pixels and a truth of 2x2"):
+        score_masks(answers, as_folder({"b": TRUE["b"]}, tmp_path / "t"))
+
+
+@pytest.mark.parametrize("content", ["{}", "no json", '{"images": 3}'])
+def test_what_is_no_coco_file_is_said_so(content, tmp_path):
+    path = tmp_path / "some.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match="is no COCO file"):
+        score_masks(path, path)
+
+
+def test_images_in_colours_are_no_masks(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
+    with pytest.raises(InputError, match="holds colours"):
+        score_masks(tmp_path, tmp_path)
+
+
+def test_a_folder_without_masks_is_said_so(tmp_path):
+    with pytest.raises(InputError, match="no PNG masks"):
+        score_masks(tmp_path, tmp_path)

@@ -1,0 +1,175 @@
+"""Files that other programs read."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from dinoiser.atomic import atomic_file
+from dinoiser.errors import InputError, OutputError
+from dinoiser.export import (
+    read_mask,
+    write_classes,
+    write_confidence,
+    write_label_overlay,
+    write_overlay,
+    write_png,
+)
+from dinoiser.export.overlay import outline
+from dinoiser.prompts import PromptSet
+from tests.helpers.export_jobs import segmentation as make_segmentation
+
+PROMPTS = PromptSet.parse("background, dog, grass")
+
+
+def segmentation(labels, confidence=None):
+    return make_segmentation(labels, PROMPTS, confidence)
+
+
+shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)
+
+
+@settings(max_examples=50, deadline=None)
+@given(labels=hnp.arrays(np.uint8, shapes, elements=st.integers(0, 255)))
+def test_pillow_reads_back_the_labels_and_the_colours(labels, tmp_path_factory):
+    path = tmp_path_factory.mktemp("png") / "mask.png"
+    write_png(segmentation(labels), path)
+    with Image.open(path) as mask:
+        assert mask.mode == "P"
+        np.testing.assert_array_equal(np.asarray(mask), labels)
+        np.testing.assert_array_equal(np.asarray(mask.convert("RGB")), PROMPTS.palette[labels])
+
+
+@settings(max_examples=50, deadline=None)
+@given(labels=hnp.arrays(np.uint8, shapes, elements=st.integers(0, 255)))
+def test_a_mask_is_read_back_as_it_was_written(labels, tmp_path_factory):
+    path = tmp_path_factory.mktemp("png") / "mask.png"
+    write_png(segmentation(labels), path)
+    read = read_mask(path)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read, labels)
+
+
+def test_a_mask_whose_palette_an_editor_has_cut_short_keeps_its_ids(tmp_path):
+    labels = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+    mask = Image.fromarray(labels, "P")
+    mask.putpalette(PROMPTS.palette[:3].tobytes())
+    mask.save(tmp_path / "mask.png", bits=2)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), labels)
+
+
+def test_what_is_no_mask_is_refused_by_name(tmp_path):
+    path = tmp_path / "mask.png"
+    with pytest.raises(InputError, match=r"no mask .*mask\.png"):
+        read_mask(path)
+    Image.new("RGB", (4, 4)).save(path)
+    with pytest.raises(InputError, match=r"mask\.png holds colours of the kind 'RGB'"):
+        read_mask(path)
+    write_png(segmentation(np.random.default_rng(0).integers(0, 3, (64, 64), np.uint8)), path)
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(InputError, match=r"mask\.png cannot be read"):
+        read_mask(path)
+    path.write_bytes(b"no image at all")
+    with pytest.raises(InputError, match=r"mask\.png cannot be read"):
+        read_mask(path)
+
+
+@settings(max_examples=50, deadline=None)
+@given(confidence=hnp.arrays(np.float16, shapes, elements=st.floats(0, 1, width=16)))
+def test_confidence_is_grey_within_half_a_step(confidence, tmp_path_factory):
+    path = tmp_path_factory.mktemp("confidence") / "a.png"
+    write_confidence(segmentation(np.zeros(confidence.shape, np.uint8), confidence), path)
+    with Image.open(path) as image:
+        assert image.mode == "L"
+        grey = np.asarray(image).astype(float)
+    assert abs(grey - 255 * confidence.astype(float)).max() <= 0.5
+
+
+def test_classes_say_what_ids_stand_for(tmp_path):
+    prompts = PromptSet.from_yaml(
+        "version: 1\nclasses:\n"
+        "  - {name: background, background: true}\n"
+        "  - {name: hund, id: 9, phrases: [dog, puppy], color: red}\n"
+    )
+    write_classes(prompts, tmp_path / "a" / "classes.json")
+    assert json.loads((tmp_path / "a" / "classes.json").read_text()) == [
+        {"id": 0, "name": "background", "color": "#000000", "phrases": ["background"]},
+        {"id": 9, "name": "hund", "color": "#ff0000", "phrases": ["dog", "puppy"]},
+    ]
+
+
+def test_writers_come_without_torch():
+    code = "import sys, dinoiser.export; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_overlay_from_a_mask_is_that_of_its_result(tmp_path):
+    labels = np.random.default_rng(1).choice(np.array([0, 2, 255], np.uint8), (30, 50))
+    image = np.random.default_rng(2).integers(0, 255, (30, 50, 3), np.uint8)
+    write_overlay(image, segmentation(labels), tmp_path / "a.jpg")
+    write_label_overlay(image, labels, PROMPTS, tmp_path / "b.jpg")
+    assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
+
+
+def test_an_overlay_shows_the_classes_colours_and_names_them_below(tmp_path):
+    labels = np.zeros((200, 300), np.uint8)
+    labels[:, 150:] = 2
+    image = np.full((200, 300, 3), 128, np.uint8)
+    write_overlay(image, segmentation(labels), tmp_path / "a" / "b.jpg")
+    with Image.open(tmp_path / "a" / "b.jpg") as overlay:
+        pixels = np.asarray(overlay.convert("RGB")).astype(int)
+    assert overlay.format == "JPEG"
+    color = PROMPTS.palette[2].astype(int)
+    right, left = pixels[100, 225], pixels[100, 75]
+    assert abs(right - color).sum() < abs(left - color).sum()
+    assert abs(right - (0.45 * 128 + 0.55 * color)).max() < 6
+    assert abs(pixels[100, 150] - color).max() < abs(right - color).max() / 2  # JPEG blurs edges
+    legend = pixels[200:]
+    assert len(legend) > 10
+    assert (abs(legend - color).max(-1) < 12).sum() > 50  # the swatch of the class that is there
+    absent = PROMPTS.palette[1].astype(int)
+    assert (abs(legend - absent).max(-1) < 12).sum() == 0
+
+
+def test_an_outline_is_within_its_label_and_closed():
+    labels = np.zeros((9, 12), np.uint8)
+    labels[1:8, 2:9] = 2
+    labels[1:8, 9:11] = 255
+    expected = labels != 0
+    expected[3:6, 4:7] = False  # what lies more than two pixels from the first one's edges
+    np.testing.assert_array_equal(outline(labels), expected)
+
+
+def test_overlays_of_huge_images_are_small_and_of_tiny_ones_legible(tmp_path):
+    for size in [(1, 1), (5000, 10), (10, 5000)]:
+        labels = np.ones(size, np.uint8)
+        write_overlay(np.zeros((*size, 3), np.uint8), segmentation(labels), tmp_path / "o.jpg")
+        with Image.open(tmp_path / "o.jpg") as overlay:
+            assert max(overlay.size) <= 1600 + 60
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"old")
+
+    def interrupted():
+        with atomic_file(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"Cannot write .*mask\.png"):
+        write_png(segmentation(np.zeros((2, 2), np.uint8)), tmp_path / "file" / "mask.png")

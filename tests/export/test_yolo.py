@@ -1,0 +1,138 @@
+"""YOLO files, read by supervision and filled by pycocotools."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from PIL import Image
+from pycocotools import mask
+from scipy.ndimage import binary_dilation
+
+from dinoiser.batch.export import export
+from dinoiser.errors import InputError, OutputError
+from dinoiser.export import ExportOptions, build_yolo, link_image
+from tests.helpers.export_jobs import (
+    IDS,
+    PROMPTS,
+    decodes,
+    label_arrays,
+    make_job,
+    objects,
+    scene,
+    supervision,
+)
+
+pytestmark = decodes
+
+
+def compose(text, shape):
+    """Paint the lines of a label file."""
+    labels = np.zeros(shape, np.uint8)
+    for line in text.splitlines():
+        index, *places = line.split()
+        places = np.array(places, float)
+        assert 0 <= places.min() <= places.max() <= 1
+        corners = np.rint(places.reshape(-1, 2) * shape[::-1])
+        np.testing.assert_allclose(places.reshape(-1, 2) * shape[::-1], corners, atol=1e-3)
+        (rle,) = mask.frPyObjects([corners.ravel().tolist()], *shape)
+        labels[mask.decode(rle).astype(bool)] = IDS[int(index)]
+    return labels
+
+
+@settings(max_examples=100, deadline=None)
+@given(labels=label_arrays())
+def test_polygons_hold_every_pixel_with_holes_and_all_parts(labels):
+    np.testing.assert_array_equal(
+        compose(build_yolo(labels, PROMPTS), labels.shape), objects(labels)
+    )
+
+
+def test_places_are_exact_in_wide_images():
+    labels = np.zeros((3, 9973), np.uint8)
+    labels[1, ::2] = 1
+    np.testing.assert_array_equal(compose(build_yolo(labels, PROMPTS), labels.shape), labels)
+
+
+def test_supervision_reads_images_classes_and_masks(tmp_path):
+    output = make_job(tmp_path, {"a.png": scene(), "b.jpg": scene(2), "empty.png": scene() * 0})
+    export(output, ["yolo"])
+    dataset = supervision.DetectionDataset.from_yolo(
+        str(output / "images"), str(output / "labels"), str(output / "data.yaml"), force_masks=True
+    )
+    assert dataset.classes == ["dog", "sky", "grass"]
+    found = {Path(path).name: (image, detections) for path, image, detections in dataset}
+    assert sorted(found) == ["a.png", "b.jpg", "empty.png"]
+    assert len(found["empty.png"][1]) == 0
+    image, detections = found["a.png"]
+    assert image.shape == (40, 60, 3)
+    assert len(detections) == 5
+    for class_index, seen in zip(detections.class_id, detections.mask, strict=True):
+        inside = scene() == IDS[class_index]
+        # it fills corners of pixels as if they were centres, so up to a pixel more
+        assert (seen & ~binary_dilation(inside, np.ones((3, 3)))).sum() == 0
+    for index, class_id in enumerate(IDS):
+        seen = detections.mask[detections.class_id == index].any(axis=0)
+        assert seen[scene() == class_id].all()
+
+
+def test_readers_find_labels_by_the_images_path(tmp_path):
+    output = make_job(tmp_path, {"a/b.jpg": scene(), "c.png": scene() * 0})
+    export(output, ["yolo"])
+    data = yaml.safe_load((output / "data.yaml").read_text())
+    assert data["names"] == {0: "dog", 1: "sky", 2: "grass"}
+    images = Path(data["path"], data["train"])
+    assert Path(data["path"], data["val"]) == images
+    for name in ["a/b.jpg", "c.png"]:
+        link = images / name
+        assert link.read_bytes() == (tmp_path / "images" / name).read_bytes()
+        label = Path(str(link).replace("/images/", "/labels/")).with_suffix(".txt")
+        assert bool(label.read_text()) == (name == "a/b.jpg")
+
+
+def test_small_parts_are_left_out():
+    lines = build_yolo(scene(), PROMPTS, ExportOptions(min_area=80)).splitlines()
+    assert [line.split()[0] for line in lines] == ["0", "2", "2"]
+
+
+def test_an_image_is_copied_where_no_link_can_be_made(tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    image = tmp_path / "a.png"
+    Image.fromarray(scene()).save(image)
+    path = tmp_path / "out" / "images" / "a.png"
+    for _ in range(2):
+        link_image(image, path)
+        assert not path.is_symlink()
+        assert path.read_bytes() == image.read_bytes()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_link_follows_an_image_that_has_moved(tmp_path):
+    path = tmp_path / "images" / "a.png"
+    for folder in ["before", "after"]:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_text(folder)
+        link_image(tmp_path / folder / "a.png", path)
+        assert path.read_text() == folder
+
+
+def test_the_image_itself_and_files_of_others_are_never_replaced(tmp_path):
+    image = tmp_path / "images" / "a.png"
+    image.parent.mkdir()
+    image.write_text("mine")
+    link_image(image, image)
+    assert not image.is_symlink()
+    (tmp_path / "b.png").write_text("another")
+    with pytest.raises(OutputError, match=r"a\.png is in the way"):
+        link_image(tmp_path / "b.png", image)
+    assert image.read_text() == "mine"
+
+
+def test_an_image_that_is_gone_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"no image .*gone\.png"):
+        link_image(tmp_path / "gone.png", tmp_path / "images" / "gone.png")
+    assert list(tmp_path.iterdir()) == []

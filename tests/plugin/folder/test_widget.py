@@ -1,0 +1,235 @@
+"""The Folder tab: the same job as `dinoiser label`, run from a window."""
+
+import shlex
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QThreadPool
+from qtpy.QtWidgets import QApplication, QCheckBox, QLabel, QLineEdit, QPlainTextEdit, QPushButton
+
+from dinoiser.batch import Progress, Record, read_records
+from dinoiser.prompts import PromptSet
+from dinoiser.segment.settings import SegmentSettings
+from napari_dinoiser.folder.command_line import save_prompt_file, to_command
+from napari_dinoiser.folder.job import RunStatus, run_job
+from napari_dinoiser.folder.widget import FolderWidget
+from napari_dinoiser.model_choice import ModelChoice
+from tests.helpers.drawn_images import draw_images
+from tests.helpers.job_driver import job_of
+
+LONG = 120_000
+OWN_IDS = """
+version: 1
+classes:
+  - {name: background, background: true}
+  - {name: red circle, id: 9, color: "#112233"}
+  - {name: square, id: 4, phrases: [blue square, "a square, blue"]}
+"""
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of three images, its name one that shells would take apart."""
+    return draw_images(tmp_path / "my images; 'x'", 3)
+
+
+@pytest.fixture
+def open_tab(make_napari_viewer, qtbot):
+    """Open the tab in a viewer's dock; what the Segment tab would say can be given."""
+
+    def open_(**chosen):
+        viewer = make_napari_viewer(show=True)
+        prompts = PromptSet.parse("background, red circle; red disc, blue square")
+        choice = ModelChoice(chosen.get("model", "tiny"), device="cpu")
+        tab = FolderWidget(viewer, lambda: (chosen.get("prompts", prompts), choice))
+        viewer.window.add_dock_widget(tab)
+        return tab
+
+    notification_manager.records.clear()
+    return open_
+
+
+def fill(tab, images, output, scheduler="sync"):
+    tab.findChild(QLineEdit, "input_folder").setText(str(images))
+    tab.findChild(QLineEdit, "output_folder").setText(str(output))
+    tab.scheduler.setCurrentText(scheduler)
+
+
+def click(tab, name):
+    tab.findChild(QPushButton, name).click()
+
+
+def text(tab, name):
+    return tab.findChild(QLabel, name).text()
+
+
+def wait_until_through(tab, qtbot):
+    run = tab.findChild(QPushButton, "run_folder")
+    qtbot.waitUntil(run.isEnabled, timeout=LONG)
+
+
+def notes():
+    return [record.message for record in notification_manager.records]
+
+
+def files(folder):
+    """Everything that a job leaves but what tells of the time that it took."""
+    names = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(name): path.read_bytes()
+        for name, path in names.items()
+        if name.parts[0] not in ("records", "report.html")
+    }
+
+
+@pytest.mark.parametrize(
+    ("prompts", "more"),
+    [
+        (PromptSet.parse("background, red circle; red disc, it's blue=blue square"), {}),
+        (
+            PromptSet.parse("red circle", ignore_below=0.35),
+            {"formats": ("png", "coco", "panoptic")},
+        ),
+        (PromptSet.from_yaml(OWN_IDS), {"settings": SegmentSettings(whole=True)}),
+        (
+            PromptSet.parse("background, red circle", templates="simple"),
+            {"settings": SegmentSettings(short_side=96, refine="superpixel", antialias=False)},
+        ),
+    ],
+    ids=["words", "threshold and formats", "own ids", "templates and settings"],
+)
+def test_the_command_line_does_what_the_tab_does(prompts, more, images, tmp_path, dinoiser):
+    here = job_of((images,), tmp_path / "here", prompts, scheduler="sync", **more)
+    assert run_job(here).done == 3
+    there = replace(here, output=tmp_path / "there")
+    save_prompt_file(there)
+    program, *arguments = shlex.split(to_command(there))
+    assert program == "dinoiser"
+    code, _, errors = dinoiser(*arguments)
+    assert code == 0, errors
+    assert files(tmp_path / "there") == files(tmp_path / "here")
+
+
+def test_a_folder_is_labelled_and_offered_for_review(open_tab, images, tmp_path, qtbot, dinoiser):
+    (images / "broken.png").write_bytes(b"no image")
+    tab = open_tab()
+    fill(tab, images, tmp_path / "out")
+    tab.formats.boxes["coco"].click()
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    outcome = text(tab, "folder_outcome")
+    assert outcome.startswith("3 of 4 images labelled; 1 failed.\nbroken.png: ")
+    assert (tmp_path / "out" / "annotations.json").is_file()
+    assert tab.findChild(QPushButton, "open_report").isVisible()
+    with qtbot.waitSignal(tab.review_requested) as asked:
+        click(tab, "review_folder")
+    assert asked.args == [str(tmp_path / "out")]
+    command = tab.findChild(QPlainTextEdit, "command_line").toPlainText()
+    code, out, _ = dinoiser(*shlex.split(command)[1:], "--json")
+    assert code == 1
+    assert '"resumed": 3' in out
+
+
+def test_other_words_for_the_same_folder_need_a_new_start(open_tab, images, tmp_path, qtbot):
+    out = tmp_path / "out"
+    words = {"prompts": PromptSet.parse("red circle")}
+    tab = open_tab(**words)
+    fill(tab, images, out)
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    tab = open_tab(prompts=PromptSet.parse("blue square, grass"))
+    fill(tab, images, out)
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert "other settings" in text(tab, "folder_outcome")
+    anew = tab.findChild(QCheckBox, "overwrite")
+    anew.setChecked(True)
+    assert tab.findChild(QPlainTextEdit, "command_line").toPlainText().endswith("--overwrite")
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert text(tab, "folder_outcome") == "3 of 3 images labelled."
+    assert not anew.isChecked()
+    assert PromptSet.load(out / "prompts.yaml").names == ("blue square", "grass")
+
+
+def test_without_an_output_folder_results_go_beside_the_images(open_tab, images, qtbot):
+    tab = open_tab()
+    fill(tab, images, "")
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert (images.parent / f"{images.name}-labels" / "masks" / "000.png").is_file()
+
+
+def test_copying_brings_the_prompt_file_that_the_command_reads(open_tab, images, tmp_path):
+    prompts = PromptSet.from_yaml(OWN_IDS)
+    tab = open_tab(prompts=prompts)
+    fill(tab, images, tmp_path / "out")
+    click(tab, "copy_command")
+    words = shlex.split(QApplication.clipboard().text())
+    assert PromptSet.load(words[words.index("--prompts") + 1]) == prompts
+    assert not (tmp_path / "out").exists()
+
+
+def test_cancelled_it_stops_and_goes_on_when_run_again(open_tab, tmp_path, qtbot):
+    tab = open_tab()
+    fill(tab, draw_images(tmp_path / "many", 60), tmp_path / "out")
+    click(tab, "run_folder")
+    qtbot.waitUntil(lambda: "images/s" in text(tab, "folder_status"), timeout=LONG)
+    click(tab, "cancel_folder")
+    wait_until_through(tab, qtbot)
+    assert text(tab, "folder_outcome").startswith("Stopped after ")
+    early = {record.image for record in read_records(tmp_path / "out")}
+    assert len(early) < 60
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert f"{len(early)} of them in an earlier run" in text(tab, "folder_outcome")
+
+
+def test_closing_the_viewer_stops_the_job(open_tab, tmp_path, qtbot):
+    tab = open_tab()
+    fill(tab, draw_images(tmp_path / "many", 60), tmp_path / "out")
+    click(tab, "run_folder")
+    qtbot.waitUntil(lambda: "images/s" in text(tab, "folder_status"), timeout=LONG)
+    tab.viewer.close()
+    pool = QThreadPool.globalInstance()
+    qtbot.waitUntil(lambda: pool.activeThreadCount() == 0, timeout=LONG)
+    assert len(list(read_records(tmp_path / "out"))) < 60
+    assert notes() == []
+
+
+def test_what_is_missing_is_said_and_nothing_starts(open_tab, images, tmp_path):
+    tab = open_tab(prompts=None)
+    fill(tab, images, tmp_path / "out")
+    click(tab, "run_folder")
+    assert notes() == ["There are no classes yet; write some in the Segment tab."]
+    assert tab.findChild(QPushButton, "run_folder").isEnabled()
+    assert not tab.findChild(QPushButton, "copy_command").isEnabled()
+
+
+def test_weights_that_are_missing_offline_are_one_sentence(open_tab, images, tmp_path, qtbot):
+    tab = open_tab(model="clip-dinoiser")
+    fill(tab, images, tmp_path / "out")
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert len(notes()) == 1
+    assert "DINOISER_OFFLINE" in notes()[0]
+    assert text(tab, "folder_outcome") == notes()[0]
+
+
+def test_a_run_says_how_fast_it_is_and_what_is_left():
+    now = SimpleNamespace(seconds=100.0)
+    status = RunStatus(lambda: now.seconds)
+    assert str(status) == "Loading the model …"
+    status.update(Progress("label", 1_000, 3_000, "this process"))
+    assert str(status) == "1,000 of 3,000 labelled"
+    now.seconds += 50
+    done = Record(image="a.png", stem="a", path="/a.png", status="done")
+    status.update(Progress("label", 1_099, 3_000, "this process", record=done))
+    failed = Record(image="b.png", stem="b", path="/b.png", status="failed", error="it is broken")
+    status.update(Progress("label", 1_100, 3_000, "this process", record=failed))
+    assert str(status) == "1,099 of 3,000 labelled · 1 failed · 2.0 images/s · 16 min left"
+    assert status.latest == done
+    status.update(Progress("export", 5, 2_999, "this process"))
+    assert str(status) == "5 of 2,999 exported"

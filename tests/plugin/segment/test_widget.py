@@ -1,0 +1,238 @@
+"""The Segment tab in a real viewer, driven by its own controls."""
+
+import threading
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QTableView
+from superqt import QCollapsible
+
+from dinoiser.prompts import PromptSet
+from napari_dinoiser.label_layers import prompts_of_layer
+from tests.helpers.segment_driver import child, click, labels_layers, layer_of, mean_iou
+
+
+def test_typed_words_become_the_right_mask(segment, viewer, scene, finish, qtbot):
+    viewer.add_image(scene.image, name="scene")
+    click(segment, qtbot, "add_class")
+    table = child(segment, QTableView, "prompt_table")
+    for name in scene.names:  # Enter goes on to the next row
+        editor = table.viewport().findChildren(QLineEdit)[-1]
+        qtbot.keyClicks(editor, name)
+        qtbot.keyClick(editor, Qt.Key.Key_Return)
+        qtbot.wait(1)
+    child(segment, QCheckBox, "background").setChecked(True)
+    click(segment, qtbot, "run")
+    finish()
+    layer = layer_of(viewer)
+    assert mean_iou(layer.data, scene, ["background", *scene.names]) > 0.8
+    assert layer.features["class"].tolist() == ["background", *scene.names, "ignore"]
+    assert layer.colormap.map(0)[3] == 0
+
+
+def test_a_changed_word_needs_no_new_look_and_changes_that_class_only(
+    segment, viewer, scene, finish, looks
+):
+    first, second, third = scene.names
+    viewer.add_image(scene.image)
+    segment.table.set_prompt_set(PromptSet.from_names(["background", first, second, "grass"]))
+    segment.run()
+    finish()
+    before, number_of_looks = layer_of(viewer).data.copy(), len(looks)
+    model = child(segment, QTableView, "prompt_table").model()
+    model.setData(model.index(2, 2), third)
+    finish()
+    after = layer_of(viewer).data
+    assert len(looks) == number_of_looks
+    assert (after == 3)[scene.labels == 3].mean() > 0.8
+    changed = before != after
+    assert changed.any()
+    assert ((before == 3) | (after == 3))[changed].all()
+
+
+def test_words_that_are_typed_during_the_run_count(segment, viewer, scene, scene_prompts, finish):
+    viewer.add_image(scene.image)
+    segment.table.set_prompt_set(PromptSet.from_names(["background", "red star"]))
+    segment.run()
+    segment.table.set_prompt_set(scene_prompts)
+    finish()
+    layer = layer_of(viewer)
+    assert prompts_of_layer(layer.metadata, layer.features) == scene_prompts
+    assert mean_iou(layer.data, scene, list(scene_prompts.names)) > 0.8
+
+
+def test_painted_pixels_stay_when_a_word_changes(labelled, viewer, scene_prompts, finish, qtbot):
+    layer = layer_of(viewer)
+    layer.brush_size = 9
+    layer.paint((50, 50), 2)
+    fewer = PromptSet(scene_prompts.classes[:3])
+    labelled.table.set_prompt_set(fewer)
+    finish()
+    assert (layer.data[48:53, 48:53] == 2).all()
+    assert layer is layer_of(viewer)
+    painted = layer.data.copy()
+    click(labelled, qtbot, "clear_edits")
+    assert (layer.data != painted).any()
+    labelled.run()
+    finish()
+    assert (layer.data[48:53, 48:53] != 2).any()
+
+
+def test_a_colour_and_the_visible_classes_are_looks_only(labelled, viewer, scene_prompts):
+    layer, first = layer_of(viewer), scene_prompts.classes[1]
+    labelled.table.set_color(first.id, "#123456")
+    assert np.allclose(layer.colormap.map(first.id)[:3], np.array([0x12, 0x34, 0x56]) / 255)
+    model = child(labelled, QTableView, "prompt_table").model()
+    unchecked = Qt.CheckState.Unchecked.value
+    assert model.setData(model.index(0, 0), unchecked, Qt.ItemDataRole.CheckStateRole)
+    assert layer.colormap.map(first.id)[3] == 0
+    assert (layer.data == first.id).any()
+
+
+def test_the_status_bar_says_the_class_its_probability_and_two_others(labelled, viewer, scene):
+    layer = layer_of(viewer)
+    place = np.argwhere(scene.labels == 1).mean(0).round()
+    text = layer.get_status(tuple(place), world=True)["coordinates"]
+    name = layer.features.set_index("index")["class"][layer.data[tuple(place.astype(int))]]
+    tail = text.rsplit("; ", 1)[1].split(", ")
+    assert len(tail) == 3
+    assert tail[0].rsplit(" ", 1)[0] == name
+    assert 0.3 < float(tail[0].rsplit(" ", 1)[1]) <= 1
+
+
+def test_confidence_and_heat_map_layers_come_and_go(labelled, viewer, qtbot):
+    for name in ("show_confidence", "show_heatmap"):
+        child(labelled, QCheckBox, name).setChecked(True)
+    maps = [layer for layer in viewer.layers if layer.name.startswith(("confidence", "heat map"))]
+    assert len(maps) == 2
+    assert all(0.5 < layer.data.max() <= 1 for layer in maps)
+    assert child(labelled, QComboBox, "image_picker").count() == 1
+    child(labelled, QCheckBox, "show_confidence").setChecked(False)
+    child(labelled, QCheckBox, "show_heatmap").setChecked(False)
+    assert len(viewer.layers) == 2
+
+
+def test_pixels_below_the_threshold_are_ignored(labelled, viewer, finish):
+    labelled.advanced.set_ignore_below(0.9)
+    finish()
+    share = (layer_of(viewer).data == 255).mean()
+    assert 0 < share < 0.5
+
+
+def test_cancelling_leaves_the_labels_as_they_are(
+    labelled, viewer, scene, finish, qtbot, monkeypatch
+):
+    from dinoiser.models.clip_dinoiser import ClipDinoiser
+
+    begun, original = threading.Event(), ClipDinoiser.encode_image
+
+    def slowly(self, pixels):
+        begun.set()
+        return original(self, pixels)
+
+    monkeypatch.setattr(ClipDinoiser, "encode_image", slowly)
+    before = layer_of(viewer).data.copy()
+    viewer.layers["scene"].data = np.concatenate([scene.image[::-1]] * 12, 1)
+    labelled.run()
+    qtbot.waitUntil(begun.is_set, timeout=20_000)
+    click(labelled, qtbot, "cancel")
+    finish()
+    np.testing.assert_array_equal(layer_of(viewer).data, before)
+    assert not child(labelled, QPushButton, "cancel").isEnabled()
+
+
+def test_what_is_missing_is_said_in_one_sentence(segment, viewer, scene, finish, monkeypatch):
+    said = []
+    monkeypatch.setattr("napari.utils.notifications.show_error", said.append)
+    segment.run()
+    viewer.add_image(scene.image)
+    segment.run()
+    segment.table.set_prompt_set(PromptSet.parse("dog, cat"))
+    segment.models.set_model_name("clip-dinoiser")  # which is not on this machine
+    segment.run()
+    finish()
+    assert len(said) == 3
+    assert "no image" in said[0]
+    assert "no class" in said[1]
+    assert "DINOISER_OFFLINE" in said[2]
+    assert not labels_layers(viewer)
+    segment.models.set_model_name("tiny")
+    segment.run()
+    finish()
+    assert len(labels_layers(viewer)) == 1
+
+
+def test_closing_the_viewer_during_a_run_leaves_nothing_behind(
+    segment, viewer, scene, scene_prompts, qtbot
+):
+    viewer.add_image(np.concatenate([scene.image] * 40, 1))
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    viewer.close()
+    assert QThreadPool.globalInstance().waitForDone(60_000)
+
+
+def test_coming_back_to_an_image_brings_its_labels_up_to_date(
+    labelled, viewer, scene, scene_prompts, finish, looks
+):
+    viewer.add_image(scene.image[::-1], name="other")
+    picker = child(labelled, QComboBox, "image_picker")
+    assert picker.currentText() == "other"
+    labelled.run()
+    finish()
+    fewer = PromptSet(scene_prompts.classes[:2])
+    labelled.table.set_prompt_set(fewer)
+    finish()
+    assert set(np.unique(viewer.layers["labels of scene"].data)) > {0, 1}
+    number_of_looks = len(looks)
+    picker.setCurrentIndex(picker.findText("scene"))
+    finish()
+    assert set(np.unique(viewer.layers["labels of scene"].data)) == {0, 1}
+    assert len(looks) == number_of_looks
+
+
+def test_the_widget_can_be_taken_away_and_the_viewer_used_on(labelled, viewer, scene, qtbot):
+    viewer.window.remove_dock_widget(labelled)
+    labelled.deleteLater()
+    qtbot.wait(50)
+    image = viewer.add_image(scene.image)
+    image.data = scene.image[::-1]
+    image.name = "renamed"
+    viewer.layers.remove(image)
+    layer_of(viewer).paint((5, 5), 1)
+
+
+def test_removing_the_labels_layer_starts_anew(labelled, viewer, finish, looks):
+    layer_of(viewer).data[:10] = 3
+    viewer.layers.remove(layer_of(viewer))
+    labelled.run()
+    finish()
+    assert not looks
+    assert (layer_of(viewer).data[:10] != 3).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("tiny", "no object"), ("talk2dino-vitb", "none of the classes"), ("maskclip", "the word")],
+)
+def test_the_background_box_says_what_it_means_to_the_model(segment, name, told):
+    segment.models.set_model_name("clip-dinoiser")
+    segment.models.set_model_name(name)
+    assert told in child(segment, QCheckBox, "background").toolTip()
+
+
+def test_the_controls_have_names_and_tooltips(segment):
+    names = {
+        QComboBox: ("image_picker", "model_picker"),
+        QTableView: ("prompt_table",),
+        QPushButton: (
+            "add_class", "remove_class", "run", "cancel",
+            "load_prompts", "save_prompts", "clear_edits",
+        ),
+        QCheckBox: ("background", "show_confidence", "show_heatmap"),
+        QCollapsible: ("advanced",),
+    }  # fmt: skip
+    for kind, some in names.items():
+        for name in some:
+            assert child(segment, kind, name).toolTip()

@@ -1,0 +1,160 @@
+"""Prompt sets, typed on a line or made of names."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dinoiser.errors import PromptError
+from dinoiser.prompts import PromptClass, PromptSet
+from tests.helpers.prompt_sets import PATIENT, prompt_sets, refusal
+
+
+class TestInline:
+    def test_commas_separate_classes_and_semicolons_phrases(self) -> None:
+        prompts = PromptSet.parse("dog; puppy ,  rusty   van")
+
+        assert prompts.names == ("dog", "rusty van")
+        assert [item.phrases for item in prompts.classes] == [("dog", "puppy"), ("rusty van",)]
+
+    def test_a_name_before_an_equals_sign_names_the_class(self) -> None:
+        lawn = PromptSet.parse("lawn = grass; turf").by_name("lawn")
+
+        assert lawn.phrases == ("grass", "turf")
+
+    def test_only_the_first_equals_sign_ends_the_name(self) -> None:
+        assert PromptSet.parse("sum=a=b").by_name("sum").phrases == ("a=b",)
+
+    def test_ids_start_at_1_without_a_background(self) -> None:
+        prompts = PromptSet.parse("dog, cat")
+
+        assert [item.id for item in prompts.classes] == [1, 2]
+        assert prompts.background is None
+
+    def test_the_background_comes_first_and_has_id_0_wherever_it_was_written(self) -> None:
+        prompts = PromptSet.parse("dog, Background=sky; wall, cat")
+        background = prompts.classes[0]
+
+        assert [(item.name, item.id) for item in prompts.classes] == [
+            ("Background", 0),
+            ("dog", 1),
+            ("cat", 2),
+        ]
+        assert prompts.background == background
+        assert background.phrases == ("sky", "wall")
+
+    def test_a_class_added_later_leaves_the_others_their_ids_and_colours(self) -> None:
+        few, more = PromptSet.parse("dog, cat"), PromptSet.parse("dog, cat, background, bird")
+
+        assert all(more.by_name(item.name) == item for item in few.classes)
+
+    def test_254_classes_and_a_background_fit_and_one_more_does_not(self) -> None:
+        names = [f"q{number}" for number in range(255)]
+
+        assert PromptSet.parse(",".join(["background", *names[:254]])).classes[-1].id == 254
+        assert "255 classes" in refusal(PromptSet.parse, ",".join(names))
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("", "no classes"),
+            (" \n ", "no classes"),
+            ("dog, , cat", "class 2 of 'dog, , cat' is empty: remove"),
+            ("dog,", "class 2 of 'dog,' is empty: remove"),
+            ("dog; ;puppy", "class 'dog' has an empty phrase"),
+            ("dog=", "class 'dog' has an empty phrase"),
+            ("=dog", "phrases ['dog'] has an empty name"),
+            ("background", "only the background: name at least one class"),
+            ("dog, DOG", "class 'DOG' has the name of class 'dog'"),
+            ("dog; puppy, wolf; Puppy", "class 'wolf' has the phrase 'puppy' of class 'dog'"),
+            ("dog; Dog", "class 'dog' has the phrase 'dog' twice: remove one"),
+            ("dog; x=y", "name in 'dog; x=y' does not stand first: write name=phrase"),
+            ("do\x07g", "'do\\x07g' holds a control character: remove it"),
+        ],
+    )
+    def test_mistakes_are_refused_with_their_cure(self, text: str, problem: str) -> None:
+        assert problem in refusal(PromptSet.parse, text)
+
+    def test_all_mistakes_are_reported_together(self) -> None:
+        message = refusal(PromptSet.parse, "a;, b, B, c; b", templates="vogue", ignore_below=-1)
+
+        assert len(message.splitlines()) == 5
+        assert "templates is 'vogue'" in message
+        assert "ignore_below is -1" in message
+
+    @PATIENT
+    @example(PromptSet.parse("background, dog; puppy, lawn=grass;turf, sum=a=b"))
+    @given(prompt_sets())
+    def test_the_inline_form_is_read_back_or_refused(self, prompts: PromptSet) -> None:
+        try:
+            text = prompts.to_inline()
+        except PromptError as error:
+            assert "prompt file" in str(error)  # noqa: PT017
+        else:
+            templates, threshold = prompts.templates, prompts.ignore_below
+            again = PromptSet.parse(text, templates=templates, ignore_below=threshold)
+            assert again == prompts
+
+    @PATIENT
+    @given(st.lists(st.text("abcdé =", min_size=1).filter(lambda t: t.strip(" =")), min_size=1))
+    def test_every_set_that_was_typed_inline_has_an_inline_form(self, typed: list[str]) -> None:
+        try:
+            prompts = PromptSet.parse(", ".join(typed))
+        except PromptError:
+            return  # repeated or half-written classes
+        assert PromptSet.parse(prompts.to_inline()) == prompts
+
+    def test_a_comma_in_a_name_has_no_inline_form(self) -> None:
+        assert "save it as a prompt file" in refusal(PromptSet.from_names(["cup, red"]).to_inline)
+
+
+class TestPromptSet:
+    def test_names_may_hold_commas_when_given_as_a_list(self) -> None:
+        prompts = PromptSet.from_names(["tie, necktie", "background"])
+
+        assert prompts.names == ("background", "tie, necktie")
+
+    def test_names_may_map_to_phrases(self) -> None:
+        prompts = PromptSet.from_names({"dog": ["dog", "puppy"], "cat": "tabby"})
+
+        assert [item.phrases for item in prompts.classes] == [("dog", "puppy"), ("tabby",)]
+
+    def test_a_class_is_found_in_any_case_and_spacing(self) -> None:
+        assert PromptSet.parse("Rusty Van, dog").by_name(" rusty  van").id == 1
+
+    def test_an_unknown_name_is_answered_with_the_nearest_and_all_known(self) -> None:
+        message = refusal(PromptSet.parse("grass, dog").by_name, "gras")
+
+        assert "'gras'" in message
+        assert "did you mean 'grass'" in message
+        assert "grass, dog" in message
+
+    def test_the_palette_gives_each_class_its_colour_at_its_id(self) -> None:
+        text = "version: 1\nclasses: [{name: dog, id: 9, color: red}, {name: background}]"
+        table = PromptSet.from_yaml(text).palette
+
+        assert table.shape == (256, 3)
+        assert table.dtype == np.uint8
+        assert table[[0, 9, 255]].tolist() == [[0, 0, 0], [255, 0, 0], [224, 224, 192]]
+
+    def test_classes_made_by_hand_are_checked(self) -> None:
+        dog = PromptClass(" dog ", 1, ("a  dog",), "RED")
+
+        assert dog == PromptClass("dog", 1, ("a dog",), "#ff0000")
+        assert "id 1" in refusal(PromptSet, (dog, PromptClass("cat", 1, ("cat",), "blue")))
+        assert "id 255" in refusal(PromptSet, (PromptClass("cat", 255, ("cat",), "blue"),))
+        assert "'bluish'" in refusal(PromptClass, "cat", 1, ("cat",), "bluish")
+
+    def test_neither_torch_nor_skimage_is_imported_for_a_dozen_classes(self) -> None:
+        code = (
+            "import sys; from dinoiser.prompts import PromptSet;"
+            "PromptSet.from_yaml(PromptSet.parse('dog, cat').to_yaml()).warnings;"
+            "sys.exit(any(name in sys.modules for name in ('torch', 'skimage', 'open_clip')))"
+        )
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+        assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
