@@ -1,12 +1,16 @@
-"""The images in these pages: python docs/screenshots.py, with a display.
+"""The images in these pages: python docs/screenshots.py, with a display and Chromium.
 
-Draws scenes, labels them with the embedded model, and saves docs/images/demo.jpg and napari-*.jpg.
+Draws scenes, labels them with the embedded model, and saves docs/images/*: what the tool does
+(demo), the steps of the tutorials (napari-*, overlay), and a report.
 """
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import tempfile
 import time
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +19,8 @@ from napari import Viewer
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
+from dinoiser.batch import LabelJob, run
+from dinoiser.cli import demo
 from dinoiser.export.overlay import with_legend
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
@@ -25,9 +31,11 @@ from napari_dinoiser.main_widget import DinoiserWidget
 if TYPE_CHECKING:
     from dinoiser.scenes import Scene
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).resolve().parent / "images"
 SIZE = (1280, 800)
 SEED = 20268
+SAMPLE_WORDS = "background, white ring, yellow triangle, blue circle"
+"""What is in the plugin's sample scene."""
 
 
 def show_what_it_does(scenes: list[Scene], words: PromptSet) -> None:
@@ -48,45 +56,88 @@ def settle(seconds: float) -> None:
 
 
 def save(viewer: Viewer, name: str) -> None:
-    """Save the window as it is."""
+    """Save the window with all of the image in view."""
+    settle(1)
+    viewer.reset_view()
     settle(1)
     pixels = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
     Image.fromarray(pixels).save(IMAGES / f"napari-{name}.jpg", quality=88)
 
 
-def segment(viewer: Viewer, widget: DinoiserWidget, scene: np.ndarray, words: PromptSet) -> None:
-    """Label a scene by words."""
-    viewer.add_image(scene, name="scene")
-    widget.segment.table.set_prompt_set(words)
+def type_words(viewer: Viewer, widget: DinoiserWidget) -> None:
+    """Open the sample scene and type what is in it."""
+    viewer.open_sample("napari-dinoiser", "scene")
+    widget.segment.table.set_prompt_set(PromptSet.parse(SAMPLE_WORDS))
+    save(viewer, "words")
+
+
+def segment(widget: DinoiserWidget) -> None:
+    """Press Run, and wait for the labels."""
     widget.segment.run()
     while widget.segment.runner.request is not None:
         settle(0.1)
-    viewer.reset_view()
-    save(viewer, "segment")
 
 
-def label_folder(viewer: Viewer, widget: DinoiserWidget, folder: Path) -> None:
-    """Label a folder with the same words."""
+def correct(viewer: Viewer) -> None:
+    """Paint the first class as it is drawn."""
+    labels = viewer.layers["labels of drawn scene"]
+    labels.mode = "paint"
+    labels.selected_label = 1
+    labels.brush_size = 8
+    rows, columns = np.nonzero(viewer.layers["true labels"].data == 1)
+    for place in list(zip(rows, columns, strict=True))[::20]:
+        labels.paint(place, 1)
+    save(viewer, "edit")
+
+
+def label_folder(
+    viewer: Viewer, widget: DinoiserWidget, scenes: list[Scene], words: PromptSet
+) -> None:
+    """Choose words on one image of a folder, and label all of it."""
+    viewer.layers.clear()
+    viewer.add_image(scenes[0].image, name="scene")
+    widget.segment.table.set_prompt_set(words)
+    segment(widget)
+    save_scenes(scenes, Path("photos"))
     widget.tabs.setCurrentIndex(1)
-    widget.folder.input_folder.line.setText(str(folder))
+    widget.folder.input_folder.line.setText("photos")
     widget.folder.run()
     while not widget.folder.run_button.isEnabled():
         settle(0.1)
     save(viewer, "folder")
 
 
-def review(viewer: Viewer, widget: DinoiserWidget, job: Path) -> None:
-    """Open what came of it."""
+def review(viewer: Viewer, widget: DinoiserWidget) -> None:
+    """Open what came of the folder."""
     viewer.layers.clear()
     settle(1)
     widget.tabs.setCurrentIndex(2)
-    widget.review.open_job(job)
-    viewer.reset_view()
+    widget.review.open_job("photos-labels")
     save(viewer, "review")
 
 
+def save_scenes(scenes: list[Scene], folder: Path) -> None:
+    """Save images to label."""
+    folder.mkdir(parents=True)
+    for number, scene in enumerate(scenes, start=1):
+        Image.fromarray(scene.image).save(folder / f"scene-{number}.png")
+
+
+def show_command_line() -> None:
+    """Do what the tutorial does, and save a preview and the report as a browser shows it."""
+    images, labels = Path("demo-output/images"), Path("labels")
+    save_scenes(list(draw_scenes(demo.IMAGES, demo.IMAGE_SEED, demo.IMAGE_SIZE)), images)
+    run(LabelJob((images,), labels, PromptSet.parse("background, star, ring"), model="tiny"))
+    shutil.copy(labels / "overlays" / "scene-3.jpg", IMAGES / "overlay.jpg")
+    browser = shutil.which("chromium") or "google-chrome"
+    options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1000,980"]
+    target = f"--screenshot={IMAGES / 'report.png'}"
+    page = (labels / "report.html").resolve().as_uri()
+    subprocess.run([browser, *options, target, page], check=True)
+
+
 def main() -> None:
-    """Save what the tool does, and one image a tab."""
+    """Save what the tool does, the steps in napari, and the results on the command line."""
     scenes = list(draw_scenes(12, SEED, (320, 448)))
     names = dict.fromkeys(name for scene in scenes[:3] for name in scene.names)
     words = PromptSet.from_names(["background", *names])
@@ -97,15 +148,15 @@ def main() -> None:
     widget = DinoiserWidget(viewer)
     viewer.window.add_dock_widget(widget, name="DINOiser")
     widget.segment.models.set_model_name("tiny")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "photos"
-        folder.mkdir()
-        for number, scene in enumerate(scenes):
-            Image.fromarray(scene.image).save(folder / f"scene_{number:02}.png")
-        segment(viewer, widget, scenes[0].image, words)
-        label_folder(viewer, widget, folder)
-        review(viewer, widget, folder.with_name("photos-labels"))
-    viewer.close()
+    type_words(viewer, widget)
+    segment(widget)
+    save(viewer, "segment")
+    correct(viewer)
+    with tempfile.TemporaryDirectory() as temporary, chdir(temporary):
+        label_folder(viewer, widget, scenes, words)
+        review(viewer, widget)
+        viewer.close()
+        show_command_line()
 
 
 if __name__ == "__main__":
