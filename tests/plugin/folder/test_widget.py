@@ -42,7 +42,8 @@ def open_tab(make_napari_viewer, qtbot):
     def open_(**chosen):
         viewer = make_napari_viewer(show=True)
         prompts = PromptSet.parse("background, red circle; red disc, blue square")
-        choice = ModelChoice(chosen.get("model", "tiny"), device="cpu")
+        settings = chosen.get("settings", SegmentSettings())
+        choice = ModelChoice(chosen.get("model", "tiny"), device="cpu", settings=settings)
         tab = FolderWidget(viewer, lambda: (chosen.get("prompts", prompts), choice))
         viewer.window.add_dock_widget(tab)
         return tab
@@ -216,6 +217,18 @@ def test_weights_that_are_missing_offline_are_one_sentence(open_tab, images, tmp
     assert len(notes()) == 1
     assert "DINOISER_OFFLINE" in notes()[0]
     assert text(tab, "folder_outcome") == notes()[0]
+
+
+def test_settings_that_do_not_suit_the_model_are_named_before_its_weights(
+    open_tab, images, tmp_path, qtbot
+):
+    tab = open_tab(model="clip-dinoiser", settings=SegmentSettings(stride=500))
+    fill(tab, images, tmp_path / "out")
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    [note] = notes()
+    assert "stride 500 is larger than the window of 448" in note
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_says_how_fast_it_is_and_what_is_left():
