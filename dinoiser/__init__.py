@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from dinoiser.models.catalog import list_models
     from dinoiser.models.load import load_model
     from dinoiser.prompts import PromptClass, PromptSet
+    from dinoiser.segment.encoded_image import EncodedImage
     from dinoiser.segment.in_parts.lazy import segment_array
-    from dinoiser.segment.segmenter import EncodedImage, Segmenter
+    from dinoiser.segment.segmenter import Segmenter
+    from dinoiser.segment.settings import SegmentSettings
     from dinoiser.segmentation import Segmentation
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "EncodedImage",
     "PromptClass",
     "PromptSet",
+    "SegmentSettings",
     "Segmentation",
     "Segmenter",
     "export",
@@ -37,9 +40,10 @@ __all__ = [
 
 _HOMES = {
     "DinoiserError": "dinoiser.errors",
-    "EncodedImage": "dinoiser.segment.segmenter",
+    "EncodedImage": "dinoiser.segment.encoded_image",
     "PromptClass": "dinoiser.prompts",
     "PromptSet": "dinoiser.prompts",
+    "SegmentSettings": "dinoiser.segment.settings",
     "Segmentation": "dinoiser.segmentation",
     "Segmenter": "dinoiser.segment.segmenter",
     "list_models": "dinoiser.models.catalog",
