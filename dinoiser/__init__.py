@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from dinoiser import export, scenes
     from dinoiser.errors import DinoiserError
     from dinoiser.images import read_image
@@ -58,9 +59,11 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(_HOMES[name]), name)
     if name in __all__:
         return import_module(f"dinoiser.{name}")
+    if name == "__version__":
+        return import_module("importlib.metadata").version("napari-dinoiser")
     msg = f"module 'dinoiser' has no attribute {name!r}"
     raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,4 +1,9 @@
-"""The command line: `dinoiser label`, `demo`, `models`, `info`."""
+"""The command line, one file per sub-command of `dinoiser`.
+
+`label` and `export` make masks and annotations, `train` fits heads, `demo`,
+`compare` and `evaluate` show how good a model is, `models` and `info` tell what
+is there.
+"""
 
 from dinoiser.cli.app import main
 

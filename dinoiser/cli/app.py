@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+import dinoiser
 from dinoiser.cli import compare, demo, evaluate, export, info, label, models, train
-from dinoiser.cli.console import say_error
+from dinoiser.cli.console import say, say_error
+from dinoiser.cli.options import example
 from dinoiser.errors import DinoiserError
 
 app = typer.Typer(
     name="dinoiser",
-    help="Label images with words.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=example('dinoiser label photos/ -p "background, dog" -o labels/'),
 )
-app.command("label")(label.label)
-app.command("export")(export.export)
-app.command("train")(train.train)
-app.command("demo")(demo.demo)
-app.command("compare")(compare.compare)
+app.command("label", epilog=label.EXAMPLE)(label.label)
+app.command("export", epilog=export.EXAMPLE)(export.export)
+app.command("train", epilog=train.EXAMPLE)(train.train)
+app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
+app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
 app.add_typer(evaluate.app, name="evaluate")
-app.command("info")(info.info)
+app.command("info", epilog=info.EXAMPLE)(info.info)
 app.add_typer(models.app, name="models")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        say(f"dinoiser {dinoiser.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top_level(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Label images with words."""
 
 
 def main() -> None:
@@ -35,7 +55,7 @@ def main() -> None:
     command could not run, and 130 when it was interrupted.
     """
     try:
-        app()
+        app(prog_name="dinoiser")
     except DinoiserError as error:
         say_error(str(error))
         sys.exit(2)

@@ -8,46 +8,57 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
-from dinoiser.cli.console import download_bar, print_json, stderr, stdout
+from dinoiser.cli import options
+from dinoiser.cli.console import download_bar, note, print_json, print_table, say
 from dinoiser.cli.label import read_prompts
 
 if TYPE_CHECKING:
     from dinoiser.evaluation.agreement import Comparison
 
+EXAMPLE = options.example('dinoiser compare photo.jpg -m clip-dinoiser,maskclip -p "dog, grass"')
+
 
 def compare(
     paths: options.Paths,
     models: Annotated[
-        str, typer.Option("-m", "--models", help="Two or more models, separated by commas.")
-    ] = "clip-dinoiser,maskclip",
+        list[str],
+        typer.Option(
+            "-m",
+            "--models",
+            help="Two or more models, separated by commas.",
+            metavar="MODELS",
+            callback=options.split_at_commas,
+        ),
+    ] = ["clip-dinoiser,maskclip"],  # noqa: B006 (typer copies it)
     prompt: options.Prompt = None,
     prompts: options.PromptFile = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="PNG file for the drawing.")
+        Path, typer.Option("-o", "--output", help="PNG file for the drawing.", metavar="FILE")
     ] = Path("comparison.png"),
     device: options.Device = "auto",
     as_json: options.Json = False,
 ) -> None:
-    """Draw what several models make of the same words, and where they disagree."""
+    """Show where several models disagree on the same words.
+
+    Draws the images, each model's labels and the disagreement side by side.
+    """
     from dinoiser.evaluation.agreement import compare_models
     from dinoiser.export.comparison import ComparisonRow, write_comparison
     from dinoiser.images.inputs import find_images
 
     words = read_prompts(prompt, prompts, None)
     images = find_images(paths)
-    names = [name.strip() for name in models.split(",") if name.strip()]
     with ExitStack() as stack:
         downloads = stack.enter_context(download_bar())
 
         def advance(model: str, done: int, total: int) -> None:
             stack.pop_all().close()
-            stderr().print(f"{model}: {done} of {total} images labelled", markup=False)
+            note(f"{model}: {done} of {total} images labelled")
 
         comparisons = compare_models(
             [image.path for image in images],
             words,
-            names,
+            models,
             device=device,
             progress=advance,
             download_progress=downloads,
@@ -77,16 +88,16 @@ def _pairs(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _print_agreement(comparisons: dict[str, Comparison], output: Path) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     pairs = list(next(iter(comparisons.values())).pairs())
-    columns = [" = ".join(models) for models in pairs]
-    table = Table("image", *columns, *(["all"] if len(pairs) > 1 else []), box=None)
-    for name, one in comparisons.items():
-        shares = [*one.pairs().values(), *([one.agreement] if len(pairs) > 1 else [])]
-        table.add_row(Text(name), *(f"{share:.1%}" for share in shares))
-    console = stdout()
-    console.print("Share of pixels with the same class:")
-    console.print(table)
-    console.print(f"Drawn side by side: {output}", markup=False, soft_wrap=True)
+    several = len(pairs) > 1
+    columns = [" = ".join(models) for models in pairs] + ["all"] * several
+    shares = {
+        name: [*one.pairs().values()] + [one.agreement] * several
+        for name, one in comparisons.items()
+    }
+    say("Share of pixels that get the same class:")
+    print_table(
+        ["image", *columns],
+        [[name, *(f"{share:.1%}" for share in row)] for name, row in shares.items()],
+    )
+    say(f"Side by side: {output}")

@@ -8,28 +8,46 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from rich.console import Console
+    from rich.progress import Progress
+    from rich.text import Text
 
     DownloadProgress = Callable[[str, int, int], None]
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C stopped: 128 + SIGINT."""
 
+PROSE_WIDTH = 18
+"""Characters that a column of prose needs to be pleasant to read."""
+
 
 def stderr() -> Console:
     """Console for progress and messages."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    return _console(to_stderr=True)
 
 
 def stdout() -> Console:
     """Console for results."""
+    return _console(to_stderr=False)
+
+
+def _console(to_stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(highlight=False)
+    # Paths and class names may hold [brackets] and :colons:, which mean nothing here.
+    return Console(stderr=to_stderr, markup=False, emoji=False, highlight=False)
+
+
+def say(line: str) -> None:
+    """Print one line of the result to stdout; the terminal wraps it, so that paths stay whole."""
+    stdout().print(line, soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """Print one line beside the result to stderr."""
+    stderr().print(line, soft_wrap=True)
 
 
 def say_error(sentence: str) -> None:
@@ -40,6 +58,48 @@ def say_error(sentence: str) -> None:
 def print_json(document: Any) -> None:
     """Print one JSON document to stdout."""
     print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str | Text]], prose: Collection[str] = ()
+) -> None:
+    """Print rows as a table, or as blocks where the terminal is too narrow for one.
+
+    Names and numbers are never cut off.
+
+    Parameters
+    ----------
+    columns
+        Headings. The first column names its row.
+    rows
+        One cell per column.
+    prose
+        Columns whose cells may wrap.
+    """
+    from rich.cells import cell_len
+    from rich.padding import Padding
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column, *cells in zip(columns, *rows, strict=True):
+        whole = max(cell_len(str(cell)) for cell in (column, *cells))
+        right = column != columns[0] and column not in prose
+        table.add_column(
+            column,
+            min_width=PROSE_WIDTH if column in prose else whole,
+            justify="right" if right else "left",
+        )
+    for row in rows:
+        table.add_row(*row)
+    console = stdout()
+    unlimited = console.options.update(width=10_000)
+    if console.measure(table, options=unlimited).minimum <= console.width:
+        console.print(table)
+        return
+    for name, *cells in rows:
+        console.print(name, soft_wrap=True)
+        for column, cell in zip(columns[1:], cells, strict=True):
+            console.print(Padding(f"{column}: {cell}", (0, 0, 0, 2), expand=False))
 
 
 @contextmanager
@@ -53,12 +113,22 @@ def download_bar() -> Iterator[DownloadProgress]:
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    with Progress(*columns, console=stderr(), transient=True) as bar:
-        tasks: dict[str, Any] = {}
+    bar = Progress(*columns, console=stderr(), transient=True)
+    tasks: dict[str, Any] = {}
 
-        def advance(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total or None)
-            bar.update(tasks[name], completed=done, total=total or None)
+    def advance(name: str, done: int, total: int) -> None:
+        bar.start()
+        if name not in tasks:
+            tasks[name] = bar.add_task(name, total=total or None)
+        bar.update(tasks[name], completed=done, total=total or None)
 
+    try:
         yield advance
+    finally:
+        stop_bar(bar)
+
+
+def stop_bar(bar: Progress) -> None:
+    """Leave a bar as it is; one that was never shown stays unseen, without an empty line."""
+    if bar.live.is_started:
+        bar.stop()

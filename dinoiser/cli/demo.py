@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
-from dinoiser.cli.console import print_json, stderr, stdout
+from dinoiser.cli import options
+from dinoiser.cli.console import note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from dinoiser.batch import Summary
@@ -20,35 +20,40 @@ IMAGE_SEED = 2026
 MEASURED = 25
 """Scenes of a set that the demo measures on, for speed; the tests take all of them."""
 
+EXAMPLE = options.example("dinoiser demo -o demo-output/")
+
 
 def demo(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for images and results.")
+        Path,
+        typer.Option("-o", "--output", help="Folder for images and results.", metavar="FOLDER"),
     ] = Path("demo-output"),
     as_json: options.Json = False,
 ) -> None:
-    """Draw scenes, label them with the embedded model, and say how good it was."""
+    """Label drawn scenes with the embedded model, and measure it.
+
+    Needs no connection.
+    """
     from dinoiser import load_model
     from dinoiser.evaluation.drawn_scenes import SCENE_SETS, mean_iou_by_step
 
     start = time.perf_counter()
-    stderr().print(f"Drawing {IMAGES} scenes and labelling them by words ...")
+    note(f"Drawing {IMAGES} scenes and labelling them with words ...")
     summary = _label_images(output)
-    stderr().print(f"Measuring on {MEASURED} scenes of a kind that the model has not seen ...")
+    note(f"Measuring on {len(SCENE_SETS)} sets of {MEASURED} scenes it was not trained on ...")
     model = load_model("tiny")
     figures = {scenes.name: mean_iou_by_step(model, scenes.draw(MEASURED)) for scenes in SCENE_SETS}
     if as_json:
         print_json({"labelled": summary.done, "mean_iou": figures, "output": str(output)})
         return
     _print_figures(figures)
-    console = stdout()
-    console.print(f"{summary.done} images labelled in {output / 'labels'}; previews with legends:")
+    say(f"{summary.done} images labelled in {output / 'labels'}; previews with legends:")
     for path in sorted((output / "labels" / "overlays").glob("*.jpg")):
-        console.print(f"  {path}", markup=False, soft_wrap=True)
-    console.print(
-        f"Done in {time.perf_counter() - start:.0f} s. The embedded model knows drawn shapes, "
-        "their colours and backgrounds, nothing else; for photographs use `dinoiser label` "
-        "without -m tiny."
+        say(f"  {path}")
+    say(
+        f"Done in {time.perf_counter() - start:.0f} s. The embedded model knows only drawn "
+        "shapes, their colours and backgrounds. For photographs, run `dinoiser label` with "
+        "another model, such as the default."
     )
 
 
@@ -79,11 +84,10 @@ def _label_images(output: Path) -> Summary:
 
 
 def _print_figures(figures: dict[str, dict[str, Any]]) -> None:
-    from rich.table import Table
-
     from dinoiser.evaluation.drawn_scenes import STEPS
 
-    table = Table("mean IoU", *STEPS, box=None)
-    for name, by_step in figures.items():
-        table.add_row(name, *(f"{by_step[step]:.3f}" for step in STEPS))
-    stdout().print(table)
+    say("Mean IoU after each step of the method:")
+    print_table(
+        ["scenes", *STEPS],
+        [[name, *(f"{by_step[step]:.3f}" for step in STEPS)] for name, by_step in figures.items()],
+    )

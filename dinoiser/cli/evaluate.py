@@ -1,4 +1,4 @@
-"""`dinoiser evaluate`: the paper's benchmarks, and one's own masks against the truth."""
+"""`dinoiser evaluate`: the paper's benchmarks, and your own masks against ground truth."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
-from dinoiser.cli.console import INTERRUPTED, download_bar, print_json, say_error, stderr, stdout
+from dinoiser.cli import options
+from dinoiser.cli.console import (
+    INTERRUPTED,
+    download_bar,
+    print_json,
+    print_table,
+    say,
+    say_error,
+    stderr,
+    stop_bar,
+)
 from dinoiser.cli.job_bars import JobBars
 
 if TYPE_CHECKING:
@@ -31,15 +40,17 @@ BENCHMARKS = {
 }
 
 app = typer.Typer(
-    help="Measure a model on the paper's benchmarks, or masks of your own against the truth.",
+    help="Score a model on benchmarks, or masks against ground truth.",
     no_args_is_help=True,
+    epilog=options.example("dinoiser evaluate voc --root /data -m clip-dinoiser"),
 )
 
 
 def _benchmark_command(name: str) -> Callable[..., None]:
     def command(
         root: Annotated[
-            Path, typer.Option("--root", help="Folder of the data set, or one above it.")
+            Path,
+            typer.Option("--root", help="The dataset's folder, or one above it.", metavar="FOLDER"),
         ],
         model: options.Model = "clip-dinoiser",
         output: Annotated[
@@ -48,6 +59,7 @@ def _benchmark_command(name: str) -> Callable[..., None]:
                 "-o",
                 "--output",
                 help="Folder for masks and figures. Default: evaluation/BENCHMARK-MODEL.",
+                metavar="FOLDER",
             ),
         ] = None,
         device: options.Device = "auto",
@@ -69,30 +81,30 @@ def _benchmark_command(name: str) -> Callable[..., None]:
         if score.failures:
             total = score.images + len(score.failures)
             failed = f"{len(score.failures)} of {total} images failed"
-            say_error(f"{failed} and are not in the figures; they are listed in {output}.")
+            say_error(f"{failed} and are left out of the figures; {output} lists them.")
             raise typer.Exit(1)
 
     return command
 
 
 for _name, _help in BENCHMARKS.items():
-    app.command(_name, help=_help)(_benchmark_command(_name))
+    _example = options.example(f"dinoiser evaluate {_name} --root /data -m clip-dinoiser")
+    app.command(_name, help=_help, epilog=_example)(_benchmark_command(_name))
 
 
-@app.command("masks")
+@app.command("masks", epilog=options.example("dinoiser evaluate masks labels/ truth/ -o score.md"))
 def masks(
     predicted: Annotated[
         Path, typer.Argument(help="Folder of indexed PNG masks, or a COCO file.", metavar="PRED")
     ],
-    true: Annotated[
-        Path, typer.Argument(help="The truth: again a folder or a COCO file.", metavar="TRUTH")
-    ],
+    true: Annotated[Path, typer.Argument(help="Ground truth, in either form.", metavar="TRUTH")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Markdown file for the figures.")
+        Path | None,
+        typer.Option("-o", "--output", help="Markdown file for the figures.", metavar="FILE"),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Compare masks of your own with the truth."""
+    """Compare your own masks with ground truth."""
     from dinoiser.atomic import atomic_file
     from dinoiser.evaluation.mask_scores import score_masks
 
@@ -105,7 +117,7 @@ def masks(
 
 
 class CountingBar:
-    """A bar for the images that are compared with the truth."""
+    """A bar for the images that are compared with ground truth."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -118,7 +130,7 @@ class CountingBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        stop_bar(self._bar)
 
     def show(self, done: int, total: int) -> None:
         """Show how many images are compared."""
@@ -146,7 +158,7 @@ def _run(job: BenchmarkJob) -> Score:
             return evaluate(job, progress=advance, counting=count, download_progress=downloads)
         except KeyboardInterrupt as stop:
             labelling.stop()
-            say_error("Stopped. Run the same command again to go on from here.")
+            say_error("Stopped. Run the same command again to resume.")
             raise typer.Exit(INTERRUPTED) from stop
         finally:
             labelling.stop()
@@ -158,33 +170,27 @@ def _show(score: Score, as_json: bool) -> None:
     if as_json:
         print_json(score.document())
         return
-    from rich.table import Table
-    from rich.text import Text
-
     from dinoiser.evaluation.scores import percent
 
-    table = Table("class", "IoU", box=None)
-    for name, iou in score.matrix.by_class().items():
-        table.add_row(Text(name), percent(iou))
-    console = stdout()
-    console.print(table)
+    print_table(
+        ["class", "IoU"],
+        [(name, percent(iou)) for name, iou in score.matrix.by_class().items()],
+    )
     paper = f"; the paper gives {percent(score.published)}" if score.published else ""
     mean = percent(score.matrix.mean())
-    _print(f"{score.title}: mIoU {mean} over {score.images} images{paper}.")
+    say(f"{score.title}: mIoU {mean} over {score.images} images{paper}.")
     for sentence in _notes(score.facts, score.images):
-        _print(sentence)
+        say(sentence)
 
 
 def _notes(facts: dict[str, Any], images: int) -> list[str]:
-    """Say what else belongs to the figures."""
+    """Say what a reader of the figures must know."""
     notes = []
     official = facts.get("official_images", images)
     if images != official:
-        notes.append(f"The official split has {official} images, so this is not the benchmark.")
+        notes.append(
+            f"The official split has {official} images, so this is not the full benchmark."
+        )
     if "output" in facts:
         notes.append(f"The figures are also in {facts['output']}/evaluation.md.")
     return notes
-
-
-def _print(sentence: str) -> None:
-    stdout().print(sentence, markup=False, soft_wrap=True)

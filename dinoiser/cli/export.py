@@ -7,20 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
-from dinoiser.cli.console import INTERRUPTED, print_json, say_error, stdout
+from dinoiser.cli import options
+from dinoiser.cli.console import INTERRUPTED, print_json, say, say_error
 from dinoiser.cli.job_bars import JobBars
 
 if TYPE_CHECKING:
     from dinoiser.export import ExportOptions
 
+EXAMPLE = options.example("dinoiser export labels/ -f coco,yolo --instances")
+
 
 def export(
-    output: Annotated[Path, typer.Argument(help="Folder that `dinoiser label` has filled.")],
+    output: Annotated[
+        Path, typer.Argument(help="Folder written by `dinoiser label`.", metavar="FOLDER")
+    ],
     formats: Annotated[
         list[str],
         typer.Option(
-            "-f", "--format", help="coco, panoptic, yolo, overlay or png; again for more."
+            "-f",
+            "--format",
+            help="coco, panoptic, yolo, overlay, png: one or more, separated by commas.",
+            metavar="FORMATS",
+            callback=options.read_formats,
         ),
     ],
     polygons: options.Polygons = False,
@@ -28,11 +36,12 @@ def export(
     min_area: options.MinArea = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Write the masks of a job, corrected ones too, as COCO, panoptic, YOLO or previews.
+    """Export a job's masks as COCO, panoptic, YOLO or previews.
 
-    The job's report, where there is one, is written anew.
+    Masks corrected in review are exported as corrected. If the job has a
+    report, it is updated.
 
-    Exit code 0: all written; 2: could not run.
+    Exit code 0: everything exported; 2: could not run.
     """
     from dinoiser.batch.report.page import REPORT_FILE, write_report
     from dinoiser.export import ExportOptions
@@ -44,8 +53,7 @@ def export(
     if as_json:
         print_json({"output": str(output), "formats": formats, "images": images})
     else:
-        said = f"{images} images exported as {', '.join(formats)}: {output}"
-        stdout().print(said, markup=False, soft_wrap=True)
+        say(f"{images} images exported as {', '.join(formats)}: {output}")
 
 
 def _run(output: Path, formats: list[str], shape: ExportOptions) -> int:
@@ -63,7 +71,7 @@ def _run(output: Path, formats: list[str], shape: ExportOptions) -> int:
         export(output, formats, shape, progress=advance)
     except KeyboardInterrupt as stop:
         bars.stop()
-        say_error("Stopped. Run the same command again to export all.")
+        say_error("Stopped. Run the same command again to export everything.")
         raise typer.Exit(INTERRUPTED) from stop
     finally:
         bars.stop()

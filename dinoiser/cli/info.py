@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from typing import Any
 
-from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
-from dinoiser.cli.console import print_json, stdout
+from dinoiser.cli import options
+from dinoiser.cli.console import print_json, say
 
 PACKAGES = (
     "napari-dinoiser",
@@ -20,19 +20,23 @@ PACKAGES = (
     "napari",
 )
 
+EXAMPLE = options.example("dinoiser info --json > info.json")
+
 
 def info(as_json: options.Json = False) -> None:
-    """Show versions, devices, the cache folder and the models that are here."""
+    """Show versions, devices, the cache folder and the cached models."""
     document = _collect()
     if as_json:
         print_json(document)
         return
-    console = stdout()
     for name, value in document.items():
-        lines = value.items() if isinstance(value, dict) else [("", value)]
-        for key, item in lines:
-            shown = ", ".join(item) if isinstance(item, list) else item
-            console.print(f"{name:10} {key:16} {shown}", markup=False, soft_wrap=True)
+        if isinstance(value, dict):
+            say(f"{name}:")
+            width = max(map(len, value))
+            for key, item in value.items():
+                say(f"  {key:{width}}  {item}")
+        else:
+            say(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
 
 
 def _collect() -> dict[str, Any]:
@@ -43,11 +47,13 @@ def _collect() -> dict[str, Any]:
     device = resolve_device("auto")
     return {
         "system": f"{platform.platform()}, Python {platform.python_version()}",
-        "versions": {name: _version(name) for name in PACKAGES},
         "devices": available_devices(),
         "precision": str(resolve_precision("auto", device)).removeprefix("torch."),
         "cache": str(cache_dir()),
-        "models": {model.name: "here" if model.cached else "not here" for model in list_models()},
+        "versions": {name: _version(name) for name in PACKAGES},
+        "models": {
+            model.name: "cached" if model.cached else "not cached" for model in list_models()
+        },
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dinoiser.cli.console import stderr
+from dinoiser.cli.console import stderr, stop_bar
 
 if TYPE_CHECKING:
     from dinoiser.batch import Progress
@@ -42,11 +42,11 @@ class JobBars:
             self._bar.start()
         if progress.dashboard:
             where = f"{progress.where}; dashboard: {progress.dashboard}"
-            self._bar.console.print(f"Working with {where}", markup=False, soft_wrap=True)
+            self._bar.console.print(f"Running on {where}", soft_wrap=True)
         self._tasks[progress.step] = self._bar.add_task(
             STEPS[progress.step], completed=progress.through, total=progress.total, rate=""
         )
 
     def stop(self) -> None:
         """Leave the bars as they are."""
-        self._bar.stop()
+        stop_bar(self._bar)

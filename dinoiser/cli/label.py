@@ -1,4 +1,4 @@
-"""`dinoiser label`: masks for images, by words."""
+"""`dinoiser label`: masks for images, from words."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
-from dinoiser.cli.console import INTERRUPTED, download_bar, print_json, say_error, stderr, stdout
+from dinoiser.cli import options
+from dinoiser.cli.console import (
+    INTERRUPTED,
+    download_bar,
+    note,
+    print_json,
+    print_table,
+    say,
+    say_error,
+)
 from dinoiser.cli.job_bars import JobBars
 from dinoiser.errors import PromptError, SettingsError
 
@@ -17,15 +25,18 @@ if TYPE_CHECKING:
     from dinoiser.batch import LabelJob, Progress, Summary
     from dinoiser.prompts import PromptSet
 
+EXAMPLE = options.example(
+    'dinoiser label photos/ -p "background, dog; puppy" -o labels/ -f png,coco'
+)
 SHOWN_FAILURES = 20
 
 
 def label(
     paths: options.Paths,
     prompt: options.Prompt = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path(
-        "dinoiser-output"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the results.", metavar="FOLDER")
+    ] = Path("dinoiser-output"),
     model: options.Model = "clip-dinoiser",
     device: options.Device = "auto",
     prompts: options.PromptFile = None,
@@ -34,8 +45,10 @@ def label(
         typer.Option(
             "-f",
             "--format",
-            help="png, overlay, confidence, coco, panoptic, yolo; give it again for more. "
-            "Default: png and overlay.",
+            help="png, overlay, confidence, coco, panoptic, yolo: one or more, separated by "
+            "commas. Default: png,overlay.",
+            metavar="FORMATS",
+            callback=options.read_formats,
         ),
     ] = None,
     polygons: options.Polygons = False,
@@ -64,7 +77,10 @@ def label(
         str, typer.Option(help="none, or superpixel: snap edges to the image's.")
     ] = "none",
     ignore_below: Annotated[
-        float | None, typer.Option(help="Pixels less sure than this become 255.")
+        float | None,
+        typer.Option(
+            help="Pixels of a lower confidence become 255 (ignored).", metavar="CONFIDENCE"
+        ),
     ] = None,
     batch_size: Annotated[
         str, typer.Option(help="Windows in one pass: a number, or auto.")
@@ -75,21 +91,24 @@ def label(
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try failed images again.")
+        bool, typer.Option("--retry-failed", help="Retry images that failed before.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="At most this many images.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Label at most this many images.", metavar="NUMBER")
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html at the end.")
     ] = True,
     as_json: options.Json = False,
 ) -> None:
-    """Label images with words: an indexed PNG mask each, previews, COCO and more.
+    """Label images with words: masks, previews, COCO and more.
 
-    A folder that holds the same job is resumed. Exit code 0: all labelled; 1:
-    some images failed; 2: could not run.
+    Run the same command again to resume a job.
+
+    Exit code 0: all images labelled; 1: some failed; 2: could not run.
     """
     from dinoiser.batch import (
         ExportOptions,
@@ -120,7 +139,7 @@ def label(
             settings=settings,
         ),
         results=Results(
-            formats=tuple(dict.fromkeys(formats or ("png", "overlay"))),
+            formats=tuple(formats or ("png", "overlay")),
             export=ExportOptions(polygons, instances, min_area),
             report=report,
         ),
@@ -135,7 +154,7 @@ def label(
     )
     job.labelling.windows()  # so that --dry-run finds what does not suit the model, too
     for warning in job.prompts.warnings:
-        stderr().print(f"Note: {warning}", markup=False)
+        note(f"Note: {warning}")
     if dry_run:
         _describe(job, as_json)
         return
@@ -149,15 +168,17 @@ def label(
 
 
 def read_prompts(inline: str | None, path: Path | None, ignore_below: float | None) -> PromptSet:
-    """Read the classes from the words after -p or from a prompt file, of which one is given."""
+    """Read the classes, either from the words after -p or from a prompt file."""
     from dataclasses import replace
 
     from dinoiser.prompts import PromptSet
 
     if (inline is None) == (path is None):
         msg = (
-            "Which classes? Give either -p with words, such as -p 'background, dog; puppy', or "
-            "--prompts with a prompt file."
+            "No classes are given: use -p, such as -p 'background, dog; puppy', or --prompts "
+            "with a prompt file."
+            if path is None
+            else "Both -p and --prompts are given: use only one of them."
         )
         raise PromptError(msg)
     prompts = PromptSet.load(path) if path else PromptSet.parse(inline or "")
@@ -189,7 +210,7 @@ def _run(job: LabelJob) -> Summary:
             return run(job, progress=advance, download_progress=downloads)
         except KeyboardInterrupt as stop:
             bars.stop()
-            say_error("Stopped. Run the same command again to go on from here.")
+            say_error("Stopped. Run the same command again to resume.")
             raise typer.Exit(INTERRUPTED) from stop
         finally:
             bars.stop()
@@ -204,12 +225,11 @@ def _describe(job: LabelJob, as_json: bool) -> None:
         classes = [{"id": c.id, "name": c.name, "phrases": c.phrases} for c in job.prompts.classes]
         print_json({"images": [image.name for image in images], "classes": classes})
         return
-    console = stdout()
     for c in job.prompts.classes:
-        console.print(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}", markup=False)
+        say(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}")
     for image in images:
-        console.print(image.name, markup=False)
-    console.print(f"{len(images)} images would be labelled into {job.output}.", markup=False)
+        say(image.name)
+    say(f"{len(images)} images would be labelled into {job.output}.")
 
 
 def _document(job: LabelJob, summary: Summary) -> dict[str, Any]:
@@ -233,28 +253,27 @@ def _document(job: LabelJob, summary: Summary) -> dict[str, Any]:
 
 
 def _print_summary(job: LabelJob, summary: Summary) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     from dinoiser.batch.records import MERGED
     from dinoiser.batch.report.page import REPORT_FILE
 
-    table = Table("", "class", "share of pixels", "mean confidence", box=None)
+    rows: list[tuple[Text, str, str]] = []
     for c in job.prompts.classes:
         confidence = summary.mean_confidence(c.id)
         shown = "-" if confidence is None else f"{confidence:.2f}"
-        table.add_row(Text("██", style=c.color), Text(c.name), f"{summary.share(c.id):.1%}", shown)
+        named = Text.assemble(("██", c.color), f" {c.name}")
+        rows.append((named, f"{summary.share(c.id):.1%}", shown))
     if summary.share(255):
-        table.add_row("", "(ignored)", f"{summary.share(255):.1%}", "-")
-    console = stdout()
-    console.print(table)
+        rows.append((Text("   (ignored)"), f"{summary.share(255):.1%}", "-"))
+    print_table(["   class", "pixels", "confidence"], rows)
     earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
-    console.print(f"{summary.done} of {summary.total} images labelled{earlier}: {job.output}")
+    say(f"{summary.done} of {summary.total} images labelled{earlier}: {job.output}")
     if job.results.report:
-        console.print(f"How it went: {job.output / REPORT_FILE}", markup=False, soft_wrap=True)
+        say(f"Report: {job.output / REPORT_FILE}")
     if summary.failures:
         say_error(f"{len(summary.failures)} of {summary.total} images failed:")
         for name, reason in list(summary.failures.items())[:SHOWN_FAILURES]:
-            stderr().print(f"  {name}: {reason}", markup=False, soft_wrap=True)
+            note(f"  {name}: {reason}")
         if len(summary.failures) > SHOWN_FAILURES:
-            stderr().print(f"  and more: see {job.output / MERGED}", markup=False)
+            note(f"  and {len(summary.failures) - SHOWN_FAILURES} more: see {job.output / MERGED}")

@@ -1,4 +1,4 @@
-"""`dinoiser models`: which there are, fetching them, checking them."""
+"""`dinoiser models`: list, fetch and verify models."""
 
 from __future__ import annotations
 
@@ -7,39 +7,51 @@ from typing import Annotated
 
 import typer
 
-from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
-from dinoiser.cli.console import download_bar, print_json, stdout
+from dinoiser.cli import options
+from dinoiser.cli.console import download_bar, print_json, print_table, say
 
-app = typer.Typer(help="List, fetch and verify models.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, fetch and verify models.",
+    no_args_is_help=True,
+    epilog=options.example("dinoiser models fetch clip-dinoiser"),
+)
 
 Name = Annotated[
-    str, typer.Argument(help="A name from `dinoiser models list`, or one of open_clip.")
+    str,
+    typer.Argument(
+        help="A name from `dinoiser models list`, or an open_clip model: "
+        "open_clip:ARCHITECTURE:WEIGHTS.",
+        metavar="NAME",
+    ),
 ]
 
 
-@app.command("list")
+@app.command("list", epilog=options.example("dinoiser models list"))
 def list_(as_json: options.Json = False) -> None:
-    """List the models, their licences and sizes, and whether they are here."""
-    from rich.table import Table
-
+    """List the models, with licence, size and whether they are cached."""
     from dinoiser.models.catalog import list_models
 
     models = list_models()
     if as_json:
         print_json([asdict(model) for model in models])
         return
-    table = Table("name", "licence", "size", "here", "what it is", box=None)
-    for model in models:
-        size = f"{model.size / 1e6:.0f} MB"
-        table.add_row(
-            model.name, model.licence, size, "yes" if model.cached else "no", model.description
+    rows = [
+        (
+            model.name,
+            f"{model.size / 1e6:.0f} MB",
+            "yes" if model.cached else "no",
+            model.licence,
+            model.description,
         )
-    stdout().print(table)
+        for model in models
+    ]
+    columns = ("name", "size", "cached", "licence", "description")
+    print_table(columns, rows, prose=("licence", "description"))
 
 
-@app.command("fetch")
+@app.command("fetch", epilog=options.example("dinoiser models fetch clip-dinoiser"))
 def fetch(name: Name) -> None:
-    """Fetch a model's weights, so that it works without a connection later."""
+    """Download a model's weights for use without a connection."""
     from dinoiser.models.catalog import find_model
     from dinoiser.weights.fetch import fetch_all
 
@@ -47,12 +59,15 @@ def fetch(name: Name) -> None:
     with download_bar() as progress:
         paths = fetch_all(entry.files, progress)
     for path in paths:
-        stdout().print(str(path), markup=False, soft_wrap=True)
+        say(str(path))
 
 
-@app.command("verify")
+@app.command("verify", epilog=options.example("dinoiser models verify clip-dinoiser"))
 def verify(name: Name, as_json: options.Json = False) -> None:
-    """Check a model's files against their digests; exit code 1 if one is missing or damaged."""
+    """Check a model's files against their digests.
+
+    Exit code 1 if any file is missing or damaged.
+    """
     from dinoiser.models.catalog import find_model
     from dinoiser.weights.fetch import verify as verify_files
 
@@ -61,7 +76,6 @@ def verify(name: Name, as_json: options.Json = False) -> None:
         print_json([{**asdict(check), "path": str(check.path)} for check in checks])
     else:
         for check in checks:
-            line = f"{check.status:8} {check.file}  {check.detail}"
-            stdout().print(line, markup=False, soft_wrap=True)
+            say(f"{check.status:8} {check.file}  {check.detail}")
     if any(check.status != "ok" for check in checks):
         raise typer.Exit(1)

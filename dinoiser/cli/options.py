@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have, each with its flags and help."""
+"""What several commands share: arguments and options, and how help shows an example."""
 
 from __future__ import annotations
 
@@ -7,12 +7,51 @@ from typing import Annotated
 
 import typer
 
-Paths = Annotated[list[str], typer.Argument(help="Images, folders or globs.")]
+from dinoiser.errors import SettingsError
+
+
+def example(command: str) -> str:
+    r"""Epilog of a help text; click keeps lines after ``\b`` as they are."""
+    return f"\b\nExample:\n  {command}"
+
+
+def split_at_commas(values: list[str]) -> list[str]:
+    """Read ``-x a,b`` and ``-x a -x b`` alike."""
+    names = [name.strip() for value in values for name in value.split(",")]
+    return [name for name in names if name]
+
+
+def read_formats(values: list[str] | None) -> list[str] | None:
+    """Split the formats given; None where the option was left out.
+
+    Raises
+    ------
+    SettingsError
+        The option was given without any format.
+    """
+    if not values:
+        return None
+    formats = split_at_commas(values)
+    if not formats:
+        msg = f"-f is {','.join(values)!r}, expected at least one format, such as -f png,coco."
+        raise SettingsError(msg)
+    return list(dict.fromkeys(formats))
+
+
+Paths = Annotated[list[str], typer.Argument(help="Images, folders or globs.", metavar="PATH")]
 Prompt = Annotated[
-    str | None, typer.Option("-p", "--prompt", help='Classes: "background, dog; puppy, grass".')
+    str | None,
+    typer.Option(
+        "-p",
+        "--prompt",
+        help="Classes, separated by commas; a class's phrases by semicolons: "
+        '"background, dog; puppy, grass".',
+        metavar="WORDS",
+    ),
 ]
 PromptFile = Annotated[
-    Path | None, typer.Option("--prompts", help="Prompt file (YAML) instead of -p.")
+    Path | None,
+    typer.Option("--prompts", help="Prompt file (YAML) instead of -p.", metavar="FILE"),
 ]
 
 Model = Annotated[
@@ -20,37 +59,56 @@ Model = Annotated[
     typer.Option(
         "-m",
         "--model",
-        help="See `dinoiser models list`; or a ViT of open_clip, as in "
+        help="A name from `dinoiser models list`, or any ViT of open_clip, such as "
         "open_clip:ViT-B-32:laion2b_s34b_b79k.",
+        metavar="MODEL",
     ),
 ]
-Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[
+    str,
+    typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or mps.", metavar="DEVICE"),
+]
 Precision = Annotated[
-    str, typer.Option("--precision", help="Of the networks: auto, fp32, bf16 or fp16.")
+    str,
+    typer.Option(
+        "--precision", help="Of the networks: auto, fp32, bf16 or fp16.", metavar="PRECISION"
+    ),
 ]
 Heads = Annotated[
-    Path | None, typer.Option("--heads", help="Heads of your own instead of the model's.")
+    Path | None,
+    typer.Option(
+        "--heads",
+        help="Heads from `dinoiser train` instead of the model's.",
+        metavar="FILE",
+    ),
 ]
 
 Scheduler = Annotated[
     str,
     typer.Option(
-        "--scheduler", help="auto, local, sync, or the address of a dask scheduler: tcp://..."
+        "--scheduler",
+        help="auto, local, sync, or the address of a dask scheduler: tcp://...",
+        metavar="WHERE",
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", help="Processes on this machine. Default: one a GPU, or one."),
+    typer.Option(
+        "--workers", help="Local processes. Default: one per GPU, or one.", metavar="NUMBER"
+    ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start anew instead of resuming.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start over instead of resuming.")]
 
 Polygons = Annotated[
-    bool, typer.Option("--polygons", help="COCO: polygons instead of run lengths.")
+    bool, typer.Option("--polygons", help="COCO: polygons instead of run-length encoding.")
 ]
 Instances = Annotated[
     bool,
-    typer.Option("--instances", help="One annotation a connected part, not one a class."),
+    typer.Option("--instances", help="One annotation per connected part instead of one per class."),
 ]
-MinArea = Annotated[int, typer.Option("--min-area", help="Leave out annotations of fewer pixels.")]
+MinArea = Annotated[
+    int,
+    typer.Option("--min-area", help="Leave out annotations smaller than this.", metavar="PIXELS"),
+]
 
-Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

@@ -1,4 +1,4 @@
-"""`dinoiser train`: heads for one's own images."""
+"""`dinoiser train`: heads for your own images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dinoiser.cli import options  # noqa: TC001 (typer reads the annotations)
+from dinoiser.cli import options
 from dinoiser.cli.console import (
     INTERRUPTED,
     download_bar,
     print_json,
+    print_table,
+    say,
     say_error,
     stderr,
-    stdout,
+    stop_bar,
 )
 
 if TYPE_CHECKING:
@@ -25,40 +27,51 @@ if TYPE_CHECKING:
     from dinoiser_training.fit import FitProgress
     from dinoiser_training.refit import RefitJob, RefitSummary
 
+EXAMPLE = options.example("dinoiser train photos/ -m clip-dinoiser -o heads.safetensors")
+
 
 def train(
     paths: options.Paths,
-    output: Annotated[Path, typer.Option("-o", "--output", help="File for the heads.")] = Path(
-        "heads.safetensors"
-    ),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File for the heads.", metavar="FILE")
+    ] = Path("heads.safetensors"),
     model: options.Model = "clip-dinoiser",
-    steps: Annotated[int, typer.Option(help="Gradient steps.")] = 6300,
-    batch_size: Annotated[int, typer.Option(help="Crops in a step.")] = 16,
+    steps: Annotated[int, typer.Option(help="Training steps.", metavar="NUMBER")] = 6300,
+    batch_size: Annotated[int, typer.Option(help="Crops per step.", metavar="NUMBER")] = 16,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     teacher: Annotated[
         str,
         typer.Option(
-            help="dino: DINO and FOUND. regions: no weights needed. Or a ViT of timm by name, in "
-            "DINO's place: vit_small_patch14_dinov2.lvd142m. Default: the model's."
+            help="dino (DINO and FOUND), regions (needs no weights), or a ViT of timm in DINO's "
+            "place, such as vit_small_patch14_dinov2.lvd142m. auto: the model's own.",
+            metavar="TEACHER",
         ),
     ] = "auto",
     recipe: Annotated[
-        str, typer.Option(help="published, or balanced: small objects count like large ones.")
+        str,
+        typer.Option(
+            help="published, or balanced: small objects count as much as large ones.",
+            metavar="RECIPE",
+        ),
     ] = "published",
-    sample: Annotated[int, typer.Option(help="Images that are used, at most.")] = 1000,
+    sample: Annotated[
+        int, typer.Option(help="Use at most this many images.", metavar="NUMBER")
+    ] = 1000,
     crop: Annotated[
-        int | None, typer.Option(help="Side of the crops in pixels. Default: the model's window.")
+        int | None,
+        typer.Option(help="Side of the crops. Default: the model's window.", metavar="PIXELS"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Start of all randomness.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.", metavar="NUMBER")] = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a fit that was stopped.")
+        bool, typer.Option("--resume", help="Resume a fit that was stopped.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Fit the two heads to images of your own, without any labels.
+    """Fit the two heads to your own images, without any labels.
 
-    The heads are for `dinoiser label --heads`. Ctrl-C saves; --resume goes on.
+    Use the heads with `dinoiser label --heads`. Ctrl-C saves the state of the
+    fit; --resume continues from there.
     """
     from dinoiser_training.refit import RefitJob
     from dinoiser_training.settings import FitSettings
@@ -77,7 +90,7 @@ def train(
     summary = _run(job)
     if not summary.result.finished:
         done = summary.result.progress.step
-        say_error(f"Stopped after step {done}. Run the same command with --resume to go on.")
+        say_error(f"Stopped after step {done}. Run the same command with --resume to continue.")
         raise typer.Exit(INTERRUPTED)
     if not summary.agreements:
         return  # one of several processes, and not the first
@@ -98,7 +111,7 @@ def _run(job: RefitJob) -> RefitSummary:
         stack.callback(bars.stop)
 
         def say(sentence: str) -> None:
-            bars.start().print(sentence, markup=False, soft_wrap=True)
+            bars.start().print(sentence, soft_wrap=True)
 
         return refit(
             job,
@@ -111,7 +124,7 @@ def _run(job: RefitJob) -> RefitSummary:
 
 
 class FitBars:
-    """Bars for reading the images and for the fit, with losses, speed and the time left."""
+    """Bars for reading the images and for the fit, with losses, speed and time left."""
 
     def __init__(self) -> None:
         from rich import progress
@@ -151,12 +164,12 @@ class FitBars:
 
     def stop(self) -> None:
         """Leave the bars as they are."""
-        self._bar.stop()
+        stop_bar(self._bar)
 
 
 @contextmanager
 def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Ask politely at the first Ctrl-C, so that a step is finished and saved; the second kills."""
+    """Finish and save the step at the first Ctrl-C; stop at once at the second."""
     asked = False
 
     def ask(*_: object) -> None:
@@ -183,14 +196,13 @@ def _document(job: RefitJob, summary: RefitSummary) -> dict[str, Any]:
 
 
 def _print_summary(job: RefitJob, summary: RefitSummary) -> None:
-    from rich.table import Table
-
-    table = Table("heads", "pairs of patches (AP)", "objects (IoU)", box=None)
-    for name, found in summary.agreements.items():
-        table.add_row(name, f"{found.average_precision:.3f}", f"{found.mask_iou:.3f}")
-    console = stdout()
-    console.print("Agreement with the teacher on the images kept back:")
-    console.print(table)
-    console.print(f"The heads are in {job.output}; use them with", markup=False, soft_wrap=True)
-    command = f"dinoiser label FOLDER -p '...' -m {job.model} --heads {job.output}"
-    console.print(f"  {command}", markup=False, soft_wrap=True)
+    say("Agreement with the teacher on the held-out images:")
+    print_table(
+        ["heads", "pairs (AP)", "objects (IoU)"],
+        [
+            (name, f"{found.average_precision:.3f}", f"{found.mask_iou:.3f}")
+            for name, found in summary.agreements.items()
+        ],
+    )
+    say(f"The heads are in {job.output}; use them with")
+    say(f"  dinoiser label FOLDER -p '...' -m {job.model} --heads {job.output}")

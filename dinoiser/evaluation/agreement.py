@@ -85,8 +85,13 @@ def compare_models(
         Fewer than two models are named, or one twice; an image cannot be
         read; a model cannot be had.
     """
-    if len(set(models)) < max(2, len(models)):
-        msg = f"the models are {', '.join(models) or 'none'}, expected at least two different ones"
+    for name in models:
+        if models.count(name) > 1:
+            msg = f"The model {name} is named twice, expected at least two different ones."
+            raise SettingsError(msg)
+    if len(models) < 2:
+        given = f"Only the model {models[0]} is named" if models else "No model is named"
+        msg = f"{given}, expected at least two different ones."
         raise SettingsError(msg)
     comparisons = [Comparison(read_image(path), {}) for path in paths]
     for name in models:

@@ -245,7 +245,7 @@ def test_info_names_what_a_bug_report_needs(dinoiser):
     assert code == 0
     assert document["versions"]["torch"] == torch.__version__.split("+")[0]
     assert "cpu" in document["devices"]
-    assert document["models"]["tiny"] == "here"
+    assert document["models"]["tiny"] == "cached"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
