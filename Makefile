@@ -1,5 +1,5 @@
-# make demo: the tool at work, without a connection to any model. make test: everything checked.
-# Both make their own environment in .venv first.
+# make demo: labels drawn scenes with the embedded model, offline. make test: runs the test suite.
+# Both create their own environment in .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 # Start-up takes twice as long without compiled bytecode, which some systems switch off.
@@ -28,8 +28,9 @@ docs: .venv/.tools
 	$(UV) --group docs
 	$(BIN)/mkdocs build --strict
 
-# The embedded model made anew: a backbone, which takes half an hour, and its heads by the code of
-# `dinoiser train`, which take some minutes. Without OMP_NUM_THREADS torchrun warns that it sets it.
+# Trains the embedded model again: its backbone, which takes half an hour, then its heads with the
+# code of `dinoiser train`, which takes a few minutes. Without OMP_NUM_THREADS, torchrun warns that
+# it sets it.
 TINY := build/tiny-model
 tiny-model: .venv/.installed
 	mkdir -p $(TINY)

@@ -266,7 +266,7 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
         rows.append((named, f"{summary.share(c.id):.1%}", shown))
     if summary.share(255):
         rows.append((Text("   (ignored)"), f"{summary.share(255):.1%}", "-"))
-    print_table(["   class", "pixels", "confidence"], rows)
+    print_table(["   class", "share of pixels", "mean confidence"], rows)
     earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
     say(f"{summary.done} of {summary.total} images labelled{earlier}: {job.output}")
     if job.results.report:

@@ -11,8 +11,8 @@ from dinoiser.errors import SettingsError
 
 
 def example(command: str) -> str:
-    r"""Epilog of a help text; click keeps lines after ``\b`` as they are."""
-    return f"\b\nExample:\n  {command}"
+    """Epilog of a help text, indented so that it is a code block where typer writes Markdown."""
+    return f"Example:\n\n    {command}"
 
 
 def split_at_commas(values: list[str]) -> list[str]:

@@ -57,7 +57,7 @@ def test_help_fits_the_terminal_and_no_sentence_is_cut_short(names, help_of):
 
 @every_command
 def test_help_ends_with_an_example_that_the_command_line_takes(names, help_of):
-    heading, line = help_of(names).rstrip().splitlines()[-2:]
+    heading, _, line = help_of(names).rstrip().splitlines()[-3:]
     assert heading.strip() == "Example:"
     program, *words = shlex.split(line.partition(" > ")[0])
     assert program == "dinoiser"
