@@ -58,8 +58,9 @@ class Labelling:
     settings: SegmentSettings = field(default_factory=SegmentSettings)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.settings, SegmentSettings):
-            kind = type(self.settings).__name__
+        given: object = self.settings  # whatever the type says
+        if not isinstance(given, SegmentSettings):
+            kind = type(given).__name__
             _refuse([f"settings is a {kind}, expected SegmentSettings(short_side=..., ...)"])
 
     def windows(self) -> WindowSettings:
