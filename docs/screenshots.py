@@ -19,7 +19,7 @@ from napari import Viewer
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
-from dinoiser.batch import LabelJob, run
+from dinoiser.batch import LabelJob, Labelling, run
 from dinoiser.cli import demo
 from dinoiser.export.overlay import with_legend
 from dinoiser.models.load import load_model
@@ -127,7 +127,8 @@ def show_command_line() -> None:
     """Do what the tutorial does, and save a preview and the report as a browser shows it."""
     images, labels = Path("demo-output/images"), Path("labels")
     save_scenes(list(draw_scenes(demo.IMAGES, demo.IMAGE_SEED, demo.IMAGE_SIZE)), images)
-    run(LabelJob((images,), labels, PromptSet.parse("background, star, ring"), model="tiny"))
+    words = PromptSet.parse("background, star, ring")
+    run(LabelJob((images,), labels, Labelling(words, "tiny")))
     shutil.copy(labels / "overlays" / "scene-3.jpg", IMAGES / "overlay.jpg")
     browser = shutil.which("chromium") or "google-chrome"
     options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1000,980"]
@@ -137,11 +138,13 @@ def show_command_line() -> None:
 
 
 def main() -> None:
-    """Save what the tool does, the steps in napari, and the results on the command line."""
+    """Save what the tool does, the results on the command line, and the steps in napari."""
     scenes = list(draw_scenes(12, SEED, (320, 448)))
     names = dict.fromkeys(name for scene in scenes[:3] for name in scene.names)
     words = PromptSet.from_names(["background", *names])
     show_what_it_does(scenes[:3], words)
+    with tempfile.TemporaryDirectory() as temporary, chdir(temporary):
+        show_command_line()
     viewer = Viewer(title="napari")
     viewer.theme = "dark"
     viewer.window.resize(*SIZE)
@@ -155,8 +158,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, chdir(temporary):
         label_folder(viewer, widget, scenes, words)
         review(viewer, widget)
-        viewer.close()
-        show_command_line()
+    viewer.close()
 
 
 if __name__ == "__main__":
