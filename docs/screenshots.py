@@ -19,7 +19,7 @@ from napari import Viewer
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
-from dinoiser.batch import LabelJob, Labelling, run
+from dinoiser.batch import LabelJob, Labelling, Running, run
 from dinoiser.cli import demo
 from dinoiser.export.overlay import with_legend
 from dinoiser.models.load import load_model
@@ -36,6 +36,8 @@ SIZE = (1280, 800)
 SEED = 20268
 SAMPLE_WORDS = "background, white ring, yellow triangle, blue circle"
 """What is in the plugin's sample scene."""
+FIRST_WORDS = "background, star, square, circle, triangle"
+"""What the tutorial of the command line begins with; the ring that it lacks comes later."""
 
 
 def show_what_it_does(scenes: list[Scene], words: PromptSet) -> None:
@@ -124,12 +126,16 @@ def save_scenes(scenes: list[Scene], folder: Path) -> None:
 
 
 def show_command_line() -> None:
-    """Do what the tutorial does, and save a preview and the report as a browser shows it."""
+    """Do what the tutorial does, and save a preview of each run and the last report."""
     images, labels = Path("demo-output/images"), Path("labels")
     save_scenes(list(draw_scenes(demo.IMAGES, demo.IMAGE_SEED, demo.IMAGE_SIZE)), images)
-    words = PromptSet.parse("background, star, ring")
-    run(LabelJob((images,), labels, Labelling(words, "tiny")))
-    shutil.copy(labels / "overlays" / "scene-3.jpg", IMAGES / "overlay.jpg")
+    for name, words in {
+        "overlay": FIRST_WORDS,
+        "overlay-ring": f"{FIRST_WORDS}, ring; hoop",
+    }.items():
+        labelling = Labelling(PromptSet.parse(words), "tiny")
+        run(LabelJob((images,), labels, labelling, running=Running(overwrite=True)))
+        shutil.copy(labels / "overlays" / "scene-4.jpg", IMAGES / f"{name}.jpg")
     browser = shutil.which("chromium") or "google-chrome"
     options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1000,980"]
     target = f"--screenshot={IMAGES / 'report.png'}"
