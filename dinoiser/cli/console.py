@@ -128,6 +128,11 @@ def download_bar() -> Iterator[DownloadProgress]:
         stop_bar(bar)
 
 
+def images_per_second(speed: float) -> str:
+    """Say a speed in digits that a person can compare: 0.4, 7.5, 1,320."""
+    return f"{speed:,.0f} images/s" if speed >= 10 else f"{speed:.1f} images/s"
+
+
 def stop_bar(bar: Progress) -> None:
     """Leave a bar as it is; one that was never shown stays unseen, without an empty line."""
     if bar.live.is_started:

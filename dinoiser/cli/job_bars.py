@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dinoiser.cli.console import stderr, stop_bar
+from dinoiser.cli.console import images_per_second, stderr, stop_bar
 
 if TYPE_CHECKING:
     from dinoiser.batch import Progress
@@ -34,7 +34,7 @@ class JobBars:
             self._begin(progress)
         task = self._tasks[progress.step]
         speed = self._bar.tasks[task].speed
-        rate = f"{speed:.2g} images/s" if speed else ""
+        rate = images_per_second(speed) if speed else ""
         self._bar.update(task, completed=progress.through, total=progress.total, rate=rate)
 
     def _begin(self, progress: Progress) -> None:

@@ -55,26 +55,32 @@ def label(
     instances: options.Instances = False,
     min_area: options.MinArea = 0,
     window: Annotated[
-        int | None, typer.Option(help="Side of the windows in pixels. Default: the model's.")
+        int | None,
+        typer.Option(help="Side of the windows. Default: the model's.", metavar="PIXELS"),
     ] = None,
     stride: Annotated[
-        int | None, typer.Option(help="Step between windows in pixels. Default: the model's.")
+        int | None,
+        typer.Option(help="Step between windows. Default: the model's.", metavar="PIXELS"),
     ] = None,
     short_side: Annotated[
-        int | None, typer.Option(help="Images are resized to this. Default: the model's.")
+        int | None,
+        typer.Option(
+            help="Shorter side that images are resized to. Default: the model's.", metavar="PIXELS"
+        ),
     ] = None,
     whole: Annotated[
-        bool, typer.Option("--whole", help="One pass over the image at its own size.")
+        bool, typer.Option("--whole", help="Take each image at its own size, in one pass.")
     ] = False,
     antialias: Annotated[
         bool,
         typer.Option(
             "--antialias/--no-antialias",
-            help="Smooth when an image is shrunk. The published code does not.",
+            help="Smooth images when shrinking them; the published code does not.",
         ),
     ] = True,
     refine: Annotated[
-        str, typer.Option(help="none, or superpixel: snap edges to the image's.")
+        str,
+        typer.Option(help="none, or superpixel: align edges with the image's.", metavar="METHOD"),
     ] = "none",
     ignore_below: Annotated[
         float | None,
@@ -83,7 +89,7 @@ def label(
         ),
     ] = None,
     batch_size: Annotated[
-        str, typer.Option(help="Windows in one pass: a number, or auto.")
+        str, typer.Option(help="Windows per pass: a number, or auto.", metavar="NUMBER")
     ] = "auto",
     precision: options.Precision = "auto",
     heads: options.Heads = None,

@@ -13,6 +13,7 @@ from dinoiser.cli import options
 from dinoiser.cli.console import (
     INTERRUPTED,
     download_bar,
+    images_per_second,
     print_json,
     print_table,
     say,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from dinoiser_training.fit import FitProgress
     from dinoiser_training.refit import RefitJob, RefitSummary
 
+WIDE = 80
+"""Columns of a terminal that has room for the losses beside the bar."""
 EXAMPLE = options.example("dinoiser train photos/ -m clip-dinoiser -o heads.safetensors")
 
 
@@ -150,10 +153,10 @@ class FitBars:
 
     def show_fit(self, progress: FitProgress) -> None:
         """Show where the fit stands."""
-        facts = (
-            f"correlation {progress.correlation_loss:.4f}, objects "
-            f"{progress.objectness_loss:.4f}, {progress.images_per_second:.3g} images/s"
-        )
+        facts = images_per_second(progress.images_per_second)
+        if self._bar.console.width >= WIDE:
+            losses = progress.correlation_loss, progress.objectness_loss
+            facts = "correlation {:.4f}, objects {:.4f}, ".format(*losses) + facts
         self._update("Fitting", progress.step, progress.steps, facts)
 
     def _update(self, name: str, done: int, total: int, facts: str) -> None:
