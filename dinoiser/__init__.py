@@ -1,7 +1,7 @@
 """Label images with words: CLIP-DINOiser and its relatives, from an image to a mask.
 
-Names are imported when they are first used, so that `import dinoiser` is
-quick and brings no torch along.
+Names are imported on first use, so that `import dinoiser` is quick and does
+not load torch.
 """
 
 from __future__ import annotations

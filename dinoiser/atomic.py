@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Write files that are either complete or absent."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 PARTIAL_SUFFIX = ".part"
 _PARTIAL = re.compile(rf"\..*\.[0-9a-f]{{8}}\{PARTIAL_SUFFIX}", re.DOTALL)
+# bytes of the final name kept in the temporary one; file systems allow 255
 _LONGEST_NAME = 200
 
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a new file for writing that takes its name only once it is complete.
+    """Open a file for writing that appears under its name only once it is complete.
 
-    Folders are made as needed. The bytes go to a hidden neighbour, reach the
-    disk, and then replace whatever was at `path`; on an error nothing is left.
+    Missing folders are created. The bytes go to a hidden file beside `path`,
+    are flushed to disk, and then replace whatever was at `path`. On an error,
+    nothing is left behind.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         The file or its folder cannot be written.
     """
     path = Path(path)
-    # cut, so that the neighbour's name is not too long where the file's own just is not
+    # shortened: a name just within the limit would exceed it with the prefix and suffix added
     stem = path.name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     partial = path.with_name(f".{stem}.{uuid4().hex[:8]}{PARTIAL_SUFFIX}")
     try:
@@ -46,8 +48,8 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         msg = (
-            f"Cannot write {path}: {error.strerror or error}; give an output folder on a disk "
-            "with space that you may write to."
+            f"Cannot write {path}: {error.strerror or error}; choose an output folder that you may "
+            "write to, on a disk with enough free space."
         )
         raise OutputError(msg) from error
     finally:
@@ -55,7 +57,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed writers have left behind, in a folder and in those below it."""
+    """Remove what killed processes left behind, in a folder and its subfolders."""
     for path in folder.rglob(f".*{PARTIAL_SUFFIX}"):
         if _PARTIAL.fullmatch(path.name):
             path.unlink(missing_ok=True)

@@ -1,23 +1,23 @@
-"""The errors that dinoiser raises for something a person can put right.
+"""The errors that dinoiser raises for problems that the user can fix.
 
 ::
 
     DinoiserError
-    ├── InputError (ValueError)       something given is wrong
-    │   ├── ImageError                an image cannot be read, or not without guessing
+    ├── InputError (ValueError)       an argument, file or setting is wrong
+    │   ├── ImageError                an image cannot be read without guessing
     │   ├── PromptError               classes, phrases, colours or the prompt file
     │   └── SettingsError             window sizes, thresholds and other settings
-    ├── ModelError (RuntimeError)     a model cannot be had
-    │   ├── UnknownModelError         no such name in the catalogue
-    │   ├── DeviceError               no such device on this machine
+    ├── ModelError (RuntimeError)     a model cannot be loaded
+    │   ├── UnknownModelError         the catalogue has no such name
+    │   ├── DeviceError               this machine has no such device
     │   ├── CheckpointError           a weights file is unsafe, unreadable or does not fit
     │   └── WeightsError              a weights file is missing or could not be fetched
-    ├── TrainingError (RuntimeError)  heads cannot be fitted any further
+    ├── TrainingError (RuntimeError)  fitting the heads cannot continue
     ├── ClusterError (RuntimeError)   a scheduler or its workers cannot be used
     └── OutputError (OSError)         a result cannot be written
 
-Every message says what was wrong, the value received, what was expected and
-the cure, in one sentence that can be shown as it is.
+Every message says in one sentence what was wrong, which value was received,
+what was expected and how to fix it. It can be shown to the user unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Give a hint at the name that is most like one that is not known; empty where none is."""
+    """Suggest the known name closest to an unknown one; empty if none is close."""
     nearest = difflib.get_close_matches(name, names, n=1)
     return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
@@ -40,7 +40,7 @@ class DinoiserError(Exception):
 
 
 class InputError(DinoiserError, ValueError):
-    """Something that the caller gave is wrong."""
+    """An argument, file or setting is wrong."""
 
 
 class ImageError(InputError):
@@ -56,15 +56,15 @@ class SettingsError(InputError):
 
 
 class ModelError(DinoiserError, RuntimeError):
-    """A model cannot be had."""
+    """A model cannot be loaded."""
 
 
 class UnknownModelError(ModelError):
-    """The catalogue holds no model of this name."""
+    """The catalogue has no model of this name."""
 
 
 class DeviceError(ModelError):
-    """The device that was asked for is not on this machine."""
+    """The requested device is not available on this machine."""
 
 
 class CheckpointError(ModelError):
@@ -76,11 +76,11 @@ class WeightsError(ModelError):
 
 
 class TrainingError(DinoiserError, RuntimeError):
-    """Fitting heads came to a point from which it cannot go on."""
+    """Fitting the heads cannot continue."""
 
 
 class ClusterError(DinoiserError, RuntimeError):
-    """A dask scheduler cannot be reached, is gone, or its workers cannot do the work."""
+    """A dask scheduler cannot be reached, has gone away, or its workers cannot do the work."""
 
 
 class OutputError(DinoiserError, OSError):

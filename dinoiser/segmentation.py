@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
 
 IGNORE = 255
-"""The label of pixels that are left out of training."""
+"""The label of pixels that are excluded, for example from training."""
 HISTOGRAM_BINS = 20
-PIXELS_AT_ONCE = 2**20
+PIXELS_AT_ONCE = 2**20  # counted at a time, to keep temporary arrays small
 
 
 class Probabilities(Protocol):
-    """Where a segmentation's probabilities come from, when they are asked for."""
+    """Source of a segmentation's probabilities, computed on request."""
 
     def heat_map(self, channel: int) -> np.ndarray:
         """Probabilities (H, W) float32 in [0, 1] of one class."""
@@ -37,7 +37,8 @@ class Segmentation:
         (H, W) uint8 class ids; 0 = background, 255 = ignore.
     confidence
         (H, W) float16 in [0, 1], probability of the winning class, also under
-        ignored pixels. Pixels that the background filter took are at 1.
+        ignored pixels. It is 1 where the background
+        filter chose the pixel.
     prompts
         The classes that the labels refer to.
     """
@@ -53,7 +54,7 @@ class Segmentation:
         return self.labels.shape
 
     def probabilities(self, name: str) -> np.ndarray:
-        """Heat map of one class, computed when asked for.
+        """Heat map of one class, computed on request.
 
         Parameters
         ----------
@@ -75,7 +76,7 @@ class Segmentation:
         return self._source.heat_map(channel)
 
     def ranking(self, row: int, column: int) -> list[tuple[str, float]]:
-        """Classes at one pixel and their probabilities, before any refinement, the highest first.
+        """Classes at one pixel and their probabilities before any refinement, highest first.
 
         Parameters
         ----------
@@ -106,12 +107,12 @@ class Segmentation:
         }
 
     def confidence_histogram(self) -> dict[int, tuple[int, ...]]:
-        """Count the pixels by confidence, of every class id that has any.
+        """Histogram of the confidence of every class id that has pixels.
 
         Returns
         -------
         dict
-            `HISTOGRAM_BINS` numbers each, for equal steps from 0 to 1.
+            For each class id, `HISTOGRAM_BINS` pixel counts in equal steps from 0 to 1.
         """
         counts, _ = self._totals
         ids = [c.id for c in self.prompts.classes]
@@ -122,9 +123,10 @@ class Segmentation:
         """Pixels by label and bin, (256, HISTOGRAM_BINS), and the labels' summed confidence."""
         counts, sums = np.zeros(256 * HISTOGRAM_BINS, np.int64), np.zeros(256)
         step = max(1, PIXELS_AT_ONCE // self.labels.shape[1])
-        for start in range(0, len(self.labels), step):  # bincount widens what it is given
+        for start in range(0, len(self.labels), step):  # bincount makes int64 copies
             labels = self.labels[start : start + step].ravel()
             confidence = self.confidence[start : start + step].ravel().astype(np.float32)
+            # one bincount over (label, bin) pairs: the label is the row of the table
             bins = np.minimum(confidence * HISTOGRAM_BINS, HISTOGRAM_BINS - 1).astype(np.int32)
             bins += HISTOGRAM_BINS * labels.astype(np.int32)
             counts += np.bincount(bins, minlength=len(counts))

@@ -10,8 +10,9 @@ from dinoiser.errors import ImageError
 from dinoiser.images.scaling import on_white, to_uint8
 
 _COLOR_CHANNELS = (1, 3, 4)
+# with `channels` given, an axis longer than this is taken for rows or columns
 _MOST_CHANNELS = 16
-_BAND_ROWS = 1024
+_BAND_ROWS = 1024  # converted at a time, so that no second copy of a large image is made
 
 
 def to_rgb(
@@ -32,28 +33,28 @@ def to_rgb(
     ----------
     array
         One image: shape (H, W), (H, W, C) or (C, H, W) with C = 1 (grey),
-        3 (RGB) or 4 (RGBA), of a boolean, integer or float dtype. Whatever
-        NumPy can turn into such an array is taken too, among them dask arrays;
-        of a Pillow image the mode is heeded.
+        3 (RGB) or 4 (RGBA), of a boolean, integer or float dtype. Anything that
+        NumPy can turn into such an array is accepted too, including dask
+        arrays; Pillow images are converted according to their mode.
     channels
         Indices of the channels to use as red, green and blue, or of the one
-        to use as grey; with it the array may have any number of channels.
+        to use as grey. With it, the array may have any number of channels.
     channel_axis
-        The axis of the channels. None takes the first or the last axis if only
-        one of them can be it: one of length 1, 3 or 4, or, with `channels`,
-        of up to 16.
+        The axis of the channels. With None, it is the first or the last axis,
+        provided that only one of them has a suitable length: 1, 3 or 4, or up
+        to 16 where `channels` is given.
 
     Returns
     -------
     np.ndarray
         Shape (H, W, 3), uint8 RGB in [0, 255], contiguous and writable. It
-        shares memory with `array` where nothing had to change.
+        shares memory with `array` if nothing had to be converted.
 
     Raises
     ------
     ImageError
-        If the array is not one image, or which axis or channels are meant
-        would have to be guessed.
+        If the array is not a single image, or its axes or channels would have
+        to be guessed.
 
     Examples
     --------
@@ -63,6 +64,7 @@ def to_rgb(
     """
     if isinstance(array, Image.Image):
         array = pillow_pixels(array)
+        # known here, so that an image 3 pixels high is not ambiguous
         channel_axis = -1 if channel_axis is None and array.ndim == 3 else channel_axis
     pixels = np.asarray(array)
     _check_is_image(pixels)
@@ -73,18 +75,18 @@ def to_rgb(
 
 
 def pillow_pixels(image: Image.Image) -> np.ndarray:
-    """Give a Pillow image's pixels as numbers that mean brightness.
+    """Convert a Pillow image to an array of brightness values.
 
     Parameters
     ----------
     image
-        An image of any mode, palette and CMYK among them.
+        An image of any mode, including palette and CMYK.
 
     Returns
     -------
     np.ndarray
-        Shape (H, W), bool, uint16, int32 or float32, for the modes of these
-        types; otherwise (H, W, 3) or, where it is transparent, (H, W, 4) uint8.
+        Shape (H, W), bool, uint16, int32 or float32 for modes of these types;
+        otherwise (H, W, 3) or, with transparency, (H, W, 4) uint8.
     """
     if image.mode in ("1", "I", "F") or image.mode.startswith("I;16"):
         return np.asarray(image)
@@ -92,7 +94,7 @@ def pillow_pixels(image: Image.Image) -> np.ndarray:
     pixels = np.empty((image.height, image.width, count), np.uint8)
     for top in range(0, image.height, _BAND_ROWS):
         bottom = min(top + _BAND_ROWS, image.height)
-        # crop would heed the global Image.MAX_IMAGE_PIXELS
+        # not crop(), which checks the global Image.MAX_IMAGE_PIXELS
         band = image.resize(
             (image.width, bottom - top),
             Image.Resampling.NEAREST,
@@ -103,21 +105,23 @@ def pillow_pixels(image: Image.Image) -> np.ndarray:
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an image as its EXIF or TIFF orientation tag asks.
+    """Turn an image upright according to its EXIF or TIFF orientation tag.
 
     Parameters
     ----------
     pixels
         The image as stored, shape (H, W, C), any dtype.
     orientation
-        Value of the tag, 1 to 8 (EXIF 2.3, tag 0x0112); others count as 1.
+        Value of the tag, 1 to 8 (EXIF 2.3, tag 0x0112); other values count as 1.
 
     Returns
     -------
     np.ndarray
-        The image as it is to be seen, shape (H, W, C) or, for 5 to 8,
+        The upright image, shape (H, W, C) or, for 5 to 8,
         (W, H, C); a view of `pixels`.
     """
+    # 5 to 8: stored columns are rows. The swap comes first, so that the flips below act on the
+    # upright axes.
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -130,18 +134,18 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _check_is_image(pixels: np.ndarray) -> None:
     if pixels.dtype.kind not in "buif":
         msg = (
-            f"an array of dtype {pixels.dtype} is no image; expected booleans, integers or "
-            "floats, so convert it first, such as by abs() or astype(float)"
+            f"an array of dtype {pixels.dtype} is not an image; expected booleans, integers or "
+            "floats, so convert it first, for example with abs() or astype(float)"
         )
         raise ImageError(msg)
     if pixels.ndim not in (2, 3):
         msg = (
-            f"an array of shape {pixels.shape} is not one image; expected (H, W), (H, W, C) or "
-            "(C, H, W), so pass one image of a batch or stack, such as array[0]"
+            f"an array of shape {pixels.shape} is not a single image; expected (H, W), (H, W, C) "
+            "or (C, H, W), so pass one image of a batch or stack, such as array[0]"
         )
         raise ImageError(msg)
     if pixels.size == 0:
-        msg = f"an array of shape {pixels.shape} holds no pixels; expected at least one"
+        msg = f"an array of shape {pixels.shape} has no pixels; expected at least one"
         raise ImageError(msg)
 
 
@@ -166,14 +170,14 @@ def _find_channel_axis(shape: tuple[int, ...], channels: Sequence[int] | None) -
         return candidates[0]
     if candidates:
         msg = (
-            f"in an array of shape {shape} both the first and the last axis could be the "
+            f"in an array of shape {shape}, both the first and the last axis could be the "
             "channels; pass channel_axis=-1 for (H, W, C) or channel_axis=0 for (C, H, W)"
         )
     else:
         msg = (
-            f"in an array of shape {shape} neither the first nor the last axis has the length "
-            "of a grey, RGB or RGBA image (1, 3 or 4); name the channels to use and their axis, "
-            "such as channels=(3, 2, 1), channel_axis=0"
+            f"in an array of shape {shape}, neither the first nor the last axis has as many "
+            "channels as a grey, RGB or RGBA image (1, 3 or 4); give the channels to use and "
+            "their axis, such as channels=(3, 2, 1), channel_axis=0"
         )
     raise ImageError(msg)
 
@@ -182,7 +186,7 @@ def _pick(pixels: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     count = pixels.shape[2]
     if len(channels) not in (1, 3) or not all(0 <= channel < count for channel in channels):
         msg = (
-            f"channels={tuple(channels)} does not fit an array of {count} channels; expected "
+            f"channels={tuple(channels)} does not fit an array with {count} channels; expected "
             f"one index (grey) or three (red, green, blue) from 0 to {count - 1}"
         )
         raise ImageError(msg)
@@ -194,11 +198,12 @@ def _eight_bit_rgb(pixels: np.ndarray) -> np.ndarray:
     count = pixels.shape[2]
     if count not in _COLOR_CHANNELS:
         msg = (
-            f"an image of {count} channels is not grey, RGB or RGBA; name the ones to use as "
+            f"an image with {count} channels is not grey, RGB or RGBA; give the ones to use as "
             f"red, green and blue, such as channels=({', '.join('210' if count > 2 else '001')})"
         )
         raise ImageError(msg)
     if count == 4:
+        # invisible pixels often hold arbitrary values, which must not set the percentiles
         alpha = pixels[..., 3]
         rgb = on_white(to_uint8(pixels[..., :3], visible=alpha > 0), alpha)
     else:

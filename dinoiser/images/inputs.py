@@ -1,4 +1,4 @@
-"""Files, folders and globs -> the images of a job and the names of their results."""
+"""Find the images that files, folders and globs stand for, and name their results."""
 
 import fnmatch
 import glob
@@ -27,12 +27,12 @@ IMAGE_SUFFIXES = (
     ".tiff",
     ".webp",
 )
-"""Endings by which images are found in folders, in upper or lower case."""
+"""Suffixes of the images found in folders, in upper or lower case."""
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image and the name that its results are filed under.
+    """An image and the name under which its results are stored.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class ImageFile:
         Where the image is.
     name
         Its path relative to the input folder, with forward slashes, such as
-        "a/b.jpg"; it never leads out of that folder.
+        "a/b.jpg"; it never points outside that folder.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class ImageFile:
 
 
 def check_inside(name: str) -> str:
-    """Refuse the name of an image, or of its results, that leads out of the output folder.
+    """Refuse an image or result name that points outside the output folder.
 
     Parameters
     ----------
@@ -61,18 +61,18 @@ def check_inside(name: str) -> str:
     Returns
     -------
     str
-        The same.
+        The same name.
 
     Raises
     ------
     InputError
-        It is absolute, empty, or climbs up by "..".
+        The name is absolute, empty or contains "..".
     """
     anchored = os.path.isabs(name) or os.path.splitdrive(name)[0]
     if anchored or not name or ".." in name.split("/"):
         msg = (
-            f"the image name {name!r} leads out of the output folder; expected a path "
-            "relative to the input folder and without '..', such as 'a/b.jpg'"
+            f"the image name {name!r} points outside the output folder; expected a path "
+            "relative to the input folder, without '..', such as 'a/b.jpg'"
         )
         raise InputError(msg)
     return name
@@ -81,27 +81,26 @@ def check_inside(name: str) -> str:
 def find_images(paths: Sequence[str | Path] | str | Path) -> list[ImageFile]:
     """Find the images that files, folders and globs stand for.
 
-    Folders are searched with all their subfolders for files ending in one of
-    IMAGE_SUFFIXES; hidden files and folders are passed over, and linked folders
-    are searched once. Files are taken as they are. Globs that no shell has
-    expanded are expanded here, ``**`` included, and find the same files as the
-    search of a folder.
+    Folders are searched recursively for files ending in one of IMAGE_SUFFIXES.
+    Hidden files and folders are skipped, and a linked folder is searched only
+    once. Files given by name are accepted whatever their suffix. Globs that the
+    shell has not expanded, including ``**``, are expanded here; they match only
+    files that a folder search would find.
 
-    One folder names all images: the folder given or, where several inputs are
-    given, the deepest folder that holds them all, counting for a file its
-    folder and for a glob what stands before its first wildcard. So two images
-    never share a name: of ``x/day`` and ``x/night`` come "day/1.jpg" and
-    "night/1.jpg".
+    All names are relative to one folder: the given folder or, for several
+    inputs, the deepest folder that contains them all. A file counts as its own
+    folder, a glob as the part before its first wildcard. So two images never
+    share a name: ``x/day`` and ``x/night`` give "day/1.jpg" and "night/1.jpg".
 
     Parameters
     ----------
     paths
-        Files, folders and globs; one alone need not be in a list.
+        Files, folders and globs, or a single one of these.
 
     Returns
     -------
     list of ImageFile
-        The images, each once, with absolute paths, sorted by name.
+        Every image once, with its absolute path, sorted by name.
 
     Raises
     ------
@@ -122,12 +121,11 @@ def find_images(paths: Sequence[str | Path] | str | Path) -> list[ImageFile]:
 
 
 def output_stem(files: Sequence[ImageFile]) -> dict[str, str]:
-    """Name the results of images: the images' names without their suffixes.
+    """Name the results of images: each image's name without its suffix.
 
-    Where this would give two images the same name ("a.jpg" and "a.png", on some
-    file systems also "A.png"), these keep their suffixes. Two names that differ
-    in case only are left as they are: only a file system that tells them apart
-    holds both.
+    Where two images would share a name ("a.jpg" and "a.png", or "A.png" on some
+    file systems), they keep their suffixes. Two full names that differ only in
+    case are left alone: a file system that holds both tells them apart.
 
     Parameters
     ----------
@@ -137,12 +135,12 @@ def output_stem(files: Sequence[ImageFile]) -> dict[str, str]:
     Returns
     -------
     dict
-        For each image's name the name of its results, without a suffix and
-        with forward slashes, such as "a/b" for "a/b.jpg".
+        The name of the results by image name, without a suffix and with
+        forward slashes, such as "a/b" for "a/b.jpg".
     """
     stems = {file.name: os.path.splitext(file.name)[0] for file in files}
     while True:
-        # a kept suffix may be another's stem: "a.jpg", "a.png" and "a.jpg.tif"
+        # repeated, as a kept suffix may clash with another stem: "a.jpg", "a.png", "a.jpg.tif"
         counts = Counter(_without_case(stem) for stem in stems.values())
         shared = [
             name for name, stem in stems.items() if stem != name and counts[_without_case(stem)] > 1
@@ -153,12 +151,12 @@ def output_stem(files: Sequence[ImageFile]) -> dict[str, str]:
 
 
 def _without_case(name: str) -> str:
-    """Fold a name as file systems do that ignore case or compose characters."""
+    """Fold a name the way file systems do that ignore case or normalise Unicode."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _search(given: str) -> tuple[str, list[str]]:
-    """Return the folder that names an input's images, and their absolute paths."""
+    """Return the folder that an input's names are relative to, and its images' absolute paths."""
     path = os.path.abspath(given)
     if os.path.isdir(path):
         root, files = path, _walk(path)
@@ -179,7 +177,7 @@ def _unreachable(given: str) -> InputError:
     try:
         os.stat(given)
     except PermissionError:
-        return InputError(f"{given} lies in a folder that this user may not open; allow it")
+        return InputError(f"{given} is in a folder that you may not open; get permission for it")
     except (OSError, ValueError):
         pass
     return InputError(
@@ -192,7 +190,7 @@ def _common_folder(folders: list[str]) -> str:
     try:
         return os.path.commonpath(folders)
     except ValueError as error:
-        msg = f"the inputs lie on different drives ({', '.join(folders)}); give those of one drive"
+        msg = f"the inputs are on different drives ({', '.join(folders)}); give those of one drive"
         raise InputError(msg) from error
 
 
@@ -205,7 +203,7 @@ def _expand_glob(pattern: str) -> tuple[str, list[str]]:
     parts = PurePath(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if _is_glob(part))
     root, parts = os.path.abspath(os.path.join("", *parts[:fixed])), parts[fixed:]
-    # glob's own ** would go round in linked folders
+    # the part from ** on is matched here: glob.glob would follow linked folders in circles
     plain = parts[: parts.index("**")] if "**" in parts else parts
     matches = glob.glob(os.path.join(*plain), root_dir=root) if plain else [""]
     files: list[str] = []
@@ -221,7 +219,7 @@ def _expand_glob(pattern: str) -> tuple[str, list[str]]:
 
 
 def _matches(parts: list[str], pattern: tuple[str, ...]) -> bool:
-    """Match the parts of a path against those of a glob, where ** is any number of parts."""
+    """Match the parts of a path against those of a glob, where ** means any number of parts."""
     if "**" not in pattern:
         return len(parts) == len(pattern) and all(map(fnmatch.fnmatch, parts, pattern))
     if not parts:
@@ -229,18 +227,19 @@ def _matches(parts: list[str], pattern: tuple[str, ...]) -> bool:
     if pattern[0] != "**":
         return fnmatch.fnmatch(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
     rest = pattern[1:]
+    # the last ** has only one possible end; this keeps the usual glob linear
     if "**" not in rest:
         return len(parts) >= len(rest) and _matches(parts[len(parts) - len(rest) :], rest)
     return any(_matches(parts[i:], rest) for i in range(len(parts)))
 
 
 def _walk(top: str) -> list[str]:
-    """Return the images in a folder and all folders below it."""
+    """Return the images in a folder and its subfolders."""
     files: list[str] = []
     unreadable: list[str] = []
-    # a link to a folder around this one is a loop too
+    # a link to a parent folder is a loop too
     visited = {str(parent) for parent in Path(os.path.realpath(top)).parents}
-    # linked folders come last, so that images are named by where they really are
+    # linked folders come last, so that an image reached twice keeps its real path
     folders, links = [top], list[str]()
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)
@@ -269,8 +268,8 @@ def _unsearchable(folders: list[str]) -> InputError:
     shown = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
     count = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
     return InputError(
-        f"{count} cannot be searched: {shown}; make them readable, or give the other folders one "
-        "by one"
+        f"{count} cannot be searched: {shown}; make them readable, or give the other folders "
+        "individually"
     )
 
 

@@ -1,4 +1,4 @@
-"""TIFF files that are too large to be decoded at once, read a part at a time."""
+"""Read TIFF files in parts that are too large to be decoded at once."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LARGE_PIXELS = 2**28
-"""Pixels from which a TIFF file is read in parts (about 16,000 x 16,000)."""
+"""TIFF files with more pixels than this are read in parts (about 16,000 x 16,000)."""
 SEGMENT_BYTES = 2**28
-"""Of the largest tile or strip that is decoded: it is in memory as a whole."""
+"""Largest decoded size of a tile or strip, as each is held in memory as a whole."""
 _JPEG: tuple[int, ...] = (
     COMPRESSION.OJPEG,
     COMPRESSION.JPEG,
@@ -55,12 +55,12 @@ _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def is_large_tiff(path: str | Path) -> bool:
-    """Whether a file is a TIFF that is read in parts; False for all that cannot be read.
+    """Whether a file is a TIFF to be read in parts; False for anything unreadable.
 
-    These have more than `LARGE_PIXELS`; kinds that can only be read as a whole
-    count up from where `read_image` refuses them.
+    Such a file has more than `LARGE_PIXELS`. A kind that can only be read as a
+    whole counts only where `read_image` would refuse it, for a better message.
     """
-    if not Path(path).is_file():  # opening a pipe would wait for its writer
+    if not Path(path).is_file():  # opening a pipe would block until it has a writer
         return False
     try:
         with Path(path).open("rb") as file:
@@ -70,13 +70,13 @@ def is_large_tiff(path: str | Path) -> bool:
             page = first_series(tiff).keyframe
             pixels = page.imagewidth * page.imagelength
             return pixels > (pixel_limit() if _obstacle(page) else LARGE_PIXELS)
-    except Exception:  # what is wrong with it, the ordinary way says
+    except Exception:  # read_image reports what is wrong with it
         return False
 
 
 @contextmanager
 def open_large_tiff(path: str | Path) -> Iterator[LargeTiff]:
-    """Open the first image of a TIFF file, to be read in parts while it is open.
+    """Open the first image of a TIFF file for reading in parts.
 
     Raises
     ------
@@ -88,12 +88,11 @@ def open_large_tiff(path: str | Path) -> Iterator[LargeTiff]:
         with TiffFile(path) as tiff:
             series = first_series(tiff)
             layout = series.keyframe
+            # reading in parts needs no limit against memory; one set by the user still counts
             if MAX_PIXELS_VARIABLE in os.environ:
                 check_pixels(layout.imagewidth, layout.imagelength, pixel_limit())
             if obstacle := _obstacle(layout):
-                msg = (
-                    f"{obstacle}, which cannot be read in parts; save it as RGB of 8 bits in tiles"
-                )
+                msg = f"{obstacle}, which cannot be read in parts; save it as tiled 8-bit RGB"
                 raise ImageError(msg)
             yield LargeTiff(pages_of_first_image(series), layout)
     except (ImageError, TiffFileError) as error:
@@ -102,7 +101,7 @@ def open_large_tiff(path: str | Path) -> Iterator[LargeTiff]:
 
 
 class LargeTiff:
-    """An image whose tiles or strips are decoded where they are asked for.
+    """An image whose tiles or strips are decoded on demand.
 
     Attributes
     ----------
@@ -113,9 +112,11 @@ class LargeTiff:
     def __init__(self, pages: list[TiffPage | TiffFrame], layout: TiffPage) -> None:
         for page in pages:
             check_is_complete(page)
+        # the lock: seek and read on the shared file handle must not interleave
         self._pages, self._layout, self._turns = pages, layout, threading.Lock()
         self._dtype = np.dtype(layout.dtype)
         self._stored = (layout.imagelength, layout.imagewidth)
+        # uncompressed and contiguous: mapped, so that chunks can be cut anywhere
         in_one_run = layout.is_memmappable and all(_is_one_run(page) for page in pages)
         self._mapped = [_map(page, layout) for page in pages] if in_one_run else []
         self._segment = (1, 1) if in_one_run else _segment(layout)
@@ -123,21 +124,21 @@ class LargeTiff:
         self.size = self._stored[::-1] if turned else self._stored
 
     def pixels(self, chunk: tuple[int, int]) -> da.Array:
-        """Plan the reading of the image as RGB, as `dinoiser.read_image` gives it.
+        """Plan reading the image as RGB, with the values that `dinoiser.read_image` gives.
 
-        Images of more than 8 bits are read once for the sample whose
-        percentiles they are stretched by.
+        Images with more than 8 bits are read once beforehand, to sample the
+        percentiles between which they are stretched.
 
         Parameters
         ----------
         chunk
-            (rows, columns) of chunks, at least; they hold whole tiles or strips
-            as they lie in the file.
+            Smallest (rows, columns) of a chunk as stored in the file; it is
+            rounded up to whole tiles or strips.
 
         Returns
         -------
         dask.array.Array
-            (H, W, 3) uint8, upright, to be computed by threads of this process.
+            (H, W, 3) uint8, upright, to be computed by threads in this process.
 
         Raises
         ------
@@ -147,6 +148,7 @@ class LargeTiff:
         samples = self._in_chunks(chunk)
         to_eight_bits: Callable = partial(to_rgb, channel_axis=-1)
         if samples.dtype.kind != "b" and samples.dtype != np.uint8:
+            # sampled over the whole image, as read_image does, not chunk by chunk
             step = sample_step(*self._stored)
             sample = samples[::step, ::step].compute(scheduler="threads")
             to_eight_bits = partial(_stretch, *percentile_range(sample))
@@ -160,6 +162,7 @@ class LargeTiff:
             side * math.ceil(min(size, length) / side)
             for side, size, length in zip(self._segment, least, self._stored, strict=True)
         )
+        # one converted pixel tells how many channels a page has as colours, and their dtype
         one = to_colors(np.zeros((1, 1, self._layout.samplesperpixel), self._dtype), self._layout)
         shape = (*self._stored, one.shape[2] * len(self._pages))
         chunks = da.core.normalize_chunks((rows, columns, -1), shape)
@@ -186,9 +189,10 @@ class LargeTiff:
             range(rows.start // height, math.ceil(rows.stop / height)),
             range(columns.start // width, math.ceil(columns.stop / width)),
         )
+        # the file lists tiles row by row, and separate planes one after the other
         for plane, i, j in segments:
             pixels = self._decode(page, (plane * down + i) * across + j)
-            if pixels is not None:  # else it is not in the file, which means empty
+            if pixels is not None:  # else the file leaves it out: all pixels are nodata
                 top, left = i * height - rows.start, j * width - columns.start
                 _place(samples[..., plane:], pixels, top, left)
         return samples
@@ -199,19 +203,20 @@ class LargeTiff:
         with self._turns:
             file.seek(page.dataoffsets[index])
             data = file.read(count) if count else None
+        # the tiles of a JPEG page share the tables stored in its tags
         tables = {}
         if self._layout.compression in _JPEG:
             tables = {"jpegtables": page.jpegtables, "jpegheader": self._layout.jpegheader}
         try:
             pixels, _, _ = self._layout.decode(data, index, **tables)
         except Exception as error:  # decoders raise almost anything on damaged files
-            msg = f"tile or strip {index} cannot be decoded ({error}); get the file anew"
+            msg = f"tile or strip {index} cannot be decoded ({error}); get a new copy of the file"
             raise ImageError(msg) from error
         return None if pixels is None else pixels[0]
 
 
 def _place(samples: np.ndarray, pixels: np.ndarray, top: int, left: int) -> None:
-    """Copy a tile to its place (top, left), which may be partly outside."""
+    """Copy a tile to its place (top, left), of which a part may lie outside."""
     rows = slice(max(top, 0), min(top + pixels.shape[0], samples.shape[0]))
     columns = slice(max(left, 0), min(left + pixels.shape[1], samples.shape[1]))
     inside = pixels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
@@ -219,16 +224,17 @@ def _place(samples: np.ndarray, pixels: np.ndarray, top: int, left: int) -> None
 
 
 def _is_one_run(page: TiffPage | TiffFrame) -> bool:
-    """Whether a page's strips follow each other in the file."""
+    """Whether a page's strips are contiguous in the file."""
     ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))
     return all(end == start for end, start in zip(ends, page.dataoffsets[1:], strict=False))
 
 
 def _map(page: TiffPage | TiffFrame, layout: TiffPage) -> np.ndarray:
-    """Map the samples (H, W, S) of an uncompressed page, which stay on the disk."""
+    """Map the samples (H, W, S) of an uncompressed page without reading them."""
     dtype = np.dtype(layout.parent.byteorder + np.dtype(layout.dtype).char)
     path = page.parent.filehandle.path
     mapped = np.memmap(path, dtype, "r", page.dataoffsets[0], layout.shape)
+    # to: Y, X, S
     mapped = np.moveaxis(mapped, layout.axes.index("S"), -1) if "S" in layout.axes else mapped
     return mapped.reshape(layout.imagelength, layout.imagewidth, -1)
 
@@ -241,23 +247,25 @@ def _segment(page: TiffPage) -> tuple[int, int]:
 
 
 def _obstacle(page: TiffPage) -> str | None:
-    """Say why an image cannot be read in parts; None where any part is read like the whole."""
+    """Say why an image cannot be read in parts; None if each part equals that of the whole."""
     dtype, segment = np.dtype(page.dtype), _segment(page)
     if not is_understood(page) or page.imagedepth != 1:
         return f"its colours are stored as {PHOTOMETRIC(page.photometric).name}"
+    # whether floats lie within [0, 1], which decides how they are scaled, takes all pixels to know
     if dtype.kind not in "bui":
-        return f"its values are of the type {dtype}"
+        return f"its values are {dtype}"
+    # percentiles are taken of visible pixels only, and what is opaque depends on all of them
     if len(color_samples(page)) == 4 and dtype != np.uint8:
-        return f"it has transparency at {page.bitspersample} bits"
+        return f"it has transparency with {page.bitspersample} bits"
     size = math.prod(segment) * page.samplesperpixel * dtype.itemsize
     if size > SEGMENT_BYTES and not page.is_memmappable:
         kind = "tiles" if page.is_tiled else "strips"
-        return f"its {kind} have {segment[1]:,} x {segment[0]:,} pixels"
+        return f"its {kind} are {segment[1]:,} x {segment[0]:,} pixels each"
     return None
 
 
 def _described(dtype: np.dtype | type) -> dict[str, Any]:
-    """Keywords that spare dask from finding out by trying."""
+    """Keywords that keep dask from calling the function to find out its dtype."""
     return {"dtype": dtype, "meta": np.empty((0, 0, 0), dtype)}
 
 

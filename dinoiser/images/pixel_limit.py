@@ -1,24 +1,24 @@
-"""The largest image that is decoded: a guard against decompression bombs."""
+"""Limit the size of images to decode: a guard against decompression bombs."""
 
 import os
 
 from dinoiser.errors import ImageError, SettingsError
 
 DEFAULT_MAX_PIXELS = 2**29
-"""Pixels of the largest image read unless told otherwise (about 23,000 x 23,000)."""
+"""Default limit in pixels (about 23,000 x 23,000)."""
 
 MAX_PIXELS_VARIABLE = "DINOISER_MAX_PIXELS"
 """Name of the environment variable that replaces the default."""
 
 
 def pixel_limit(max_pixels: int | None = None) -> int:
-    """Say how many pixels an image may have.
+    """Return how many pixels an image may have.
 
     Parameters
     ----------
     max_pixels
-        The limit itself; None takes it from the environment variable
-        DINOISER_MAX_PIXELS and, where that is not set, from DEFAULT_MAX_PIXELS.
+        The limit itself. None uses the environment variable
+        DINOISER_MAX_PIXELS or, if that is not set, DEFAULT_MAX_PIXELS.
 
     Returns
     -------
@@ -56,12 +56,12 @@ def check_pixels(width: int, height: int, limit: int) -> None:
     Raises
     ------
     ImageError
-        If width times height is more than the limit.
+        If width times height exceeds the limit.
     """
     if width * height > limit:
         msg = (
             f"the image has {width} x {height} = {width * height:,} pixels and the limit is "
-            f"{limit:,}; if you trust it, raise the limit by max_pixels or by the environment "
+            f"{limit:,}; if you trust it, raise the limit with max_pixels or the environment "
             f"variable {MAX_PIXELS_VARIABLE}"
         )
         raise ImageError(msg)

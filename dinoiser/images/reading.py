@@ -1,4 +1,4 @@
-"""Any image file -> RGB array: JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF and HEIC."""
+"""Read any image file as an RGB array: JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF and HEIC."""
 
 import re
 import stat
@@ -36,21 +36,21 @@ _SIGNATURES = {
 def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray:
     """Read any image file as RGB.
 
-    What the file is, is told by its content and not by its name. The image
-    is turned upright as its EXIF or TIFF orientation asks, transparent parts
-    are laid on white, CMYK is converted, and of animations and stacks the first
-    frame is read. 8-bit images are never rescaled; deeper ones (16 or 32
-    bits, and floats beyond [0, 1]) are stretched by the 0.5th and 99.5th
-    percentiles of all their colour values, see `to_rgb`.
+    The format is detected from the content, not from the file name. The image
+    is turned upright according to its EXIF or TIFF orientation, transparency is
+    laid on white, CMYK is converted, and the first frame of an animation or
+    stack is read. 8-bit images are never rescaled; deeper ones (16 or 32 bits,
+    and floats beyond [0, 1]) are stretched between the 0.5th and the 99.5th
+    percentile of all their colour values, see `to_rgb`.
 
     Parameters
     ----------
     path
-        A JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or, where pillow-heif is
+        A JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or, with pillow-heif
         installed, HEIC file.
     max_pixels
-        Refuse images of more pixels before decoding them; None takes the
-        environment variable DINOISER_MAX_PIXELS or else 2**29.
+        Images with more pixels are refused before decoding. None uses the
+        environment variable DINOISER_MAX_PIXELS or, if not set, 2**29.
 
     Returns
     -------
@@ -60,8 +60,8 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
     Raises
     ------
     ImageError
-        If the file is missing, unreadable, no image, damaged, cut off, too
-        large, or does not say which of its channels are the colours.
+        If the file is missing, unreadable, not an image, damaged, truncated,
+        too large, or does not say which of its channels are the colours.
     SettingsError
         If the limit is not a whole number of at least 1.
     """
@@ -78,15 +78,15 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         msg = (
-            f"{path} begins like {kind} but cannot be decoded ({reason}); it is damaged, cut off "
-            "or of a rare kind, so get it anew or save it as PNG"
+            f"{path} looks like {kind} but cannot be decoded ({reason}); it may be damaged, "
+            "truncated or of an unusual kind, so get a new copy or save it as PNG"
         )
         raise ImageError(msg) from error
     return np.require(rgb, requirements=["C", "W"])
 
 
 def read_labelled_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
-    """Read an image whose labels are known, see `read_image`.
+    """Read an image that has labels, see `read_image`.
 
     Parameters
     ----------
@@ -98,25 +98,25 @@ def read_labelled_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
     Raises
     ------
     ImageError
-        The image cannot be read, or has another size than its labels.
+        The image cannot be read, or its size differs from that of its labels.
     """
     image = read_image(path)
     if image.shape[:2] != tuple(size):
         msg = (
-            f"the image {path} is {image.shape[:2]} pixels (height, width), its labels "
-            f"{tuple(size)}; put back the image that was labelled, or label it again"
+            f"the image {path} has {image.shape[:2]} pixels (height, width) but its labels have "
+            f"{tuple(size)}; restore the image that was labelled, or label it again"
         )
         raise ImageError(msg)
     return image
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Read (height, width) of an image from its header, as it lies in the file.
+    """Read (height, width) of an image from its header, as stored, before turning it upright.
 
     Returns
     -------
     tuple
-        In pixels; (0, 0) where the header does not tell.
+        In pixels; (0, 0) if the header cannot be read.
     """
     path = Path(path)
     try:
@@ -136,10 +136,10 @@ def _read_header(path: Path) -> bytes:
             with path.open("rb") as file:
                 header = file.read(_HEADER_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
-        msg = f"there is no file {path}; check the name and the folder"
+        msg = f"there is no file {path}; check its name and folder"
         raise ImageError(msg) from error
     except PermissionError as error:
-        msg = f"{path} may not be read by this user; give yourself the permission to read it"
+        msg = f"you may not read {path}; get read permission for it"
         raise ImageError(msg) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -152,10 +152,10 @@ def _read_header(path: Path) -> bytes:
 
 def _why_nothing_to_read(path: Path, mode: int) -> str:
     if stat.S_ISDIR(mode):
-        return f"{path} is a folder; expected an image file, such as one that is in it"
+        return f"{path} is a folder; expected an image file, such as one in that folder"
     if not stat.S_ISREG(mode):
         return f"{path} is a device or pipe; expected an image file"
-    return f"{path} is empty (0 bytes); get the image anew or remove the file"
+    return f"{path} is empty (0 bytes); get a new copy of the image or remove the file"
 
 
 def _kind(path: Path, header: bytes) -> str:
@@ -163,7 +163,7 @@ def _kind(path: Path, header: bytes) -> str:
         if re.match(signature, header, re.DOTALL):
             return kind
     msg = (
-        f"{path} is not an image, whatever its name says: it begins with {header[:12]!r}; "
+        f"{path} is not an image, despite its name: it begins with {header[:12]!r}; "
         f"expected one of {', '.join(_SIGNATURES)}"
     )
     raise ImageError(msg)
@@ -171,6 +171,7 @@ def _kind(path: Path, header: bytes) -> str:
 
 def _decode(path: Path, kind: str, header: bytes, limit: int) -> np.ndarray:
     """Decode a file to upright (H, W, 3) uint8."""
+    # TIFF goes to tifffile; the few colour spaces that it leaves undecoded go on to Pillow
     if kind == "TIFF":
         from dinoiser.images.tiff import read_tiff
 
@@ -179,7 +180,7 @@ def _decode(path: Path, kind: str, header: bytes, limit: int) -> np.ndarray:
             return rgb
     with path.open("rb") as file, _open_image(kind, file) as image:
         check_pixels(*image.size, limit)
-        if kind == "PNG" and header[24] == 16:
+        if kind == "PNG" and header[24] == 16:  # the bit depth, byte 24 of every PNG
             pixels = _decode_deep_png(path)
         else:
             pixels = pillow_pixels(image)
@@ -190,8 +191,8 @@ def _decode(path: Path, kind: str, header: bytes, limit: int) -> np.ndarray:
 def _open_image(kind: str, file: BinaryIO) -> ImageFile:
     """Open a file with Pillow, reading its header only.
 
-    Image.open is not used because it compares the size with the global
-    Image.MAX_IMAGE_PIXELS, which is the user's to set.
+    Image.open is not used because it checks the size against the global
+    Image.MAX_IMAGE_PIXELS, which belongs to the user.
     """
     if kind == "HEIC":
         return _open_heic(file)
@@ -218,23 +219,23 @@ def _open_heic(file: BinaryIO) -> ImageFile:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        msg = "HEIC images need pillow-heif; install it (pip install pillow-heif) or save as JPEG"
+        msg = "HEIC images need pillow-heif: run pip install pillow-heif, or save as JPEG"
         raise ImageError(msg) from error
     return HeifImageFile(file)
 
 
 def _decode_deep_png(path: Path) -> np.ndarray:
-    """Decode a PNG of 16 bits, of which Pillow would keep 8 only."""
+    """Decode a 16-bit PNG, of which Pillow would keep only 8 bits."""
     import imagecodecs
 
     pixels = imagecodecs.png_decode(path.read_bytes())
-    if pixels.ndim == 3 and pixels.shape[2] == 2:
+    if pixels.ndim == 3 and pixels.shape[2] == 2:  # grey and alpha -> RGBA
         pixels = pixels[..., [0, 0, 0, 1]]
     return pixels
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation; damaged EXIF data must not cost the image."""
+    """Return the EXIF orientation, or 1 if the EXIF data is damaged."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:

@@ -1,4 +1,4 @@
-"""Bring pixel values of any kind to 8 bits, and lay transparent ones on white."""
+"""Scale pixel values of any type to 8 bits, and lay transparent ones on white."""
 
 import math
 from collections.abc import Iterator
@@ -6,36 +6,36 @@ from collections.abc import Iterator
 import numpy as np
 
 PERCENTILES = (0.5, 99.5)
-"""Of all values, these percentiles become 0 and 255 where the type has no natural range."""
+"""Percentiles that become 0 and 255 where the type has no natural range."""
 
-_SAMPLE_PIXELS = 2**21
-_BAND_VALUES = 2**22
+_SAMPLE_PIXELS = 2**21  # enough for stable percentiles without sorting a large image
+_BAND_VALUES = 2**22  # values converted at a time: 32 MB in float64
 
 
 def to_uint8(pixels: np.ndarray, visible: np.ndarray | None = None) -> np.ndarray:
     """Scale pixel values to 8 bits.
 
     8-bit values stay as they are, booleans become 0 and 255, and floats that
-    all lie within [0, 1] are taken as that range. Everything else (other
+    all lie within [0, 1] are scaled from that range. Everything else (other
     integers, other floats) is stretched so that the 0.5th percentile of the
     values becomes 0 and the 99.5th becomes 255. The percentiles are taken over
-    all channels together, so that colours keep their ratios, and in large
-    images over an even grid of about two million pixels.
+    all channels together, which preserves the ratios of colours; large images
+    are sampled on an even grid of about two million pixels.
 
     Parameters
     ----------
     pixels
-        Values, shape (H, W, C), of a boolean, integer or float dtype. NaN
-        becomes the lowest value, infinities the lowest and the highest.
+        Values, shape (H, W, C), of a boolean, integer or float dtype. NaN and
+        minus infinity become the lowest value, infinity the highest.
     visible
-        Which pixels the percentiles are taken of, shape (H, W), bool; None
-        takes all.
+        Pixels over which the percentiles are taken, shape (H, W), bool; None
+        uses all.
 
     Returns
     -------
     np.ndarray
-        The same values, shape (H, W, C), uint8 in [0, 255]. Images of one
-        value only become 0 unless their type has a natural range.
+        The scaled values, shape (H, W, C), uint8 in [0, 255]. An image with a
+        single value becomes 0 unless its type has a natural range.
     """
     if pixels.dtype == np.uint8:
         return pixels
@@ -51,19 +51,20 @@ def to_uint8(pixels: np.ndarray, visible: np.ndarray | None = None) -> np.ndarra
 
 
 def sample_step(height: int, width: int) -> int:
-    """Step of the grid whose pixels stand for an image of this size, about two million."""
+    """Step of a grid of about two million pixels that represents an image of this size."""
     return math.ceil(math.sqrt(height * width / _SAMPLE_PIXELS))
 
 
 def percentile_range(sample: np.ndarray) -> tuple[float, float]:
-    """Values that become 0 and 255, from a sample of any shape."""
+    """Return the values that become 0 and 255, from a sample of any shape."""
     values = sample[np.isfinite(sample)]
     if values.size == 0:
         return 0.0, 0.0
     low, high = np.percentile(values, PERCENTILES, method="nearest")
+    # nearly all pixels alike: use the few that differ
     if low == high:
         low, high = values.min(), values.max()
-    # keeps high - low finite for the largest floats
+    # below half the largest float, so that high - low stays finite
     low, high = np.clip((float(low), float(high)), -8e307, 8e307)
     return float(low), float(high)
 
@@ -88,8 +89,8 @@ def on_white(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     colors
         Straight (not premultiplied) colours, shape (H, W, C), uint8 in [0, 255].
     alpha
-        Opacity, shape (H, W), of any real dtype: 255 is opaque in uint8; in
-        other dtypes the largest value found is, but at least 1.
+        Opacity, shape (H, W), of any real dtype. Opaque is 255 for uint8 and
+        otherwise the largest value found, but at least 1.
 
     Returns
     -------
@@ -110,13 +111,13 @@ def on_white(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _within_unit_range(pixels: np.ndarray) -> bool:
-    # fmin and fmax pass over NaN and, unlike nanmin, do not copy the image
+    # fmin and fmax ignore NaN and, unlike nanmin, do not copy the image
     lowest, highest = np.fmin.reduce(pixels, axis=None), np.fmax.reduce(pixels, axis=None)
     return bool(lowest >= 0 and highest <= 1)
 
 
 def _bands(pixels: np.ndarray) -> Iterator[slice]:
-    """Yield slices of rows, so that the float copies of a large image stay small."""
+    """Yield slices of rows, to keep the float copies of a large image small."""
     rows = max(1, _BAND_VALUES // max(1, pixels[0].size))
     for start in range(0, len(pixels), rows):
         yield slice(start, start + rows)

@@ -1,4 +1,4 @@
-"""TIFF files of every depth and layout -> RGB arrays."""
+"""Read TIFF files of every depth and layout as RGB arrays."""
 
 from pathlib import Path
 
@@ -24,17 +24,17 @@ _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 def read_tiff(path: Path, limit: int) -> np.ndarray | None:
     """Read the first image of a TIFF file.
 
-    Of a stack (time, depth or plain pages) the first page is read. Channels
-    stored as pages of their own (OME, ImageJ) are read together if there are
-    three, as red, green and blue. In an RGB image, channels beyond the third
-    are dropped unless they are marked as alpha.
+    For a stack (time, depth or plain pages), the first page is read. Three
+    channels stored as separate pages (OME, ImageJ) are read as red, green and
+    blue. In an RGB image, channels after the third are dropped unless they are
+    marked as alpha.
 
     Parameters
     ----------
     path
         The file.
     limit
-        The most pixels allowed.
+        The largest number of pixels allowed.
 
     Returns
     -------
@@ -45,8 +45,8 @@ def read_tiff(path: Path, limit: int) -> np.ndarray | None:
     Raises
     ------
     ImageError
-        If the image has too many pixels, is cut off, or which of its
-        channels are the colours would have to be guessed.
+        If the image has too many pixels, is truncated, or does not say which
+        of its channels are the colours.
     """
     with TiffFile(path) as tiff:
         series = first_series(tiff)
@@ -60,9 +60,9 @@ def read_tiff(path: Path, limit: int) -> np.ndarray | None:
 
 
 def first_series(tiff: TiffFile) -> TiffPageSeries:
-    """Return what the first image of a file is part of."""
+    """Return the series that the first image of a file belongs to."""
     if not tiff.series:
-        msg = "the TIFF file holds no image, probably because it is cut off; get it anew"
+        msg = "the TIFF file contains no image, probably because it is truncated; get a new copy"
         raise ImageError(msg)
     return tiff.series[0]
 
@@ -74,7 +74,7 @@ def orientation(page: TiffPage) -> int:
 
 
 def is_understood(page: TiffPage) -> bool:
-    """Whether the colour space is one that is read here."""
+    """Whether this module reads the colour space."""
     if page.photometric == PHOTOMETRIC.YCBCR:
         return page.compression == COMPRESSION.JPEG
     return page.photometric in (
@@ -86,8 +86,9 @@ def is_understood(page: TiffPage) -> bool:
 
 
 def pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
-    """Return the first page, or the pages of its channels where each has its own."""
+    """Return the first page, or one page per channel where each has its own."""
     layout = series.keyframe
+    # the axes that run over pages, such as TZC; those within a page are the last ones
     axes = series.axes[: len(series.shape) - len(layout.shape)]
     indices = [0]
     if "C" in axes and layout.axes == "YX":
@@ -95,13 +96,14 @@ def pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
         count = shape[axes.index("C")]
         if count != 3:
             raise _unclear_channels(count)
+        # page number of each channel at the first time and depth
         indices = [
             int(np.ravel_multi_index([channel if axis == "C" else 0 for axis in axes], shape))
             for channel in range(count)
         ]
     pages = [page for index in indices if (page := series.pages[index]) is not None]
     if len(pages) < len(indices):
-        msg = "a channel of the image is missing; put the files of the OME-TIFF side by side"
+        msg = "a channel of the image is missing; put all files of the OME-TIFF into one folder"
         raise ImageError(msg)
     return pages
 
@@ -109,14 +111,14 @@ def pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
 def _unclear_channels(count: int) -> ImageError:
     example = "0, 0, 1" if count == 2 else "2, 1, 0"
     return ImageError(
-        f"the image has {count} channels and does not say which are red, green and blue; name "
+        f"the image has {count} channels and does not say which are red, green and blue; give "
         f"them in Python: to_rgb(tifffile.imread(path), channels=({example}))"
     )
 
 
 def _read_page(page: TiffPage | TiffFrame, layout: TiffPage) -> np.ndarray:
     """Decode one page to (H, W, C): grey, RGB or RGBA of any dtype."""
-    color_samples(layout)  # refuses before decoding
+    color_samples(layout)  # raises before anything is decoded
     check_is_complete(page)
     pixels = page.asarray()
     # to: Y, X, S
@@ -128,6 +130,7 @@ def to_colors(pixels: np.ndarray, layout: TiffPage) -> np.ndarray:
     """Turn a page's samples (H, W, S), or a part of them, into grey, RGB or RGBA (H, W, C)."""
     samples = color_samples(layout)
     if layout.colormap is not None and layout.photometric == PHOTOMETRIC.PALETTE:
+        # (3, 2**bits) of 16 bits -> (2**bits, 3) of 8 bits, indexed by the samples
         return (layout.colormap.T >> 8).astype(np.uint8)[pixels[..., 0]]
     if samples != list(range(pixels.shape[-1])):
         pixels = pixels[..., samples]
@@ -137,7 +140,7 @@ def to_colors(pixels: np.ndarray, layout: TiffPage) -> np.ndarray:
 
 
 def color_samples(page: TiffPage) -> list[int]:
-    """Return the indices of a page's grey or red, green and blue samples, then of alpha."""
+    """Return the indices of a page's grey or red, green and blue samples, followed by alpha."""
     count = page.samplesperpixel
     first_extra = count - len(page.extrasamples)
     alpha = [first_extra + i for i, kind in enumerate(page.extrasamples) if kind in _ALPHA][:1]
@@ -146,24 +149,24 @@ def color_samples(page: TiffPage) -> list[int]:
         colors = colors[:3]
     if len(colors) not in (1, 3):
         raise _unclear_channels(count)
-    if alpha and len(colors) == 1:
+    if alpha and len(colors) == 1:  # grey and alpha are read as RGBA
         colors *= 3
     return colors + alpha
 
 
 def check_is_complete(page: TiffPage | TiffFrame) -> None:
-    """Refuse a page that the file does not hold to its end."""
-    # a JPEG-compressed page that is cut off would be filled up with grey
+    """Refuse a page that is truncated."""
+    # a truncated JPEG-compressed page would silently be filled with grey
     size = page.parent.filehandle.size
     segments = zip(page.dataoffsets, page.databytecounts, strict=True)
     end = max(offset + bytecount for offset, bytecount in segments)
     if end > size:
-        msg = f"the file is cut off: it has {size:,} of at least {end:,} bytes; get it anew"
+        msg = f"the file is truncated: it has {size:,} of at least {end:,} bytes; get a new copy"
         raise ImageError(msg)
 
 
 def _straight_alpha(pixels: np.ndarray) -> np.ndarray:
-    """Divide colours by the alpha that they were multiplied with."""
+    """Divide colours by the alpha with which they were multiplied."""
     opaque = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
     alpha = pixels[..., 3:].astype(np.float64)
     colors = pixels[..., :3] * np.divide(opaque, alpha, out=np.zeros_like(alpha), where=alpha > 0)
@@ -173,7 +176,7 @@ def _straight_alpha(pixels: np.ndarray) -> np.ndarray:
 
 
 def _black_to_white(pixels: np.ndarray, page: TiffPage) -> np.ndarray:
-    """Bring 2 to 7 bits to 8, and invert images whose lowest value is white."""
+    """Scale 2 to 7 bits to 8, and invert images in which 0 is white."""
     if pixels.dtype == np.uint8 and page.bitspersample < 8:
         pixels = (pixels.astype(np.uint16) * 255 // (2**page.bitspersample - 1)).astype(np.uint8)
     if page.photometric != PHOTOMETRIC.MINISWHITE:

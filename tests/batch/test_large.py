@@ -166,7 +166,7 @@ class TestErrors:
             label_large_tiff(path, PROMPTS, Segmenter(tiny).pipeline, tmp_path / "out/mask.png")
         assert list((tmp_path / "out").iterdir()) == []
         path.write_bytes(data[: len(data) // 2])
-        with pytest.raises(ImageError, match="cut off"):
+        with pytest.raises(ImageError, match="truncated"):
             read_in_parts(path)
 
     @pytest.mark.parametrize(

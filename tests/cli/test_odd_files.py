@@ -184,7 +184,7 @@ def test_reasons_say_what_is_wrong(outcome):
     for name, part in {
         "empty.jpg": "0 bytes",
         "text.jpg": "not an image",
-        "truncated.jpg": "cut off",
+        "truncated.jpg": "truncated",
         "huge.png": "pixels",
         "pipe.jpg": "device or pipe",
         "broken link.jpg": "no file",

@@ -296,5 +296,5 @@ def test_results_never_share_a_name(names):
 
 @pytest.mark.parametrize("name", ["../a.jpg", "a/../../b.jpg", "/etc/a.jpg", ""])
 def test_names_that_leave_the_output_folder_are_refused(name):
-    with pytest.raises(InputError, match="leads out of the output folder"):
+    with pytest.raises(InputError, match="points outside the output folder"):
         ImageFile(Path("a.jpg"), name)
