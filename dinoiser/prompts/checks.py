@@ -1,4 +1,4 @@
-"""What is wrong, or looks like a mistake, in the classes of a prompt set."""
+"""Find errors and likely mistakes in the classes of a prompt set."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts.prompt_class import PromptClass
 
-MAX_CLASSES = 254  # labels are bytes: 0 is the background and 255 marks ignored pixels
-_MAX_TOKENS = 60  # CLIP reads 77, of which the templates take up to 15 and start and end 2
+MAX_CLASSES = 254  # a label is a byte: 0 is the background, 255 marks ignored pixels
+_MAX_TOKENS = 60  # of CLIP's 77, templates take up to 15 and the start and end tokens 2
 
 
 def is_background(name: str) -> bool:
-    """Tell whether a class of this name is the background without being marked."""
+    """Tell whether a name alone makes a class the background."""
     return " ".join(name.split()).casefold() == "background"
 
 
 def size_problems(classes: Sequence[PromptClass]) -> list[Problem]:
-    """Refuse sets that ask for nothing, or for more than a byte can tell apart."""
+    """Refuse sets with no class to look for, or with more than a mask can hold."""
     objects = sum(not item.background for item in classes)
     if not classes:
         return [Problem(None, "there are no classes: name at least one, such as 'dog'")]
     if not objects:
-        return [Problem(None, "there is only the background: name at least one class beside it")]
+        return [Problem(None, "there is only the background: add at least one other class")]
     if objects > MAX_CLASSES:
         text = f"there are {objects} classes, but a mask holds {MAX_CLASSES}: use several sets"
         return [Problem(None, text)]
@@ -39,54 +39,57 @@ def size_problems(classes: Sequence[PromptClass]) -> list[Problem]:
 
 
 def class_problems(classes: Sequence[PromptClass]) -> list[Problem]:
-    """Find what is wrong within single classes and between them."""
+    """Find errors within single classes and between them."""
     problems = [Problem(item.line, text) for item in classes for text in _own_problems(item)]
     for _, first, again in _repeats((item.name.casefold(), item) for item in classes):
-        text = f"class {again.name!r} has the name of class {first}: merge the two or rename one"
+        text = (
+            f"class {again.name!r} has the same name as class {first}: merge the two or rename one"
+        )
         problems.append(Problem(again.line, text))
     backgrounds = [item for item in classes if item.background]
     for again in backgrounds[1:]:
-        text = f"{again.name!r} is background, as is class {backgrounds[0]}: make them one class"
+        text = f"{again.name!r} is background, but so is class {backgrounds[0]}: merge the two"
         problems.append(Problem(again.line, text))
     for class_id, first, again in _repeats((item.id, item) for item in classes if item.id):
-        text = f"class {again.name!r} has the id {class_id} of class {first}: give it another"
+        text = f"class {again.name!r} has id {class_id}, as does class {first}: change one of them"
         problems.append(Problem(again.line, text))
+    # one phrase in two classes would score alike in both, so that neither could win for certain
     for key, first, again in _repeats(
         (phrase.casefold(), item) for item in classes for phrase in item.phrases if phrase
     ):
         if first is again:
             text = f"class {again.name!r} has the phrase {key!r} twice: remove one"
         elif first.name.casefold() == again.name.casefold():
-            continue
+            continue  # reported above as one name used twice
         else:
-            text = f"class {again.name!r} has the phrase {key!r} of class {first}: keep one of them"
+            text = f"classes {first} and {again.name!r} share the phrase {key!r}: keep one of them"
         problems.append(Problem(again.line, text))
     return problems
 
 
 def _own_problems(item: PromptClass) -> Iterator[str]:
-    """Find what is wrong within one class."""
+    """Find errors within one class."""
     if not item.name:
-        yield f"the class with the phrases {list(item.phrases)} has an empty name: write one"
+        yield f"the class with the phrases {list(item.phrases)} has an empty name: give it one"
     elif not item.phrases:
-        yield f"class {item.name!r} has no phrases: write at least one"
+        yield f"class {item.name!r} has no phrases: add at least one"
     elif "" in item.phrases:
-        yield f"class {item.name!r} has an empty phrase: write it or remove it"
+        yield f"class {item.name!r} has an empty phrase: fill it in or remove it"
     for text in dict.fromkeys((item.name, *item.phrases)):
         if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
-            yield f"{text!r} holds a control character: remove it"
+            yield f"{text!r} contains a control character: remove it"
     if not item.background and is_background(item.name):
-        yield f"class {item.name!r} is not marked as background: set background or rename it"
+        yield f"class {item.name!r} is not marked as background: set background: true or rename it"
     elif item.background != (item.id == 0) or not 0 <= item.id <= MAX_CLASSES:
-        other = f"from 1 to {MAX_CLASSES}, as 0 is for the background"
-        expected = "0, as it is background" if item.background else other
-        yield f"class {item.name!r} has the id {item.id}: it must be {expected}"
+        other = f"from 1 to {MAX_CLASSES}, as 0 is reserved for the background"
+        expected = "0, as it is the background" if item.background else other
+        yield f"class {item.name!r} has id {item.id}: it must be {expected}"
 
 
 def _repeats(
     keyed: Iterable[tuple[Hashable, PromptClass]],
 ) -> Iterator[tuple[Hashable, PromptClass, PromptClass]]:
-    """Find the keys that were seen before: with the class of the first and of this time."""
+    """Find repeated keys, each with the class that had it first and the one that repeats it."""
     seen: dict[Hashable, PromptClass] = {}
     for key, item in keyed:
         if key in seen:
@@ -97,7 +100,7 @@ def _repeats(
 def setting_problems(
     templates: str | Sequence[str], ignore_below: float, lines: Mapping[str, int]
 ) -> list[Problem]:
-    """Find what is wrong with the settings, given the lines they stand on."""
+    """Find errors in the settings, given the line of each."""
     problems = []
     texts = () if isinstance(templates, str) else templates
     if templates not in ("imagenet", "simple") and not texts:
@@ -105,21 +108,21 @@ def setting_problems(
         problems.append(Problem(lines.get("templates"), text))
     for template in texts:
         if template.count("{}") != 1 or re.search(r"[{}]", template.replace("{}", "")):
-            text = f"template {template!r} must hold {{}} once, where the phrase goes: add it there"
+            text = f"template {template!r} must contain {{}} exactly once, where the phrase goes"
             problems.append(Problem(lines.get("templates"), text))
     if not 0 <= ignore_below < 1:  # false for NaN, too
-        text = f"ignore_below is {ignore_below}: write a number from 0 up to, but not including, 1"
+        text = f"ignore_below is {ignore_below}: write a number of at least 0 and below 1"
         problems.append(Problem(lines.get("ignore_below"), text))
     return problems
 
 
 def find_warnings(classes: Sequence[PromptClass]) -> tuple[str, ...]:
-    """Find what looks like a mistake, though it is none for certain."""
+    """Find what is probably a mistake, but could be intended."""
     return (*_alike(classes), *_too_long(classes), *_same_colors(classes))
 
 
 class _Term(NamedTuple):
-    """A name or phrase, reduced to what the models hear."""
+    """A name or phrase, reduced to what matters to the models."""
 
     text: str
     owner: PromptClass
@@ -128,19 +131,21 @@ class _Term(NamedTuple):
 
 
 def _term(text: str, owner: PromptClass) -> _Term:
+    # case, width, hyphens, underscores and invisible characters do not count
     plain = "".join(
         " " if unicodedata.category(letter) in ("Pd", "Pc") else letter
         for letter in unicodedata.normalize("NFKC", text).casefold()
-        if unicodedata.category(letter) != "Cf"  # invisible: joiners, marks of direction
+        if unicodedata.category(letter) != "Cf"  # invisible: joiners, direction marks
     )
     words = plain.split()
+    # nor does a leading article
     if len(words) > 1 and words[0] in ("a", "an", "the"):
         words = words[1:]
     return _Term(text, owner, tuple(words), "".join(words))
 
 
 def _alike(classes: Sequence[PromptClass]) -> Iterator[str]:
-    """Warn of texts of two classes that hardly differ."""
+    """Warn of nearly identical names and phrases in two classes."""
     terms = [
         _term(text, item)
         for item in classes
@@ -150,16 +155,17 @@ def _alike(classes: Sequence[PromptClass]) -> Iterator[str]:
         if one.owner is not other.owner and _hardly_differ(one, other):
             yield (
                 f"{one.text!r} of class {one.owner} and {other.text!r} of class {other.owner} "
-                "hardly differ and will share their pixels: keep one, or put both in one class"
+                "are nearly the same and compete for pixels: keep one, or put both in one class"
             )
 
 
 def _hardly_differ(one: _Term, other: _Term) -> bool:
-    if one.joined[:1] != other.joined[:1]:  # sorts out most pairs at once
+    if one.joined[:1] != other.joined[:1]:  # rules out most pairs quickly
         return False
     if one.joined == other.joined:
         return True
     short, long = sorted((one.joined, other.joined), key=len)
+    # box, boxes; berry, berries; leaf, leaves
     plurals = [f"{short}s", f"{short}es", f"{short[:-1]}ies"]
     plurals += [f"{short.removesuffix('e')[:-1]}ves"]
     if long in plurals:
@@ -171,9 +177,10 @@ def _hardly_differ(one: _Term, other: _Term) -> bool:
 
 
 def _is_typo(one: str, other: str) -> bool:
-    """Tell whether long words are one letter apart; short ones (cat, car) are too often both meant.
+    """Tell whether two long words differ by one letter.
 
-    Typing errors rarely hit the first letter, other words (leather, feather) often do.
+    Short ones (cat, car) are usually both meant. So are words that differ in their first letter
+    (leather, feather), where typing errors are rare.
     """
     if min(len(one), len(other)) < 7 or one[0] != other[0] or not (one + other).isalpha():
         return False
@@ -184,24 +191,24 @@ def _is_typo(one: str, other: str) -> bool:
 
 
 def _too_long(classes: Sequence[PromptClass]) -> Iterator[str]:
-    """Warn of phrases whose end the models would not read."""
+    """Warn of phrases so long that the models would cut them off."""
     for item in classes:
         for phrase in item.phrases:
-            # about four letters of English a token; other scripts take up to one a byte
+            # about four English letters per token; other scripts take up to one token per byte
             tokens = sum(0.25 if c.isascii() else len(c.encode()) for c in phrase)
             if tokens > _MAX_TOKENS:
                 yield (
                     f"phrase '{phrase[:40]}...' of class {item} is so long ({len(phrase)} letters) "
-                    "that its end may not be read: use a few words"
+                    "that its end may be cut off: use a few words"
                 )
 
 
 def _same_colors(classes: Sequence[PromptClass]) -> Iterator[str]:
-    """Warn of colours that tell no classes apart."""
+    """Warn of classes that cannot be told apart by colour."""
     seen = {palette.IGNORE_COLOR: "ignored pixels"}
     if not any(item.background for item in classes):
         seen[palette.BACKGROUND_COLOR] = "pixels without a class"
     for item in classes:
         if item.color in seen:
-            yield f"class {item} has the colour {item.color} of {seen[item.color]}: choose another"
+            yield f"class {item} has colour {item.color}, like {seen[item.color]}: choose another"
         seen.setdefault(item.color, f"class {item}")

@@ -1,4 +1,4 @@
-"""The prompt file: from YAML text to class entries and back, with the line of each problem."""
+"""Read and write the prompt file: YAML text to class entries and back, with line numbers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-_MAX_BYTES = 2**20  # far more than 254 classes need; keeps an image given by mistake out of memory
+_MAX_BYTES = 2**20  # far more than 254 classes need; an image given by mistake is not read in full
 
+# what to write for each key, as the end of a sentence in messages
 _EXPECTED = {
     "version": "1",
     "classes": "a list of classes such as - {name: dog}",
     "templates": "imagenet, simple or a list of texts with {}",
-    "ignore_below": "a number from 0 up to, but not including, 1",
+    "ignore_below": "a number of at least 0 and below 1",
     "name": "one text, such as dog",
     "phrases": "a list of texts such as [dog, puppy]",
     "id": "a whole number from 1 to 254, or 0 for the background",
@@ -36,14 +37,14 @@ _EXPECTED = {
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with the prompts, and where."""
+    """One error in the prompts, and its line."""
 
     line: int | None
     text: str
 
 
 class ClassEntry(NamedTuple):
-    """One class as a person wrote it; None stands for what they left out."""
+    """One class as the user wrote it; None stands for what they left out."""
 
     name: str
     phrases: tuple[str, ...] | None = None
@@ -55,7 +56,7 @@ class ClassEntry(NamedTuple):
 
 @dataclass
 class Document:
-    """What a prompt file says, so far as it could be understood."""
+    """The content of a prompt file, as far as it could be understood."""
 
     entries: list[ClassEntry] = field(default_factory=list)
     templates: str | tuple[str, ...] = "imagenet"
@@ -77,19 +78,20 @@ class _ClassModel(BaseModel):
 class _DocumentModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal["1"]
-    classes: tuple[Any, ...]
+    version: Literal["1"]  # text, as the loader below leaves all values
+    classes: tuple[Any, ...]  # checked one by one, so that a wrong class does not hide the others
     templates: str | tuple[str, ...] = "imagenet"
     ignore_below: float = 0.0
 
 
 class _PlainLoader(yaml.BaseLoader):
-    """Reads every scalar as the text that stands there, so that a class can be named ``no``."""
+    """Reads every scalar as plain text, so that a class can be named ``no``."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        # anchors and tags are refused: a name such as *sky would be taken for an alias
         event = self.peek_event()
         if event.anchor is not None or event.tag is not None:
-            problem = "a text that begins with &, * or ! needs quotation marks"
+            problem = "text that begins with &, * or ! must be in quotation marks"
             raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
 
@@ -99,7 +101,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def refuse(problems: Iterable[Problem], source: str = "") -> None:
-    """Raise all problems as one PromptError, a line of text each, in the order of their lines."""
+    """Raise all problems as one PromptError, one per line of text, in the order of the file."""
     ordered = sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
     messages = []
     for line, text in ordered:
@@ -111,18 +113,21 @@ def refuse(problems: Iterable[Problem], source: str = "") -> None:
 
 
 def read_document(text: str, source: str) -> Document:
-    """Read a prompt file's text; raise PromptError only if nothing in it can be understood.
+    """Read a prompt file's text; raise PromptError only if it cannot be parsed at all.
 
-    What could not be read is among the document's problems, which the caller is to refuse.
+    Everything else that is wrong is listed in the document's problems, for the caller to refuse.
     """
+    # YAML -> plain values with a line for every path, such as ("classes", 2, "id")
     lines: dict[_Path, int] = {}
     document = Document()
     data = _plain(_compose(text, source), (), lines, document.problems)
+    # the top level, with fallbacks for required keys so that the others are still checked
     nothing = {"version": "1", "classes": ()}
     checked = _validate(_DocumentModel, data, (), lines, document.problems, nothing)
     document.lines = {str(path[0]): line for path, line in lines.items() if len(path) == 1}
     if checked is not None:
         document.templates, document.ignore_below = checked.templates, checked.ignore_below
+    # class by class
     classes = data.get("classes")
     for index, item in enumerate(classes if isinstance(classes, list) else ()):
         path = ("classes", index)
@@ -143,12 +148,12 @@ def _compose(text: str, source: str) -> yaml.MappingNode:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         reason = ", ".join(filter(None, (error.context, error.problem)))
-        refuse([Problem(line, f"this is not YAML ({reason}): {_YAML_CURE}")], source)
+        refuse([Problem(line, f"this is not valid YAML ({reason}): {_YAML_CURE}")], source)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        refuse([Problem(line, "control characters cannot be read: remove them")], source)
+        refuse([Problem(line, "the text contains a control character: remove it")], source)
     except RecursionError:
-        refuse([Problem(None, f"this is nested too deeply: {_YAML_CURE}")], source)
+        refuse([Problem(None, f"the nesting is too deep: {_YAML_CURE}")], source)
     else:
         if isinstance(root, yaml.MappingNode):
             return root
@@ -157,12 +162,12 @@ def _compose(text: str, source: str) -> yaml.MappingNode:
     raise AssertionError
 
 
-_YAML_CURE = "check the indentation, and put texts with : # { } [ ] , in quotation marks"
+_YAML_CURE = "check the indentation, and put text that contains : # { } [ ] , in quotation marks"
 _FORM_CURE = "write 'version: 1', 'classes:' and a line such as '  - {name: dog}' for each class"
 
 
 def _plain(node: yaml.Node, path: _Path, lines: dict[_Path, int], problems: list[Problem]) -> Any:
-    """Turn nodes into dicts, lists and texts, noting the line of each path."""
+    """Turn nodes into dicts, lists and strings, and record the line of each path."""
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*path, i), lines, problems) for i, item in enumerate(node.value)]
@@ -174,11 +179,11 @@ def _plain(node: yaml.Node, path: _Path, lines: dict[_Path, int], problems: list
         if not isinstance(key, yaml.ScalarNode):
             problems.append(Problem(line, "a key is a list or mapping: write a word"))
         elif name in result:
-            text = f"key {name!r} already stands on line {lines[*path, name]}: keep one of them"
+            text = f"key {name!r} was already given on line {lines[*path, name]}: keep one of them"
             problems.append(Problem(line, text))
         else:
             result[name] = _plain(value, (*path, name), lines, problems)
-            lines[*path, name] = line
+            lines[*path, name] = line  # the key's line: the value may start further down
     return result
 
 
@@ -190,7 +195,7 @@ def _validate(
     problems: list[Problem],
     fallback: Mapping[str, Any],
 ) -> _Model | None:
-    """Check one mapping; what is wrong is noted and left out, so that the rest can be checked."""
+    """Check one mapping; note what is wrong and leave it out, so that the rest is still used."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -213,12 +218,12 @@ def _explain(detail: ErrorDetails, key: str, value: object, model: type[BaseMode
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     if kind == "missing":
-        return f"key {key!r} is missing: add it, its value is {_EXPECTED[key]}"
+        return f"key {key!r} is missing: add it with {_EXPECTED[key]}"
     if kind == "extra_forbidden":
         known = list(model.model_fields)
         nearest = difflib.get_close_matches(key.lower(), known, n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-        return f"unknown key {key!r}: {hint}the keys here are {', '.join(known)}"
+        return f"unknown key {key!r}: {hint}the keys allowed here are {', '.join(known)}"
     return f"{key} is {reprlib.repr(value)}: write {_EXPECTED[key]}"
 
 
@@ -231,8 +236,8 @@ def read_text(path: Path) -> str:
         msg = f"prompt file {str(path)!r} cannot be read ({error.strerror}): check its path"
         raise PromptError(msg) from error
     if len(data) > _MAX_BYTES or b"\0" in data:
-        found = "holds zero bytes" if b"\0" in data else "is larger than 1 MiB"
-        msg = f"{path}: this is no prompt file (it {found}): give a YAML file saved as UTF-8"
+        found = "contains zero bytes" if b"\0" in data else "is larger than 1 MiB"
+        msg = f"{path} is not a prompt file (it {found}): give a YAML file saved as UTF-8"
         raise PromptError(msg)
     try:
         return data.decode("utf-8-sig")
@@ -240,15 +245,15 @@ def read_text(path: Path) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         msg = (
             f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8 text: "
-            "save the file with the encoding UTF-8"
+            "save the file as UTF-8"
         )
         raise PromptError(msg) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a prompt file so that readers find the old text or the new one, never a part.
+    """Write a prompt file so that readers find either the old text or the new, never part of it.
 
-    A link stays a link: the file that it leads to is replaced.
+    A symbolic link stays one: the file it points to is replaced.
     """
     target = path.resolve()
     if not target.parent.is_dir():
@@ -261,7 +266,7 @@ def write_text(path: Path, text: str) -> None:
 def format_document(
     classes: Sequence[Mapping[str, object]], templates: str | Sequence[str], ignore_below: float
 ) -> str:
-    """Write a prompt file's text, a line for each class; words such as ``no`` are quoted."""
+    """Format a prompt file's text, one line per class; words such as ``no`` are quoted."""
 
     def dump(value: object, flow: bool) -> str:
         return yaml.safe_dump(

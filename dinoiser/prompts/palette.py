@@ -1,7 +1,7 @@
-"""The classes' colours: stable, distinct, and friendly to colour-blind eyes.
+"""The classes' colours: stable, distinct, and safe for colour-blind users.
 
-A class's default colour depends on nothing but its id, so that adding a class
-never recolours the others.
+A class's default colour depends only on its id, so that adding a class never
+changes the colours of the others.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ BACKGROUND_COLOR = "#000000"
 #: Colour of ignored pixels, label 255, as in PASCAL VOC's own masks.
 IGNORE_COLOR = "#e0e0c0"
 
-# Ids 1-7: Okabe and Ito (2008), "Color Universal Design", in their order without black. Ids 8-12:
-# Tol (2021), "Colour Schemes", technical note SRON/EPS/TN/09-002: from the schemes bright, light,
-# high-contrast and dark, colours of lightness 25 and more chosen to stay far from these seven, from
-# each other and from the two above in normal, deuteranopic, protanopic and tritanopic eyes.
+# Ids 1-7: Okabe and Ito (2008), "Color Universal Design", in their order without black.
+# Ids 8-12: Tol (2021), "Colour Schemes", technical note SRON/EPS/TN/09-002: colours of its
+# schemes bright, light, high-contrast and dark, of lightness 25 or more, chosen to differ most from
+# the seven, from each other and from the two above, with normal vision and with deuteranopia,
+# protanopia and tritanopia.
 _FIRST_DOZEN = (
     *("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"),
     *("#aa3377", "#99ddff", "#004488", "#666633", "#663333"),
@@ -28,7 +29,7 @@ _FIRST_DOZEN = (
 
 
 def default_color(class_id: int) -> str:
-    """Give the colour of a class that was not given one.
+    """Return the default colour of a class.
 
     Parameters
     ----------
@@ -48,20 +49,22 @@ def default_color(class_id: int) -> str:
 
 @cache
 def _later_colors() -> tuple[str, ...]:
-    """Choose the colours of ids 13-254, each the farthest in CIELAB from all before it."""
-    from skimage.color import rgb2lab  # slow to import, and a dozen classes do without it
+    """Choose the colours of ids 13-254, each farthest in CIELAB from all earlier ones."""
+    from skimage.color import rgb2lab  # slow to import, and not needed for a dozen classes
 
+    # candidates: 16 levels per channel, without those too dark to tell from the background
     levels = np.arange(0, 256, 17)
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = rgb2lab(grid / 255)
     visible = lab[:, 0] >= 25
     grid, lab = grid[visible], lab[visible]
+    # distance of each candidate to the nearest colour taken so far
     taken = [BACKGROUND_COLOR, IGNORE_COLOR, *_FIRST_DOZEN]
     start = rgb2lab(np.array([ImageColor.getrgb(color)[:3] for color in taken]) / 255)
     distance = np.linalg.norm(lab[:, None] - start, axis=-1).min(axis=1)
     chosen = []
     for _ in range(13, 255):
-        # rounded, so that the last bit of another processor's cube root decides no tie
+        # rounded, so that ties do not depend on the last bit of a processor's cube root
         farthest = int(np.argmax(distance.round(4)))
         chosen.append("#{:02x}{:02x}{:02x}".format(*grid[farthest]))
         distance = np.minimum(distance, np.linalg.norm(lab - lab[farthest], axis=-1))
@@ -69,7 +72,7 @@ def _later_colors() -> tuple[str, ...]:
 
 
 def normalize_color(text: str) -> str:
-    """Write a colour as ``#rrggbb``.
+    """Convert a colour to ``#rrggbb``.
 
     Parameters
     ----------
@@ -84,7 +87,7 @@ def normalize_color(text: str) -> str:
     Raises
     ------
     PromptError
-        If it is none of these.
+        If the text is none of these.
     """
     color = text.strip().lower()
     if color in ImageColor.colormap or (color.startswith("#") and len(color) in (4, 7)):
@@ -93,14 +96,14 @@ def normalize_color(text: str) -> str:
         except ValueError:
             pass
     msg = (
-        f"colour {text!r} is not known{did_you_mean(color, ImageColor.colormap)}: "
+        f"unknown colour {text!r}{did_you_mean(color, ImageColor.colormap)}: "
         'write "#rrggbb" in quotation marks or a CSS name such as "tomato"'
     )
     raise PromptError(msg)
 
 
 def palette(colors: dict[int, str]) -> np.ndarray:
-    """Tabulate the colour of every label.
+    """Return the colour of every label.
 
     Parameters
     ----------
@@ -110,8 +113,8 @@ def palette(colors: dict[int, str]) -> np.ndarray:
     Returns
     -------
     ndarray
-        Shape (256, 3), uint8, RGB, indexed by label; ids without a class have
-        their default colour, 255 that of ignored pixels.
+        Shape (256, 3), uint8, RGB, indexed by label. Ids without a class have
+        their default colour, and 255 has that of ignored pixels.
     """
     table = [colors.get(label, default_color(label)) for label in range(256)]
     return np.array([ImageColor.getrgb(color) for color in table], dtype=np.uint8)

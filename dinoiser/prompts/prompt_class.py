@@ -11,22 +11,22 @@ from dinoiser.prompts.palette import normalize_color
 class PromptClass:
     """One class to look for.
 
-    Whitespace in names and phrases is collapsed, and the colour written as ``#rrggbb``.
+    Whitespace in names and phrases is collapsed, and colours are converted to ``#rrggbb``.
 
     Parameters
     ----------
     name
-        What the class is called in results.
+        Name of the class in results.
     id
         Its label in masks: 1 to 254, or 0 for the background.
     phrases
-        The texts that describe it; its score is the best of theirs.
+        The texts that describe it; the class scores as its best phrase.
     color
         ``#rrggbb``, ``#rgb`` or a CSS name.
     background
-        Whether it stands for all that is not an object.
+        Whether it stands for everything that is not an object.
     line
-        Where it stands in its prompt file, if it came from one; says nothing about equality.
+        Its line in the prompt file, if it came from one; ignored when comparing.
     """
 
     name: str

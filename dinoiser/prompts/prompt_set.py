@@ -1,8 +1,8 @@
 """Prompt sets: the classes to look for, the phrases that describe them, their ids and colours.
 
-The inline form separates classes by commas and the phrases of one class by semicolons;
-``name=phrase; phrase`` names a class that is not called like its first phrase. A class named
-``background`` has id 0; without one no pixel is labelled 0.
+The inline form separates classes by commas and the phrases of one class by semicolons.
+``name=phrase; phrase`` gives a class a name other than its first phrase. A class named
+``background`` has id 0; without one, no pixel is labelled 0.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class PromptSet:
     Parameters
     ----------
     classes
-        In the caller's order, but the background is put first.
+        In the given order, except that the background is moved to the front.
     templates
         ``"imagenet"`` (80 sentences), ``"simple"`` or sentences with ``{}`` for the phrase.
     ignore_below
-        Pixels of a lower confidence, from 0 up to but not including 1, become 255.
+        Pixels with a lower confidence become 255; at least 0 and below 1.
 
     Raises
     ------
     PromptError
-        With all problems: no class, ids or names or phrases that repeat, and so on.
+        With all problems: no classes, repeated ids, names or phrases, and so on.
     """
 
     classes: tuple[PromptClass, ...]
@@ -73,10 +73,10 @@ class PromptSet:
         Raises
         ------
         PromptError
-            If a class or phrase is empty, repeats another, and so on.
+            If a class or phrase is empty or repeated, and so on.
         """
         chunks = text.split(",") if text.strip() else []
-        empty = f"of {text!r} is empty: remove the comma too many or write its name"
+        empty = f"of {text!r} is empty: remove the extra comma or write a name"
         refuse(
             Problem(None, f"class {number} {empty}")
             for number, chunk in enumerate(chunks, start=1)
@@ -87,17 +87,17 @@ class PromptSet:
 
     @classmethod
     def from_names(cls, names: Iterable[str] | Mapping[str, Sequence[str]]) -> PromptSet:
-        """Make a set from class names as they stand, with commas if need be.
+        """Make a set from class names, which may contain commas.
 
         Parameters
         ----------
         names
-            The names, or the phrases of each name.
+            The names, or a mapping of each name to its phrases.
 
         Raises
         ------
         PromptError
-            If a name or phrase is empty, repeats another, and so on.
+            If a name or phrase is empty or repeated, and so on.
         """
         if isinstance(names, Mapping):
             entries = [
@@ -115,7 +115,7 @@ class PromptSet:
         Raises
         ------
         PromptError
-            If the file cannot be read, or with all that is wrong in it, each with its line.
+            If the file cannot be read, or with all errors in it and their lines.
         """
         return cls.from_yaml(prompt_file.read_text(Path(path)), source=os.fspath(path))
 
@@ -126,29 +126,29 @@ class PromptSet:
         Raises
         ------
         PromptError
-            With all that is wrong, each with its line.
+            With all errors and their lines.
         """
         document = prompt_file.read_document(text, source)
         classes = _number(document.entries)
         settings = (document.templates, document.ignore_below)
         problems = document.problems + setting_problems(*settings, document.lines)
-        if not document.problems:  # classes that could not be read are not missing
+        if not document.problems:  # a class that could not be read is not missing
             problems += size_problems(classes)
         refuse([*problems, *class_problems(classes)], source)
         return cls(classes, *settings)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a prompt file, whole or not at all.
+        """Write a prompt file, completely or not at all.
 
         Raises
         ------
         OutputError
-            If it cannot be written.
+            If the file cannot be written.
         """
         prompt_file.write_text(Path(path), self.to_yaml())
 
     def to_yaml(self) -> str:
-        """Write a prompt file's text, ids and colours included."""
+        """Format a prompt file's text, including ids and colours."""
         items = []
         for item in self.classes:
             keys = {"name": item.name, "id": item.id, "phrases": list(item.phrases)}
@@ -157,17 +157,18 @@ class PromptSet:
         return prompt_file.format_document(items, self.templates, self.ignore_below)
 
     def to_inline(self) -> str:
-        """Write the inline form, which `parse` reads back given the same settings.
+        """Format the inline form, from which `parse` restores this set given the same settings.
 
         Raises
         ------
         PromptError
-            If it cannot say all of this set: own ids or colours, or commas in a phrase.
+            If it cannot express this set: custom ids or colours, or commas in a phrase.
         """
         chunks = []
         for item in self.classes:
             named = item.name != item.phrases[0] or "=" in item.name
             chunks.append((f"{item.name}=" if named else "") + "; ".join(item.phrases))
+        # read back rather than checked by rules: what parse understands is what counts
         text, error = ", ".join(chunks), None
         try:
             same = PromptSet.parse(text, templates=self.templates, ignore_below=self.ignore_below)
@@ -177,7 +178,7 @@ class PromptSet:
             error = problem
         msg = (
             f"the prompt set {list(self.names)} has ids, colours or characters (, ; =) that the "
-            "inline form cannot hold: save it as a prompt file"
+            "inline form cannot express: save it as a prompt file"
         )
         raise PromptError(msg) from error
 
@@ -188,28 +189,28 @@ class PromptSet:
 
     @property
     def background(self) -> PromptClass | None:
-        """The background class, or None if the background is not asked for."""
+        """The background class, or None if there is none."""
         return next((item for item in self.classes if item.background), None)
 
     @cached_property
     def palette(self) -> np.ndarray:
         """Colour of each label: shape (256, 3), uint8, RGB; 255 is that of ignored pixels."""
         table = palette.palette({item.id: item.color for item in self.classes})
-        table.flags.writeable = False  # it is kept, and shared by all results
+        table.flags.writeable = False  # cached and shared by all results
         return table
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What looks like a mistake, though it is none for certain; one sentence each."""
+        """Likely mistakes that could also be intended, one sentence each."""
         return find_warnings(self.classes)
 
     def by_name(self, name: str) -> PromptClass:
-        """Find a class by its name, in any case.
+        """Find a class by its name, ignoring case.
 
         Raises
         ------
         PromptError
-            If there is none of this name.
+            If there is no such class.
         """
         classes = {item.name.casefold(): item for item in self.classes}
         key = " ".join(name.split()).casefold()
@@ -225,7 +226,7 @@ def _parse_class(chunk: str) -> ClassEntry:
     """Read one class of the inline form."""
     head, equals, rest = chunk.partition("=")
     if equals and ";" in head:
-        msg = f"the name in {chunk.strip()!r} does not stand first: write name=phrase; phrase"
+        msg = f"the name in {chunk.strip()!r} does not come first: write name=phrase; phrase"
         raise PromptError(msg)
     phrases = tuple((rest if equals else chunk).split(";"))
     return ClassEntry(head if equals else phrases[0], phrases)
@@ -236,7 +237,7 @@ def _frozen(templates: str | Sequence[str]) -> str | tuple[str, ...]:
 
 
 def _number(entries: Iterable[ClassEntry]) -> tuple[PromptClass, ...]:
-    """Make classes: ids and colours as written, else the smallest free id and its own colour."""
+    """Make classes; where none is given, take the smallest free id and its default colour."""
     entries = list(entries)
     taken = {entry.id for entry in entries}
     free = (number for number in range(1, MAX_CLASSES + 1) if number not in taken)

@@ -43,7 +43,7 @@ def smooth_noise(rng: np.random.Generator, size: Size, cell: int) -> np.ndarray:
     size
         Height and width in pixels.
     cell
-        Distance of two grid points in pixels, about the size of the blotches.
+        Distance between grid points in pixels, about the size of the blotches.
 
     Returns
     -------
@@ -77,8 +77,13 @@ def _rows_and_columns(size: Size) -> tuple[np.ndarray, np.ndarray]:
     return rows, columns
 
 
+# Each painter returns RGB in [0, 255], before clipping, of a shape that broadcasts to (H, W, 3).
+# The order of the draws from `rng` is part of every scene: a change here changes them all.
+
+
 def _grass(rng: np.random.Generator, size: Size) -> np.ndarray:
     height, width = size
+    # stretched down only, so that blades are upright streaks one pixel wide
     blades = _enlarge(rng.standard_normal((height // 6 + 2, width), dtype=np.float32), size)
     grain = _grain(rng, size) * np.array((20, 28, 12), np.float32)
     tone = _tone(rng, (70, 125, 45))
@@ -105,7 +110,8 @@ def _brick(rng: np.random.Generator, size: Size) -> np.ndarray:
     brick_width = 2 * brick_height
     rows, columns = _rows_and_columns(size)
     course = (rows // brick_height).astype(int)
-    columns = columns + course % 2 * brick_height
+    columns = columns + course % 2 * brick_height  # every other course is shifted by half a brick
+    # one shade per brick, looked up for each pixel
     place = (columns // brick_width).astype(int)
     shades = rng.uniform(-25, 25, (course.max() + 1, place.max() + 1))
     wall = _tone(rng, (165, 75, 55)) + shades[course, place][..., None] + 8 * _grain(rng, size)
@@ -115,6 +121,7 @@ def _brick(rng: np.random.Generator, size: Size) -> np.ndarray:
 
 def _wood(rng: np.random.Generator, size: Size) -> np.ndarray:
     rows, _ = _rows_and_columns(size)
+    # growth rings: horizontal lines, bent by noise of two scales
     bent = rows + 14 * smooth_noise(rng, size, 40) + 4 * smooth_noise(rng, size, 12)
     rings = np.sin(bent / rng.uniform(1.5, 5))[..., None]
     seams = (rows % int(rng.integers(24, 60)) < 1.5)[..., None]
@@ -163,6 +170,7 @@ def _direction(rng: np.random.Generator, size: Size, largest_angle: float) -> np
 
 
 def _plain(rng: np.random.Generator, size: Size) -> np.ndarray:
+    # grey or tinted; one tone or a gradient between two
     tint = 1 if rng.random() < 0.5 else 0
     first = rng.uniform(40, 215) + tint * rng.uniform(-40, 40, 3)
     if rng.random() < 0.5:

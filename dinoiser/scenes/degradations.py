@@ -13,7 +13,7 @@ from dinoiser.scenes.backgrounds import Size, smooth_noise
 
 
 def texture_surface(rng: np.random.Generator, color: np.ndarray, size: Size) -> np.ndarray:
-    """Cover a surface with stripes or blotches, darker than a light colour or lighter than a dark.
+    """Cover a surface with stripes or blotches, dark on light colours and light on dark ones.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ def texture_surface(rng: np.random.Generator, color: np.ndarray, size: Size) -> 
         pattern = across // rng.uniform(3, 9) % 2
     else:
         pattern = np.clip(smooth_noise(rng, size, int(rng.integers(3, 9))), 0, 1)
+    # mix towards black on light colours, towards white on dark ones
     ink = np.full(3, 0.0 if color.max() > 128 else 255.0)
     strength = rng.uniform(0.2, 0.55) * pattern[..., None]
     return color + strength * (ink - color)
@@ -44,7 +45,7 @@ def texture_surface(rng: np.random.Generator, color: np.ndarray, size: Size) -> 
 def scatter_clutter(rng: np.random.Generator, canvas: np.ndarray) -> None:
     """Draw small shards and strokes of any colour onto a background, in place.
 
-    None of them is one of the shapes, so that calling them background is right.
+    None of them is one of the shapes to find, so they count as background.
 
     Parameters
     ----------
@@ -54,6 +55,7 @@ def scatter_clutter(rng: np.random.Generator, canvas: np.ndarray) -> None:
         Shape (H, W, 3), RGB, float32 in [0, 255].
     """
     height, width = canvas.shape[:2]
+    # PIL draws on 8 bits; the canvas is read back at the end
     image = Image.fromarray(canvas.astype(np.uint8))
     pen = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(8, 25))):
@@ -97,7 +99,7 @@ def good_camera(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
 
 
 def bad_camera(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """Blur, add strong sensor noise and compress by JPEG.
+    """Blur, add strong sensor noise and compress as JPEG.
 
     Parameters
     ----------
@@ -111,6 +113,7 @@ def bad_camera(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
     numpy.ndarray
         Shape (H, W, 3), uint8.
     """
+    # the order of a real camera: lens blur, exposure, sensor noise, then compression
     sharp = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     blurred = sharp.filter(ImageFilter.GaussianBlur(rng.uniform(0.7, 1.8)))
     image = np.asarray(blurred, np.float32) * np.float32(rng.uniform(0.75, 1.1))

@@ -1,7 +1,7 @@
 """Synthetic scenes: coloured shapes on textured backgrounds, with exact masks.
 
 The embedded model ``tiny`` knows what is drawn here, so that demos and tests
-run without a download. Easy scenes are what its backbone was trained on; hard scenes
+run without a download. Its backbone was trained on easy scenes; hard scenes
 add textured objects, clutter, blur, strong sensor noise and JPEG artefacts.
 """
 
@@ -22,11 +22,11 @@ from dinoiser.scenes.degradations import bad_camera, good_camera, scatter_clutte
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SMALLEST_SIDE = 32
-ABSENT = 5
+SMALLEST_SIDE = 32  # pixels
+ABSENT = 5  # classes listed per scene that are not in it
 
-# Hue in degrees, saturation and value in [0, 1]: wide on purpose, so that other programs' red is
-# red here too.
+# Hue in degrees, saturation and value in [0, 1]. The ranges are wide on purpose, so that what other
+# programs call red is red here too.
 _COLOR_RANGES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {
     "red": ((-9, 8), (0.75, 1), (0.62, 1)),
     "orange": ((22, 39), (0.78, 1), (0.86, 1)),
@@ -49,12 +49,14 @@ def _regular(corners: int, radii: Sequence[float] = (1.0,)) -> np.ndarray:
 
 
 def _cross(arm: float = 0.33) -> np.ndarray:
+    # three corners of the top arm, turned by a quarter three times
     quarter = np.array([(-arm, -1), (arm, -1), (arm, -arm)])
     turn = np.array([(0, 1), (-1, 0)])
     return np.concatenate([quarter @ np.linalg.matrix_power(turn, k) for k in range(4)])
 
 
 def _heart(points: int = 40) -> np.ndarray:
+    # the usual heart curve, centred and scaled to the unit circle
     t = 2 * np.pi * np.arange(points) / points
     height = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
     return np.stack([16 * np.sin(t) ** 3, 1.7 - height], axis=1) / 17
@@ -76,7 +78,7 @@ SHAPES: tuple[str, ...] = tuple(_OUTLINES)
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and everything that is true about it.
+    """One image and the ground truth for it.
 
     Attributes
     ----------
@@ -105,14 +107,14 @@ class Scene:
 def draw_scenes(
     count: int, seed: int, size: Size = (224, 224), hard: bool = False
 ) -> Iterator[Scene]:
-    """Draw scenes of which the i-th depends on the seed and i alone.
+    """Draw scenes; the i-th depends only on the seed and i.
 
     Parameters
     ----------
     count
-        How many scenes to draw.
+        Number of scenes to draw.
     seed
-        Any number that is not negative; different seeds share no scene.
+        Any non-negative number; different seeds share no scene.
     size
         Height and width in pixels, at least 32 each.
     hard
@@ -121,7 +123,7 @@ def draw_scenes(
     Yields
     ------
     Scene
-        One scene after the other.
+        One scene after another.
     """
     for index in range(count):
         yield draw_scene(np.random.default_rng((seed, index)), size, hard=hard)
@@ -149,15 +151,15 @@ def draw_scene(
         Add textured objects, clutter (labelled background), blur, strong
         sensor noise and JPEG artefacts.
     camera
-        Pass an easy scene through a good camera: brightness and slight sensor noise. A hard
-        scene has its bad one in any case.
+        Pass an easy scene through a good camera: brightness and slight sensor noise. Hard
+        scenes always go through a bad one.
     most_objects
         Largest number of objects.
     object_sizes
-        Smallest and largest diameter in pixels. By default they follow the shorter side:
+        Smallest and largest diameter in pixels. By default they depend on the shorter side:
         32 to 120 pixels at 224, 40 to 160 at 320.
     colors
-        The object colours to choose from.
+        Object colours to choose from.
 
     Returns
     -------
@@ -170,7 +172,7 @@ def draw_scene(
         If a side is shorter than 32 pixels.
     """
     if min(size) < SMALLEST_SIDE:
-        msg = f"scene size {size} is too small: draw at least {SMALLEST_SIDE} pixels a side"
+        msg = f"scene size {size} is too small: expected at least {SMALLEST_SIDE} pixels per side"
         raise SettingsError(msg)
     background = str(rng.choice(BACKGROUNDS))
     canvas = paint_background(rng, background, size)
@@ -180,6 +182,7 @@ def draw_scene(
         rng, canvas, hard, most_objects, object_sizes or _usual_sizes(min(size)), colors
     )
     image = bad_camera(rng, canvas) if hard else good_camera(rng, canvas) if camera else canvas
+    # classes that have no pixels left are dropped and the others renumbered
     present = np.unique(labels[labels > 0])
     names = tuple(classes[k - 1] for k in present)
     return Scene(
@@ -193,8 +196,8 @@ def draw_scene(
 
 
 def _usual_sizes(shorter_side: int) -> tuple[float, float]:
-    # The line through 32 ... 120 pixels at 224 and 40 ... 160 pixels at 320, the sizes of the
-    # sets on which the backbone was measured.
+    # Linear in the side, through 32 to 120 pixels at 224 and 40 to 160 pixels at 320: the sizes in
+    # the sets on which the backbone was evaluated.
     return (160 + shorter_side) / 12, (320 + 5 * shorter_side) / 12
 
 
@@ -211,13 +214,14 @@ def _place_objects(
     object_sizes: tuple[float, float],
     colors: Sequence[str],
 ) -> tuple[np.ndarray, list[str]]:
-    """Draw the objects onto the canvas; return labels and the class of each label."""
+    """Draw the objects onto the canvas; return the labels and the class of each label."""
     labels = np.zeros(canvas.shape[:2], np.uint8)
     classes: list[str] = []
     for top, left, diameter in _free_places(rng, canvas.shape[:2], most_objects, object_sizes):
         shape, color = str(rng.choice(SHAPES)), str(rng.choice(colors))
         if (name := f"{color} {shape}") not in classes:
             classes.append(name)
+        # an object may stick out at the top or bottom: keep the rows that lie on the canvas
         alpha = _shape_mask(rng, shape, diameter)[max(-top, 0) : canvas.shape[0] - top]
         box = (slice(max(top, 0), top + diameter), slice(left, left + diameter))
         surface = _paint_surface(rng, _pick_color(rng, color), alpha.shape, textured)
@@ -229,13 +233,16 @@ def _place_objects(
 def _free_places(
     rng: np.random.Generator, size: Size, most: int, object_sizes: tuple[float, float]
 ) -> list[tuple[int, int, int]]:
-    """Top, left and diameter of objects that touch each other at most a little."""
+    """Return top, left and diameter of objects that overlap at most slightly."""
     height, width = size
+    # of three and more, each is smaller, so that all find a place
     count = int(rng.integers(1, most + 1))
     smallest, largest = object_sizes
     largest = min(largest, (0.6 if count > 2 else 0.9) * min(size))
+    # distance of centres in units of touching circles: below 1 they may overlap
     closeness = rng.uniform(0.8, 1.1)
     places: list[tuple[int, int, int]] = []
+    # a fixed number of draws, so that what follows does not depend on how many were accepted
     for _ in range(12 * count):
         diameter = int(np.exp(rng.uniform(np.log(min(smallest, largest)), np.log(largest))))
         cut = diameter // 6 if rng.random() < 0.2 else 0
@@ -251,7 +258,7 @@ def _free_places(
 
 
 def _shape_mask(rng: np.random.Generator, shape: str, diameter: int) -> np.ndarray:
-    """Coverage of each pixel, shape (diameter, diameter), uint8; smooth through 3x3 samples."""
+    """Coverage of each pixel, shape (diameter, diameter), uint8; antialiased by 3x3 samples."""
     outline, tilt = _OUTLINES[shape]
     angle = rng.uniform(-tilt, tilt)
     cos, sin = math.cos(angle), math.sin(angle)

@@ -117,12 +117,16 @@ class TestFileMistakes:
         ("lines", "line", "problem"),
         [
             (with_class("{name: dog, colour: red}"), 3, "unknown key 'colour': did you mean 'col"),
-            (with_class("{name: dog, color: tomatoe}"), 3, "'tomatoe' is not known (did you mean"),
+            (
+                with_class("{name: dog, color: tomatoe}"),
+                3,
+                "unknown colour 'tomatoe' (did you mean",
+            ),
             (with_class("{name: dog, color: [1, 2]}"), 3, "color is ['1', '2']: write \"#rrggbb\""),
             (with_class("{name: dog, id: 255}"), 3, "id is '255': write a whole number from 1"),
             (with_class("{name: dog, id: two}"), 3, "id is 'two': write a whole number from 1"),
-            (with_class("{name: dog, id: 0}"), 3, "'dog' has the id 0: it must be from 1 to 254"),
-            (with_class("{name: sky, background: true, id: 3}"), 3, "has the id 3: it must be 0"),
+            (with_class("{name: dog, id: 0}"), 3, "'dog' has id 0: it must be from 1 to 254"),
+            (with_class("{name: sky, background: true, id: 3}"), 3, "has id 3: it must be 0"),
             (with_class("{name: background, background: no}"), 3, "not marked as background"),
             (with_class("{name: dog, background: maybe}"), 3, "background is 'maybe': write true"),
             (with_class("{name: dog, phrases: puppy}"), 3, "phrases is 'puppy': write a list"),
@@ -130,16 +134,20 @@ class TestFileMistakes:
             (with_class("{name: dog, phrases: [a, ' ']}"), 3, "class 'dog' has an empty phrase"),
             (with_class("{phrases: [dog]}"), 3, "key 'name' is missing"),
             (with_class("{name: ''}"), 3, "empty name"),
-            (with_class("{name: dog, name: cat}"), 3, "key 'name' already stands on line 3"),
+            (with_class("{name: dog, name: cat}"), 3, "key 'name' was already given on line 3"),
             (with_class("dog"), 3, "a class is 'dog': write it as - {name: dog}"),
-            (with_class("{name: OTHER}"), 4, "'other' has the name of class 'OTHER' (line 3)"),
+            (with_class("{name: OTHER}"), 4, "'other' has the same name as class 'OTHER' (line 3)"),
             (
                 with_class("{name: dog, id: 1}\n  - {name: cat, id: 1}"),
                 4,
-                "id 1 of class 'dog' (li",
+                "has id 1, as does class 'dog' (li",
             ),
-            (with_class("{name: dog, phrases: [other]}"), 4, "phrase 'other' of class 'dog' (line"),
-            (with_class("{name: background}\n  - {name: b, background: yes}"), 4, "(line 3): make"),
+            (with_class("{name: dog, phrases: [other]}"), 4, "'dog' (line 3) and 'other' share"),
+            (
+                with_class("{name: background}\n  - {name: b, background: yes}"),
+                4,
+                "(line 3): merge",
+            ),
             (("classes: []",), None, "there are no classes"),
             (("classes:",), 2, "classes is '': write a list"),
             (("classes: [{name: background}]",), None, "only the background"),
@@ -156,20 +164,28 @@ class TestFileMistakes:
                 "templates is 'vogue': write imag",
             ),
             ((*with_class("{name: dog}"), "templates: []"), 5, "templates is (): write imagenet"),
-            ((*with_class("{name: dog}"), "templates: [a]"), 5, "template 'a' must hold {} once"),
+            (
+                (*with_class("{name: dog}"), "templates: [a]"),
+                5,
+                "template 'a' must contain {} exactly once",
+            ),
             (
                 (*with_class("{name: dog}"), "templates: {a: b}"),
                 5,
                 "templates is {'a': 'b'}: write",
             ),
             ((*with_class("{name: dog}"), "Template: simple"), 5, "did you mean 'templates'?"),
-            ((*with_class("{name: dog}"), "classes: []"), 5, "'classes' already stands on line 2"),
+            (
+                (*with_class("{name: dog}"), "classes: []"),
+                5,
+                "'classes' was already given on line 2",
+            ),
             ((*with_class("{name: dog}"), "? [a]", ": b"), 5, "a key is a list or mapping"),
-            ((*with_class("{name: dog}"), "name: [dog"), 5, "not YAML"),
-            ((*with_class("&a {name: dog}"), "x: *a"), 3, "needs quotation marks"),
-            (with_class("!!python/name:os.system"), 3, "needs quotation marks"),
-            (with_class("{name: d\x07og}"), 3, "control characters"),
-            (("classes: " + "[" * 10_000,), None, "nested too deeply"),
+            ((*with_class("{name: dog}"), "name: [dog"), 5, "not valid YAML"),
+            ((*with_class("&a {name: dog}"), "x: *a"), 3, "must be in quotation marks"),
+            (with_class("!!python/name:os.system"), 3, "must be in quotation marks"),
+            (with_class("{name: d\x07og}"), 3, "contains a control character"),
+            (("classes: " + "[" * 10_000,), None, "nesting is too deep"),
         ],
     )
     def test_each_is_one_problem_with_its_line_and_cure(
@@ -189,7 +205,7 @@ class TestFileMistakes:
     def test_the_line_is_that_of_the_key_in_a_class_of_several_lines(self) -> None:
         message = refused_file("classes:", "  - name: dog", "    phrases: [dog]", "    color: x")
 
-        assert message.startswith("p.yaml, line 5: colour 'x' is not known")
+        assert message.startswith("p.yaml, line 5: unknown colour 'x'")
 
     @pytest.mark.parametrize("version", ["version: 2", "version: one"])
     def test_another_version_is_refused(self, version: str) -> None:
@@ -226,7 +242,7 @@ class TestFileMistakes:
         [
             ("version: 1\nclasses:\n - {name: café}".encode("latin-1"), "line 3: byte 0xe9"),
             ("version: 1".encode("utf-16"), "zero bytes"),
-            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "no prompt file"),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a prompt file"),
             (b"#" * 2**21, "larger than 1 MiB"),
         ],
     )

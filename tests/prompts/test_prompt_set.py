@@ -68,12 +68,12 @@ class TestInline:
             ("dog; ;puppy", "class 'dog' has an empty phrase"),
             ("dog=", "class 'dog' has an empty phrase"),
             ("=dog", "phrases ['dog'] has an empty name"),
-            ("background", "only the background: name at least one class"),
-            ("dog, DOG", "class 'DOG' has the name of class 'dog'"),
-            ("dog; puppy, wolf; Puppy", "class 'wolf' has the phrase 'puppy' of class 'dog'"),
+            ("background", "only the background: add at least one other"),
+            ("dog, DOG", "class 'DOG' has the same name as class 'dog'"),
+            ("dog; puppy, wolf; Puppy", "classes 'dog' and 'wolf' share the phrase 'puppy'"),
             ("dog; Dog", "class 'dog' has the phrase 'dog' twice: remove one"),
-            ("dog; x=y", "name in 'dog; x=y' does not stand first: write name=phrase"),
-            ("do\x07g", "'do\\x07g' holds a control character: remove it"),
+            ("dog; x=y", "name in 'dog; x=y' does not come first: write name=phrase"),
+            ("do\x07g", "'do\\x07g' contains a control character: remove it"),
         ],
     )
     def test_mistakes_are_refused_with_their_cure(self, text: str, problem: str) -> None:

@@ -113,7 +113,7 @@ def test_blank_rows_are_left_out_and_without_any_class_there_is_no_prompt_set() 
 def test_a_name_that_stands_twice_is_refused_as_in_a_prompt_file() -> None:
     rows = rows_of("dog, cat")
     rows.rows[1].name = "Dog"
-    with pytest.raises(PromptError, match="'Dog' has the name of class 'dog'"):
+    with pytest.raises(PromptError, match="'Dog' has the same name as class 'dog'"):
         rows.prompt_set()
 
 

@@ -214,7 +214,7 @@ def test_a_mistake_is_said_under_the_table_until_it_is_mended(driver: Driver) ->
     driver.write(1, Column.NAME, "dog")
     note = driver.table.findChild(object, "prompt_note")
     assert driver.table.prompt_set() is None
-    assert "'dog' has the name of class 'dog'" in driver.table.error()
+    assert "'dog' has the same name as class 'dog'" in driver.table.error()
     assert note.isVisible()
     assert note.text() == driver.table.error()
     driver.write(1, Column.NAME, "sheep")
