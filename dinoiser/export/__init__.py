@@ -1,4 +1,4 @@
-"""Writers of results: pure builders, and one function or class that writes each format."""
+"""Export formats: pure builders, and one function or class that writes each format."""
 
 from dinoiser.export.coco import CocoWriter, build_annotations
 from dinoiser.export.confidence import write_confidence

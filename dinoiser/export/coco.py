@@ -33,22 +33,23 @@ def build_annotations(
     labels
         (H, W) uint8 class ids; 0 = background and 255 = ignore are left out.
     image_name
-        Its path relative to the input folder, forward slashes.
+        Path relative to the input folder, with forward slashes.
     prompts
         The classes that the labels refer to.
     options
-        Polygons or run lengths, one annotation a class or a part, least area.
+        Polygons or run lengths, one annotation per class or per part, minimum area.
 
     Returns
     -------
     list of dict
-        As they stand in the file, by class, parts in reading order; `area` in
-        pixels, `bbox` x, y, width and height in pixels.
+        The entries of the file, by class and, within a class, in reading order
+        of its parts. `area` is in pixels, `bbox` is x, y, width and height in
+        pixels.
 
     Raises
     ------
     InputError
-        A label is no class of the prompt set.
+        A label is not a class of the prompt set.
     """
     regions = map_parts(labels) if options.instances else map_classes(labels)
     found = find_regions(labels, regions, prompts)
@@ -69,17 +70,17 @@ def build_annotations(
 
 
 class CocoWriter(DatasetWriter):
-    """A COCO file, written image by image: memory does not grow with them.
+    """A COCO file, written image by image in constant memory.
 
-    A context manager: the file takes its name when the block ends without an
-    error; otherwise what was there before stays.
+    A context manager: the file appears under its name when the block ends
+    without an error; otherwise an earlier file is left as it was.
 
     Parameters
     ----------
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
     prompts
-        Its classes but the background become the categories, under their ids.
+        Its classes, except the background, become the categories, with the same ids.
 
     Raises
     ------
@@ -107,9 +108,9 @@ class CocoWriter(DatasetWriter):
         Parameters
         ----------
         image_name
-            Its path relative to the input folder, forward slashes.
+            Path relative to the input folder, with forward slashes.
         size
-            Its height and width in pixels.
+            Height and width in pixels.
         annotations
             From `build_annotations`.
         """
@@ -125,9 +126,10 @@ def _rle(region: Region, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _polygons_by_region(labels: np.ndarray, regions: np.ndarray) -> dict[int, list[list[int]]]:
-    """Gather the polygons of every region's parts, as lists x, y, x, y, ..."""
+    """Collect the polygons of each region's parts, as lists x, y, x, y, ..."""
     polygons = defaultdict(list)
     for polygon in trace_polygons(map_parts(labels)).values():
+        # a polygon begins at its part's first pixel, which tells the region that it belongs to
         x, y = polygon[0]
         polygons[int(regions[y, x])].append(polygon.ravel().tolist())
     return polygons

@@ -1,4 +1,4 @@
-"""COCO files read back as labels: the inverse of `dinoiser.export.coco`."""
+"""Read COCO files as labels: the inverse of `dinoiser.export.coco`."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 LISTS = ("images", "annotations", "categories")
 LEAST_POLYGON = 6
-"""Numbers of a triangle: fewer are no area."""
+"""Numbers that describe a triangle; a polygon with fewer has no area."""
 
 
 class CocoReader:
-    """The annotations of a COCO file, drawn.
+    """Draws the annotations of a COCO file as labels.
 
     Parameters
     ----------
     path
-        The file. Annotations that are boxes alone are left out.
+        The file. Annotations with only a box are skipped.
 
     Attributes
     ----------
     sizes
-        (height, width) in pixels of the images, by file name.
+        (height, width) of each image in pixels, by file name.
     shift
-        What is added to category ids to make labels: 1 where they begin at 0,
-        which is no label, else 0.
+        Added to category ids to make labels: 1 if there is a category 0, as 0
+        means no label, otherwise 0.
     names
-        Name of every category, by its label.
+        Name of each category, by label.
 
     Raises
     ------
     InputError
-        The file is no COCO file, or an entry of it lacks something.
+        The file is not a COCO file, or one of its entries is incomplete.
 
     See Also
     --------
@@ -62,7 +62,7 @@ class CocoReader:
             self._annotations[annotation.image_id].append(annotation)
 
     def draw_labels(self, name: str) -> np.ndarray:
-        """Draw the annotations of an image, the smaller ones over the larger.
+        """Draw the annotations of an image, smaller ones over larger ones.
 
         Parameters
         ----------
@@ -72,13 +72,14 @@ class CocoReader:
         Returns
         -------
         ndarray
-            (H, W) uint8, or int32 where there are labels above 254; 0 = none.
+            (H, W) uint8, or int32 if there are labels above 254; 0 = none.
 
         Raises
         ------
         InputError
-            An annotation is of no category, or no area of the image.
+            An annotation has an unknown category, or does not fit the image.
         """
+        # bytes suffice below 255, which is kept for ignored pixels
         small = max(self.names, default=0) < IGNORE
         labels = np.zeros(self.sizes[name], np.uint8 if small else np.int32)
         annotations = self._annotations.get(self._ids[name], [])
@@ -86,8 +87,8 @@ class CocoReader:
             label = annotation.category_id + self.shift
             if label not in self.names:
                 msg = (
-                    f"{self.path} has an annotation of {name} with the category_id "
-                    f"{annotation.category_id}, which none of its categories has; add it there."
+                    f"{self.path} has an annotation of {name} with category_id "
+                    f"{annotation.category_id}, which is not among its categories; add it there."
                 )
                 raise InputError(msg)
             try:
@@ -96,14 +97,14 @@ class CocoReader:
                 height, width = labels.shape
                 msg = (
                     f"{self.path} has an annotation of {name} that is neither polygons nor run "
-                    f"lengths of an image of {width}x{height} pixels; export the file anew."
+                    f"lengths for an image of {width}x{height} pixels; export the file again."
                 )
                 raise InputError(msg) from error
         return labels
 
 
 def is_coco(path: Path) -> bool:
-    """Tell a COCO file from other JSON, without parsing it."""
+    """Tell a COCO file from other JSON without parsing it."""
     text = path.read_bytes()
     return all(f'"{key}"'.encode() in text for key in LISTS)
 
@@ -119,11 +120,11 @@ class _Annotation(BaseModel):
     image_id: int | str
     category_id: int
     area: float = 0.0
-    segmentation: Any = None  # most of the file; checked when it is drawn
+    segmentation: Any = None  # most of the file's bytes, so checked only when drawn
 
 
 class _Category(BaseModel):
-    id: Annotated[int, Field(ge=0, lt=2**31 - 1)]
+    id: Annotated[int, Field(ge=0, lt=2**31 - 1)]  # with `shift` added, it must fit int32
     name: str
 
 
@@ -138,7 +139,8 @@ class _RunLengths(BaseModel):
     counts: str | list[Annotated[int, Field(ge=0)]]
 
 
-# pycocotools takes memory by the length of a polygon's edges, whatever the image's size
+# Bounded, as the memory that pycocotools needs grows with the length of a polygon's edges,
+# however small the image is.
 _Coordinate = Annotated[float, Field(gt=-1e6, lt=1e6)]
 _SEGMENTATION: TypeAdapter[_RunLengths | list[list[float]] | None] = TypeAdapter(
     _RunLengths | list[list[_Coordinate]] | None
@@ -150,39 +152,41 @@ def _read(path: Path) -> _Document:
         return _Document.model_validate(json.loads(path.read_bytes()))
     except ValueError as error:
         problem = _first_problem(error) if isinstance(error, ValidationError) else _no_lists()
-        msg = f"{path} is no COCO file{problem}; give another."
+        msg = f"{path} is not a COCO file{problem}; give another."
         raise InputError(msg) from error
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Say what is wrong, as the end of a sentence."""
+    """Describe the first problem, as the end of a sentence."""
+    # the place is (list, index, key, ...), such as ("images", 3, "width")
     first = error.errors()[0]
     kind, *place = first["loc"] or ("",)
     if not place:
         return _no_lists()
     if first["type"] == "missing":
-        return f": in its {kind}, an entry has no {place[-1]!r}"
+        return f": an entry of its {kind} has no {place[-1]!r}"
     what, value = ("entry", *place[1:])[-1], reprlib.repr(first["input"])
     return f": in its {kind}, the {what} {value} is wrong ({first['msg']})"
 
 
 def _no_lists() -> str:
-    return f", expected the lists {', '.join(LISTS)}"
+    return f", which has the lists {', '.join(LISTS)}"
 
 
 def _draw(segmentation: Any, size: tuple[int, ...]) -> np.ndarray:
-    """Draw one annotation, (H, W) bool, nothing for a box alone.
+    """Draw one annotation as (H, W) bool, all False if it has only a box.
 
     Raises
     ------
     ValueError
-        It is of another form, or of another size.
+        It has another form or another size.
     """
     from pycocotools import mask
 
     found = _SEGMENTATION.validate_python(segmentation)
     if isinstance(found, _RunLengths):
         run_lengths = found.model_dump()
+        # compressed counts (str) are checked by their size; plain ones must also add up
         fits = found.size == size
         if not isinstance(found.counts, str):
             fits = fits and sum(found.counts) == math.prod(size)
@@ -191,6 +195,7 @@ def _draw(segmentation: Any, size: tuple[int, ...]) -> np.ndarray:
             msg = f"run lengths of {found.size} pixels (height, width)"
             raise ValueError(msg)
         return mask.decode(run_lengths).astype(bool)
+    # polygons of one annotation are united
     polygons = [polygon for polygon in found or [] if len(polygon) >= LEAST_POLYGON]
     if not polygons:
         return np.zeros(size, bool)

@@ -1,4 +1,4 @@
-"""Models side by side: an image, what each model makes of it, and where they disagree."""
+"""Draw models side by side: an image, each model's labels, and where they disagree."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts import PromptSet
 
-PANEL_WIDTH = 420
+PANEL_WIDTH = 420  # pixels, as are the next two
 FONT_SIZE = 20
 MARGIN = 10
 GREY_SHARE = 0.5
-"""Brightness that is left of the image under the map of disagreement."""
+"""Share of the image's brightness kept under the map of disagreement."""
 DISAGREEMENT = np.array([255, 64, 32], np.float32)
 
 
 class ComparisonRow(NamedTuple):
-    """What is drawn of one image.
+    """What to draw for one image.
 
     Attributes
     ----------
     title
-        Its name.
+        The image's name.
     image
         (H, W, 3) uint8 RGB.
     labels
-        (H, W) uint8 class ids of each model.
+        Class ids of each model, (H, W) uint8, by the model's name.
     answers
-        (H, W) uint8, number of different classes that the models gave a pixel.
+        (H, W) uint8, number of different classes given to each pixel.
     agreement
         Share in [0, 1] of the pixels on which all models agree.
     """
@@ -51,15 +51,15 @@ class ComparisonRow(NamedTuple):
 
 
 def build_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet) -> Image:
-    """Draw a row for each image, a column for each model, and a legend.
+    """Draw one row per image, one column per model, and a legend.
 
-    The last column shows the image in dark grey, and in red where models
-    disagree: the brighter, the more different classes they gave.
+    The last column shows the image in dark grey, with red where the models
+    disagree: the more different classes they gave, the brighter.
 
     Parameters
     ----------
     rows
-        One an image, all with the same models.
+        One per image, all with the same models.
     prompts
         The classes that the labels refer to.
 
@@ -72,6 +72,7 @@ def build_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet) -> Image
 
     font = ImageFont.load_default(FONT_SIZE)
     line = FONT_SIZE + MARGIN
+    # each row is a line of titles above a line of panels
     drawn = [_panels(row, prompts) for row in rows]
     width = MARGIN + len(drawn[0]) * (PANEL_WIDTH + MARGIN)
     height = sum(line + panels[0][1].height for panels in drawn) + MARGIN
@@ -85,12 +86,13 @@ def build_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet) -> Image
             draw.text((left, top + line / 2), text, fill="black", font=font, anchor="lm")
             canvas.paste(panel, (left, top + line))
         top += line + panels[0][1].height
+    # only classes that occur somewhere are in the legend
     given = {int(label) for row in rows for a in row.labels.values() for label in np.unique(a)}
     return with_legend(canvas, [c for c in prompts.classes if c.id in given])
 
 
 def write_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet, path: str | Path) -> None:
-    """Write what `build_comparison` draws as PNG.
+    """Write the image from `build_comparison` as PNG.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def write_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet, path: st
 
 
 def _panels(row: ComparisonRow, prompts: PromptSet) -> list[tuple[str, Image]]:
-    """Draw the image, the models' labels over it and the disagreement, each with its title."""
+    """Draw the image, each model's labels over it and the disagreement, with their titles."""
     image = _shrink(row.image)
     tinted = [
         (name, blend(image, _shrink(labels), prompts.palette))
@@ -114,14 +116,14 @@ def _panels(row: ComparisonRow, prompts: PromptSet) -> list[tuple[str, Image]]:
 
 
 def _draw_disagreement(image: np.ndarray, answers: np.ndarray, models: int) -> np.ndarray:
-    """Grey where models agree; red, up to full strength where each gave a class of its own."""
+    """Grey where models agree, red where not; at full strength if all gave different classes."""
     grey = GREY_SHARE * image.astype(np.float32).mean(-1, keepdims=True).repeat(3, -1)
     strength = (0.5 + 0.5 * answers / models)[..., None] * (answers > 1)[..., None]
     return (grey * (1 - strength) + DISAGREEMENT * strength).astype(np.uint8)
 
 
 def _shrink(pixels: np.ndarray) -> np.ndarray:
-    """Bring an image or its labels to the panels' width; labels keep their values."""
+    """Resize an image or its labels to the width of a panel; labels keep their values."""
     from PIL import Image
 
     size = PANEL_WIDTH, max(1, round(pixels.shape[0] * PANEL_WIDTH / pixels.shape[1]))
@@ -137,7 +139,7 @@ def _to_image(pixels: np.ndarray) -> Image:
 
 
 def _shorten(title: str, font: FreeTypeFont | ImageFont) -> str:
-    """Cut a title at its front until it fits over a panel."""
+    """Shorten a title from the front until it fits over a panel."""
     cut = title
     while font.getlength(cut) > PANEL_WIDTH:
         title = title[1:]

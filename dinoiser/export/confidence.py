@@ -1,4 +1,4 @@
-"""How sure every pixel is, as a grey image."""
+"""Write the confidence of every pixel as a grey image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def build_confidence(segmentation: Segmentation) -> Image:
-    """Grey image of 8 bits: the confidence from 0 to 1 as 0 to 255, rounded."""
+    """8-bit grey image of the confidence: 0 to 1 becomes 0 to 255, rounded."""
     from PIL import Image
 
     scaled = np.multiply(segmentation.confidence, 255, dtype=np.float32)
@@ -30,9 +30,9 @@ def write_confidence(segmentation: Segmentation, path: str | Path) -> None:
     Parameters
     ----------
     segmentation
-        Its confidence, 0 to 1, becomes 0 to 255.
+        The result; its confidence from 0 to 1 becomes 0 to 255.
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
 
     Raises
     ------

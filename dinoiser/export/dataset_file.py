@@ -1,4 +1,4 @@
-"""JSON files of a whole data set, written image by image: memory does not grow with them."""
+"""JSON files about a whole data set, written image by image in constant memory."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _ID_BITS = 53
-"""Larger integers are not exact in readers whose numbers are doubles, such as JavaScript."""
+"""Readers whose numbers are doubles, such as JavaScript, hold no larger integer exactly."""
 
 
 def stable_id(*key: str | int) -> int:
-    """Make a number of what something is: the first 53 bits of its key's SHA-256."""
+    """Derive an id from a key alone: the first 53 bits of the key's SHA-256."""
     digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
     return int.from_bytes(digest[:8]) >> (64 - _ID_BITS)
 
 
 class DatasetWriter:
-    """A JSON file with the lists `images` and `annotations`, as COCO has them.
+    """A JSON file with the lists `images` and `annotations`, as in COCO.
 
-    A context manager: the file takes its name when the block ends without an
-    error; otherwise what was there before stays.
+    A context manager: the file appears under its name when the block ends
+    without an error; otherwise an earlier file is left as it was.
 
     Parameters
     ----------
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
     categories
-        What the file holds under that name.
+        The value of `categories` in the file.
 
     Raises
     ------
@@ -64,7 +64,7 @@ class DatasetWriter:
     def _add(
         self, image_name: str, size: tuple[int, ...], annotations: Sequence[dict[str, Any]]
     ) -> None:
-        """Add an image of a size (height, width) and its annotations."""
+        """Add an image with its size (height, width) and annotations."""
         height, width = size
         image_id = stable_id(image_name)
         self._images.add(
@@ -78,8 +78,8 @@ class DatasetWriter:
 def _open_lists(path: Path, categories: Sequence[dict[str, Any]]) -> Iterator[tuple[_List, _List]]:
     """Open a file for its images and annotations.
 
-    The annotations wait in a nameless file beside it until the images are
-    complete.
+    A JSON file cannot grow in two lists at once, so annotations are collected
+    in an unnamed temporary file until the images are complete.
     """
     head = {
         "info": {
@@ -99,7 +99,7 @@ def _open_lists(path: Path, categories: Sequence[dict[str, Any]]) -> Iterator[tu
 
 
 class _List:
-    """The items of a JSON list, one a line."""
+    """The items of a JSON list, one per line."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Writing images so that a full disk is noticed."""
+"""Write images such that a full disk is noticed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def write_image(image: Image, path: str | Path, kind: str, **options: Any) -> None:
-    """Write an image, whole or not at all.
+    """Write an image, completely or not at all.
 
-    It is encoded in memory first: given a file, Pillow does not notice when a
-    full disk takes only a part of what it writes.
+    It is encoded in memory first: when Pillow writes to a file itself, it does
+    not notice that a full disk accepted only part of the data.
 
     Parameters
     ----------
     image
-        What to write.
+        The image to write.
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
     kind
-        Pillow's name of the format.
+        Pillow's name for the format.
     options
-        See Pillow.
+        Options of Pillow's writer for the format.
 
     Raises
     ------

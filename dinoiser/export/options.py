@@ -1,4 +1,4 @@
-"""What can be chosen about annotations."""
+"""Options for annotations."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class ExportOptions:
     polygons
         COCO: write polygons instead of run lengths.
     instances
-        COCO and panoptic: one annotation a 4-connected part of a class,
-        instead of one a class and image. YOLO always has one a part.
+        COCO and panoptic: one annotation per 4-connected part of a class,
+        instead of one per class and image. YOLO always has one per part.
     min_area
-        Leave out annotations of fewer pixels.
+        Leave out annotations with fewer pixels.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Previews: the image, its classes' colours over it and full along their edges, and a legend."""
+"""Previews: the image tinted with class colours, outlined in full colour, and a legend."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 OPACITY = 0.55
 BACKGROUND_OPACITY = 0.35
 OUTLINE_SHARE = 1 / 400
-"""Width of the edges as a share of the longer side; two pixels at least, for JPEG."""
+"""Width of outlines as a share of the longer side; at least two pixels, to survive JPEG."""
 LONGEST_SIDE = 1600
-"""Previews are shrunk to this; the masks keep the image's size."""
+"""Larger previews are shrunk to this many pixels; masks keep the image's size."""
 
 
 def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> Image:
-    """Blend an image with its labels' colours, outline them, and put a legend under it.
+    """Tint an image with its labels' colours, outline them, and add a legend below.
 
     Parameters
     ----------
@@ -46,7 +46,9 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
     """
     from PIL import Image
 
-    step = max(1, max(image.shape) // (4 * LONGEST_SIDE))  # Pillow copies all that it is given
+    step = max(
+        1, max(image.shape) // (4 * LONGEST_SIDE)
+    )  # Pillow copies its input, so skip pixels of huge images
     shrunk = Image.fromarray(image[::step, ::step])
     small = Image.fromarray(labels[::step, ::step])
     if max(shrunk.size) > LONGEST_SIDE:
@@ -54,7 +56,7 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
         small = small.resize(shrunk.size, Image.Resampling.NEAREST)
     blended = blend(np.asarray(shrunk), np.asarray(small), prompts.palette)
     shown = np.zeros(256, bool)
-    for row in labels:  # an index of 8 bytes a pixel is made on the way
+    for row in labels:  # row by row, as indexing makes 8 bytes per pixel
         shown[row] = True
     legend = [c for c in prompts.classes if shown[c.id]]
     return with_legend(Image.fromarray(blended), legend)
@@ -63,7 +65,7 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
 def blend(image: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """Tint an image (H, W, 3) uint8 with the colours (256, 3) uint8 of its labels (H, W).
 
-    Their edges have the colours themselves, by which they are found in a legend.
+    Outlines have the pure colours, so that a legend can be matched.
     """
     share = np.where(labels == 0, BACKGROUND_OPACITY, OPACITY).astype(np.float32)
     share[outline(labels)] = 1
@@ -72,9 +74,10 @@ def blend(image: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarr
 
 
 def outline(labels: np.ndarray) -> np.ndarray:
-    """Find the edges (H, W) bool of all labels (H, W) but background, on their inner side."""
+    """Outlines (H, W) bool of all labels (H, W) except background, inside their borders."""
     edges = np.zeros(labels.shape, bool)
     width = max(2, round(max(labels.shape) * OUTLINE_SHARE))
+    # down the rows, then across the columns: .T is a view, so both write into `edges`
     for along, found in ((labels, edges), (labels.T, edges.T)):
         for step in range(1, width + 1):
             differs = along[step:] != along[:-step]
@@ -93,7 +96,7 @@ def write_overlay(image: np.ndarray, segmentation: Segmentation, path: str | Pat
     segmentation
         Of the same image.
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
 
     Raises
     ------
@@ -106,14 +109,14 @@ def write_overlay(image: np.ndarray, segmentation: Segmentation, path: str | Pat
 def write_label_overlay(
     image: np.ndarray, labels: np.ndarray, prompts: PromptSet, path: str | Path
 ) -> None:
-    """Write the preview of an image whose labels are known, such as from its mask.
+    """Write the preview of an image from its labels, for example from its mask.
 
     Parameters
     ----------
     image, labels, prompts
         See `build_overlay`.
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
 
     Raises
     ------
@@ -125,9 +128,10 @@ def write_label_overlay(
 
 
 def with_legend(image: Image, classes: list[PromptClass]) -> Image:
-    """Put a strip of colour swatches and names under an image, in as many lines as it takes."""
+    """Add colour swatches and names under an image, in as many lines as needed."""
     from PIL import Image, ImageDraw, ImageFont
 
+    # font size and side of a swatch in pixels
     size = int(np.clip(max(image.size) / 45, 12, 28))
     font = ImageFont.load_default(size)
     width = max(image.width, 160)
@@ -145,7 +149,7 @@ def with_legend(image: Image, classes: list[PromptClass]) -> Image:
 def _lay_out(
     classes: list[PromptClass], font: FreeTypeFont | ImageFont, size: int, width: int
 ) -> tuple[list[tuple[int, int]], int]:
-    """Place legend entries line by line: their top left corners, and the height of all lines."""
+    """Lay out legend entries: their top left corners, and the height of all lines."""
     gap = size // 2
     places, x, y = [], gap, gap
     for c in classes:

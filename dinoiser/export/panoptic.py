@@ -1,4 +1,4 @@
-"""COCO panoptic: an image of segment ids each, and one JSON file about all segments."""
+"""COCO panoptic: one image of segment ids per image, and one JSON file about all segments."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 VOID = 0
 MOST_SEGMENTS = 2**24 - 1
-"""Ids are three bytes: the colours of a pixel."""
+"""An id is stored in three bytes: red, green and blue."""
 
 
 def build_panoptic(
     labels: np.ndarray, prompts: PromptSet, options: ExportOptions = DEFAULTS
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Cut the labels of one image into segments.
+    """Divide the labels of one image into segments.
 
     Parameters
     ----------
@@ -35,21 +35,21 @@ def build_panoptic(
     prompts
         The classes that the labels refer to.
     options
-        One segment a class or a part, least area; smaller ones become void.
+        One segment per class or per part; those below the minimum area become void.
 
     Returns
     -------
     ids : ndarray
-        (H, W) integers: the segment of every pixel, 0 = void. The id of a
-        class's only segment is the class's.
+        (H, W) integers: the segment of every pixel, 0 = void. Without
+        instances, a segment's id is the class id.
     segments : list of dict
-        `segments_info` as it stands in the file, by id; `area` in pixels,
-        `bbox` x, y, width and height in pixels.
+        `segments_info` of the file, sorted by id. `area` is in pixels, `bbox`
+        is x, y, width and height in pixels.
 
     Raises
     ------
     InputError
-        A label is no class of the prompt set, or there are too many segments.
+        A label is not a class of the prompt set, or there are too many segments.
     """
     ids = map_parts(labels) if options.instances else map_classes(labels)
     found = find_regions(labels, ids, prompts)
@@ -83,7 +83,7 @@ def write_panoptic_png(ids: np.ndarray, path: str | Path) -> None:
     ids
         (H, W) integers from 0 to 2 ** 24 - 1.
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def write_panoptic_png(ids: np.ndarray, path: str | Path) -> None:
     """
     from PIL import Image
 
-    # the lowest three of four bytes
+    # (H, W) 4-byte integers -> (H, W, 4) bytes, lowest first -> (H, W, 3) = R, G, B
     colors = np.ascontiguousarray(ids, "<u4").view(np.uint8).reshape(*ids.shape, 4)[..., :3]
     write_image(Image.fromarray(np.ascontiguousarray(colors)), path, "PNG")
 
@@ -105,11 +105,11 @@ class PanopticWriter(DatasetWriter):
     Parameters
     ----------
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
     prompts
-        Its classes but the background become the categories, under their ids.
+        Its classes, except the background, become the categories, with the same ids.
     options
-        With instances the categories are things, without them stuff.
+        With instances, categories are things; without, they are stuff.
 
     Raises
     ------
@@ -144,11 +144,11 @@ class PanopticWriter(DatasetWriter):
         Parameters
         ----------
         image_name
-            Its path relative to the input folder, forward slashes.
+            Path relative to the input folder, with forward slashes.
         size
-            Its height and width in pixels.
+            Height and width in pixels.
         png_name
-            The image of its segment ids, relative to the panoptic folder.
+            Path of the image of segment ids, relative to the panoptic folder.
         segments
             From `build_panoptic`.
         """

@@ -1,4 +1,4 @@
-"""Indexed PNG masks, and what their indices mean."""
+"""Indexed PNG masks, and the file that says what their indices mean."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def build_mask(labels: np.ndarray, prompts: PromptSet) -> Image:
-    """Palette image whose indices are the labels and whose colours are the classes'."""
+    """Palette image: its indices are the labels, its colours those of the classes."""
     from PIL import Image
 
     mask = Image.fromarray(labels, "L")
@@ -39,7 +39,7 @@ def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None
     prompts
         The classes that the labels refer to; their colours are the palette.
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None
 
 
 def write_png(segmentation: Segmentation, path: str | Path) -> None:
-    """Write the labels of a result as `write_mask` does."""
+    """Write the labels of a result, see `write_mask`."""
     write_mask(segmentation.labels, segmentation.prompts, path)
 
 
@@ -75,9 +75,9 @@ def read_mask(path: str | Path) -> np.ndarray:
     Raises
     ------
     InputError
-        The file is missing, damaged, or no indexed PNG.
+        The file is missing, damaged or not an indexed PNG.
     """
-    from PIL.PngImagePlugin import PngImageFile  # knows no limit of size, unlike Image.open
+    from PIL.PngImagePlugin import PngImageFile  # has no size limit, unlike Image.open
 
     try:
         with Path(path).open("rb") as file, PngImageFile(file) as mask:
@@ -91,22 +91,22 @@ def read_mask(path: str | Path) -> np.ndarray:
         raise InputError(msg) from error
     if kind != "P":
         msg = (
-            f"the mask {path} holds colours of the kind {kind!r}, expected palette indices; save "
-            "it as an indexed PNG of 8 bits, or label the image again"
+            f"the mask {path} has Pillow mode {kind!r}, expected palette indices; save "
+            "it as an indexed 8-bit PNG, or label the image again"
         )
         raise InputError(msg)
     return labels
 
 
 def write_classes(prompts: PromptSet, path: str | Path) -> None:
-    """Write what class ids stand for, as JSON for other programs.
+    """Write the meaning of class ids, as JSON for other programs.
 
     Parameters
     ----------
     prompts
-        Of every class: id, name, color ("#rrggbb") and phrases.
+        The classes; for each: id, name, color ("#rrggbb") and phrases.
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""PNG files of 8 bits that are written a few rows at a time, so that none is too large."""
+"""Write 8-bit PNG files of any size, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class PngStream:
-    """Writes an indexed or grey PNG from the top down.
+    """Writes an indexed or grey PNG from top to bottom.
 
-    Use it as a context: the end of the file is written on leaving it, unless
-    by an error.
+    A context manager: the end of the file is written when the block ends
+    without an error.
 
     Parameters
     ----------
     file
-        Where to write to.
+        The open file to write to.
     size
         (height, width) in pixels.
     palette

@@ -1,4 +1,4 @@
-"""Labels -> regions: the pixels that one annotation each stands for, found in one pass."""
+"""Divide labels into regions, the pixels of one annotation each, in one pass."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ BACKGROUND = 0
 
 @dataclass(frozen=True)
 class Region:
-    """Pixels that one annotation stands for.
+    """The pixels of one annotation.
 
     Attributes
     ----------
     value
-        Its value in the map that it was found in.
+        Its value in the map of regions.
     class_id
         Its class.
     index
-        Its place among the image's regions of this class, from 0 in reading
+        Its number among the image's regions of this class, from 0 in reading
         order.
     area
-        Number of its pixels.
+        Number of pixels.
     box
         x, y, width and height in pixels.
     run_lengths
-        (N,) int64: pixels outside and inside by turns, outside first, down one
-        column after another, as in COCO.
+        (N,) int64: numbers of pixels alternately outside and inside, outside
+        first, column by column from top to bottom, as in COCO.
     """
 
     value: int
@@ -51,7 +51,7 @@ class Region:
 
 
 def annotated_classes(prompts: PromptSet) -> list[PromptClass]:
-    """Give the classes that annotations are made of, by id: all but the background."""
+    """Return the classes that get annotations, by id: all but the background."""
     return sorted((c for c in prompts.classes if not c.background), key=lambda c: c.id)
 
 
@@ -71,8 +71,8 @@ def map_parts(labels: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray
-        (H, W) integers, 0 = background or ignored, parts from 1 in the reading
-        order of their first pixels.
+        (H, W) integers: 0 = background or ignored; parts are numbered from 1 in
+        the reading order of their first pixels.
     """
     from skimage.measure import label  # slow to import
 
@@ -94,20 +94,23 @@ def find_regions(labels: np.ndarray, regions: np.ndarray, prompts: PromptSet) ->
     Returns
     -------
     list of Region
-        By their value in the map.
+        Sorted by value in the map.
 
     Raises
     ------
     InputError
-        A label is no class of the prompt set.
+        A label is not a class of the prompt set.
     """
+    # runs, sorted by value, so that those of a region are adjacent
     starts, stops, values = _find_runs(regions)
     if not len(values):
         return []
     height = len(regions)
+    # index of each region's first run; the run's first pixel tells the class
     groups = np.concatenate(([0], np.flatnonzero(values[1:] != values[:-1]) + 1))
     class_ids = labels[starts[groups] % height, starts[groups] // height].tolist()
     _refuse_unknown(class_ids, prompts)
+    # sums, bounds and run lengths of each group of runs
     areas = np.add.reduceat(stops - starts, groups).tolist()
     boxes = _find_boxes(starts, stops, groups, height)
     runs = zip(np.split(starts, groups[1:]), np.split(stops, groups[1:]), strict=True)
@@ -121,12 +124,14 @@ def find_regions(labels: np.ndarray, regions: np.ndarray, prompts: PromptSet) ->
 
 
 def _find_runs(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find runs of equal pixels, column after column, by value: their starts, stops and values."""
+    """Find runs of equal pixels in column order; return starts, stops and values by value."""
+    # a run may continue from the bottom of a column to the top of the next
     pixels = regions.ravel(order="F")
     starts = np.concatenate(([0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1))
     stops = np.append(starts[1:], pixels.size)
     values = pixels[starts]
     order = np.argsort(values, kind="stable")
+    # background has the lowest value, so its runs come first and are dropped
     order = order[np.count_nonzero(values == BACKGROUND) :]
     return starts[order], stops[order], values[order]
 
@@ -136,7 +141,7 @@ def _refuse_unknown(class_ids: list[int], prompts: PromptSet) -> None:
     unknown = sorted(set(class_ids) - set(known))
     if unknown:
         msg = (
-            f"the class ids {unknown} are in the labels but not among the classes, expected "
+            f"the labels contain class ids {unknown}, which are not among the classes; expected "
             f"{', '.join(f'{id_} ({name})' for id_, name in sorted(known.items()))} or 255 "
             "(ignore); correct the labels, or add the classes to the prompt file"
         )
@@ -146,9 +151,10 @@ def _refuse_unknown(class_ids: list[int], prompts: PromptSet) -> None:
 def _find_boxes(
     starts: np.ndarray, stops: np.ndarray, groups: np.ndarray, height: int
 ) -> list[tuple[int, int, int, int]]:
-    """Bound groups of runs, of which each may go on in the next column."""
+    """Bounding box of each group of runs, which may continue into the next columns."""
     left, right = starts // height, (stops - 1) // height
     within = left == right
+    # a run that crosses into another column reaches the bottom of one and the top of the next
     top = np.where(within, starts % height, 0)
     bottom = np.where(within, (stops - 1) % height, height - 1)
     x, y = np.minimum.reduceat(left, groups), np.minimum.reduceat(top, groups)
@@ -158,7 +164,7 @@ def _find_boxes(
 
 
 def _lengths(starts: np.ndarray, stops: np.ndarray, size: int) -> np.ndarray:
-    """Lengths of what lies between runs and of the runs, by turns."""
+    """Lengths of the gaps and runs, alternately, beginning with a gap."""
     edges = np.concatenate(([0], np.column_stack((starts, stops)).ravel(), [size]))
     lengths = np.diff(edges)
-    return lengths if lengths[-1] else lengths[:-1]
+    return lengths if lengths[-1] else lengths[:-1]  # no empty gap at the end

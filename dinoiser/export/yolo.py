@@ -1,4 +1,4 @@
-"""YOLO segmentation: a text file of polygons an image, links to the images, and data.yaml."""
+"""YOLO segmentation: one text file of polygons per image, links to the images, and data.yaml."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def build_yolo(labels: np.ndarray, prompts: PromptSet, options: ExportOptions = DEFAULTS) -> str:
-    """Describe the labels of one image as lines of YOLO segmentation.
+    """Describe the labels of one image in YOLO's segmentation format.
 
     Parameters
     ----------
@@ -33,22 +33,23 @@ def build_yolo(labels: np.ndarray, prompts: PromptSet, options: ExportOptions = 
     prompts
         The classes that the labels refer to.
     options
-        Parts of fewer than `min_area` pixels are left out.
+        Parts with fewer than `min_area` pixels are left out.
 
     Returns
     -------
     str
-        A line a 4-connected part in reading order: the class's index from 0 by
-        id, then the polygon's x / W and y / H with 8 decimals.
+        One line per 4-connected part, in reading order: the class's index
+        (from 0, by id), then the polygon's x / W and y / H with 8 decimals.
 
     Raises
     ------
     InputError
-        A label is no class of the prompt set.
+        A label is not a class of the prompt set.
     """
     parts = map_parts(labels)
     polygons = trace_polygons(parts)
     indices = {c.id: index for index, c in enumerate(annotated_classes(prompts))}
+    # each coordinate is formatted once per image rather than once per corner
     down, across = (_fractions(size) for size in labels.shape)
     lines = []
     for region in find_regions(labels, parts, prompts):
@@ -59,19 +60,19 @@ def build_yolo(labels: np.ndarray, prompts: PromptSet, options: ExportOptions = 
 
 
 def _fractions(size: int) -> list[str]:
-    """Spell every place from 0 to size as a fraction of it."""
+    """Format every coordinate from 0 to size as a fraction of size."""
     return [f"{place / size:.8f}".rstrip("0").rstrip(".") for place in range(size + 1)]
 
 
 def write_yolo(text: str, path: str | Path) -> None:
-    """Write the lines of one image; an empty file says that nothing is on it.
+    """Write the lines of one image; an empty file says that it contains no objects.
 
     Parameters
     ----------
     text
         From `build_yolo`.
     path
-        The file; its folder is made when missing.
+        The file; missing folders are created.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def write_data_yaml(output: Path, prompts: PromptSet) -> None:
     output
         The folder that holds `images` and `labels`.
     prompts
-        Its classes but the background are numbered from 0 by id.
+        Its classes, except the background, are numbered from 0 by id.
 
     Raises
     ------
@@ -109,30 +110,31 @@ def write_data_yaml(output: Path, prompts: PromptSet) -> None:
 
 
 def link_image(image: Path, path: Path) -> None:
-    """Put an image where readers of YOLO look for it: a link, or a copy where none can be made.
+    """Put an image where YOLO readers look for it: as a link or, if that fails, a copy.
 
     Parameters
     ----------
     image
         The image.
     path
-        The link; its folder is made when missing. An earlier link is replaced.
+        The link; missing folders are created. An earlier link is replaced.
 
     Raises
     ------
     InputError
-        There is no such image.
+        The image does not exist.
     OutputError
-        Another file is in the way, or nothing can be written.
+        Another file is in the way, or the link cannot be written.
     """
     if not image.is_file():
-        msg = f"there is no image {image}; put it back, or label the images where they are now"
+        msg = f"there is no image {image}; restore it, or label the images where they are now"
         raise InputError(msg)
     if _is_there(image, path):
         return
     if path.exists() and not path.is_symlink():
-        msg = f"{path} is in the way of a link to {image}; move it away and export again."
+        msg = f"{path} is in the way of a link to {image}; move it and export again."
         raise OutputError(msg)
+    # made under a temporary name and renamed, so that an earlier link is replaced in one step
     link = path.with_name(f".{uuid4().hex}{PARTIAL_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,16 +143,17 @@ def link_image(image: Path, path: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             link.unlink()
-        msg = f"Cannot write {path}: {error.strerror or error}; free space on the disk."
+        msg = f"Cannot write {path}: {error.strerror or error}; free some disk space."
         raise OutputError(msg) from error
 
 
 def _is_there(image: Path, path: Path) -> bool:
-    """Whether a path is the image itself, a link to it, or its copy."""
+    """Whether a path is the image itself, a link to it, or a copy of it."""
     if not path.exists():
         return False
     if path.samefile(image):
         return True
+    # copy2 keeps the time of the original, so size and time identify a copy made here
     here, there = path.stat(), image.stat()
     return not path.is_symlink() and (here.st_size, here.st_mtime_ns) == (
         there.st_size,
@@ -161,5 +164,5 @@ def _is_there(image: Path, path: Path) -> bool:
 def _link_or_copy(image: Path, path: Path) -> None:
     try:
         path.symlink_to(image)
-    except OSError:  # Windows without the right to, and some file systems
+    except OSError:  # Windows without the privilege, and some file systems
         shutil.copy2(image, path)

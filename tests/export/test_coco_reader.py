@@ -77,8 +77,8 @@ def test_labels_begin_at_1_where_categories_begin_at_0(place):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"images": 3}, "expected the lists images, annotations, categories"),
-        ({"images": [{"id": 1}]}, "in its images, an entry has no 'file_name'"),
+        ({"images": 3}, "which has the lists images, annotations, categories"),
+        ({"images": [{"id": 1}]}, "an entry of its images has no 'file_name'"),
         ({"images": [IMAGE | {"width": 0}]}, "in its images, the width 0 is wrong .*than 0"),
         ({"images": ["a.png"]}, "in its images, the entry 'a.png' is wrong"),
         ({"categories": [{"id": "x", "name": "cat"}]}, "in its categories, the id 'x' is wrong"),
@@ -86,7 +86,7 @@ def test_labels_begin_at_1_where_categories_begin_at_0(place):
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_when_it_is_opened(place, changes, reason):
-    with pytest.raises(InputError, match=f"instances.json is no COCO file.*{reason}"):
+    with pytest.raises(InputError, match=f"instances.json is not a COCO file.*{reason}"):
         CocoReader(write(place, **changes))
 
 
@@ -94,7 +94,7 @@ def test_what_is_wrong_with_a_file_is_said_when_it_is_opened(place, changes, rea
 def test_other_files_are_told_apart(place, content):
     place.write_bytes(content)
     assert not is_coco(place)
-    with pytest.raises(InputError, match="expected the lists images, annotations, categories"):
+    with pytest.raises(InputError, match="which has the lists images, annotations, categories"):
         CocoReader(place)
 
 
@@ -120,5 +120,5 @@ def test_an_area_that_cannot_be_drawn_is_said_so(place, segmentation):
 
 def test_an_annotation_of_no_category_is_said_so(place):
     path = write(place, category_id=300)
-    with pytest.raises(InputError, match="category_id 300, which none of its categories has"):
+    with pytest.raises(InputError, match="category_id 300, which is not among its categories"):
         CocoReader(path).draw_labels("a.png")

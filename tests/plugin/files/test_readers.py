@@ -120,7 +120,7 @@ def test_without_its_images_a_coco_file_opens_as_labels(make_napari_viewer, tmp_
     path = polygon_file(tmp_path / "instances.json", {3: "cat"}, 3)
     (opened,) = make_napari_viewer().open(str(path), plugin=None)
     assert set(np.unique(opened.data)) == {0, 3}
-    assert "1 of 1 images are not found: a.png" in notification_manager.records[-1].message
+    assert "1 of 1 images were not found: a.png" in notification_manager.records[-1].message
 
 
 def test_categories_from_0_are_raised_by_one(make_napari_viewer, tmp_path):
@@ -149,9 +149,12 @@ def test_what_is_not_ours_is_left_to_others(tmp_path):
 @pytest.mark.parametrize(
     ("lists", "reason"),
     [
-        ({"images": "none"}, "expected the lists images, annotations, categories"),
-        ({"images": [{"id": 1, "file_name": "a.png"}]}, "an entry has no 'height'"),
-        ({}, "is of no image"),
+        (
+            {"images": "none"},
+            "which has the lists images, annotations, categories",
+        ),
+        ({"images": [{"id": 1, "file_name": "a.png"}]}, "an entry of its images has no 'height'"),
+        ({}, "lists no images"),
     ],
 )
 def test_a_coco_file_that_is_wrong_is_refused_in_a_sentence(tmp_path, lists, reason):
