@@ -1,4 +1,4 @@
-"""What every segmentation model offers: patch features of pixels, embeddings of texts."""
+"""The interface of all segmentation models: patch features of pixels, embeddings of texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PatchFeatures:
-    """Dense features of a batch of images, one vector a patch.
+    """Dense features of a batch of images, one vector per patch.
 
     Attributes
     ----------
@@ -24,11 +24,11 @@ class PatchFeatures:
         (B, D, h, w), in the space of the class embeddings, not normalised.
     foreground
         (B, h, w) objectness logits, positive where the model sees an object;
-        None where a model has no background head.
+        None if the model has no background head.
     guide
-        (B, G, h, w), what the model's `Scoring` reads beside: the keys of
-        patches, or the class token's attention to them, a head a channel;
-        None where it reads nothing else.
+        (B, G, h, w), what else the model's `Scoring` reads: the keys of
+        patches, or the class token's attention to them, one channel per head;
+        None if it reads nothing else.
     """
 
     features: Tensor
@@ -43,7 +43,7 @@ class PatchFeatures:
 
     @classmethod
     def cat(cls, batches: Sequence[PatchFeatures]) -> PatchFeatures:
-        """Put batches of one model together."""
+        """Concatenate batches of the same model."""
         import torch
 
         foreground = [batch.foreground for batch in batches if batch.foreground is not None]
@@ -57,41 +57,42 @@ class PatchFeatures:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How a method makes classes of features, where methods differ; by default as CLIP-DINOiser.
+    """How a method turns features into classes; the defaults are those of CLIP-DINOiser.
 
     Attributes
     ----------
     probability
         "softmax" over classes of cosines times `temperature`, or "sigmoid" of
-        a class's cosine by itself.
+        each class's cosine independently.
     temperature
-        Factor of the cosines.
+        Factor applied to the cosines.
     background
-        What a class "background" means: "objectness", patches that look like
-        no object go to it; "threshold", so do those in which no class is
-        above `threshold`, and its own words do not count; "class", it is a
-        class like any other, found by its words.
+        What a class "background" means. "objectness": it also gets the patches
+        that do not look like an object. "threshold": it gets the patches in
+        which no class is above `threshold`, and its own words do not count.
+        "class": it is a class like any other, found by its words.
     threshold
-        Probability that a class has to reach, where background is "threshold".
+        Probability that a class must reach if background is "threshold".
     guide
-        What `PatchFeatures.guide` holds and is for: "keys", every patch takes
-        the mean of the probabilities of patches with like keys; "attention",
-        the background is cleaned by where the class token looks; None, nothing.
+        What `PatchFeatures.guide` contains and is used for. "keys": each patch
+        takes the mean of the probabilities of patches with similar keys.
+        "attention": the background is cleaned according to where the class
+        token attends. None: nothing.
     enlarged
-        What goes from patches to pixels: "probabilities"; "cosines", of which
-        every window's pixels make probabilities for themselves; or "features"
-        of any length, of which they make cosines first. The last two are for
-        methods with a softmax and without a guide or objectness.
+        What is interpolated from patches to pixels: "probabilities";
+        "cosines", from which probabilities are computed for each pixel of a
+        window; or unnormalised "features", from which cosines are computed
+        first. The last two require a softmax and no guide or objectness.
     spread
-        How patches lie over a window: "stretched" over all of it, padding
-        included, linear between their centres; "cubic" between them; or with
-        the centres of the outer ones on its "corners".
+        How patches lie over a window: "stretched" over all of it including
+        padding, with linear interpolation between patch centres; the same but
+        "cubic"; or with the centres of the outermost patches on its "corners".
     padded
-        Whether images that are looked at whole are padded to full patches
-        and the padding is cut off; otherwise patches are spread over them.
+        Whether images segmented as a whole are padded to full patches and
+        cropped afterwards; otherwise patches are stretched over them.
     templates
-        Sentences with {} that take the place of the 80 "imagenet" ones; None
-        where those are the method's own.
+        Sentences with {} that replace the 80 "imagenet" ones; None if those
+        are the method's own.
     """
 
     probability: Literal["softmax", "sigmoid"] = "softmax"
@@ -108,27 +109,27 @@ class Scoring:
 class SegmentationModel(Protocol):
     """The interface between the models and everything above them.
 
-    Inherit from it to get the defaults of `scoring`, `gamma` and `encode_phrase`; a class that
-    has all of it without inheriting serves as well.
+    Inherit from it to get the defaults of `scoring`, `gamma` and `encode_phrase`. A class that
+    defines all members without inheriting works as well.
 
     Attributes
     ----------
     name
-        Name in the catalogue, or one given by hand.
+        Name in the catalogue, or any other.
     digest
-        Digest of the weights, or None for a model made by hand; embeddings of
-        phrases are kept on disk only for models that have one.
+        Digest of the weights, or None for a model built by the caller.
+        Embeddings of phrases are kept on disk only for models that have one.
     patch_size
         Side of a patch in pixels.
     embedding_dim
         D, the length of patch features and class embeddings.
     windows
-        The window sizes that this model was made for.
+        The window sizes that suit this model.
     scoring
-        How the method makes classes of features.
+        How the method turns features into classes.
     gamma
-        Threshold of the correlations by which features are pooled; None where
-        they are not.
+        Threshold of the correlations by which features are pooled; None if
+        they are not pooled.
     """
 
     name: str
@@ -141,7 +142,7 @@ class SegmentationModel(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -154,7 +155,7 @@ class SegmentationModel(Protocol):
         """Embeddings (T, D) float32 of whole sentences, L2-normalised."""
 
     def encode_phrase(self, sentences: Sequence[str]) -> Tensor:
-        """Embedding (D,) float32 of a phrase by its sentences: their mean, L2-normalised."""
+        """Embedding (D,) float32 of a phrase: the mean of its sentences', L2-normalised."""
         from torch.nn import functional as F
 
         return F.normalize(self.encode_text(sentences).mean(0), dim=-1)

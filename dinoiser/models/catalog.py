@@ -34,15 +34,15 @@ PARTS: dict[Method, tuple[set[str], ...]] = {
     "talk2dino": ({"dino", "projection"},),
     "dinotxt": ({"dino", "vision_head", "text_encoder"}, {"dino", "head_and_text"}),
 }
-"""What a method is read from besides a CLIP and heads; others need nothing else."""
+"""Files of a method besides a CLIP and heads, in each possible set; other methods have none."""
 
 
 class WindowDefaults(FrozenModel):
     """Windows that suit a model, in pixels.
 
-    The image is scaled so that its shorter side has ``short_side`` pixels and cut
-    into square windows of side ``window``, ``stride`` apart, with ``cubic`` by
-    cubic convolution; the defaults are the paper's.
+    The image is scaled so that its shorter side has ``short_side`` pixels, by cubic
+    interpolation if ``cubic``, and cut into square windows of side ``window``,
+    ``stride`` pixels apart. The defaults are the paper's.
     """
 
     short_side: PositiveInt = 448
@@ -52,14 +52,14 @@ class WindowDefaults(FrozenModel):
 
 
 class ModelEntry(FrozenModel):
-    """One model of the catalogue: what it is made of and whose it is.
+    """One model of the catalogue: its files, its source and its licence.
 
     ``architecture`` and ``pretrained`` are open_clip's names; ``config`` is the
-    architecture's file where open_clip does not know it. ``gamma`` is the threshold
-    of the correlations where the heads' file names none, 0.2 in the paper. ``teacher`` is
-    what new heads learn from unless told otherwise. ``parts`` are a method's other
-    files, see `PARTS`; ``threshold`` is the probability below which Talk2DINO sees
-    background.
+    architecture's file if open_clip does not know it. ``gamma`` is the threshold of
+    the correlations if the heads' file does not state one, 0.2 in the paper.
+    ``teacher`` is the default teacher of new heads. ``parts`` are a method's other
+    files, see `PARTS`. ``threshold`` is the probability below which Talk2DINO
+    predicts background.
     """
 
     name: str
@@ -82,7 +82,7 @@ class ModelEntry(FrozenModel):
     @model_validator(mode="after")
     def _has_heads_where_needed(self) -> Self:
         if (self.method == "clip-dinoiser") != (self.heads is not None):
-            msg = f"{self.name}: the method clip-dinoiser needs heads and others have none"
+            msg = f"{self.name}: the method clip-dinoiser needs heads, other methods have none"
             raise ValueError(msg)
         return self
 
@@ -102,25 +102,25 @@ class ModelEntry(FrozenModel):
     def background(self) -> Background:
         """What a class "background" means to the model.
 
-        "objectness": its own idea of objects decides, with the words;
-        "threshold": what is like none of the classes, the words do not count;
-        "class": a class like any other, by its words alone.
+        "objectness": decided by the model's objectness and the words;
+        "threshold": whatever resembles none of the classes, the words do not
+        count; "class": a class like any other, found by its words alone.
         """
         return BACKGROUNDS[self.method]
 
     @property
     def takes_heads(self) -> bool:
-        """Whether the model can be loaded with heads of one's own."""
+        """Whether the model can be loaded with custom heads."""
         return self.method in ("clip-dinoiser", "maskclip")
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
-        """Every file that the model is read from, a CLIP first."""
+        """All files of the model, the CLIP first."""
         files = (self.clip, self.heads, self.config, *self.parts.values())
         return tuple(file for file in files if file is not None)
 
     def read_config(self) -> dict[str, Any] | None:
-        """Sizes of an embedded architecture in open_clip's form; None where open_clip has them."""
+        """Read the configuration of an embedded architecture; None if open_clip has it."""
         if self.config is None:
             return None
         config: dict[str, Any] = json.loads(self.config.place().read_text(encoding="utf-8"))
@@ -128,7 +128,7 @@ class ModelEntry(FrozenModel):
 
 
 class TeacherEntry(FrozenModel):
-    """A self-supervised ViT that heads learn from; ``decoder`` makes objectness of its keys."""
+    """A self-supervised ViT that heads learn from; ``decoder`` turns its keys into objectness."""
 
     name: str
     description: str
@@ -141,10 +141,10 @@ class TeacherEntry(FrozenModel):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a person wants to know before choosing a model.
+    """What users need to know to choose a model.
 
-    ``size`` is in bytes over all files: as they lie on this machine, and about
-    what is to be downloaded for those that do not.
+    ``size`` is the total in bytes: exact for files on this machine, approximate for
+    those still to be downloaded.
     """
 
     name: str
@@ -161,14 +161,14 @@ def list_models() -> list[ModelInfo]:
     Returns
     -------
     list of ModelInfo
-        One entry a model, the default model first; ``cached`` tells that every file
-        of the model is on this machine. Nothing is downloaded or loaded.
+        One entry per model, the default model first; ``cached`` means that all files
+        of the model are on this machine. Nothing is downloaded or loaded.
     """
     return [describe_model(name) for name in _entries()]
 
 
 def describe_model(name: str) -> ModelInfo:
-    """Tell of one model, of the catalogue or of open_clip, what `list_models` tells of all.
+    """Describe one model, of the catalogue or of open_clip, as `list_models` does.
 
     Raises
     ------
@@ -192,14 +192,13 @@ def describe_model(name: str) -> ModelInfo:
 
 
 def find_model(name: str) -> ModelEntry:
-    """Look up a model of the catalogue, or make an entry for a CLIP of open_clip.
+    """Look up a model in the catalogue, or make an entry for a CLIP of open_clip.
 
     Parameters
     ----------
     name
-        One of the names that `list_models` gives, or
-        ``open_clip:ARCHITECTURE:WEIGHTS`` by open_clip's names; the latter imports
-        open_clip.
+        A name from `list_models`, or ``open_clip:ARCHITECTURE:WEIGHTS`` with
+        open_clip's names. Only the latter imports open_clip.
 
     Returns
     -------
@@ -209,9 +208,9 @@ def find_model(name: str) -> ModelEntry:
     Raises
     ------
     UnknownModelError
-        If neither the catalogue nor open_clip holds such a name.
+        If neither the catalogue nor open_clip has such a name.
     ModelError
-        If it is a model of open_clip that cannot be used.
+        If the model of open_clip cannot be used.
     """
     if name.startswith(open_clip_names.PREFIX):
         return _make_entry(name)
@@ -220,18 +219,18 @@ def find_model(name: str) -> ModelEntry:
         return entries[name]
     msg = (
         f"There is no model named {name!r}{did_you_mean(name.lower(), entries)}: choose one of "
-        f"{', '.join(entries)}, or a ViT of open_clip, as in {open_clip_names.EXAMPLE}."
+        f"{', '.join(entries)}, or a ViT of open_clip, such as {open_clip_names.EXAMPLE}."
     )
     raise UnknownModelError(msg)
 
 
 def find_teacher(name: str) -> TeacherEntry:
-    """Look up a teacher of the catalogue: "dino-vitb16" or "found".
+    """Look up a teacher in the catalogue: "dino-vitb16" or "found".
 
     Raises
     ------
     UnknownModelError
-        If the catalogue holds no such teacher.
+        If the catalogue has no such teacher.
     """
     entries = {entry["name"]: entry for entry in _document()["teachers"]}
     if name not in entries:
@@ -257,7 +256,7 @@ def _make_entry(name: str) -> ModelEntry:
     source = f"https://huggingface.co/{file.repo}"
     return ModelEntry(
         name=name,
-        description=f"CLIP {architecture} of open_clip without heads, weights {pretrained}.",
+        description=f"CLIP {architecture} of open_clip with weights {pretrained}, without heads.",
         method="maskclip",
         architecture=architecture,
         pretrained=pretrained,

@@ -1,4 +1,4 @@
-"""CLIP-DINOiser: MaskCLIP features, pooled and filtered by what two conv heads learnt from DINO."""
+"""CLIP-DINOiser: MaskCLIP features, refined by two convolutional heads that learnt from DINO."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class DinoiserHeads(nn.Module):
-    """The two heads of CLIP-DINOiser, with the published names of their weights.
+    """The two heads of CLIP-DINOiser, whose weights have their published names.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class DinoiserHeads(nn.Module):
         self.bkg_decoder = nn.Conv2d(in_dim, 1, 1)
 
     def forward(self, guide: Tensor) -> tuple[Tensor, Tensor]:
-        """Patch embeddings to correlate, and objectness.
+        """Compute patch embeddings to correlate, and objectness.
 
         Parameters
         ----------
@@ -52,13 +52,14 @@ class DinoiserHeads(nn.Module):
             (B, h, w), logits, positive = object.
         """
         guide = guide.contiguous()  # replicate padding is several times slower on a permuted view
+        # only the objectness head reads normalised tokens, as published
         return self.obj_proj(guide), self.bkg_decoder(F.normalize(guide, dim=1))[:, 0]
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read heads from the official checkpoint or a safetensors file.
 
-        The kind of file and the sizes of the heads are read off the file.
+        The format of the file and the sizes of the heads are detected.
 
         Raises
         ------
@@ -69,8 +70,8 @@ class DinoiserHeads(nn.Module):
         weight = tensors.get("obj_proj.weight")
         if weight is None or weight.ndim != 4:
             msg = (
-                f"{path} holds no heads: expected obj_proj.weight of shape (P, C, 3, 3), "
-                f"found {sorted(tensors)[:6]}; give the file that `dinoiser train` wrote or the "
+                f"{path} does not contain heads: expected obj_proj.weight of shape (P, C, 3, 3), "
+                f"found {sorted(tensors)[:6]}; give a file written by `dinoiser train` or the "
                 "official last.pt."
             )
             raise CheckpointError(msg)
@@ -79,7 +80,7 @@ class DinoiserHeads(nn.Module):
         return heads
 
     def save(self, path: str | Path) -> None:
-        """Write the heads as safetensors, which `load` reads back."""
+        """Write the heads as a safetensors file, which `load` reads."""
         from safetensors.torch import save_file
 
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, path)
@@ -93,17 +94,16 @@ class ClipDinoiser(MaskClip):
     clip
         See `MaskClip`.
     heads
-        Heads made for the tower's width; frozen.
+        Heads that fit the tower's width; they are frozen.
     gamma
-        Correlations below this do not take part in the pooling; the paper's
-        value is 0.2.
+        Correlations below this are ignored in pooling; 0.2 in the paper.
     **described
         `tokenizer`, `name`, `digest`, `windows`: see `MaskClip`.
 
     Raises
     ------
     CheckpointError
-        The heads were made for a tower of another width.
+        The heads were made for a tower with another width.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Devices and number formats by name."""
+"""Resolve devices and number formats by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def available_devices() -> list[str]:
-    """Names of the devices of this machine, the fastest first."""
+    """Names of this machine's devices, fastest first."""
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*cuda, *mps, "cpu"]
@@ -33,8 +33,8 @@ def resolve_device(name: str) -> torch.device:
     if name in available:
         return torch.device(name)
     msg = (
-        f"Device {name!r} is not on this machine, which has {', '.join(available)}; "
-        "give one of these, or 'auto'."
+        f"Device {name!r} is not available on this machine, which has {', '.join(available)}; "
+        "choose one of these, or 'auto'."
     )
     raise DeviceError(msg)
 
@@ -42,8 +42,8 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """Resolve a number format from "auto", "fp32", "bf16" or "fp16".
 
-    "auto" takes bf16 where the processor computes in it (CUDA from Ampere on,
-    CPUs with AMX) and fp32 elsewhere.
+    "auto" means bf16 where the processor supports it in hardware (CUDA from
+    Ampere on, CPUs with AMX), otherwise fp32.
 
     Raises
     ------
@@ -56,18 +56,18 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         msg = f"precision is {name!r}, expected 'auto', {', '.join(map(repr, PRECISIONS))}."
         raise SettingsError(msg)
     if device.type == "cuda":
-        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
     else:
         fast = device.type == "cpu" and _has_amx()
     return torch.bfloat16 if fast else torch.float32
 
 
 def to_float64(tensor: Tensor) -> Tensor:
-    """Widen a tensor; on Apple's GPUs, which have no float64, that means moving it to the CPU."""
+    """Convert a tensor to float64, on the CPU if it is on an Apple GPU, which has no float64."""
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def _has_amx() -> bool:
-    """Whether this CPU multiplies bf16 matrices; False where torch is too old to tell."""
+    """Whether this CPU multiplies bf16 matrices; False if torch is too old to tell."""
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     return capabilities is not None and bool(capabilities().get("amx_bf16"))

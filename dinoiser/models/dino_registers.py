@@ -1,4 +1,4 @@
-"""DINOv2 and DINOv3 vision transformers with registers, by timm, from any published file."""
+"""DINOv2 and DINOv3 ViTs with registers, built with timm from any published file."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ ROTARY_BASE = 100.0
 
 
 class DinoTokens(NamedTuple):
-    """What one pass gives.
+    """The result of one pass.
 
     Attributes
     ----------
     tokens
         (B, 1 + registers + h * w, C) after the final norm: class token,
-        registers, patches row by row.
+        registers, then patches row by row.
     attention
         (B, heads, h, w), logits of the class token's attention to patches in
-        the last block, before any rotation.
+        the last block, without rotary positions.
     grid
         (h, w), in patches.
     """
@@ -46,7 +46,8 @@ class DinoTokens(NamedTuple):
     grid: tuple[int, int]
 
     def patches(self) -> Tensor:
-        """Lay out the patches' tokens as (B, C, h, w)."""
+        """Return the patches' tokens as (B, C, h, w)."""
+        # the last h * w tokens: (B, h * w, C) -> (B, h, w, C) -> (B, C, h, w)
         height, width = self.grid
         return self.tokens[:, -height * width :].unflatten(1, self.grid).permute(0, 3, 1, 2)
 
@@ -57,14 +58,14 @@ class RegisterDino(FrozenVit):
     Parameters
     ----------
     vit
-        What `build_register_vit` gives; put into evaluation mode and frozen.
+        The result of `build_register_vit`; set to evaluation mode and frozen.
 
     Attributes
     ----------
     width
-        Channels.
+        Number of channels.
     generation
-        2 or 3, of DINO.
+        2 for DINOv2, 3 for DINOv3.
 
     References
     ----------
@@ -79,7 +80,7 @@ class RegisterDino(FrozenVit):
 
     @classmethod
     def load(cls, path: str | Path, head_width: int = HEAD_WIDTH) -> Self:
-        """Read a ViT from its authors' file or from timm's; its sizes are read off the file.
+        """Read a ViT from its authors' file or timm's; its sizes follow from the file.
 
         Raises
         ------
@@ -90,27 +91,28 @@ class RegisterDino(FrozenVit):
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> DinoTokens:
-        """Run the ViT on pixels (B, 3, H, W), RGB, float in [0, 1]; sizes are full patches."""
+        """Run the ViT on pixels (B, 3, H, W), RGB, float in [0, 1], H and W in full patches."""
         pixels = pixels.to(self.device, torch.float32)
         grid = (pixels.shape[-2] // self.patch_size, pixels.shape[-1] // self.patch_size)
         embedded = self.vit._pos_embed(self.vit.patch_embed(self.normalise(pixels)))
-        # timm's ViT with rotary positions gives the tokens and the rotations.
+        # for DINOv3, timm also returns the rotations that each block applies
         x, rotations = embedded if isinstance(embedded, tuple) else (embedded, None)
         run = {} if rotations is None else {"rope": rotations}
         for block in self.vit.blocks[:-1]:
             x = block(x, **run)
+        # the attention of the last block is computed apart, since the block does not return it
         last = self.vit.blocks[-1]
         logits = _class_attention(last.attn, last.norm1(x), self.vit.num_prefix_tokens)
         return DinoTokens(self.vit.norm(last(x, **run)), logits.unflatten(-1, grid), grid)
 
 
 class OnRegisterDino(SegmentationModel):
-    """What the methods on a frozen DINO have in common, see `SegmentationModel`.
+    """What the methods over a frozen DINO have in common, see `SegmentationModel`.
 
     Parameters
     ----------
     dino
-        The source of patches.
+        The source of patch features.
     name, digest, windows
         See `SegmentationModel`.
     """
@@ -127,7 +129,7 @@ class OnRegisterDino(SegmentationModel):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.dino.device
 
     @property
@@ -137,14 +139,15 @@ class OnRegisterDino(SegmentationModel):
 
 
 def _class_attention(attention: Any, x: Tensor, prefix: int) -> Tensor:
-    """Logits (B, heads, N) of the first token's attention to those after `prefix`."""
+    """Logits (B, heads, N) of the first token's attention to the N tokens after `prefix`."""
     queries, keys, _ = attention.qkv.weight.chunk(3)
     if attention.qkv.bias is not None:
         query_bias, key_bias, _ = attention.qkv.bias.chunk(3)
-    else:  # DINOv3's keys have none
+    else:  # the keys of DINOv3 have no bias
         query_bias, key_bias = attention.q_bias, None
     query = F.linear(x[:, :1], queries, query_bias)
     key = F.linear(x[:, prefix:], keys, key_bias)
+    # (B, n, C) -> (B, n, heads, C / heads) -> (B, heads, n, C / heads)
     heads = (attention.num_heads, -1)
     query, key = (part.unflatten(-1, heads).transpose(1, 2) for part in (query, key))
     return (attention.scale * query @ key.mT)[:, :, 0]
@@ -153,35 +156,36 @@ def _class_attention(attention: Any, x: Tensor, prefix: int) -> Tensor:
 def build_register_vit(
     tensors: Mapping[str, Tensor], head_width: int = HEAD_WIDTH, path: str | Path | None = None
 ) -> Any:
-    """Build timm's ViT for the weights of DINOv2 or DINOv3 and fill it.
+    """Build timm's ViT for the weights of DINOv2 or DINOv3, and load them.
 
     Parameters
     ----------
     tensors
-        The weights by the names of their authors or of timm.
+        The weights, named as by their authors or by timm.
     head_width
-        Channels of an attention head, 64 in all published models; DINOv3's
-        files tell it themselves.
+        Channels of an attention head, 64 in all published models. For
+        DINOv3, the file determines it.
     path
-        The file that they come from, for the message.
+        Their file, for the message.
 
     Raises
     ------
     CheckpointError
-        The weights are others; the message lists what differs.
+        The weights do not fit; the message lists what differs.
     """
     named = {_timm_name(name): tensor for name, tensor in tensors.items()}
     kernel, registers = named.get("patch_embed.proj.weight"), named.get("reg_token")
     if kernel is None or kernel.ndim != 4 or registers is None or registers.ndim != 3:
         msg = (
-            f"{path or 'The file'} holds no vision transformer with registers: expected "
+            f"{path or 'The file'} does not contain a vision transformer with registers: expected "
             "patch_embed.proj.weight and register_tokens or storage_tokens, found "
             f"{sorted(tensors)[:6]}; give one of the published backbones, such as "
             "dinov2_vitb14_reg4_pretrain.pth or dinov3_vitl16_pretrain_lvd1689m-8aa4cbdd.pth."
         )
         raise CheckpointError(msg)
     width, periods = kernel.shape[0], named.get("rope.periods")
-    if periods is not None:  # a fourth of a head's channels, for rows and columns, sine and cosine
+    # a period serves four channels of a head: rows and columns, sine and cosine each
+    if periods is not None:
         head_width = 4 * len(periods)
     sizes = {
         "patch_size": kernel.shape[-1],
@@ -189,7 +193,7 @@ def build_register_vit(
         "depth": len({name.split(".")[1] for name in named if name.startswith("blocks.")}),
         "num_heads": max(1, width // head_width),
         "num_classes": 0,
-        "init_values": 1e-5,
+        "init_values": 1e-5,  # any value adds LayerScale, whose weights the file holds
         "dynamic_img_size": True,
     }
     build = _build_second if "pos_embed" in named else _build_third
@@ -204,12 +208,13 @@ def _timm_name(name: str) -> str:
 def _build_second(
     named: dict[str, Tensor], sizes: dict[str, Any], registers: int, path: str | Path | None
 ) -> nn.Module:
-    """DINOv2: a position table, in whose first row its authors keep the class token's."""
+    """DINOv2: a position table, in the authors' files with a first row for the class token."""
     from timm.models.vision_transformer import VisionTransformer
 
     named = dict(named)
     rows = named["pos_embed"].shape[1]
     side = math.isqrt(rows)
+    # timm adds no position to the class token, so the row is added to the token itself
     if rows == side * side + 1:
         named["cls_token"] = named["cls_token"] + named["pos_embed"][:, :1]
         named["pos_embed"] = named["pos_embed"][:, 1:]
@@ -222,7 +227,7 @@ def _build_second(
 def _build_third(
     named: dict[str, Tensor], sizes: dict[str, Any], registers: int, path: str | Path | None
 ) -> nn.Module:
-    """DINOv3: rotary positions, and biases of queries and values alone."""
+    """DINOv3: rotary positions, and biases for queries and values only."""
     from timm.models.eva import Eva
 
     periods = named.get("rope.periods")
@@ -240,13 +245,13 @@ def _build_third(
         **sizes,
     )
     load_into(vit, renamed, path, ignore=["mask_token", "rope.periods"])
-    if periods is not None:  # its authors rounded them
+    if periods is not None:  # the authors' are rounded: use the file's, not timm's
         vit.get_buffer("rope.periods").copy_(periods)
     return vit
 
 
 def _third_names(named: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
-    """Names of DINOv3's weights in timm; the mask that sets the keys' bias to 0 is done without."""
+    """DINOv3's weights by timm's names; the mask that zeroes the keys' bias is not needed there."""
     renamed = []
     for name, tensor in named.items():
         if name.endswith("qkv.bias"):

@@ -1,4 +1,4 @@
-"""dino.txt: a text tower and two blocks on top of a frozen DINO, trained towards each other."""
+"""dino.txt: a text tower and two blocks on a frozen DINO, trained to match each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SLIDING = WindowDefaults(short_side=512, window=384, stride=192, cubic=True)
 _THIRD = Scoring(temperature=1.0, background="class", enlarged="cosines", padded=False)
 SCORING = {2: replace(_THIRD, enlarged="features", spread="cubic"), 3: _THIRD}
-"""Rules of the authors' notebooks, by the generation of DINO."""
+"""The rules of the authors' notebooks, by the generation of DINO."""
 
 
 class DinoTxt(OnRegisterDino):
@@ -35,27 +35,28 @@ class DinoTxt(OnRegisterDino):
     dino
         The frozen backbone.
     head
-        Two blocks on its tokens.
+        Two blocks applied to its tokens.
     text
-        The text tower; the first half of its vectors belongs to the class
-        token, the second one, used here, to patches.
+        The text tower. The first half of its vectors matches the class token;
+        the second half matches patches and is used here.
     tokenizer
         Sentences to token ids (T, context length); CLIP's own by default.
     name, digest, windows
-        See `SegmentationModel`; windows are the published ones by default.
+        See `SegmentationModel`; by default, windows are the published ones.
 
     Attributes
     ----------
     scoring
-        Over DINOv3, cosines are enlarged and a softmax is taken at each pixel
-        of a window. Over DINOv2, features are enlarged bicubically, which is
-        done to their products with the classes: to normalise features after
-        it changes no label. Of a confidence that notebook says nothing.
+        For DINOv3, cosines are interpolated and a softmax is taken at each
+        pixel of a window. For DINOv2, features are interpolated bicubically.
+        Here their products with the classes are interpolated instead:
+        normalising the features afterwards changes no label. That notebook
+        defines no confidence.
 
     Raises
     ------
     CheckpointError
-        The parts were made for others.
+        The parts do not belong together.
 
     References
     ----------
@@ -79,8 +80,8 @@ class DinoTxt(OnRegisterDino):
         if not dino.width == head.width == text.embedding_dim // 2:
             msg = (
                 f"The backbone has {dino.width} channels, the vision head {head.width} and the "
-                f"text tower vectors of {text.embedding_dim}, expected twice as many as channels; "
-                "give the files of one model."
+                f"text tower's vectors {text.embedding_dim}, expected twice the channels; "
+                "give files of the same model."
             )
             raise CheckpointError(msg)
         super().__init__(dino, name, digest, windows or SLIDING)
@@ -96,15 +97,17 @@ class DinoTxt(OnRegisterDino):
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
         """Embeddings (T, D) float32 of token ids (T, L), for patches, L2-normalised."""
+        # the second half of a vector is the one for patches
         return F.normalize(self.text(ids.to(self.device))[:, self.embedding_dim :].float(), dim=-1)
 
     @torch.no_grad()
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
         """Patch features of pixels (B, 3, H, W), RGB, float in [0, 1].
 
-        Sizes that are no multiples of the patch are stretched bicubically to
-        the next ones.
+        Sizes that are not multiples of the patch are stretched bicubically to
+        the next multiple.
         """
+        # rounded up to full patches: -(-a // b) is the ceiling of a / b
         size = [-(-side // self.patch_size) * self.patch_size for side in pixels.shape[-2:]]
         if list(pixels.shape[-2:]) != size:
             pixels = F.interpolate(pixels, size, mode="bicubic", align_corners=False)

@@ -1,4 +1,4 @@
-"""The two trained parts of dino.txt, from the files of its authors."""
+"""The two trained parts of dino.txt, read from its authors' files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VISION_PREFIX, TEXT_PREFIX = "visual_model.head.", "text_model."
 IMAGE_LEVEL = ("logit_scale",)
-"""Weights of the combined file that only compare whole images with texts."""
+"""Weights in the combined file that serve only to compare whole images with texts."""
 
 
 def read_towers(paths: Mapping[str, Path], head_width: int = HEAD_WIDTH) -> Towers:
@@ -27,15 +27,15 @@ def read_towers(paths: Mapping[str, Path], head_width: int = HEAD_WIDTH) -> Towe
     Parameters
     ----------
     paths
-        DINOv2's files "vision_head" and "text_encoder", or DINOv3's one,
-        "head_and_text".
+        DINOv2's files "vision_head" and "text_encoder", or DINOv3's single
+        file "head_and_text".
     head_width
         Channels of an attention head, 64 in both published models.
 
     Raises
     ------
     CheckpointError
-        A file is unsafe, unreadable, or holds other tensors, which are listed.
+        A file is unsafe, unreadable, or contains other tensors, which are listed.
     """
     if "head_and_text" in paths:
         vision_path = text_path = paths["head_and_text"]
@@ -52,12 +52,12 @@ def read_towers(paths: Mapping[str, Path], head_width: int = HEAD_WIDTH) -> Towe
 def split_parts(
     tensors: Mapping[str, Tensor], path: str | Path | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Weights of the vision head and of the text tower out of DINOv3's one file with both.
+    """Split DINOv3's combined file into weights of the vision head and of the text tower.
 
     Raises
     ------
     CheckpointError
-        The file holds other weights besides, which are listed.
+        The file contains other weights too, which are listed.
     """
     parts: dict[str, dict[str, Tensor]] = {VISION_PREFIX: {}, TEXT_PREFIX: {}}
     others = []
@@ -69,23 +69,24 @@ def split_parts(
             others.append(name)
     if others or not all(parts.values()):
         msg = (
-            f"{path or 'The file'} is no vision head and text encoder of dino.txt: expected names "
-            f"under {VISION_PREFIX} and {TEXT_PREFIX}, found also {sorted(others)[:6]}; give a "
-            "file such as dinov3_vitl16_dinotxt_vision_head_and_text_encoder-a442d8f5.pth."
+            f"{path or 'The file'} is not a vision head and text encoder of dino.txt: expected "
+            f"names under {VISION_PREFIX} and {TEXT_PREFIX}, also found {sorted(others)[:6]}; give "
+            "a file such as dinov3_vitl16_dinotxt_vision_head_and_text_encoder-a442d8f5.pth."
         )
         raise CheckpointError(msg)
     return parts[VISION_PREFIX], parts[TEXT_PREFIX]
 
 
 class _Tower(nn.Module):
-    """A network that is built for the weights of dino.txt's authors.
+    """A network built to fit weights published by dino.txt's authors.
 
     Attributes
     ----------
     part
-        What it is, for messages.
+        Its name in messages.
     renamed
-        (pattern, replacement) from the authors' names of weights to ours.
+        (pattern, replacement) pairs that turn the authors' names of weights
+        into ours.
     """
 
     part: ClassVar[str]
@@ -98,20 +99,20 @@ class _Tower(nn.Module):
         head_width: int = HEAD_WIDTH,
         path: str | Path | None = None,
     ) -> Self:
-        """Build the network for weights under the names of its authors, and fill it.
+        """Build the network for weights with the authors' names, and load them.
 
         Raises
         ------
         CheckpointError
-            A name or a shape differs; the message lists what does.
+            A name or a shape differs; the message lists which.
         """
         ours = {cls._our_name(name): tensor for name, tensor in tensors.items()}
 
         def shape(name: str) -> torch.Size:
             if name not in ours:
                 msg = (
-                    f"{path or 'The file'} holds no {cls.part} of dino.txt: {name} is missing "
-                    f"among {sorted(ours)[:6]}; give the file of its authors."
+                    f"{path or 'The file'} does not contain the {cls.part} of dino.txt: {name} is "
+                    f"missing, found {sorted(ours)[:6]}; give the file published by its authors."
                 )
                 raise CheckpointError(msg)
             return ours[name].shape
@@ -129,29 +130,30 @@ class _Tower(nn.Module):
 
     @staticmethod
     def _sizes(shape: Callable[[str], torch.Size], head_width: int) -> dict[str, int]:
-        """Read the sizes but the depth off the shapes of weights."""
+        """Derive all sizes but the depth from the shapes of weights."""
         raise NotImplementedError
 
 
 class VisionHead(_Tower):
-    """Transformer blocks with gated MLPs on the tokens of a backbone, and a norm.
+    """Transformer blocks with gated MLPs on a backbone's tokens, and a final norm.
 
     Parameters
     ----------
     width
-        C, channels.
+        C, number of channels.
     depth
-        Blocks.
+        Number of blocks.
     hidden
-        Channels within the MLPs.
+        Number of channels within the MLPs.
     heads
-        Attention heads.
+        Number of attention heads.
     """
 
     part = "vision head"
     renamed = (
-        (r"^block_list\.", "blocks."),  # DINOv2's name of them
+        (r"^block_list\.", "blocks."),  # their name in DINOv2's file
         (r"^ln_final\.", "norm."),
+        # SwiGLU: gate, value and output; timm has its own names for them
         (r"\.mlp\.w1\.", ".mlp.fc1_g."),
         (r"\.mlp\.w2\.", ".mlp.fc1_x."),
         (r"\.mlp\.w3\.", ".mlp.fc2."),
@@ -186,17 +188,17 @@ class DinoTextTower(_Tower):
     Parameters
     ----------
     width
-        Channels.
+        Number of channels.
     depth
-        Blocks.
+        Number of blocks.
     hidden
-        Channels within the MLPs.
+        Number of channels within the MLPs.
     heads
-        Attention heads.
+        Number of attention heads.
     vocabulary, context_length
-        Numbers of tokens: different ones, and of a sentence.
+        Number of different tokens, and of tokens in a sentence.
     embedding_dim
-        Length of the vectors that come out.
+        Length of the resulting vectors.
     """
 
     part = "text tower"
@@ -230,12 +232,13 @@ class DinoTextTower(_Tower):
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors (T, embedding_dim) of token ids (T, L), any length.
 
-        The end token has the largest id; what comes after the batch's last one
-        is cut off, since it can change nothing.
+        The end token has the largest id. What follows the last end token of
+        the batch is cut off, since it cannot change the result.
         """
         ends = ids.argmax(-1)
         length = int(ends.max()) + 1
         x = self.token_embedding(ids[:, :length]) + self.positional_embedding[:length]
+        # -inf above the diagonal: a token attends to itself and those before it
         past = x.new_full((length, length), float("-inf")).triu(1)
         for block in self.blocks:
             x = block(x, attn_mask=past)

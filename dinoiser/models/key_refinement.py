@@ -1,4 +1,4 @@
-"""MaskCLIP with its key smoothing: probabilities averaged over patches with like keys."""
+"""MaskCLIP with key smoothing: probabilities averaged over patches with similar keys."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class KeyRefinedClip(MaskClip):
     Notes
     -----
     A patch's probabilities become the mean over all patches, weighted by the
-    cosines of their keys; MaskCLIP does not divide by the weights' sum, which
-    changes no patch's best class. Cosines below 0 count as 0. MaskCLIP's other
-    step, to drop classes that are nowhere likely, is not among what the paper
-    compares with and is left out.
+    cosines of their keys. MaskCLIP does not divide by the sum of the weights,
+    which does not change a patch's best class. Negative cosines count as 0.
+    MaskCLIP's other step, dropping classes that are unlikely everywhere, is not
+    part of the paper's comparison and is left out.
 
     References
     ----------
@@ -46,7 +46,7 @@ class KeyRefinedClip(MaskClip):
         """Patch features and keys of pixels (B, 3, H, W), RGB, float in [0, 1]."""
         x, _, grid = self._run_to_last(pixels)
         last, width = self.visual.transformer.resblocks[-1], x.shape[-1]
-        some = slice(width, 2 * width)  # of queries, keys and values
+        some = slice(width, 2 * width)  # the rows are queries, keys, values
         weight, bias = last.attn.in_proj_weight[some], last.attn.in_proj_bias[some]
         keys = F.linear(last.ln_1(x), weight, bias)
         return PatchFeatures(to_map(self._dense(x), grid), None, to_map(keys, grid))

@@ -1,4 +1,4 @@
-"""From a name in the catalogue to a model that is ready to run."""
+"""Load a model of the catalogue by name, ready to run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ClipModel = Literal["clip-dinoiser", "maskclip", "tiny", "maskclip-tiny"]
 
 
 class Placement(NamedTuple):
-    """Where the weights of a model are to be, and in which number format."""
+    """Device and number format for a model's weights."""
 
     device: torch.device
     dtype: torch.dtype
@@ -68,42 +68,43 @@ def load_model(
     progress: Callable[[str, int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> SegmentationModel:
-    """Load a model of the catalogue, fetching its weights when they are not here yet.
+    """Load a model, downloading its weights if they are not on this machine.
 
     Parameters
     ----------
     name
-        A name from `dinoiser.list_models`, or ``open_clip:ARCHITECTURE:WEIGHTS`` for a
-        CLIP of open_clip with a plain ViT tower, such as
+        A name from `dinoiser.list_models`, or ``open_clip:ARCHITECTURE:WEIGHTS`` for
+        an open_clip model with a plain ViT tower, such as
         ``open_clip:ViT-B-32:laion2b_s34b_b79k``.
     device
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     precision
         "auto", "fp32", "bf16" or "fp16", see `resolve_precision`.
     heads
-        Heads of one's own instead of the catalogue's; a file of `dinoiser train` brings
-        the threshold of its correlations along.
+        A file of heads to use instead of the catalogue's. A file from `dinoiser train`
+        also sets the threshold of the correlations.
     progress
-        Called with a file's name, the bytes fetched and the bytes in all.
+        Called with a file's name, the bytes fetched and the total bytes.
     cancelled
-        Asked between pieces of a download; True stops it.
+        Called between pieces of a download; True stops it.
 
     Raises
     ------
     UnknownModelError, DeviceError, WeightsError, CheckpointError
         See `dinoiser.errors`.
     SettingsError
-        The model has no place for heads.
+        Heads are given, but the model takes none.
     """
     entry = find_model(name)
     if heads and not entry.takes_heads:
         msg = (
-            f"The model {name} has no place for heads of your own ({heads}); leave them out, or "
-            "choose clip-dinoiser."
+            f"The model {name} cannot use the heads in {heads}; omit them, or choose a model such "
+            "as clip-dinoiser."
         )
         raise SettingsError(msg)
     torch_device = resolve_device(device)
     place = Placement(torch_device, resolve_precision(precision, torch_device))
+    # fetch the files; heads given by the user replace those of the catalogue
     parts = {"clip": entry.clip, "heads": None if heads else entry.heads, **entry.parts}
     files = {part: file for part, file in parts.items() if file is not None}
     found = fetch_all(list(files.values()), progress, cancelled)
@@ -112,6 +113,7 @@ def load_model(
         paths["heads"] = Path(heads)
     if "heads" in paths:
         entry = _with_heads_of(entry, paths)
+    # build the model
     loaded_heads = DinoiserHeads.load(paths["heads"]) if "heads" in paths else None
     described: dict[str, Any] = {
         "name": name,
@@ -122,7 +124,7 @@ def load_model(
 
 
 def load_clip_model(name: str, *arguments: Any, **keywords: Any) -> MaskClip:
-    """Load a model that heads can be fitted to, see `load_model`.
+    """Load a model to which heads can be fitted, see `load_model`.
 
     Raises
     ------
@@ -132,7 +134,7 @@ def load_clip_model(name: str, *arguments: Any, **keywords: Any) -> MaskClip:
     entry = find_model(name)
     if not entry.takes_heads:
         msg = (
-            f"No heads can be fitted to {name}, whose method {entry.method} has none; choose a "
+            f"Heads cannot be fitted to {name}, as its method {entry.method} has none; choose a "
             "model such as clip-dinoiser."
         )
         raise SettingsError(msg)
@@ -141,14 +143,14 @@ def load_clip_model(name: str, *arguments: Any, **keywords: Any) -> MaskClip:
 
 
 def _with_heads_of(entry: ModelEntry, paths: dict[str, Path]) -> ModelEntry:
-    """Take over the threshold that heads bring along; refuse those fitted to another CLIP."""
+    """Adopt the threshold stored with the heads; refuse heads fitted to another CLIP."""
     made_of = read_metadata(paths["heads"])
     backbone = digest(paths["clip"])
     if made_of.get("backbone", backbone) != backbone:
         msg = (
-            f"The heads in {paths['heads']} were made for the model {made_of.get('model')!r}, "
-            f"whose CLIP is another than that of {entry.name!r}: load {made_of.get('model')!r} "
-            f"with them, or fit heads by `dinoiser train -m {entry.name}`."
+            f"The heads in {paths['heads']} were fitted to the model {made_of.get('model')!r}, "
+            f"whose CLIP differs from that of {entry.name!r}: use them with "
+            f"{made_of.get('model')!r}, or fit new ones with `dinoiser train -m {entry.name}`."
         )
         raise CheckpointError(msg)
     return entry.model_copy(update={"gamma": float(made_of.get("gamma", entry.gamma))})
@@ -197,7 +199,7 @@ def _build_talk2dino(
     projection = TextProjection.load(paths["projection"])
     dino = RegisterDino.load(paths["dino"]).to(*place)
     clip = build_clip(entry, paths["clip"])
-    del clip.visual  # only words go through this CLIP
+    del clip.visual  # only the text tower is used
     return Talk2Dino(clip.to(*place), dino, projection, entry.threshold, **described)
 
 
@@ -213,11 +215,12 @@ def _build_dinotxt(
 
 
 def build_clip(entry: ModelEntry, path: Path) -> nn.Module:
-    """Build the open_clip CLIP of an entry and fill it from a weights file."""
+    """Build the open_clip model of an entry and load its weights file."""
     import open_clip
 
     config = entry.read_config() or open_clip.get_model_config(entry.architecture)
-    if entry.pretrained:  # an activation belongs to the weights; open_clip only warns of another
+    # the activation depends on the weights, not the architecture; open_clip only warns of another
+    if entry.pretrained:
         trained = open_clip.get_pretrained_cfg(entry.architecture, entry.pretrained)
         config = {**config, "quick_gelu": trained.get("quick_gelu", False)}
     clip = open_clip.CLIP(**config)
@@ -229,20 +232,20 @@ def build_clip(entry: ModelEntry, path: Path) -> nn.Module:
 
 
 def expand_token_table(tensors: dict[str, Tensor], vocabulary: int) -> dict[str, Tensor]:
-    """Fill in the token table of a file that ships only the rows it was trained on.
+    """Restore the token table of a file that contains only the rows that were trained.
 
     Parameters
     ----------
     tensors
-        With `token_embedding.rows` (n, C), their `row_ids` (n,), and one row
-        `other` (1, C) for every other token.
+        Weights with `token_embedding.rows` (n, C), their `row_ids` (n,), and one
+        row `other` (1, C) for all other tokens.
     vocabulary
         Number of tokens.
 
     Returns
     -------
     dict
-        The same, with `token_embedding.weight` (vocabulary, C) in their place.
+        The weights with `token_embedding.weight` (vocabulary, C) instead.
     """
     tensors = dict(tensors)
     table = tensors.pop("token_embedding.other").expand(vocabulary, -1).clone()

@@ -26,7 +26,7 @@ GUIDE_BLOCK = -3
 
 
 class DensePatches(NamedTuple):
-    """What one pass through the vision tower gives for every patch.
+    """The result of one pass through the vision tower, for every patch.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class MaskClip(SegmentationModel):
     ----------
     clip
         An open_clip `CLIP` or `CustomTextCLIP` whose `visual` is open_clip's
-        own `VisionTransformer`; put into evaluation mode and frozen.
+        own `VisionTransformer`; set to evaluation mode and frozen.
     tokenizer
         Sentences to token ids (T, context length); CLIP's own by default.
     name, digest, windows
@@ -90,7 +90,7 @@ class MaskClip(SegmentationModel):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.visual.conv1.weight.device
 
     @property
@@ -105,7 +105,7 @@ class MaskClip(SegmentationModel):
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
         """Patch features of pixels (B, 3, H, W), RGB, float in [0, 1].
 
-        Sizes that are no multiples of the patch are padded with black at the
+        Sizes that are not multiples of the patch are padded with black at the
         right and bottom, before normalisation.
         """
         return PatchFeatures(self.encode_patches(pixels).features, None)
@@ -114,8 +114,8 @@ class MaskClip(SegmentationModel):
     def encode_patches(self, pixels: Tensor) -> DensePatches:
         """Dense features and the heads' input, in one pass through the tower.
 
-        Blocks run up to the last but one; the last one runs along its value
-        path only, on patches alone.
+        All blocks but the last run normally. The last runs along its value
+        path only, on patches without the class token.
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class MaskClip(SegmentationModel):
 
     @torch.no_grad()
     def encode_guide(self, pixels: Tensor) -> Tensor:
-        """`DensePatches.guide` alone, (B, C, h, w): the tower runs no further than that."""
+        """`DensePatches.guide` only, (B, C, h, w), without running the rest of the tower."""
         x, grid = self._embed(pixels)
         blocks = self.visual.transformer.resblocks
         for block in blocks[:GUIDE_BLOCK]:
@@ -144,7 +144,7 @@ class MaskClip(SegmentationModel):
         x, guide = run_block(blocks[GUIDE_BLOCK], x)
         for block in blocks[GUIDE_BLOCK + 1 : -1]:
             x, _ = run_block(block, x)
-        return x[:, 1:], guide[:, 1:], grid
+        return x[:, 1:], guide[:, 1:], grid  # without the class token
 
     def _dense(self, x: Tensor) -> Tensor:
         """Dense features (B, h * w, D) of patches before the last block."""
@@ -154,16 +154,18 @@ class MaskClip(SegmentationModel):
     def _embed(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + h * w, C) before the first block, and the grid (h, w)."""
         pixels = pixels.to(self.device, torch.float32)
+        # padded before normalisation, as published: padding looks black, not grey
         padded = pad_to_patches(pixels, self.patch_size)
         normalised = (padded - self._mean.to(self.device)) / self._std.to(self.device)
         patches = self.visual.conv1(normalised.to(self.dtype))  # (B, C, h, w)
         grid = (patches.shape[-2], patches.shape[-1])
         class_token = self.visual.class_embedding.to(self.dtype).expand(len(patches), 1, -1)
+        # (B, C, h, w) -> (B, C, h * w) -> (B, h * w, C), behind the class token
         tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], 1)
         return self.visual.ln_pre(tokens + self._positions(grid)), grid
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
-        """Position table (1 + h * w, C) of a grid; the latest is kept, windows being alike."""
+        """Position table (1 + h * w, C) of a grid; the latest is kept, as most windows match."""
         kept_grid, table = self._latest_positions
         if table is None or kept_grid != grid or table.device != self.device:
             trained = self.visual.positional_embedding
@@ -184,34 +186,35 @@ def position_table(table: Tensor, trained: tuple[int, int], grid: tuple[int, int
     Parameters
     ----------
     table
-        (1 + H0 * W0, C), the class token's row first.
+        (1 + H0 * W0, C), with the class token's row first.
     trained, grid
         (H0, W0) and (h, w), in patches.
 
     Returns
     -------
     Tensor
-        (1 + h * w, C); patch rows resized bicubically to the explicit size
-        (`align_corners=False`, no antialiasing), the first row untouched.
+        (1 + h * w, C): patch rows resized bicubically to an explicit size
+        (`align_corners=False`, no antialiasing), the first row unchanged.
     """
     if grid == tuple(trained):
         return table
     patches = table[1:].float().unflatten(0, trained).permute(2, 0, 1)[None]  # (1, C, H0, W0)
     resized = F.interpolate(patches, grid, mode="bicubic", align_corners=False)
+    # (C, h, w) -> (C, h * w) -> (h * w, C)
     return torch.cat([table[:1], resized[0].flatten(1).T.to(table.dtype)])
 
 
 def run_block(block: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """One open_clip block on tokens (B, N, C): its output, and what its MLP was given."""
+    """Run an open_clip block on tokens (B, N, C); return its output and the input of its MLP."""
     x = attend(block, x)
     inner = block.ln_2(x)
     return x + block.ls_2(block.mlp(inner)), inner
 
 
 def attend(block: Any, x: Tensor) -> Tensor:
-    """First half of an open_clip block on tokens (B, N, C): attention and the sum with `x`."""
-    # MultiheadAttention puts the batch second. Where that is a mere view, its projections become
-    # a product for each token, with a copy of the weights each: 40 times slower in bfloat16.
+    """Run the first half of an open_clip block on tokens (B, N, C): `x` plus its attention."""
+    # MultiheadAttention puts the batch second. If that is only a view, its projections become one
+    # product per token, each with a copy of the weights: 40 times slower in bfloat16.
     normed = block.ln_1(x).transpose(0, 1).contiguous().transpose(0, 1)
     # A key that is not the query object keeps torch's MultiheadAttention off its fused CPU
     # kernel, which builds all N x N weights and is slower than scaled_dot_product_attention.
@@ -219,20 +222,21 @@ def attend(block: Any, x: Tensor) -> Tensor:
 
 
 def value_path(block: Any, x: Tensor) -> Tensor:
-    """One open_clip block on tokens (B, N, C) with every token attending to itself alone.
+    """Run an open_clip block on tokens (B, N, C), each attending only to itself.
 
-    MaskCLIP's change to the last block: values and output projection remain,
-    queries and keys go.
+    This is MaskCLIP's change to the last block: values and output projection
+    are kept, queries and keys are dropped.
     """
     attention = block.attn
     width = x.shape[-1]
+    # in_proj stacks queries, keys and values: take the last third
     weight, bias = attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :]
     x = x + block.ls_1(attention.out_proj(F.linear(block.ln_1(x), weight, bias)))
     return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
 def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Tokens (B, h * w, C), row-major, as (B, C, h, w); a view."""
+    """View tokens (B, h * w, C), row-major, as (B, C, h, w)."""
     return tokens.unflatten(1, grid).permute(0, 3, 1, 2)
 
 
@@ -243,12 +247,12 @@ def _check_tower(visual: Any) -> None:
     if not plain or not isinstance(visual.transformer.resblocks[-1], ResidualAttentionBlock):
         msg = (
             f"The vision tower is a {type(visual).__name__}, but dense features need open_clip's "
-            "VisionTransformer with plain attention blocks; take a ViT model such as ViT-B-16."
+            "VisionTransformer with plain attention blocks; choose a ViT such as ViT-B-16."
         )
         raise ModelError(msg)
     if len(visual.transformer.resblocks) < -GUIDE_BLOCK:
         msg = (
             f"The vision tower has {len(visual.transformer.resblocks)} blocks, but the heads read "
-            f"the third from the end; take a model with at least {-GUIDE_BLOCK} blocks."
+            f"the third from the end; choose a model with at least {-GUIDE_BLOCK} blocks."
         )
         raise ModelError(msg)

@@ -1,4 +1,4 @@
-"""Models of open_clip by their names there: ``open_clip:ViT-B-32:laion2b_s34b_b79k``."""
+"""Find open_clip models by name, such as ``open_clip:ViT-B-32:laion2b_s34b_b79k``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dinoiser.weights.files import HubFile
 PREFIX = "open_clip:"
 EXAMPLE = "open_clip:ViT-B-32:laion2b_s34b_b79k"
 FILENAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""What open_clip calls a model's file on the hub, in its order of preference."""
+"""Names of a model's file on the hub, in open_clip's order of preference."""
 SHOWN_TAGS = 6
 
 
 class OpenClipWeights(NamedTuple):
-    """A CLIP of open_clip: what it calls architecture and weights, and their file."""
+    """An open_clip model: its names for architecture and weights, and their file."""
 
     architecture: str
     pretrained: str
@@ -26,7 +26,7 @@ class OpenClipWeights(NamedTuple):
 
 @cache
 def find_open_clip(name: str) -> OpenClipWeights:
-    """Find a CLIP with a plain ViT tower by its names in open_clip.
+    """Find a CLIP with a plain ViT tower by its open_clip names.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ def find_open_clip(name: str) -> OpenClipWeights:
     Raises
     ------
     UnknownModelError
-        open_clip has no such architecture, or no such weights of it.
+        open_clip has no such architecture, or no such weights for it.
     ModelError
-        The model has no plain ViT tower, or needs other words or images than CLIP.
+        The model has no plain ViT tower, or another tokenizer or normalisation.
     """
     import open_clip
 
@@ -55,37 +55,37 @@ def find_open_clip(name: str) -> OpenClipWeights:
     obstacle = _obstacle(config, pretrained)
     if obstacle:
         msg = (
-            f"{name} cannot be used, because {obstacle}: take a ViT with CLIP's own words and "
-            f"images, such as {EXAMPLE}."
+            f"{name} cannot be used, because {obstacle}: choose a ViT with CLIP's own tokenizer "
+            f"and normalisation, such as {EXAMPLE}."
         )
         raise ModelError(msg)
     if not pretrained:
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         some = ", ".join(tags[:SHOWN_TAGS]) + (" and more" if len(tags) > SHOWN_TAGS else "")
         msg = (
-            f"open_clip has no weights {tag!r} of {architecture}{did_you_mean(tag, tags)}: it has "
-            f"{some or 'none'}; name them after a colon, as in {EXAMPLE}."
+            f"open_clip has no weights {tag!r} for {architecture}{did_you_mean(tag, tags)}: it has "
+            f"{some or 'none'}; give them after a colon, as in {EXAMPLE}."
         )
         raise UnknownModelError(msg)
     return OpenClipWeights(architecture, tag, _file(config, pretrained))
 
 
 def _obstacle(config: dict[str, Any], pretrained: dict[str, Any]) -> str | None:
-    """Say what keeps a model from being used, None if nothing does."""
+    """Say why a model cannot be used; None if it can."""
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
     vision, text = config["vision_cfg"], config["text_cfg"]
     if "timm_model_name" in vision:
-        return f"its image tower is timm's {vision['timm_model_name']} and no ViT of open_clip"
+        return f"its image tower is timm's {vision['timm_model_name']}, not a ViT of open_clip"
     if isinstance(vision["layers"], list):
-        return "its image tower is a ResNet and no ViT"
+        return "its image tower is a ResNet, not a ViT"
     if vision.get("attentional_pool"):
-        return "its image tower sums patches up by an attention of their own"
+        return "its image tower pools patches by attention"
     if "hf_model_name" in text or "hf_tokenizer_name" in text:
-        return "its words go through another tokenizer than CLIP's"
+        return "its tokenizer is not CLIP's"
     colors = (pretrained.get("mean"), pretrained.get("std"))
     if pretrained and colors != (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD):
-        return f"it was trained on images of the mean {colors[0]} and not of CLIP's"
+        return f"its images are normalised with the mean {colors[0]}, not CLIP's"
     return None
 
 
@@ -94,6 +94,7 @@ def _file(config: dict[str, Any], pretrained: dict[str, Any]) -> HubFile:
     import torch
 
     repo, filename = os.path.split(pretrained["hf_hub"])
+    # on the meta device, parameters have sizes but no memory
     with torch.device("meta"):
         parameters = open_clip.CLIP(**config).parameters()
     return HubFile(

@@ -1,4 +1,4 @@
-"""Talk2DINO: CLIP's words projected into the space of DINO's patches."""
+"""Talk2DINO: CLIP's text embeddings projected into the space of DINO's patches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from dinoiser.models.dino_registers import RegisterDino
 
 SIDE = 448
-"""Side of the square, in pixels, to which every image or window is brought."""
+"""Side in pixels of the square to which every image or window is resized."""
+# the authors' seven sentences, which differ in one word from open_clip's "simple" ones
 TEMPLATES = (
     "itap of a {}.",
     "a bad photo of a {}.",
@@ -35,12 +36,12 @@ TEMPLATES = (
 
 
 class TextProjection(nn.Module):
-    """The two layers from CLIP's sentences to DINO's patches, with the published names.
+    """Two layers from CLIP's sentences to DINO's patches, whose weights have their published names.
 
     Parameters
     ----------
     text_dim, embedding_dim
-        Lengths of a sentence's and of a patch's vector.
+        Lengths of a sentence's and a patch's vector.
     """
 
     def __init__(self, text_dim: int, embedding_dim: int) -> None:
@@ -49,12 +50,12 @@ class TextProjection(nn.Module):
         self.hidden_layers = nn.ModuleList([nn.Linear(embedding_dim, embedding_dim)])
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Project (T, text_dim) to (T, embedding_dim), any length."""
+        """Project (T, text_dim) to (T, embedding_dim), not normalised."""
         return self.hidden_layers[0](self.linear_layer(embeddings).tanh())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a projection, whose sizes are read off the file.
+        """Read a projection; its sizes follow from the file.
 
         Raises
         ------
@@ -68,8 +69,8 @@ class TextProjection(nn.Module):
         weight = tensors.get("linear_layer.weight")
         if weight is None or weight.ndim != 2:
             msg = (
-                f"{path} holds no projection of Talk2DINO: expected linear_layer.weight, found "
-                f"{sorted(tensors)[:6]}; give a file such as vitb_mlp_infonce.pth."
+                f"{path} does not contain Talk2DINO's projection: expected linear_layer.weight, "
+                f"found {sorted(tensors)[:6]}; give a file such as vitb_mlp_infonce.pth."
             )
             raise CheckpointError(msg)
         projection = cls(text_dim=weight.shape[1], embedding_dim=weight.shape[0])
@@ -83,14 +84,14 @@ class Talk2Dino(OnRegisterDino):
     Parameters
     ----------
     clip
-        An open_clip model, of which the text tower is used.
+        An open_clip model; only its text tower is used.
     dino
-        The source of patches.
+        The source of patch features.
     projection
-        From the one's sentences to the other's patches.
+        Maps CLIP's sentences to DINO's patches.
     threshold
-        Probability below which a pixel is background; the paper's are 0.55
-        for ViT-B and 0.54 for ViT-L.
+        Probability below which a pixel is background; in the paper, 0.55 for
+        ViT-B and 0.54 for ViT-L.
     tokenizer
         Sentences to token ids (T, context length); CLIP's own by default.
     name, digest, windows
@@ -122,8 +123,8 @@ class Talk2Dino(OnRegisterDino):
         made_for = projection.hidden_layers[0].out_features
         if made_for != dino.width:
             msg = (
-                f"The projection was made for patches of {made_for} channels, but this DINO has "
-                f"{dino.width}; give the projection of the same size, ViT-B or ViT-L."
+                f"The projection was made for patches with {made_for} channels, but this DINO has "
+                f"{dino.width}; give the projection for the same size, ViT-B or ViT-L."
             )
             raise CheckpointError(msg)
         super().__init__(dino, name, digest, windows or WindowDefaults())
@@ -133,7 +134,7 @@ class Talk2Dino(OnRegisterDino):
 
     @staticmethod
     def scoring_at(threshold: float) -> Scoring:
-        """Give Talk2DINO's rules with a probability below which a pixel is background."""
+        """Return Talk2DINO's rules, with pixels below a probability being background."""
         return Scoring(
             probability="sigmoid",
             background="threshold",
@@ -151,18 +152,21 @@ class Talk2Dino(OnRegisterDino):
 
     @torch.no_grad()
     def encode_phrase(self, sentences: Sequence[str]) -> Tensor:
-        """Embedding (D,) float32 of a phrase: the mean of CLIP's, not normalised, projected."""
+        """Embedding (D,) float32 of a phrase: the projected mean of CLIP's, L2-normalised.
+
+        Unlike for CLIP-DINOiser, sentences are not normalised before the mean.
+        """
         return F.normalize(self.projection(self.text.project(sentences).mean(0)), dim=-1)
 
     @torch.no_grad()
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
-        """Patch features and the class token's attention, a head a channel.
+        """Patch features and the class token's attention, one channel per head.
 
         Parameters
         ----------
         pixels
             (B, 3, H, W), RGB, float in [0, 1]; resized to a square of `SIDE`
-            bilinearly, without smoothing, whatever the ratio of the sides.
+            bilinearly without antialiasing, whatever the aspect ratio.
         """
         if pixels.shape[-2:] != (SIDE, SIDE):
             pixels = F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""MaskCLIP guided by the teachers themselves: DINO's correlations and FOUND's objects."""
+"""MaskCLIP guided directly by the teachers: DINO's correlations and FOUND's objectness."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class TeacherGuidedClip(MaskClip):
-    """CLIP-DINOiser before its heads were learnt: three networks in the place of one.
+    """CLIP-DINOiser without learnt heads: three networks instead of one.
 
     Parameters
     ----------
     clip
         See `MaskClip`.
     dino
-        Its values tell which patches are pooled.
+        Its values decide which patches are pooled.
     found
         Tells objects from background.
     gamma
@@ -62,9 +62,9 @@ class TeacherGuidedClip(MaskClip):
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
         """Pooled patch features and objectness of pixels (B, 3, H, W), RGB, float in [0, 1].
 
-        All three networks look at the image as it was padded for CLIP. Where
-        patches of the teacher are of another size, CLIP's features are resized
-        bilinearly to its grid.
+        All three networks see the image as padded for CLIP. If the patches of
+        the teacher have another size, CLIP's features are resized bilinearly to
+        its grid.
         """
         padded = pad_to_patches(pixels, self.patch_size)
         features = self.encode_patches(padded).features
@@ -73,4 +73,5 @@ class TeacherGuidedClip(MaskClip):
         if features.shape[-2:] != grid:
             features = F.interpolate(features, grid, mode="bilinear", align_corners=False)
         pooled = pool_by_correlation(features, values, self.gamma)
+        # back to logits, as `PatchFeatures.foreground` expects
         return PatchFeatures(pooled, self.found.patch_probabilities(padded, grid).logit())

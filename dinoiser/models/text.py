@@ -1,4 +1,4 @@
-"""Phrases to embeddings: templates, the shortened text tower, and a cache of what was computed."""
+"""Turn phrases into embeddings: templates, a shortened text tower, and a cache."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from dinoiser.models.base import SegmentationModel
 
-SENTENCES_AT_ONCE = 256
+SENTENCES_AT_ONCE = 256  # per batch of the text tower
 
 
 def template_sentences(templates: str | Sequence[str]) -> tuple[str, ...]:
-    """Templates as sentences with {} in the phrase's place.
+    """Return templates as sentences with {} in place of the phrase.
 
     Parameters
     ----------
     templates
-        "imagenet" (open_clip's 80, the paper's), "simple" (open_clip's 7), or
-        sentences of one's own.
+        "imagenet" (open_clip's 80, as in the paper), "simple" (open_clip's 7),
+        or custom sentences.
     """
     import open_clip
 
@@ -38,7 +38,7 @@ def template_sentences(templates: str | Sequence[str]) -> tuple[str, ...]:
 
 
 class TextTower:
-    """The text half of an open_clip model, run on no more tokens than the sentences have.
+    """The text tower of an open_clip model, run only on as many tokens as needed.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class TextTower:
         self.clip = clip
         self.tower = getattr(clip, "text", clip)
         self.tokenize = tokenizer or open_clip.SimpleTokenizer(context_length=clip.context_length)
+        # Sentences may be cut only if the result is read at the end token ("argmax") and no token
+        # is appended after it (CoCa's cls_emb).
         pool = getattr(self.tower, "pool_type", getattr(self.tower, "text_pool_type", None))
         self.causal = pool == "argmax" and getattr(self.tower, "cls_emb", None) is None
 
@@ -64,7 +66,7 @@ class TextTower:
 
     @torch.no_grad()
     def project(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings (T, D) float32 of whole sentences as the tower gives them, any length."""
+        """Embeddings (T, D) float32 of whole sentences, not normalised."""
         return encode_by_length(self.project_tokens, self.tokenize(list(texts)))
 
     def encode_tokens(self, ids: Tensor) -> Tensor:
@@ -72,11 +74,11 @@ class TextTower:
         return F.normalize(self.project_tokens(ids), dim=-1)
 
     def project_tokens(self, ids: Tensor) -> Tensor:
-        """Embeddings (T, D) float32 of token ids (T, L), any length.
+        """Embeddings (T, D) float32 of token ids (T, L), not normalised.
 
         The tower is causal: nothing after a sentence's end-of-text token, the
         largest id, can change what is read at that token. So the ids are cut
-        after the batch's last one.
+        after the last end token in the batch.
         """
         ids = ids.to(self.tower.positional_embedding.device)
         if not self.causal:
@@ -87,6 +89,7 @@ class TextTower:
         x = tower.token_embedding(ids[:, :length]).to(dtype)
         x = x + tower.positional_embedding[:length].to(dtype)
         x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
+        # (T, length, C) -> (T, C), read at each sentence's end token
         x = tower.ln_final(x[torch.arange(len(x), device=x.device), ends])
         if isinstance(tower.text_projection, nn.Linear):
             x = tower.text_projection(x)
@@ -96,27 +99,28 @@ class TextTower:
 
 
 def encode_by_length(encode_tokens: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
-    """Embeddings (T, D) of token ids (T, L), a batch at a time.
+    """Embeddings (T, D) of token ids (T, L), one batch at a time.
 
-    Sentences of like length run together, so that a long one does not make
-    the short ones longer.
+    Sentences of similar length share a batch, so that a long one does not make
+    short ones longer.
     """
+    # by the position of the end token, and back at the end
     order = ids.argmax(-1).argsort(stable=True)
     embeddings = torch.cat([encode_tokens(ids[some]) for some in order.split(SENTENCES_AT_ONCE)])
     return embeddings[order.argsort().to(embeddings.device)]
 
 
 class PhraseEmbeddings:
-    """Embeddings of phrases for one model, computed once.
+    """Embeddings of phrases for one model, each computed only once.
 
     Parameters
     ----------
     model
-        Its `digest` names the folder on disk; without one, embeddings are
-        kept in memory only.
+        Its `digest` names the folder on disk; without one, embeddings are only
+        kept in memory.
     folder
-        Where embeddings are kept between runs; None for memory only. A folder
-        that cannot be written to is read only.
+        Where embeddings are kept between runs; None for memory only. If it
+        cannot be written to, embeddings are kept in memory from then on.
     """
 
     def __init__(self, model: SegmentationModel, folder: Path | None = None) -> None:
@@ -125,34 +129,35 @@ class PhraseEmbeddings:
         self._known: dict[str, np.ndarray] = {}
 
     def get(self, phrases: Sequence[str], templates: str | Sequence[str] = "imagenet") -> Tensor:
-        """Class embeddings of phrases: every template, L2-normalised, averaged, L2-normalised.
+        """Class embeddings of phrases: the normalised mean of all templates', each L2-normalised.
 
-        Models with a method of their own may average otherwise and have other
-        templates in the place of "imagenet", see `Scoring`.
+        Some methods average differently or replace the "imagenet" templates
+        with their own, see `Scoring`.
 
         Parameters
         ----------
         phrases
-            Words as they go into the templates.
+            Text to put into the templates.
         templates
             See `template_sentences`.
 
         Returns
         -------
         Tensor
-            (P, D) float32 on the model's device, rows of unit length.
+            (P, D) float32 on the model's device, with rows of unit length.
         """
         own = self.model.scoring.templates
         sentences = own if own and templates == "imagenet" else template_sentences(templates)
         keys = {phrase: self._key(phrase, sentences) for phrase in phrases}
         missing = [phrase for phrase, key in keys.items() if self._find(key) is None]
-        for phrase in missing:  # one by one: the bits do not depend on what else is asked for
+        for phrase in missing:  # one by one, so that the bits do not depend on the others
             texts = [sentence.replace("{}", phrase) for sentence in sentences]
             self._keep(keys[phrase], self.model.encode_phrase(texts).cpu().numpy())
         rows = np.stack([self._known[keys[phrase]] for phrase in phrases])
         return torch.from_numpy(rows).to(self.model.device)
 
     def _key(self, phrase: str, sentences: tuple[str, ...]) -> str:
+        # the model's digest is in the folder's name; its number format changes the bits too
         parts = [str(self.model.dtype), phrase, *sentences]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
@@ -160,7 +165,7 @@ class PhraseEmbeddings:
         if key not in self._known and self.folder:
             try:
                 row = np.load(self.folder / f"{key}.npy", allow_pickle=False)
-            except (OSError, ValueError, EOFError):
+            except (OSError, ValueError, EOFError):  # absent or damaged: compute it again
                 return None
             if row.shape == (self.model.embedding_dim,) and row.dtype == np.float32:
                 self._known[key] = row
@@ -173,6 +178,7 @@ class PhraseEmbeddings:
         import os
         import tempfile
 
+        # through a temporary file: another process may read or write the same phrase
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as file:

@@ -35,10 +35,10 @@ def test_the_default_model_by_its_name_in_open_clip_is_the_same_file():
     [
         ("open_clip:ViT-B32:openai", r"no architecture 'ViT-B32' \(did you mean 'ViT-B-32'\?\)"),
         ("open_clip:", "no architecture ''"),
-        ("open_clip:ViT-B-32", "has openai, .* and more; name them after a colon"),
+        ("open_clip:ViT-B-32", "has openai, .* and more; give them after a colon"),
         ("open_clip:ViT-B-32:laion2b_s34b", "did you mean 'laion2b_s34b_b79k'"),
         ("open_clip:ViT-e-14:any", "it has none"),
-        ("ViT-B-32", "or a ViT of open_clip, as in open_clip:ViT-B-32"),
+        ("ViT-B-32", "or a ViT of open_clip, such as open_clip:ViT-B-32"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_known_ones(name, message):
@@ -52,9 +52,9 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name, message):
         ("RN50:openai", "its image tower is a ResNet"),
         ("convnext_base:laion400m_s13b_b51k", "tower is timm's convnext_base"),
         ("ViT-B-16-SigLIP:webli", "tower is timm's vit_base_patch16_siglip_224"),
-        ("coca_ViT-B-32:laion2b_s13b_b90k", "sums patches up by an attention"),
-        ("xlm-roberta-base-ViT-B-32:laion5b_s13b_b90k", "another tokenizer"),
-        ("ViT-L-14:laion2b_s32b_b82k", r"images of the mean \(0\.5, 0\.5, 0\.5\)"),
+        ("coca_ViT-B-32:laion2b_s13b_b90k", "pools patches by attention"),
+        ("xlm-roberta-base-ViT-B-32:laion5b_s13b_b90k", "its tokenizer is not CLIP's"),
+        ("ViT-L-14:laion2b_s32b_b82k", r"images are normalised with the mean \(0\.5, 0\.5, 0\.5\)"),
     ],
 )
 def test_what_has_no_plain_vit_or_other_inputs_is_refused_before_any_download(name, reason):

@@ -121,12 +121,12 @@ class TestFiles:
 
     def test_another_file_is_no_projection(self, tmp_path):
         torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
-        with pytest.raises(CheckpointError, match="no projection of Talk2DINO"):
+        with pytest.raises(CheckpointError, match="does not contain Talk2DINO's projection"):
             TextProjection.load(tmp_path / "other.pth")
 
     def test_a_projection_for_the_larger_model_is_refused(self, make_clip):
         model = small_talk2dino(make_clip(), official_dino())
-        with pytest.raises(CheckpointError, match="patches of 96 channels, but this DINO has 64"):
+        with pytest.raises(CheckpointError, match="patches with 96 channels, but this DINO has 64"):
             Talk2Dino(model.text.clip, model.dino, TextProjection(24, 96))
 
     def test_the_projection_is_fetched_by_hand(self, tmp_path, monkeypatch):

@@ -231,9 +231,9 @@ def test_a_guided_model_is_read_from_its_published_files(entry):
 
 
 def test_only_models_with_heads_take_heads_of_ones_own(tmp_path):
-    with pytest.raises(SettingsError, match=r"clip-keys-refined has no place for heads"):
+    with pytest.raises(SettingsError, match=r"clip-keys-refined cannot use the heads"):
         load.load_model("clip-keys-refined", heads=tmp_path / "heads.safetensors")
-    with pytest.raises(SettingsError, match=r"No heads can be fitted to dinotxt-vitl14"):
+    with pytest.raises(SettingsError, match=r"Heads cannot be fitted to dinotxt-vitl14"):
         load.load_clip_model("dinotxt-vitl14")
 
 

@@ -192,7 +192,7 @@ def test_heads_for_a_clip_of_open_clip_bring_it_along(
     picker.set_model_name(name)
     combo = picker.findChild(QComboBox, "model_picker")
     assert [combo.itemText(i) for i in range(combo.count())].count(name) == 1
-    with pytest.raises(ModelError, match="a ResNet and no ViT"):
+    with pytest.raises(ModelError, match="a ResNet, not a ViT"):
         picker.set_model_name("open_clip:RN50:openai")
     assert picker.model_name() == name
 

@@ -1,1 +1,1 @@
-"""Self-supervised teachers: the ViTs and the objectness that heads are taught by."""
+"""Self-supervised teachers of the heads: ViTs and objectness."""

@@ -1,4 +1,4 @@
-"""DINO v1 vision transformers: keys and values of the last block, patch by patch."""
+"""DINO v1 vision transformers: keys and values of the last block, per patch."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 HEAD_WIDTH = 64
 """Channels of an attention head in all of DINO's models."""
 SIZE_MARGIN = 0.1
-"""Added to the number of patches a side before the scale of the position table is taken."""
+"""Added to the number of patches per side when scaling the position table, as DINO does."""
 
 
 class FrozenVit:
-    """A ViT of timm, frozen.
+    """A frozen ViT of timm.
 
     Parameters
     ----------
     vit
-        The network; put into evaluation mode.
+        The network; set to evaluation mode.
     mean, std
-        Of the images that it was trained on, a number a channel; ImageNet's by default.
+        Of the images that it was trained on, one number per channel; ImageNet's by default.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FrozenVit:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.vit.patch_embed.proj.weight.device
 
     @property
@@ -63,7 +63,7 @@ class FrozenVit:
         return self
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) in [0, 1], float32, as the network wants them, in its format."""
+        """Normalise pixels (B, 3, H, W), float32 in [0, 1], in the dtype of the weights."""
         normalised = (pixels - self._mean.to(self.device)) / self._std.to(self.device)
         return normalised.to(self.dtype)
 
@@ -75,7 +75,7 @@ class Dino(FrozenVit):
     ----------
     vit
         timm's `VisionTransformer` with a class token, a position table and plain
-        attention; put into evaluation mode and frozen.
+        attention; set to evaluation mode and frozen.
 
     Raises
     ------
@@ -93,14 +93,14 @@ class Dino(FrozenVit):
 
     @classmethod
     def load(cls, path: str | Path, heads: int | None = None) -> Self:
-        """Read a ViT from a file with DINO's names of the weights; its sizes are read off it.
+        """Read a ViT from a file with DINO's names for the weights; its sizes follow from the file.
 
         Parameters
         ----------
         path
-            A safetensors file or one that ``torch.save`` wrote.
+            A safetensors file, or one written by ``torch.save``.
         heads
-            Attention heads; by default one for every 64 channels.
+            Number of attention heads; by default one per 64 channels.
 
         Raises
         ------
@@ -118,18 +118,20 @@ class Dino(FrozenVit):
     def values(self, pixels: Tensor) -> Tensor:
         """Values (B, C, h, w) of pixels (B, 3, H, W), RGB, float in [0, 1]; not normalised.
 
-        The cosines between patches are the correlations of CLIP-DINOiser's teacher.
+        Cosines between patches' values are the correlations of CLIP-DINOiser's teacher.
         """
         return self._last_projection(pixels, 2)
 
     def _last_projection(self, pixels: Tensor, part: int) -> Tensor:
-        """Return queries, keys or values (part 0, 1, 2) of the last block, its heads in a row."""
+        """Return queries, keys or values (part 0, 1, 2) of the last block, heads concatenated."""
+        # a key or value belongs to one token, so the last block's attention is not needed
         x, grid = self._embed(pixels)
         for block in self.vit.blocks[:-1]:
             x = block(x)
         last = self.vit.blocks[-1]
         weight, bias = last.attn.qkv.weight.chunk(3)[part], last.attn.qkv.bias.chunk(3)[part]
         projected = F.linear(last.norm1(x)[:, 1:], weight, bias)
+        # (B, h * w, C) -> (B, h, w, C) -> (B, C, h, w)
         return projected.unflatten(1, grid).permute(0, 3, 1, 2)
 
     def _embed(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -138,52 +140,55 @@ class Dino(FrozenVit):
         patches = self.vit.patch_embed.proj(self.normalise(pixels))  # (B, C, h, w)
         grid = (patches.shape[-2], patches.shape[-1])
         class_token = self.vit.cls_token.expand(len(patches), 1, -1)
+        # (B, C, h, w) -> (B, C, h * w) -> (B, h * w, C), behind the class token
         tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], 1)
         positions = scaled_position_table(self.vit.pos_embed[0], grid)
         return tokens + positions.to(self.dtype), grid
 
 
 def scaled_position_table(table: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Resize a square position table by DINO's own rule.
+    """Resize a square position table the way DINO's own code does.
 
     Parameters
     ----------
     table
-        (1 + n * n, C), the class token's row first.
+        (1 + n * n, C), with the class token's row first.
     grid
         (h, w), in patches.
 
     Returns
     -------
     Tensor
-        (1 + h * w, C). Patch rows are resized bicubically without antialiasing;
-        sample places follow from the scale (h + 0.1) / n, not from h / n.
+        (1 + h * w, C). Patch rows are resized bicubically without antialiasing, and
+        sample positions follow from the scale (h + 0.1) / n, not from h / n.
     """
     side = math.isqrt(len(table) - 1)
     if grid == (side, side):
         return table
     patches = table[1:].float().unflatten(0, (side, side)).permute(2, 0, 1)[None]  # (1, C, n, n)
+    # a scale, not a size: interpolate then samples by this factor, as in the published code
     scales = [(length + SIZE_MARGIN) / side for length in grid]
     resized = F.interpolate(patches, scale_factor=scales, mode="bicubic", align_corners=False)
+    # (C, h, w) -> (C, h * w) -> (h * w, C)
     return torch.cat([table[:1], resized[0].flatten(1).T.to(table.dtype)])
 
 
 def build_vit(
     tensors: Mapping[str, Tensor], heads: int | None = None, path: str | Path | None = None
 ) -> Any:
-    """Build timm's ViT for weights that carry DINO's names, and fill it.
+    """Build timm's ViT for weights with DINO's names, and load them.
 
     Raises
     ------
     CheckpointError
-        The weights are no plain ViT's.
+        The weights are not those of a plain ViT.
     """
     from timm.models.vision_transformer import VisionTransformer
 
     kernel, positions = tensors.get("patch_embed.proj.weight"), tensors.get("pos_embed")
     if kernel is None or kernel.ndim != 4 or positions is None or positions.ndim != 3:
         msg = (
-            f"{path or 'The file'} holds no vision transformer of DINO: expected "
+            f"{path or 'The file'} does not contain a vision transformer of DINO: expected "
             f"patch_embed.proj.weight and pos_embed, found {sorted(tensors)[:6]}; give one of the "
             "published backbones, such as dino_vitbase16_pretrain.pth."
         )
@@ -208,7 +213,7 @@ def _check_kind(vit: Any) -> None:
     if not plain or vit.pos_embed is None or not isinstance(vit.blocks[-1], Block):
         msg = (
             f"The teacher is a {type(vit).__name__}, but a timm VisionTransformer with one class "
-            "token, a position table and plain blocks is needed; take one such as "
+            "token, a position table and plain blocks is needed; choose one such as "
             "vit_base_patch16_224.dino."
         )
         raise ModelError(msg)

@@ -1,4 +1,4 @@
-"""FOUND: which patches belong to an object, by a linear map of DINO's keys."""
+"""FOUND: find patches that belong to an object, by a linear map of DINO's keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Found:
     Parameters
     ----------
     dino
-        The official decoder was trained on ViT-S/8, 300 epochs.
+        Source of keys; the official decoder expects the ViT-S/8 of 300 epochs.
     decoder
         1x1 convolution from the ViT's width to one channel; frozen.
 
@@ -37,12 +37,12 @@ class Found:
 
     @classmethod
     def load(cls, backbone: str | Path, decoder: str | Path, heads: int | None = None) -> Self:
-        """Read backbone and decoder from their files.
+        """Read the backbone and the decoder from their files.
 
         Raises
         ------
         CheckpointError
-            A file is unsafe, unreadable, or does not fit.
+            A file is unsafe, unreadable or does not fit.
         """
         dino = Dino.load(backbone, heads)
         convolution = nn.Conv2d(dino.vit.embed_dim, 1, 1)
@@ -63,15 +63,15 @@ class Found:
     def patch_probabilities(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
         """Probabilities (B, h, w) on the grid (h, w) of another model.
 
-        Above 0.5 is an object. Pixels are padded by that model before, so that both
-        grids cover the same. The map is resized bilinearly without antialiasing, which
-        for half the patches a side is the mean of 2 x 2.
+        Above 0.5 means object. The caller pads the pixels to full patches of that model, so
+        that both grids cover the same area. The map is resized bilinearly without
+        antialiasing; for half as many patches per side, that is the mean of 2 x 2.
         """
         probabilities = self.objectness(pixels).sigmoid()[:, None]
         return F.interpolate(probabilities, grid, mode="bilinear", align_corners=False)[:, 0]
 
     def mask(self, pixels: Tensor) -> Tensor:
-        """Objects of pixels (B, 3, H, W) as (B, H, W) bool: logits enlarged, above 0."""
+        """Objects in pixels (B, 3, H, W) as (B, H, W) bool: enlarged logits above 0."""
         height, width = pixels.shape[-2:]
         logits = self.objectness(pixels)[:, None]
         enlarged = F.interpolate(

@@ -1,4 +1,4 @@
-"""Any ViT that timm knows by name, as a source of dense features."""
+"""Dense features from any ViT that timm knows by name."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FAMILIES = ("vision_transformer", "deit", "eva")
-"""Modules of timm whose networks are plain ViTs."""
+"""Modules of timm that define plain ViTs."""
 EXAMPLE = "vit_small_patch14_dinov2.lvd142m"
 
 
 class TimmVit(FrozenVit):
-    """A ViT of timm with any class token, registers and positions.
+    """A ViT of timm with any kind of class token, registers and positions.
 
-    Unlike `Dino`, positions on another grid than the trained one are timm's.
+    Unlike `Dino`, it leaves resizing positions to another grid to timm.
 
     Parameters
     ----------
     vit
-        What ``timm.create_model(..., dynamic_img_size=True)`` gives; put into
+        The result of ``timm.create_model(..., dynamic_img_size=True)``; set to
         evaluation mode and frozen.
 
     Raises
@@ -47,7 +47,7 @@ class TimmVit(FrozenVit):
 
     @classmethod
     def load(cls, name: str, path: str | Path) -> Self:
-        """Build the ViT of a name and fill it from its file, which `find_vit` gives.
+        """Build a ViT by name and load its weights from the file described by `find_vit`.
 
         Raises
         ------
@@ -59,10 +59,10 @@ class TimmVit(FrozenVit):
         try:
             vit = _create(name, read_tensors(path))
         except (RuntimeError, KeyError) as error:
-            if isinstance(error, ModelError):
+            if isinstance(error, ModelError):  # a RuntimeError, too
                 raise
             reason = " ".join(str(error).split())[:200]
-            msg = f"{path} does not hold the weights of {name} ({reason}): fetch it again."
+            msg = f"{path} does not contain the weights of {name} ({reason}): fetch it again."
             raise CheckpointError(msg) from error
         return cls(vit)
 
@@ -70,11 +70,11 @@ class TimmVit(FrozenVit):
     def values(self, pixels: Tensor) -> Tensor:
         """Values (B, C, h, w) of the last block; pixels (B, 3, H, W), RGB, float in [0, 1].
 
-        Sizes that are no multiples of the patch are padded with black at the right and
-        bottom. The values of a head follow those of another; they are not normalised.
+        Sizes that are not multiples of the patch are padded with black at the right and
+        bottom. The values of all heads are concatenated and not normalised.
         """
         padded = pad_to_patches(pixels.to(self.device, torch.float32), self.patch_size)
-        # Values belong to one token each, so the last block's attention is not needed.
+        # a value belongs to one token, so the last block's attention is not needed
         (tokens,) = self.vit.forward_intermediates(
             self.normalise(padded),
             indices=[len(self.vit.blocks) - 2],
@@ -82,6 +82,7 @@ class TimmVit(FrozenVit):
             intermediates_only=True,
         )  # (B, C, h, w)
         last = self.vit.blocks[-1]
+        # channels last for the norm and the projection: (B, h, w, C)
         values = _project_values(last.attn, last.norm1(tokens.permute(0, 2, 3, 1)))
         return values.permute(0, 3, 1, 2)
 
@@ -92,22 +93,23 @@ def find_vit(name: str) -> HubFile:
     Parameters
     ----------
     name
-        Such as ``vit_small_patch14_dinov2.lvd142m``; without what follows the dot, timm's
-        own choice of weights is meant.
+        Such as ``vit_small_patch14_dinov2.lvd142m``; without the part after the dot, timm
+        chooses the weights.
 
     Raises
     ------
     UnknownModelError
         timm has no weights of this name.
     ModelError
-        The network is none that `TimmVit` takes.
+        `TimmVit` cannot use the network.
     """
     import timm
 
     config = _find_config(name)
     if not timm.models.is_model_in_modules(name, FAMILIES):
-        msg = f"{name} is no plain ViT: take one such as {EXAMPLE}."
+        msg = f"{name} is not a plain ViT: choose one such as {EXAMPLE}."
         raise ModelError(msg)
+    # on the meta device, parameters have sizes but no memory
     with torch.device("meta"):
         vit = _create(name)
     _check_kind(vit)
@@ -120,22 +122,22 @@ def find_vit(name: str) -> HubFile:
 
 
 def _find_config(name: str) -> Any:
-    """Look up what timm knows of the weights of a name."""
+    """Look up timm's description of weights by name."""
     import timm
 
     try:
         config = timm.models.get_pretrained_cfg(name)
-    except RuntimeError:  # a network that it knows, and weights that it does not
+    except RuntimeError:  # timm knows the network but not the weights
         config = None
     if config is None or not config.hf_hub_id:
         hint = did_you_mean(name, timm.list_pretrained())
-        msg = f"timm has no weights named {name!r}{hint}: take those of a ViT such as {EXAMPLE}."
+        msg = f"timm has no weights named {name!r}{hint}: choose those of a ViT, such as {EXAMPLE}."
         raise UnknownModelError(msg)
     return config
 
 
 def _create(name: str, tensors: Mapping[str, Tensor] | None = None) -> Any:
-    """Build a network, with its classifier: without it, timm would not mind missing weights."""
+    """Build a network with its classifier; without one, timm would ignore missing weights."""
     import timm
 
     if tensors is None:
@@ -144,7 +146,7 @@ def _create(name: str, tensors: Mapping[str, Tensor] | None = None) -> Any:
     vit: Any = timm.create_model(
         name, pretrained=True, pretrained_cfg_overlay=filled, dynamic_img_size=True
     )
-    vit.pretrained_cfg.pop("state_dict")  # not to be kept twice
+    vit.pretrained_cfg.pop("state_dict")  # otherwise kept in memory twice
     return vit
 
 
@@ -155,8 +157,8 @@ def _check_kind(vit: Any) -> None:
     last = vit.blocks[-1] if isinstance(vit, VisionTransformer | Eva) else None
     if not isinstance(last, Block | EvaBlock) or getattr(last.attn, "qkv", None) is None:
         msg = (
-            f"The teacher is a {type(vit).__name__}, but a ViT of timm whose blocks have queries, "
-            f"keys and values in one is needed; take one such as {EXAMPLE}."
+            f"The teacher is a {type(vit).__name__}, but a ViT of timm whose blocks compute "
+            f"queries, keys and values together is needed; choose one such as {EXAMPLE}."
         )
         raise ModelError(msg)
 
@@ -164,6 +166,6 @@ def _check_kind(vit: Any) -> None:
 def _project_values(attention: Any, x: Tensor) -> Tensor:
     """Values (..., C) of tokens (..., C)."""
     weight, bias = attention.qkv.weight.chunk(3)[2], attention.qkv.bias
-    # timm keeps a bias of queries and values apart where keys have none.
+    # if keys have no bias, timm stores those of queries and values separately
     bias = getattr(attention, "v_bias", None) if bias is None else bias.chunk(3)[2]
     return F.linear(x, weight, bias)

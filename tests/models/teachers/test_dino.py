@@ -76,7 +76,7 @@ def test_other_files_and_other_networks_are_refused(tmp_path, make_clip):
     path = tmp_path / "clip.safetensors"
     save_file({"visual.conv1.weight": torch.zeros(1)}, path)
     with pytest.raises(
-        CheckpointError, match=r"holds no vision transformer of DINO.*visual\.conv1"
+        CheckpointError, match=r"does not contain a vision transformer of DINO.*visual\.conv1"
     ):
         Dino.load(path)
     with pytest.raises(ModelError, match="The teacher is a VisionTransformer, but a timm"):

@@ -84,9 +84,9 @@ def test_an_unknown_name_is_said(name, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet50.a1_in1k", "no plain ViT: take one such as vit_small"),
-        ("swin_tiny_patch4_window7_224", "no plain ViT"),
-        ("eva02_base_patch14_224.mim_in22k", "queries, keys and values in one"),
+        ("resnet50.a1_in1k", "not a plain ViT: choose one such as vit_small"),
+        ("swin_tiny_patch4_window7_224", "not a plain ViT"),
+        ("eva02_base_patch14_224.mim_in22k", "compute queries, keys and values together"),
     ],
 )
 def test_only_plain_vits_are_taken(name, message):
@@ -96,7 +96,7 @@ def test_only_plain_vits_are_taken(name, message):
 
 def test_the_weights_of_another_network_are_refused(path):
     save_random("test_vit.r160_in1k", path)
-    with pytest.raises(CheckpointError, match=r"does not hold the weights of test_vit3"):
+    with pytest.raises(CheckpointError, match=r"does not contain the weights of test_vit3"):
         TimmVit.load("test_vit3.r160_in1k", path)
 
 
