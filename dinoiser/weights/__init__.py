@@ -1,1 +1,1 @@
-"""Files of weights: where they come from, having them on this machine, checking, reading them."""
+"""Weights files: where they come from, and how they are fetched, verified and read."""

@@ -1,4 +1,4 @@
-"""Read weights files without running anything that is in them, and check that they fit."""
+"""Read weights files without running code in them, and check that they fit."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WRAPPERS = ("model_state_dict", "state_dict", "decoder")
-"""Keys under which training scripts keep the weights beside epoch, optimiser and the like.
+"""Keys under which training scripts store weights, next to the epoch, optimiser and so on.
 
 The last is FOUND's."""
 SHOWN_DIFFERENCES = 8
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read the weights from a file, whatever its name ends in.
+    """Read the weights from a file, whatever its suffix.
 
     Parameters
     ----------
     path
-        A safetensors file, or one that ``torch.save`` wrote: the weights by name, or
-        a dictionary with them under one of `WRAPPERS`.
+        A safetensors file, or one written by ``torch.save`` that contains the weights by
+        name, or a dictionary with them under one of `WRAPPERS`.
 
     Returns
     -------
@@ -37,8 +37,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     Raises
     ------
     CheckpointError
-        If there is no such file, it is no weights file or an unfinished one, or it
-        holds code, which is never run.
+        If the file does not exist, is not a weights file, is incomplete, or contains
+        code, which is never run.
     """
     path = Path(path)
     kind = _kind(path)
@@ -46,20 +46,20 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     tensors = _unwrap(content)
     if tensors is None:
         msg = (
-            f"{path} holds no weights by name: expected tensors by name, at the top or under "
-            f"{' or '.join(WRAPPERS)}; choose another file."
+            f"{path} does not contain weights by name: expected named tensors, at the top level "
+            f"or under {' or '.join(WRAPPERS)}; choose another file."
         )
         raise CheckpointError(msg)
     return tensors
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """Read what a safetensors file says about itself; nothing for other files.
+    """Read the metadata of a safetensors file; empty for other files.
 
     Raises
     ------
     CheckpointError
-        If there is no such file, or it is damaged or no weights file.
+        If the file does not exist, is damaged or is not a weights file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -78,23 +78,23 @@ def check_shapes(
     path: str | Path | None = None,
     ignore: Collection[str] = (),
 ) -> None:
-    """Compare the names and shapes of weights with those that a model expects.
+    """Check that weights have the names and shapes that a model expects.
 
     Parameters
     ----------
     tensors
         The weights by name.
     expected
-        The module's ``state_dict()``, of which only names and shapes count.
+        The module's ``state_dict()``; only its names and shapes matter.
     path
-        The file that they come from, for the message.
+        Their file, for the message.
     ignore
         Names that may be missing or unexpected.
 
     Raises
     ------
     CheckpointError
-        If a name or a shape differs; the message lists what does.
+        If a name or a shape differs; the message lists which.
     """
     differences = list(_differences(tensors, expected, frozenset(ignore)))
     if not differences:
@@ -104,7 +104,7 @@ def check_shapes(
         shown.append(f"and {len(differences) - len(shown)} more")
     msg = (
         f"{'The weights' if path is None else path} do not fit the model: {'; '.join(shown)}; "
-        "choose weights that were made for this architecture."
+        "choose weights for this architecture."
     )
     raise CheckpointError(msg)
 
@@ -120,11 +120,11 @@ def load_into(
     Parameters
     ----------
     module
-        Changed only if everything fits.
+        The module; changed only if everything fits.
     tensors
-        The weights by name; numbers are converted to the module's format.
+        The weights by name; they are converted to the module's number format.
     path
-        The file that they come from, for the message.
+        Their file, for the message.
     ignore
         Names that may be missing or unexpected.
 
@@ -153,8 +153,8 @@ def _kind(path: Path) -> Literal["safetensors", "torch"]:
     if start.startswith((b"PK\x03\x04", b"\x80")):
         return "torch"
     msg = (
-        f"{path} is no weights file, or an unfinished one ({size} bytes): expected a safetensors "
-        "file or one that torch.save wrote; fetch it again."
+        f"{path} is not a weights file, or an unfinished one ({size} bytes): expected a "
+        "safetensors file or one written by torch.save; fetch it again."
     )
     raise CheckpointError(msg)
 
@@ -176,19 +176,19 @@ def _read_torch(path: Path) -> object:
     import torch
 
     try:
-        # An open file, since torch goes by the suffix of a path; its warnings about
-        # pickle protocols would only come on top of our own error.
+        # An open file, since torch goes by the suffix of a path. Its warnings about pickle
+        # protocols would only add to our own error.
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         if code is None:
-            # torch's own words would advise to run the file.
-            raise _damaged(path, "no pickle of plain tensors") from error
+            # torch's own message would advise running the code in the file
+            raise _damaged(path, "it is not a pickle of plain tensors") from error
         msg = (
-            f"{path} holds code ({code[1]}) besides weights, which is not run and makes the file "
-            "unsafe: use a file of plain tensors, best as safetensors."
+            f"{path} contains code ({code[1]}) besides weights, which is not run and makes the "
+            "file unsafe: use a file of plain tensors, preferably safetensors."
         )
         raise CheckpointError(msg) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Digests of files: what a weights file must hold and what it holds."""
+"""Digests of files: those that weights files must have, and those they have."""
 
 import hashlib
 from functools import lru_cache
@@ -24,7 +24,7 @@ def file_digest(path: Path, kind: DigestKind) -> Digest:
     Parameters
     ----------
     path
-        The file, which is read once and never held in memory as a whole.
+        The file; it is read once, never as a whole into memory.
     kind
         ``"sha256"``, or ``"git blob"`` for the id that git gives to the content:
         the SHA-1 of ``blob <size in bytes>``, a zero byte and the content.
@@ -32,25 +32,25 @@ def file_digest(path: Path, kind: DigestKind) -> Digest:
     Returns
     -------
     Digest
-        The digest of what the file holds now.
+        The digest of the file's current content.
     """
     with path.open("rb") as file:
         if kind == "sha256":
             return Digest(kind, hashlib.file_digest(file, "sha256").hexdigest())
-        # The header makes a digest of the size too, so it is hashed before the content.
+        # git hashes a header with the size before the content
         header = b"blob %d\0" % path.stat().st_size
         start = lambda: hashlib.sha1(header, usedforsecurity=False)  # noqa: E731
         return Digest(kind, hashlib.file_digest(file, start).hexdigest())
 
 
 def digest(path: str | Path) -> str:
-    """SHA-256 of a file, as a job records it for the weights that it used.
+    """SHA-256 of a file, as jobs record it for the weights that they used.
 
     Parameters
     ----------
     path
-        The file. It is read again only when its size or its time of change differ
-        from those of an earlier call.
+        The file. It is read again only if its size or modification time has changed
+        since an earlier call.
 
     Returns
     -------

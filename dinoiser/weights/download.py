@@ -1,4 +1,4 @@
-"""Fetch a file over HTTP so that a cut connection costs only what is still missing."""
+"""Download a file over HTTP, resuming where an interrupted download stopped."""
 
 import contextlib
 import logging
@@ -18,35 +18,35 @@ from dinoiser.weights.digests import Digest, file_digest
 from dinoiser.weights.files import UrlFile
 
 ByteProgress = Callable[[str, int, int], None]
-"""Called with the file's name, the bytes that are here and the bytes in all."""
+"""Called with the file's name, the bytes downloaded and the total bytes."""
 Cancelled = Callable[[], bool]
 
 PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds to wait before each new try."""
+"""Seconds to wait before each retry."""
 TIMEOUTS = (5.0, 30.0)
 """Seconds to wait for a connection, and for the next bytes."""
-CHUNK = 1 << 14
+CHUNK = 1 << 14  # bytes; small, so that cancelling takes effect soon on a slow connection
 
 
 class DownloadError(Exception):
-    """The file could not be fetched; the message is the reason, as part of a sentence."""
+    """The file could not be downloaded; the message is the reason, as part of a sentence."""
 
 
 class DownloadCancelledError(Exception):
-    """The caller asked to stop; what is here already is kept for the next time."""
+    """The caller cancelled; what was downloaded so far is kept for the next time."""
 
 
 def download(file: UrlFile, progress: ByteProgress | None, cancelled: Cancelled | None) -> Path:
-    """Download a file into its place, going on from where an earlier try stopped.
+    """Download a file to its place, resuming an interrupted download.
 
     Parameters
     ----------
     file
-        What to fetch; a file in its place with the right digest is left alone.
+        The file to download; if it is in place with the right digest, nothing happens.
     progress
         Called after every chunk.
     cancelled
-        Asked between chunks; once it says True the download stops.
+        Called between chunks; True stops the download.
 
     Returns
     -------
@@ -56,9 +56,9 @@ def download(file: UrlFile, progress: ByteProgress | None, cancelled: Cancelled 
     Raises
     ------
     DownloadError
-        If the server cannot be reached or sends something else.
+        If the server cannot be reached or sends another file.
     DownloadCancelledError
-        If ``cancelled`` said so.
+        If ``cancelled`` returned True.
     OSError
         If the cache folder cannot be written.
     """
@@ -68,14 +68,14 @@ def download(file: UrlFile, progress: ByteProgress | None, cancelled: Cancelled 
     with _only_one_process(target, cancelled), _quiet(pooch.get_logger()):
         if target.exists() and _mismatch(file, target):
             target.unlink()
-        # pooch knows no git blob ids, so the downloader itself checks the digest.
+        # pooch does not know git blob ids, so the downloader itself checks the digest
         pooch.retrieve(file.url, None, fname=target.name, path=target.parent, downloader=downloader)
     return target
 
 
 @dataclass(frozen=True)
 class ResumingDownloader:
-    """A downloader for pooch that keeps what it has in ``<target>.part`` and goes on from there."""
+    """A downloader for pooch that keeps partial downloads in ``<target>.part`` and resumes them."""
 
     file: UrlFile
     target: Path
@@ -84,11 +84,12 @@ class ResumingDownloader:
 
     @property
     def part(self) -> Path:
-        """The file that grows during the download."""
+        """The partial file."""
         return self.target.with_name(f"{self.target.name}.part")
 
     def __call__(self, url: str, output_file: str, _pooch: object) -> None:
-        """Put the checked content of ``url`` at ``output_file``."""
+        """Download ``url`` to ``output_file`` and verify it."""
+        # twice at most: a wrong digest may come from an old partial file, so start over once
         for last in (False, True):
             self._transfer_patiently(url)
             received = _mismatch(self.file, self.part)
@@ -97,7 +98,7 @@ class ResumingDownloader:
                 return
             self.part.unlink()
             if last:
-                msg = f"what came has the {received} where {self.file.digest} is expected"
+                msg = f"the downloaded file has the digest {received}, expected {self.file.digest}"
                 raise DownloadError(msg)
 
     def _transfer_patiently(self, url: str) -> None:
@@ -112,15 +113,18 @@ class ResumingDownloader:
 
     def _transfer(self, url: str) -> None:
         here = self.part.stat().st_size if self.part.exists() else 0
+        # uncompressed, so that byte positions are those of the file
         headers = {"Accept-Encoding": "identity"}
         if here:
             headers["Range"] = f"bytes={here}-"
         self._stop_if_cancelled()
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUTS) as response:
+            # the partial file is not shorter than the file on the server: start over
             if here and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self.part.unlink()
                 return self._transfer(url)
             response.raise_for_status()
+            # a server that ignores the range sends the whole file with 200
             return self._save(response, resumed=response.status_code == HTTPStatus.PARTIAL_CONTENT)
 
     def _save(self, response: requests.Response, *, resumed: bool) -> None:
@@ -133,8 +137,9 @@ class ResumingDownloader:
                 done += len(chunk)
                 if self.progress is not None:
                     self.progress(self.file.name, done, max(done, total))
+        # requests does not report a connection that ends early
         if done < total:
-            msg = f"the connection was cut after {done} of {total} bytes"
+            msg = f"the connection ended after {done} of {total} bytes"
             raise requests.ConnectionError(msg)
 
     def _stop_if_cancelled(self) -> None:
@@ -143,7 +148,7 @@ class ResumingDownloader:
 
 
 def _mismatch(file: UrlFile, path: Path) -> Digest | None:
-    """Digest of what lies at ``path`` if it is not the file's; None where that is unknown."""
+    """Digest of the content at ``path`` if it differs from the file's, and None otherwise."""
     if file.digest is None:
         return None
     received = file_digest(path, file.digest.kind)
@@ -151,7 +156,7 @@ def _mismatch(file: UrlFile, path: Path) -> Digest | None:
 
 
 def _may_pass(error: requests.RequestException) -> bool:
-    """Whether the error may be gone in a moment: cuts, time-outs, an overloaded server."""
+    """Whether a retry may help: after an interruption, a time-out or an overloaded server."""
     if error.response is None:
         return isinstance(
             error,
@@ -165,7 +170,9 @@ def _may_pass(error: requests.RequestException) -> bool:
 def _reason(error: requests.RequestException, url: str) -> str:
     if error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
-    return f"{urlsplit(url).netloc} cannot be reached or was cut off, {type(error).__name__}"
+    return (
+        f"{urlsplit(url).netloc} cannot be reached or broke the connection, {type(error).__name__}"
+    )
 
 
 @contextlib.contextmanager
@@ -173,7 +180,7 @@ def _only_one_process(target: Path, cancelled: Cancelled | None) -> Iterator[Non
     """Hold the file's lock, so that two processes never write to one ``.part`` file."""
     lock = filelock.FileLock(f"{target}.lock")
     while True:
-        try:
+        try:  # in short waits, so that cancelling works while another process downloads
             lock.acquire(timeout=0.2)
             break
         except filelock.Timeout:
@@ -187,7 +194,7 @@ def _only_one_process(target: Path, cancelled: Cancelled | None) -> Iterator[Non
 
 @contextlib.contextmanager
 def _quiet(logger: logging.Logger) -> Iterator[None]:
-    """Keep pooch from writing to stderr, where the faces draw their progress."""
+    """Keep pooch from writing to stderr, where progress is shown."""
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:

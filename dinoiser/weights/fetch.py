@@ -1,4 +1,4 @@
-"""Have the weights files of a model on this machine: fetch and verify."""
+"""Fetch and verify the weights files of a model."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from dinoiser.weights.files import (
 
 @dataclass(frozen=True)
 class FileCheck:
-    """What became of checking one file; ``detail`` says why, to a person."""
+    """The result of checking one file; ``detail`` explains it to the user."""
 
     file: str
     path: Path
@@ -31,7 +31,7 @@ class FileCheck:
 
 
 def is_offline() -> bool:
-    """Whether ``DINOISER_OFFLINE`` forbids to use the net."""
+    """Whether ``DINOISER_OFFLINE`` forbids network access."""
     return os.environ.get("DINOISER_OFFLINE", "").lower() not in {"", "0", "false", "no", "off"}
 
 
@@ -40,42 +40,42 @@ def fetch(
     progress: Callable[[str, int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Path:
-    """Have a weights file on this machine, downloading it if it is missing or damaged.
+    """Return a weights file on this machine, downloading it if it is missing or damaged.
 
-    A file is hashed when it is new; after that its size and time of change tell that
-    it is still the same, so that a start costs nothing.
+    A new file is hashed once. Later, an unchanged size and modification time are
+    enough, so that starting costs no time.
 
     Parameters
     ----------
     file
-        A file of the catalogue.
+        A file from the catalogue.
     progress
-        Called with the file's name, the bytes that are here and the bytes in all.
+        Called with the file's name, the bytes downloaded and the total bytes.
     cancelled
-        Asked often; once it says True the download stops.
+        Called often; True stops the download.
 
     Returns
     -------
     Path
-        Path of the file, whose content has been checked.
+        Path of the verified file.
 
     Raises
     ------
     WeightsError
         If the file is missing and cannot be downloaded or saved, or if ``cancelled``
-        said so.
+        returned True.
     """
     path = file.locate()
     if path is not None and _is_intact(file, path):
         return path
     if isinstance(file, PackageFile):
-        msg = f"The embedded weights file {file.place()} is missing: install napari-dinoiser again."
+        msg = f"The embedded weights file {file.place()} is missing: reinstall napari-dinoiser."
         raise WeightsError(msg)
     if isinstance(file, HandFile):
         msg = (
             f"The weights file {file.name} (about {_megabytes(file)}) is missing and is not "
-            f"downloaded by itself, because {file.why}: fetch it from {file.source} and put it at "
-            f"{file.place()}."
+            f"downloaded automatically, because {file.why}: get it from {file.source} and put it "
+            f"at {file.place()}."
         )
         raise WeightsError(msg)
     state = "missing" if path is None else "damaged"
@@ -83,7 +83,7 @@ def fetch(
         raise WeightsError(_sentence(file, state, "DINOISER_OFFLINE is set"))
     path = _download(file, state, progress, cancelled)
     if not _is_intact(file, path):
-        raise WeightsError(_sentence(file, "damaged", "what came has another digest"))
+        raise WeightsError(_sentence(file, "damaged", "the downloaded file has a different digest"))
     return path
 
 
@@ -92,10 +92,10 @@ def fetch_all(
     progress: Callable[[str, int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> list[Path]:
-    """Have several weights files on this machine, see `fetch`.
+    """Return several weights files on this machine, see `fetch`.
 
-    Those that only a person can fetch are looked for first: nobody waits for
-    gigabytes to hear of them.
+    Files that only the user can get are checked first, so that they are not
+    reported after a long download.
     """
     for file in files:
         if isinstance(file, HandFile):
@@ -104,19 +104,19 @@ def fetch_all(
 
 
 def verify(files: Sequence[WeightFile]) -> list[FileCheck]:
-    """Read the files of a model and compare each with its digest.
+    """Read the files of a model and compare them with their digests.
 
     Parameters
     ----------
     files
-        Those of a model, see `dinoiser.models.catalog.ModelEntry.files`.
+        The files of a model, see `dinoiser.models.catalog.ModelEntry.files`.
 
     Returns
     -------
     list of FileCheck
-        One check a file. A file of the Hugging Face hub is compared with the digest
-        that the hub gave with it and by which its cache names the file, so this
-        finds damage on this machine and not another file on the hub.
+        One check per file. A file from the Hugging Face hub is compared with the digest
+        that came with it and is its name in the cache. So this finds damage on this
+        machine, but not a file that was replaced on the hub.
     """
     return [_check(file) for file in files]
 
@@ -134,7 +134,7 @@ def _check(file: WeightFile) -> FileCheck:
         return FileCheck(file.name, path, "corrupt", f"cannot be read, {error.strerror}")
     if received == expected:
         return FileCheck(file.name, path, "ok", str(received))
-    return FileCheck(file.name, path, "corrupt", f"{received} where {expected} is expected")
+    return FileCheck(file.name, path, "corrupt", f"{received}, expected {expected}")
 
 
 def _download(
@@ -153,7 +153,7 @@ def _download(
         _discard_damaged(file)
         return download_from_hub(file, progress, cancelled)
     except DownloadCancelledError as error:
-        msg = f"The download of {file.name} was stopped as asked: fetch it again to finish it."
+        msg = f"The download of {file.name} was cancelled: fetch it again to finish it."
         raise WeightsError(msg) from error
     except DownloadError as error:
         raise WeightsError(_sentence(file, state, str(error))) from error
@@ -161,13 +161,14 @@ def _download(
         msg = (
             f"The weights file {file.name} is {state} and cannot be saved in {cache_dir()} "
             f"({error.strerror or error}): set the environment variable DINOISER_CACHE to a folder "
-            "that can be written and has room, or go on with the embedded model by -m tiny."
+            "that you can write to and that has enough space, or use the embedded model with "
+            "-m tiny."
         )
         raise WeightsError(msg) from error
 
 
 def _discard_damaged(file: HubFile) -> None:
-    """Remove a damaged file with the link to it, which the hub's client would take as it is."""
+    """Remove a damaged file and the link to it; the hub's client would use it unchecked."""
     path = file.locate()
     if path is None:
         return
@@ -177,7 +178,7 @@ def _discard_damaged(file: HubFile) -> None:
 
 
 def _probe(folder: Path) -> None:
-    """Find out now, not after a long download, whether the folder can be written."""
+    """Check that the folder can be written to before a long download."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
@@ -186,8 +187,8 @@ def _probe(folder: Path) -> None:
 def _sentence(file: UrlFile | HubFile, state: str, reason: str) -> str:
     return (
         f"The weights file {file.name} (about {_megabytes(file)}) is {state} and could not be "
-        f"downloaded ({reason}): put it at {file.place()} by hand (from {file.source}), or go on "
-        "with the embedded model by -m tiny."
+        f"downloaded ({reason}): put it at {file.place()} yourself (from {file.source}), or use "
+        "the embedded model with -m tiny."
     )
 
 
@@ -199,13 +200,14 @@ def _is_intact(file: WeightFile, path: Path) -> bool:
     expected = file.expected_digest(path)
     if isinstance(file, PackageFile) or expected is None:
         return True
+    # the stamp records the version of the file that was hashed; hash again only if it differs
     try:
         stamp = _stamp_path(file)
         if stamp.is_file() and stamp.read_text(encoding="utf-8") == _stamp_text(file, path):
             return True
         if file_digest(path, expected.kind) != expected:
             return False
-    except OSError:  # a file that cannot be read is as good as a damaged one
+    except OSError:  # an unreadable file is treated like a damaged one
         return False
     _stamp(file, path)
     return True
@@ -222,7 +224,7 @@ def _stamp_text(file: WeightFile, path: Path) -> str:
 
 
 def _stamp(file: WeightFile, path: Path) -> None:
-    """Note which version of the file was checked; a read-only cache goes without."""
+    """Record which version of the file was verified, unless the cache is read-only."""
     stamp = _stamp_path(file)
     with contextlib.suppress(OSError):
         stamp.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where a weights file comes from, where it lies on this machine, what it must hold."""
+"""Weights files: where they come from, where they are on this machine, and their digests."""
 
 import os
 import re
@@ -25,17 +25,17 @@ def cache_dir() -> Path:
 
 
 class FrozenModel(BaseModel):
-    """A part of the catalogue: cannot be changed and has no unknown keys."""
+    """A part of the catalogue: immutable and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class UrlFile(FrozenModel):
-    """A file at a URL whose content is known by its digest.
+    """A file at a URL, identified by its digest.
 
-    ``approximate_size`` is in bytes and only for people to read. ``unpinned`` is for
-    files that their authors published without any digest: such a file is taken as it
-    comes, and whether it fits shows when it is read.
+    ``approximate_size`` is in bytes and only for display. ``unpinned`` is for files
+    published without any digest: such a file is accepted as it is, and checked only
+    when it is read.
     """
 
     url: str
@@ -48,48 +48,48 @@ class UrlFile(FrozenModel):
     @model_validator(mode="after")
     def _has_one_digest(self) -> Self:
         if [self.sha256 is None, self.git_blob is None, not self.unpinned].count(False) != 1:
-            msg = f"{self.filename} needs one digest, sha256 or git_blob, or else unpinned: true"
+            msg = f"{self.filename} needs exactly one of sha256, git_blob and unpinned: true"
             raise ValueError(msg)
         return self
 
     @property
     def name(self) -> str:
-        """The name shown to people."""
+        """The name shown to the user."""
         return self.filename
 
     @property
     def source(self) -> str:
-        """The address that a person can open to fetch the file by hand."""
+        """The address from which the user can download the file."""
         return self.url
 
     @property
     def digest(self) -> Digest | None:
-        """What the file must hold; None where its authors do not say."""
+        """Digest that the file must have; None if its authors publish none."""
         if self.sha256 is not None:
             return Digest("sha256", self.sha256)
         return None if self.git_blob is None else Digest("git blob", self.git_blob)
 
     def place(self) -> Path:
-        """Where the file lies once it is there, downloaded or put by hand."""
+        """Where the file is stored, whether downloaded or put there by the user."""
         return cache_dir() / self.filename
 
     def locate(self) -> Path | None:
-        """Find the file on this machine; None where it is missing."""
+        """Find the file on this machine; None if it is missing."""
         return self.place() if self.place().is_file() else None
 
     def expected_digest(self, path: Path) -> Digest | None:
-        """Digest that the file at ``path`` must have; None where its authors do not say."""
+        """Digest that the file at ``path`` must have; None if its authors publish none."""
         return self.digest
 
 
 class HubFile(FrozenModel):
     """A file of a model on the Hugging Face hub, fetched through open_clip.
 
-    ``filenames`` holds the names that open_clip accepts, the one it prefers first;
-    ``approximate_size`` is in bytes and only for people to read. The hub's client
-    keeps the file as ``models--<owner>--<name>/blobs/<digest>`` with a link to it
-    under ``snapshots``; a large file is named by its SHA-256, a small one by its git
-    blob id.
+    ``filenames`` lists the names that open_clip accepts, in its order of preference.
+    ``approximate_size`` is in bytes and only for display. The hub's client stores the
+    file as ``models--<owner>--<name>/blobs/<digest>`` with a link to it under
+    ``snapshots``. A large file is named by its SHA-256, a small one by its git blob
+    id.
     """
 
     repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
@@ -99,25 +99,25 @@ class HubFile(FrozenModel):
 
     @property
     def name(self) -> str:
-        """The name shown to people."""
+        """The name shown to the user."""
         return f"{self.repo}/{self.filenames[0]}"
 
     @property
     def source(self) -> str:
-        """The address that a person can open to fetch the file by hand."""
+        """The address from which the user can download the file."""
         return f"https://huggingface.co/{self.repo}/resolve/{self.revision}/{self.filenames[0]}"
 
     @property
     def hub_folder(self) -> Path:
-        """The folder that the hub's client keeps for this model in our cache."""
+        """The folder of the hub's client for this model in our cache."""
         return cache_dir() / f"models--{self.repo.replace('/', '--')}"
 
     def place(self) -> Path:
-        """Where the file can be put by hand, since the hub's own layout is not for hands."""
+        """Where the user can put the file, since the hub's own layout is not meant for that."""
         return cache_dir() / self.repo.replace("/", "--") / self.filenames[0]
 
     def locate(self) -> Path | None:
-        """Find the file on this machine, put by hand or by the hub; None where it is missing."""
+        """Find the file, put there by the user or by the hub's client; None if it is missing."""
         by_hand = (self.place().with_name(name) for name in self.filenames)
         return next((path for path in by_hand if path.is_file()), self._locate_download())
 
@@ -135,8 +135,8 @@ class HubFile(FrozenModel):
         return None
 
     def expected_digest(self, path: Path) -> Digest | None:
-        """Digest that the hub gave with the file; None for a file put there by hand."""
-        # One step only: the blob may in turn be a link into a store with names of its own.
+        """Digest that came with the file from the hub; None for a file put there by the user."""
+        # one step only: the blob may itself be a link into a store with other names
         blob = path.readlink().name if path.is_symlink() else ""
         if re.fullmatch(r"[0-9a-f]{64}", blob):
             return Digest("sha256", blob)
@@ -146,28 +146,28 @@ class HubFile(FrozenModel):
 
 
 class PackageFile(FrozenModel):
-    """A file inside the installed package; ``path`` is relative to that."""
+    """A file inside the installed package; ``path`` is relative to the package."""
 
     path: str
     sha256: Sha256
 
     @property
     def name(self) -> str:
-        """The name shown to people."""
+        """The name shown to the user."""
         return Path(self.path).name
 
     @property
     def approximate_size(self) -> int:
-        """Size in bytes, 0 where the file is missing."""
+        """Size in bytes, 0 if the file is missing."""
         path = self.locate()
         return 0 if path is None else path.stat().st_size
 
     def place(self) -> Path:
-        """Where the file lies."""
+        """Where the file is."""
         return PACKAGE_FOLDER / self.path
 
     def locate(self) -> Path | None:
-        """Find the file; None where the installation is incomplete."""
+        """Find the file; None if the installation is incomplete."""
         return self.place() if self.place().is_file() else None
 
     def expected_digest(self, path: Path) -> Digest | None:
@@ -176,12 +176,12 @@ class PackageFile(FrozenModel):
 
 
 class HandFile(FrozenModel):
-    """A file that is never downloaded: each person fetches it and puts it into the cache.
+    """A file that is never downloaded: users get it themselves and put it into the cache.
 
-    For files behind a form, or whose authors state no licence. ``source`` is the
-    page to fetch it from, ``why`` completes the sentence "It is not downloaded
-    by itself, because ..."; ``approximate_size`` is in bytes. Whether the file
-    fits shows when it is read.
+    This is for files behind a form, or whose authors state no licence. ``source`` is
+    the page to get it from, ``why`` completes the sentence "It is not downloaded
+    automatically, because ...", and ``approximate_size`` is in bytes. Whether the
+    file fits is checked when it is read.
     """
 
     filename: str
@@ -191,15 +191,15 @@ class HandFile(FrozenModel):
 
     @property
     def name(self) -> str:
-        """The name shown to people."""
+        """The name shown to the user."""
         return self.filename
 
     def place(self) -> Path:
-        """Where the file is to be put."""
+        """Where the file must be put."""
         return cache_dir() / self.filename
 
     def locate(self) -> Path | None:
-        """Find the file on this machine; None where it is missing."""
+        """Find the file on this machine; None if it is missing."""
         return self.place() if self.place().is_file() else None
 
     def expected_digest(self, path: Path) -> Digest | None:

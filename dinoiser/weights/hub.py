@@ -1,7 +1,7 @@
-"""Fetch CLIP from the Hugging Face hub through open_clip, in a process of its own.
+"""Download CLIP from the Hugging Face hub through open_clip, in a separate process.
 
-open_clip's download takes neither a progress callable nor a way to stop it, and
-the hub's client reads its settings once on import. A child process can be watched,
+open_clip's download offers neither progress nor a way to stop it, and the hub's
+client reads its settings only once, on import. A child process can be watched,
 stopped and given its own settings. Its program is ``hub_child.py``.
 """
 
@@ -27,7 +27,7 @@ from dinoiser.weights.files import HubFile, cache_dir
 CHILD_PROGRAM = Path(__file__).with_name("hub_child.py")
 CHILD_SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    # Plain HTTP grows the file in the cache as it comes, which is what progress is read from.
+    # over plain HTTP, the file in the cache grows during the download, which shows the progress
     "HF_HUB_DISABLE_XET": "1",
 }
 POLL_SECONDS = 0.2
@@ -38,17 +38,17 @@ def download_from_hub(
 ) -> Path:
     """Download a file of a hub model into our cache folder.
 
-    A connection that is cut is taken up again by the hub's client; a download that
-    was stopped begins anew.
+    The hub's client resumes an interrupted connection by itself; a download that was
+    stopped starts over.
 
     Parameters
     ----------
     file
-        What to fetch.
+        The file to download.
     progress
-        Called a few times a second.
+        Called a few times per second.
     cancelled
-        Asked a few times a second; once it says True the download stops.
+        Called a few times per second; True stops the download.
 
     Returns
     -------
@@ -60,10 +60,10 @@ def download_from_hub(
     DownloadError
         If the hub cannot be reached or has no such file.
     DownloadCancelledError
-        If ``cancelled`` said so.
+        If ``cancelled`` returned True.
     """
     _require_hub()
-    # -P: the modules beside the program must not hide others of the same name.
+    # -P: modules beside the program must not shadow others of the same name
     program = [sys.executable, "-P", str(CHILD_PROGRAM)]
     child = subprocess.Popen(
         [*program, file.repo, file.filenames[-1], file.revision, str(cache_dir())],
@@ -79,7 +79,7 @@ def download_from_hub(
         _stop(child)
     if child.returncode != 0:
         reason = errors.strip().splitlines()[-1:] or [f"exit code {child.returncode}"]
-        msg = f"the Hugging Face hub did not give {file.repo}, {reason[0]}"
+        msg = f"the Hugging Face hub did not deliver {file.repo}, {reason[0]}"
         raise DownloadError(msg)
     path = Path(output.strip().splitlines()[-1])
     if progress is not None:
@@ -89,7 +89,7 @@ def download_from_hub(
 
 
 def _require_hub() -> None:
-    """Say at once that there is no way to the hub, whose client tries for over a minute."""
+    """Fail at once if the hub cannot be reached; its own client retries for over a minute."""
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         requests.head(endpoint, timeout=TIMEOUTS)
@@ -116,12 +116,12 @@ def _watch(
 
 
 def _bytes_here(hub_folder: Path, started: float) -> int:
-    """Size of the file that grows now: the hub's client calls it ``<digest>.*incomplete``."""
+    """Size of the file being downloaded, which the hub's client calls ``<digest>.*incomplete``."""
     sizes = [0]
     for path in hub_folder.glob("blobs/*.incomplete"):
         with contextlib.suppress(FileNotFoundError):
             status = path.stat()
-            if status.st_mtime >= started:
+            if status.st_mtime >= started:  # not a leftover of an earlier download
                 sizes.append(status.st_size)
     return max(sizes)
 
@@ -129,7 +129,7 @@ def _bytes_here(hub_folder: Path, started: float) -> int:
 def _stop(child: subprocess.Popen[str]) -> None:
     if child.poll() is not None:
         return
-    # An interrupt lets the hub's client remove its unfinished file; Windows has only the hard way.
+    # after an interrupt, the hub's client removes its unfinished file; Windows can only terminate
     child.terminate() if sys.platform == "win32" else child.send_signal(signal.SIGINT)
     try:
         child.communicate(timeout=5)

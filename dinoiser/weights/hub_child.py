@@ -1,14 +1,14 @@
-"""Program that fetches one file from the Hugging Face hub as open_clip does; see ``hub.py``.
+"""Program that downloads one file from the Hugging Face hub as open_clip does, see ``hub.py``.
 
-Arguments: repository, file name, revision, cache folder. It prints the file's path,
-or the reason why there is none on stderr and exits with 1.
+Arguments: repository, file name, revision, cache folder. It prints the file's path;
+on failure, it prints the reason on stderr and exits with 1.
 """
 
 import sys
 
 
 def main(repo: str, filename: str, revision: str, cache: str) -> int:
-    """Fetch the file; open_clip itself prefers a safetensors file of the same model."""
+    """Download the file; open_clip itself prefers a safetensors file of the same model."""
     from open_clip.pretrained import download_pretrained_from_hf
 
     try:

@@ -57,7 +57,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path, kind: str) 
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
     # torch names the code where the pickle does, which those of protocol 4 do not.
-    expected = "no pickle of plain tensors" if kind == "pickle 4" else "holds code"
+    expected = "not a pickle of plain tensors" if kind == "pickle 4" else "contains code"
     with pytest.raises(CheckpointError, match=expected) as caught:
         read_tensors(path)
     assert not proof.exists()
@@ -91,7 +91,7 @@ def test_an_unfinished_file_is_refused(tmp_path: Path, kind: str, share: float) 
 def test_what_is_no_weights_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "weights.pt"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="is no weights file"):
+    with pytest.raises(CheckpointError, match="is not a weights file"):
         read_tensors(path)
 
 
@@ -106,7 +106,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 )
 def test_a_checkpoint_without_named_weights_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="no weights by name"):
+    with pytest.raises(CheckpointError, match="does not contain weights by name"):
         read_tensors(tmp_path / "a.pt")
 
 

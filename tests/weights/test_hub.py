@@ -101,7 +101,7 @@ def test_offline_names_the_file_its_place_and_the_way_to_go_on(
 
 
 def test_a_download_from_the_hub_stops_when_asked(file: HubFile, hub: WeightServer) -> None:
-    with pytest.raises(WeightsError, match="stopped as asked"):
+    with pytest.raises(WeightsError, match="was cancelled"):
         fetch(file, cancelled=lambda: True)
     assert [request for request in hub.requests if "resolve" in request.path] == []
 
