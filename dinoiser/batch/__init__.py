@@ -1,4 +1,4 @@
-"""Jobs: the same words over many images, with everything written down as it is done."""
+"""Jobs: label many images with the same words, and record each result at once."""
 
 from dinoiser.batch.export import export
 from dinoiser.batch.job import LabelJob, Labelling, Results, Running

@@ -1,4 +1,4 @@
-"""Other formats from a job's masks: the masks are the truth, whoever painted them last."""
+"""Export a job's masks to other formats, including corrections made to the masks."""
 
 from __future__ import annotations
 
@@ -51,31 +51,30 @@ def export(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
-    """Write a job's results in other formats, from its masks as they are now.
+    """Write a job's results in other formats, from the current masks.
 
     Parameters
     ----------
     output
-        The job's folder. Its images that are labelled, and not rejected in a
-        review, are exported.
+        The job's folder. Images that were labelled and not rejected in a review
+        are exported.
     formats
-        Any of `dinoiser.batch.job.FORMATS`. "png" writes classes.json only, as
-        the masks are there; "confidence" is refused where its files are not
-        there, as masks do not hold it.
+        Any of `dinoiser.batch.job.FORMATS`. "png" only writes classes.json, as
+        the masks already exist. "confidence" is refused if its files do not
+        exist, as masks do not contain it.
     options
         How labels become annotations.
     progress
-        Called with the number of images that are through, and their number
-        in all.
+        Called with the number of images processed and the total number.
     cancelled
-        Asked before every image; True stops. What was there of COCO's and
-        panoptic's JSON files before then stays as it was.
+        Called before every image; True stops the export. Existing JSON files
+        of COCO and panoptic are then left unchanged.
 
     Raises
     ------
     InputError
-        The folder holds no job, or a mask, image or record is missing,
-        damaged or does not fit the others.
+        The folder does not contain a job, or a mask, image or record is missing,
+        damaged or inconsistent.
     SettingsError
         A format is unknown or none is given.
     OutputError
@@ -88,6 +87,8 @@ def export(
     if progress:
         total = sum(1 for _ in _labelled(output))
         progress(0, total)
+    # Masks are converted in threads, some images ahead. Results are added here in the order of
+    # names, so that the files do not depend on timing.
     with suppress(_Cancelled), ExitStack() as stack:
         writers = [_WRITERS[name](job, stack) for name in dict.fromkeys(formats)]
         pool = ThreadPoolExecutor(os.cpu_count())
@@ -102,7 +103,7 @@ def export(
 
 
 class _Cancelled(Exception):
-    """Leaves the blocks of open files so that they are given up."""
+    """Leaves the blocks of open files, which discards them."""
 
 
 class _Job(NamedTuple):
@@ -112,13 +113,13 @@ class _Job(NamedTuple):
 
 
 class _Writer(Protocol):
-    """What a format does with every image."""
+    """What a format does for every image."""
 
     def make(self, record: Record, labels: np.ndarray) -> Any:
-        """Build its part and write its own files; called in several threads."""
+        """Build the image's part and write its own files; called from several threads."""
 
     def add(self, record: Record, made: Any) -> None:
-        """Add it to the files about all images; called in order, in one thread."""
+        """Add the part to the files about all images; called in order, from one thread."""
 
 
 class _OwnFiles:
@@ -150,8 +151,8 @@ class _Confidence(_OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> None:
         if not result_file(self.job.output, record.stem, "confidence").is_file():
             msg = (
-                "its confidence was not written, and is only known while labelling: run the same "
-                "`dinoiser label` command again with -f confidence"
+                "its confidence was not written and is only available while labelling: rerun the "
+                "same `dinoiser label` command with -f confidence"
             )
             raise SettingsError(msg)
 
@@ -188,7 +189,7 @@ class _Panoptic:
 class _Yolo(_OwnFiles):
     def __init__(self, job: _Job, stack: ExitStack) -> None:
         super().__init__(job, stack)
-        if (job.output / YOLO_FILE).exists():  # else a folder of the same name is the user's
+        if (job.output / YOLO_FILE).exists():  # else a folder of this name belongs to the user
             for record in _labelled(job.output, rejected=True):
                 self._remove(record)
         write_data_yaml(job.output, job.prompts)
@@ -200,9 +201,10 @@ class _Yolo(_OwnFiles):
         write_yolo(text, lines)
 
     def _remove(self, record: Record) -> None:
-        """Take out what was exported before the image was rejected."""
+        """Remove what was exported before the image was rejected."""
         image, link, lines = self._files(record)
         lines.unlink(missing_ok=True)
+        # a link, or the copy made where links are impossible; never the image itself
         a_copy = link.exists() and image.exists() and not link.samefile(image)
         if link.is_symlink() or a_copy:
             link.unlink()
@@ -229,19 +231,19 @@ def read_prompts(output: Path) -> PromptSet:
     Raises
     ------
     InputError
-        The folder holds no job, or its prompt file is damaged.
+        The folder does not contain a job, or its prompt file is damaged.
     """
     if not (output / PROMPT_FILE).is_file() or not (output / RECORDS).is_dir():
         msg = (
-            f"{output} holds no job of `dinoiser label`: {PROMPT_FILE} or {RECORDS}/ is missing; "
-            "give the folder that was its output"
+            f"{output} does not contain a job of `dinoiser label`: {PROMPT_FILE} or {RECORDS}/ is "
+            "missing; give the output folder of a job"
         )
         raise InputError(msg)
     return PromptSet.load(output / PROMPT_FILE)
 
 
 def _labelled(output: Path, *, rejected: bool = False) -> Iterator[Record]:
-    """Give the records of labelled images: those to export, or those that a person rejected."""
+    """Yield the records of labelled images: those to export, or the rejected ones."""
     reviews = read_reviews(output)
     for record in read_records(output):
         review = reviews.get(record.image)
@@ -253,8 +255,8 @@ def _labelled(output: Path, *, rejected: bool = False) -> Iterator[Record]:
 def _make_all(
     job: _Job, writers: list[_Writer], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Record, list[Any]]]:
-    """Make the parts of all images, a few of them ahead, in the order of their names."""
-    ahead = 2 * (os.cpu_count() or 1)
+    """Make the parts of all images in the order of their names, a few images ahead."""
+    ahead = 2 * (os.cpu_count() or 1)  # keeps all threads busy with few images in memory
     waiting: deque[tuple[Record, Future[list[Any]]]] = deque()
     for record in _labelled(job.output):
         waiting.append((record, pool.submit(_make, job, writers, record)))
@@ -266,7 +268,7 @@ def _make_all(
 
 
 def _make(job: _Job, writers: list[_Writer], record: Record) -> list[Any]:
-    """Make the parts of one image; what is wrong with it names it."""
+    """Make the parts of one image; errors name the image."""
     try:
         labels = _read_labels(job.output, record)
         return [writer.make(record, labels) for writer in writers]
@@ -280,8 +282,8 @@ def _read_labels(output: Path, record: Record) -> np.ndarray:
     labels = read_mask(path)
     if record.size and labels.shape != record.size:
         msg = (
-            f"the mask {path} is {labels.shape} pixels (height, width), its image {record.size}; "
-            "save it at the image's size, or label the image again"
+            f"the mask {path} has {labels.shape} pixels (height, width) but its image has "
+            f"{record.size}; save it at the image's size, or label the image again"
         )
         raise InputError(msg)
     return labels

@@ -1,4 +1,4 @@
-"""What a job is: images, words, a model and settings, and the file that remembers them."""
+"""Define a job: images, words, a model and settings, and the file that records them."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ RECORDED_VERSIONS = ("napari-dinoiser", "torch", "open-clip-torch", "numpy", "pi
 
 @dataclass(frozen=True)
 class Labelling:
-    """What decides the pixels of the masks; job.yaml remembers it.
+    """Everything that determines the masks; recorded in job.yaml.
 
     Attributes
     ----------
     prompts
-        The classes to tell apart.
+        The classes to look for.
     model, precision, heads
         See `dinoiser.load_model`.
     settings
-        How images are looked at.
+        How images are scaled, cut into windows and labelled.
 
     Raises
     ------
     SettingsError
-        The settings are of another type.
+        The settings have the wrong type.
     """
 
     prompts: PromptSet
@@ -64,36 +64,36 @@ class Labelling:
             _refuse([f"settings is a {kind}, expected SegmentSettings(short_side=..., ...)"])
 
     def windows(self) -> WindowSettings:
-        """How images are cut up, as the catalogue's entry of the model has it.
+        """Return how images are cut up, with the defaults of the model in the catalogue.
 
         Raises
         ------
         SettingsError
             The settings do not suit the model.
         UnknownModelError
-            The catalogue holds no such model.
+            The catalogue has no such model.
         """
         return self.settings.windows(find_model(self.model).windows)
 
 
 @dataclass(frozen=True)
 class Results:
-    """What is written beside the masks.
+    """What is written in addition to the masks.
 
     Attributes
     ----------
     formats
-        Any of `FORMATS`. The masks (png) are always written: resuming,
-        exporting and reviewing stand on them.
+        Any of `FORMATS`. Masks (png) are always written, as resuming, exporting
+        and reviewing need them.
     export
-        What annotations look like.
+        Options for annotations.
     report
-        Write report.html at the end.
+        Whether to write report.html at the end.
 
     Raises
     ------
     SettingsError
-        A format is unknown, or there is none.
+        A format is unknown, or none is given.
     """
 
     formats: tuple[str, ...] = DEFAULT_FORMATS
@@ -106,7 +106,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Running:
-    """Where and how a job runs, which changes nothing in its results.
+    """Where and how a job runs, which does not affect its results.
 
     Attributes
     ----------
@@ -115,24 +115,24 @@ class Running:
     scheduler
         "sync": in this process. "local": a dask cluster on this machine, with
         one process per GPU, or a single one on the CPU. An address such as
-        "tcp://host:8786": a running scheduler, whose workers see the same
-        files; those with the resource GPU are taken if there are any. "auto":
+        "tcp://host:8786": a running scheduler, whose workers must see the same
+        files; if any have the resource GPU, only those are used. "auto":
         "sync" for few images, else "local".
     workers
-        Processes of the local cluster; None for as said.
+        Number of processes in the local cluster; None for the default above.
     shard_size
-        Images that a worker is given at a time.
+        Number of images that a worker gets at a time.
     limit
-        At most this many images; None for all.
+        Maximum number of images; None for all.
     overwrite
-        Start anew, where a folder with an earlier job is resumed otherwise.
+        Start over instead of resuming an earlier job in the folder.
     retry_failed
-        Try images again that failed in an earlier run.
+        Retry images that failed in an earlier run.
 
     Raises
     ------
     SettingsError
-        With all settings that are out of their range.
+        Lists all settings that are out of range.
     """
 
     device: str = "auto"
@@ -166,9 +166,9 @@ class LabelJob:
     inputs
         Files, folders and globs.
     output
-        Folder of the results; made when missing.
+        Folder of the results; created if missing.
     labelling
-        What decides the pixels.
+        What determines the masks.
     results
         What is written.
     running
@@ -183,7 +183,7 @@ class LabelJob:
 
     @property
     def prompts(self) -> PromptSet:
-        """The classes to tell apart."""
+        """The classes to look for."""
         return self.labelling.prompts
 
 
@@ -193,14 +193,15 @@ def _refuse(problems: list[str]) -> None:
 
 
 def format_problems(formats: Sequence[str]) -> list[str]:
-    """Say what is wrong with a choice of formats; nothing where nothing is."""
+    """List what is wrong with a choice of formats."""
     expected = f"expected {' or '.join(FORMATS)}"
     unknown = [f"format {name!r} is unknown, {expected}" for name in formats if name not in FORMATS]
-    return unknown if formats else [f"there is no format, {expected}"]
+    return unknown if formats else [f"no format is given, {expected}"]
 
 
 def describe_job(prompts: PromptSet, pipeline: Pipeline) -> dict[str, Any]:
-    """Everything that decides the pixels, as job.yaml holds it."""
+    """Describe everything that determines the masks, for job.yaml."""
+    # neither batch size, device nor scheduler: they do not change the masks
     model, windows = pipeline.model, pipeline.windows
     return {
         "version": 1,
@@ -237,12 +238,12 @@ def write_job(output: Path, description: dict[str, Any]) -> None:
 
 
 def read_job(output: Path) -> dict[str, Any] | None:
-    """Read job.yaml of an earlier run; None where there is none.
+    """Read job.yaml of an earlier run; None if there is none.
 
     Raises
     ------
     SettingsError
-        The file is there but is no job file.
+        The file exists but is not a job file.
     """
     path = output / JOB_FILE
     if not path.exists():
@@ -253,7 +254,7 @@ def read_job(output: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, yaml.YAMLError) as error:
         description, cause = None, error
     if not isinstance(description, dict):
-        msg = f"{path} is not a job file; move it away, or give another output folder."
+        msg = f"{path} is not a job file; move it elsewhere, or give another output folder."
         raise SettingsError(msg) from cause
     return description
 
@@ -261,12 +262,12 @@ def read_job(output: Path) -> dict[str, Any] | None:
 def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to mix two jobs' results in one folder.
 
-    Versions are written down but not compared.
+    Versions are recorded but not compared.
 
     Raises
     ------
     SettingsError
-        With every setting that differs, its value then and now.
+        Lists every setting that differs, with its value then and now.
     """
     before, after = _flatten(earlier), _flatten(now)
     differences = [
@@ -276,14 +277,15 @@ def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any])
     ]
     if differences:
         msg = (
-            f"{output} holds the results of a job with other settings ({'; '.join(differences)}); "
-            "give another output folder, or --overwrite to start anew."
+            f"{output} holds the results of a job with other settings "
+            f"({'; '.join(differences)}); give another output folder, or --overwrite to start "
+            "over."
         )
         raise SettingsError(msg)
 
 
 def _flatten(node: Any, key: str = "") -> dict[str, Any]:
-    """Nested dictionaries, and lists of things with names, as one with dotted keys."""
+    """Flatten nested dictionaries, and lists of named entries, to one with dotted keys."""
     if isinstance(node, list) and all(isinstance(item, dict) and "name" in item for item in node):
         node = {item["name"]: item for item in node}
     if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""The images of a job, and where their results lie."""
+"""The images of a job, and where their results are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dinoiser.batch.job import LabelJob
 
 RESULTS = {"png": "masks/{}.png", "overlay": "overlays/{}.jpg", "confidence": "confidence/{}.png"}
-"""What is written while labelling, by format; everything else is made from the masks."""
+"""Files written while labelling, by format; all other formats are made from the masks."""
 YOLO_FILE = "data.yaml"
 
 
@@ -27,27 +27,27 @@ class JobImage(NamedTuple):
 
 
 def result_file(output: Path, stem: str, format_name: str) -> Path:
-    """Place of one of an image's results.
+    """Path of one of an image's results.
 
     Raises
     ------
     InputError
-        The stem, such as one from a record, leads out of the folder.
+        The stem, for example one from a record, points outside the folder.
     """
     return output / RESULTS[format_name].format(check_inside(stem))
 
 
 def result_files(output: Path, stem: str, formats: Iterable[str] = tuple(RESULTS)) -> list[Path]:
-    """Files that labelling an image leaves; the mask is always one of them."""
+    """Paths of the files written for an image; the mask is always one of them."""
     wanted = {"png", *formats}
     return [result_file(output, stem, name) for name in RESULTS if name in wanted]
 
 
 def find_job_images(job: LabelJob) -> list[JobImage]:
-    """Find the job's images; those among its own results are not images."""
+    """Find the job's images, ignoring images among its own results."""
     results = [job.output / Path(place).parts[0] for place in RESULTS.values()]
     results.append(job.output / "panoptic")
-    if (job.output / YOLO_FILE).exists():  # else a folder of this name is the user's
+    if (job.output / YOLO_FILE).exists():  # else a folder of this name belongs to the user
         results.append(job.output / "images")
     images = [
         image
@@ -62,12 +62,12 @@ def find_job_images(job: LabelJob) -> list[JobImage]:
 
 
 def in_groups(images: Iterable[JobImage], size: int) -> Iterator[tuple[JobImage, ...]]:
-    """Cut a list of images into groups of at most `size`."""
+    """Divide images into groups of at most `size`."""
     images = iter(images)
     while some := tuple(islice(images, size)):
         yield some
 
 
 def as_text(name: str) -> str:
-    """Write out, as backslash escapes, bytes of a file's name that are no UTF-8."""
+    """Write bytes of a file name that are not UTF-8 as backslash escapes."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""Images that are too large to be in memory: from a file to a mask, a row of parts at a time."""
+"""Label images too large for memory: from a file to a mask, one row of parts at a time."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from dinoiser.segment.pipeline import Pipeline
 
 PART_SIZE = (1024, 2048)
-"""Of what is labelled at a time, and of chunks of images that keep their size."""
+"""Size (H, W) of the parts labelled at a time, and of chunks of images that keep their size."""
 BAND = (256, 2**31)
-"""Of chunks of images that are shrunk, at least: whole rows."""
+"""Smallest size (H, W) of chunks of images that are shrunk: whole rows."""
 PREVIEW_SIDE = 1600
-MOST_THREADS = 8
+MOST_THREADS = 8  # memory grows with the number of parts at work
 
 
 @dataclass(frozen=True)
 class LargeSegmentation:
-    """What is known of a large image once its mask is written.
+    """What remains known of a large image once its mask is written.
 
     Attributes
     ----------
@@ -48,8 +48,8 @@ class LargeSegmentation:
     prompts
         The classes that the labels refer to.
     preview_image, preview_labels
-        (h, w, 3) and (h, w) uint8: the image and its labels, the longer side
-        at most `PREVIEW_SIDE`.
+        (h, w, 3) and (h, w) uint8: the image and its labels, with a longer side
+        of at most `PREVIEW_SIDE`.
     """
 
     size: tuple[int, int]
@@ -100,35 +100,35 @@ def label_large_tiff(
     cancelled: Callable[[], bool] | None = None,
     threads: int | None = None,
 ) -> LargeSegmentation | None:
-    """Label a TIFF file that does not fit into memory, and write its mask as it is computed.
+    """Label a TIFF file that does not fit into memory, writing its mask as it is computed.
 
-    Mask and confidence are those that the image would get as a whole.
+    Mask and confidence are the same as for the image as a whole.
 
     Parameters
     ----------
     path
         See `dinoiser.images.large_tiff.open_large_tiff`.
     prompts
-        The classes to tell apart.
+        The classes to look for.
     pipeline
-        What labels; not one for whole images.
+        The pipeline; it must use windows, not whole images.
     mask_path
         Indexed PNG of the labels, see `dinoiser.export.write_png`.
     confidence_path
         Grey PNG of the confidence, see `dinoiser.export.write_confidence`;
         None for none.
     progress
-        Called with the rows written and the rows in all.
+        Called with the rows written and the total rows.
     cancelled
-        Asked before rows are written; True stops the work.
+        Called before rows are written; True stops the work.
     threads
-        Parts at work at a time; None for one a processor, at most
-        `MOST_THREADS`.
+        Number of parts processed at a time; None for one per processor, at
+        most `MOST_THREADS`.
 
     Returns
     -------
     LargeSegmentation or None
-        None where it was cancelled; then nothing is left behind.
+        None if it was cancelled; then nothing is left behind.
 
     Raises
     ------
@@ -169,11 +169,11 @@ def label_large_tiff(
 
 
 class _CancelledError(Exception):
-    """Carries the wish to stop out of the tasks."""
+    """Carries a cancellation out of the tasks."""
 
 
 class _Measure(NamedTuple):
-    """What `Segmentation` counts, of one part."""
+    """What `Segmentation` counts, for one part."""
 
     pixels: dict[int, int]
     confidence: dict[int, float | None]
@@ -181,7 +181,7 @@ class _Measure(NamedTuple):
 
 
 class _Writer:
-    """Writes rows of parts in their order, while later ones are computed."""
+    """Writes rows of parts in order while later ones are computed."""
 
     def __init__(
         self,
@@ -233,7 +233,7 @@ class _Writer:
 def _measure(
     prompts: PromptSet, with_confidence: bool, result: tuple[np.ndarray, np.ndarray]
 ) -> tuple:
-    """Images to write of a part, and its measure."""
+    """Return the images of a part to write, and its measure."""
     part = Segmentation(*result, prompts)
     counts = part.pixel_counts(), part.mean_confidence(), part.confidence_histogram()
     grey = [np.asarray(build_confidence(part))] if with_confidence else []
@@ -241,7 +241,7 @@ def _measure(
 
 
 def _shrink(grid: ChunkGrid, size: tuple[int, int]) -> str:
-    """Plan to resize an image for looking at: every piece by itself."""
+    """Plan to shrink an image to its preview, piece by piece."""
     # Edges of the pieces, rounded to preview pixels, so that the shrunk pieces fit together.
     rows, columns = (
         [round(edge * small / edges[-1]) for edge in edges]

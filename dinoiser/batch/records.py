@@ -1,4 +1,4 @@
-"""One line an image: what became of it."""
+"""Records: one line per image about its result."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ MERGED = RECORDS / "labels.jsonl"
 
 
 class Record(BaseModel):
-    """What became of one image.
+    """The result of one image.
 
     Attributes
     ----------
     image
-        Its name: the path relative to the input folder, forward slashes.
+        Its name: the path relative to the input folder, with forward slashes.
     stem
-        Name of its results, without a suffix: "a/b" of "masks/a/b.png".
+        Name of its results, without a suffix: "a/b" for "masks/a/b.png".
     path
-        Where the image was, absolute.
+        Absolute path of the image.
     status
         Whether it was labelled.
     digest
@@ -38,11 +38,11 @@ class Record(BaseModel):
     size
         (height, width) in pixels.
     pixels
-        Number of pixels of every class id, and of 255 = ignore.
+        Number of pixels of each class id, and of 255 = ignore.
     confidence
-        Mean confidence of every class id's pixels; None where it has none.
+        Mean confidence of each class id's pixels; None if it has none.
     histogram
-        Number of pixels by confidence, in equal steps from 0 to 1, of every
+        Number of pixels by confidence, in equal steps from 0 to 1, for each
         class id that has pixels.
     seconds
         From opening the file to the last result on disk.
@@ -66,7 +66,7 @@ class Record(BaseModel):
 
     @property
     def certainty(self) -> float | None:
-        """Mean confidence over all pixels that are not ignored; None where all are."""
+        """Mean confidence over all pixels that are not ignored; None if all are."""
         known = [(n, self.confidence.get(label)) for label, n in self.pixels.items()]
         weighted = [(n, mean) for n, mean in known if mean is not None]
         total = sum(n for n, _ in weighted)
@@ -74,9 +74,9 @@ class Record(BaseModel):
 
 
 class RecordFile:
-    """A file of records that one process adds to.
+    """A file of records to which one process appends.
 
-    Every process has a file of its own, so that none waits for another.
+    Each process has its own file, so that no locks are needed.
 
     Parameters
     ----------
@@ -88,25 +88,25 @@ class RecordFile:
         self.path = output / RECORDS / f"{uuid4().hex}.jsonl"
 
     def append(self, records: list[Record]) -> None:
-        """Add records and see them onto the disk.
+        """Append records and flush them to disk.
 
         Raises
         ------
         OutputError
-            They cannot be written.
+            The records cannot be written.
         """
         append_lines(self.path, b"".join(r.model_dump_json().encode() + b"\n" for r in records))
 
 
 def append_lines(path: Path, lines: bytes) -> None:
-    """Add whole lines to a file and see them onto the disk.
+    """Append whole lines to a file and flush them to disk.
 
-    A line that a crash cut short stays a line of its own.
+    A line that a crash cut short remains a separate line.
 
     Raises
     ------
     OutputError
-        They cannot be written.
+        The lines cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,22 +117,23 @@ def append_lines(path: Path, lines: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        msg = f"Cannot write {path}: {error.strerror or error}; free space on the disk."
+        msg = f"Cannot write {path}: {error.strerror or error}; free some disk space."
         raise OutputError(msg) from error
 
 
 def read_records(output: Path) -> Iterator[Record]:
-    """Read a job's records in the order of the images' names, one an image.
+    """Read a job's records in the order of the images' names, one per image.
 
-    Where an image has several, one that says done counts before one that says
-    failed, and of its equals the last in the last file. A line that a crash cut
-    short is passed over: its image counts as not done.
+    If an image has several, "done" takes precedence over "failed", and among
+    equals the last line of the newest file counts. A line that a crash cut
+    short is skipped: its image counts as not done.
 
     Parameters
     ----------
     output
         The job's folder.
     """
+    # two passes, between which only the places of records are kept: a job may have millions
     paths = sorted((output / RECORDS).glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("rb")) for path in paths]
@@ -154,7 +155,7 @@ class _Place(NamedTuple):
 
 
 def _find_records(file: BinaryIO, places: dict[str, _Place]) -> None:
-    """Note where the records of a file are; only their places are kept in memory."""
+    """Note where in a file the records are; only these places are kept in memory."""
     offset = 0
     for line in file:
         try:
@@ -169,12 +170,12 @@ def _find_records(file: BinaryIO, places: dict[str, _Place]) -> None:
 
 
 def merge_records(output: Path) -> None:
-    """Gather all records into one file, in the order of the images' names.
+    """Merge all records into one file, in the order of the images' names.
 
     Raises
     ------
     OutputError
-        It cannot be written.
+        The file cannot be written.
     """
     parts = [path for path in (output / RECORDS).glob("*.jsonl") if path != output / MERGED]
     if not parts:
@@ -182,6 +183,7 @@ def merge_records(output: Path) -> None:
     with atomic_file(output / MERGED) as file:
         for record in read_records(output):
             file.write(record.model_dump_json().encode() + b"\n")
+    # only now: a crash before this leaves records twice, which reading resolves
     for path in parts:
         path.unlink(missing_ok=True)
 

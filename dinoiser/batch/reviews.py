@@ -1,4 +1,4 @@
-"""What people decided on a job's images, and the order in which they look at them."""
+"""Reviews: the decisions on a job's images, and the order in which images are reviewed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 REVIEWS = Path("reviews.jsonl")
 UNSAVED = Path(".unsaved")
-"""Folder of edits that are not saved yet; hidden, so that it is never taken for images."""
+"""Folder of unsaved edits; hidden, so that it is never searched for images."""
 
 State = Literal["unchecked", "accepted", "rejected"]
 Order = Literal["least certain", "file name", "class share"]
 
 
 class Review(BaseModel):
-    """What a person decided on one image.
+    """The decision on one image.
 
     Attributes
     ----------
@@ -39,12 +39,12 @@ class Review(BaseModel):
     state
         Rejected images are left out of exports.
     edited
-        Whether its mask was corrected, now or earlier.
+        Whether its mask has ever been corrected.
     pixels
-        Number of pixels of every label of the corrected mask; None where it is
-        as the model left it.
+        Number of pixels of each label in the corrected mask; None if it was not
+        corrected.
     time
-        When, in UTC.
+        Time of the decision, in UTC.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,10 +57,10 @@ class Review(BaseModel):
 
 
 class LabelledImage(NamedTuple):
-    """What reviewing needs of a record; small, as all of a job's are in memory.
+    """The part of a record that reviewing needs; small, as a job's are all in memory.
 
-    `size` is (height, width) in pixels, `pixels` the number of pixels of every
-    label as the model left them, and the rest is as in `Record`.
+    `size` is (height, width) in pixels, `pixels` is the number of pixels of each
+    label as predicted by the model, and the rest is as in `Record`.
     """
 
     image: str
@@ -79,12 +79,12 @@ class Reviews:
     output
         The job's folder.
     prompts
-        Its classes; a corrected mask may hold no other labels.
+        Its classes; a corrected mask may contain no other labels.
 
     Attributes
     ----------
     latest
-        The latest review of every reviewed image, by the image's name.
+        The latest review of each reviewed image, by the image's name.
     """
 
     def __init__(self, output: Path, prompts: PromptSet) -> None:
@@ -93,32 +93,32 @@ class Reviews:
         self.latest = read_reviews(output)
 
     def of(self, labelled: LabelledImage) -> Review:
-        """Give the latest review of an image, or one that says unchecked."""
+        """Return the latest review of an image, or one that says unchecked."""
         return self.latest.get(labelled.image) or Review(image=labelled.image)
 
     def is_checked(self, labelled: LabelledImage) -> bool:
-        """Whether someone accepted or rejected the image."""
+        """Whether the image was accepted or rejected."""
         review = self.latest.get(labelled.image)
         return review is not None and review.state != "unchecked"
 
     def save(
         self, labelled: LabelledImage, state: State, labels: np.ndarray | None = None
     ) -> Review:
-        """Write down a decision, after the corrected mask that it is about.
+        """Save the corrected mask, if any, and then the decision.
 
         Parameters
         ----------
         image
             The image.
         state
-            What was decided.
+            The decision.
         labels
-            (H, W) integers, the corrected mask; None leaves the mask as it is.
+            (H, W) integers, the corrected mask; None leaves the mask unchanged.
 
         Raises
         ------
         InputError
-            The labels have another size than the image, or are no class's.
+            The size of the labels differs from the image's, or a label is unknown.
         OutputError
             The mask or the decision cannot be written.
         """
@@ -135,28 +135,28 @@ class Reviews:
         return review
 
     def _check(self, labelled: LabelledImage, labels: np.ndarray) -> dict[int, int]:
-        """Count the pixels of every label."""
+        """Check labels; return the number of pixels of each."""
         if labelled.size and labels.shape != labelled.size:
             msg = (
-                f"the labels of {labelled.image} are {labels.shape} pixels (height, width), the "
-                f"image {labelled.size}; give the labels the size of the image"
+                f"the labels of {labelled.image} have {labels.shape} pixels (height, width) but "
+                f"the image has {labelled.size}; make the labels the size of the image"
             )
             raise InputError(msg)
         counts = {int(n): int(c) for n, c in zip(*np.unique(labels, return_counts=True))}  # noqa: B905
         unknown = counts.keys() - {0, IGNORE} - {item.id for item in self.prompts.classes}
         if unknown:
             msg = (
-                f"label {min(unknown)} of {labelled.image} is none of the job's classes; paint "
-                "over it with one of them, or undo"
+                f"label {min(unknown)} of {labelled.image} is not one of the job's classes; paint "
+                "over it with one that is, or undo"
             )
             raise InputError(msg)
         return counts
 
 
 def read_reviews(output: Path) -> dict[str, Review]:
-    """Read a job's reviews: the latest of every image, by the image's name.
+    """Read a job's reviews: the latest of each image, by the image's name.
 
-    A line that a crash cut short is passed over.
+    A line that a crash cut short is skipped.
     """
     reviews: dict[str, Review] = {}
     if (output / REVIEWS).exists():
@@ -171,7 +171,7 @@ def read_reviews(output: Path) -> dict[str, Review]:
 
 
 def read_labelled(output: Path) -> list[LabelledImage]:
-    """Read the images of a job that are labelled, in the order of their names."""
+    """Read the labelled images of a job, in the order of their names."""
     return [
         LabelledImage(r.image, r.stem, r.path, r.size, r.certainty, r.pixels)
         for r in read_records(output)
@@ -180,18 +180,18 @@ def read_labelled(output: Path) -> list[LabelledImage]:
 
 
 def mask_file(output: Path, image: LabelledImage) -> Path:
-    """Place of an image's mask.
+    """Path of an image's mask.
 
     Raises
     ------
     InputError
-        The record names a place outside the job's folder.
+        The record points outside the job's folder.
     """
     return result_file(output, image.stem, "png")
 
 
 def unsaved_file(output: Path, image: LabelledImage) -> Path:
-    """Place of edits to an image's mask that are not saved yet."""
+    """Path of unsaved edits to an image's mask."""
     return output / UNSAVED / f"{check_inside(image.stem)}.png"
 
 
@@ -201,20 +201,20 @@ def sort_images(
     order: Order,
     class_id: int = 0,
 ) -> list[LabelledImage]:
-    """Sort images for a review.
+    """Sort images for reviewing.
 
     Parameters
     ----------
     images
         The images.
     reviews
-        From `read_reviews`: corrected masks count as they are now.
+        From `read_reviews`, so that corrected masks count as corrected.
     order
-        "least certain": by the mean confidence, images of which all pixels
-        are ignored first. "file name": by name. "class share": those first that
-        have most of one class. Equals stay in the order of their names.
+        "least certain": by mean confidence, beginning with images whose pixels
+        are all ignored. "file name": by name. "class share": by the share of
+        one class, largest first. Ties are in the order of names.
     class_id
-        The class that "class share" is about.
+        The class for "class share".
     """
 
     def share(image: LabelledImage) -> float:

@@ -1,4 +1,4 @@
-"""Running a job: images in; masks, records, exports and a report out."""
+"""Run a job: images in; masks, records, exports and a report out."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from dinoiser.batch.job import LabelJob
 
 SMALL_JOB = 64
-"""Images below which starting a cluster takes longer than it saves."""
+"""Number of images below which starting a cluster takes longer than it saves."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands.
+    """The progress of a run.
 
     Attributes
     ----------
     step
         "label" while images are labelled, then "export".
     through, total
-        Images that this step is through with, earlier runs' included, and in all.
+        Images that this step has finished, including earlier runs', and all images.
     where
-        Which processes do the work, in words.
+        The processes that do the work, in words.
     dashboard
-        Address of the dask dashboard; None where there is none.
+        Address of the dask dashboard; None if there is none.
     record
-        The latest image's; None at the start of a step and while exporting.
+        Record of the latest image; None at the start of a step and while exporting.
     """
 
     step: Literal["label", "export"]
@@ -61,51 +61,54 @@ def run(
 ) -> Summary:
     """Label the images of a job.
 
-    A script that lets this start a cluster on this machine (`scheduler`
+    A script in which this starts a cluster on this machine (`scheduler`
     "local", or "auto" with many images) needs `if __name__ == "__main__":`
-    around it, like all that starts processes.
+    around it, like any code that starts processes.
 
     Parameters
     ----------
     job
-        What to do. A folder with the same job is resumed: images that are
-        through are not touched again.
+        The job. A folder with the same job is resumed: finished images are not
+        processed again.
     progress
-        Called at the start of a step and after every image.
+        Called at the start of each step and after each image.
     cancelled
-        Asked all the time; True stops the run, which can be resumed.
+        Called frequently; True stops the run, which can be resumed.
     download_progress
         See `dinoiser.load_model`.
 
     Returns
     -------
     Summary
-        Of this run and the ones that it resumed.
+        Covers this run and the ones that it resumed.
 
     Raises
     ------
     InputError, ModelError, ClusterError, OutputError
         The job cannot run at all, the scheduler is lost, or the disk is full;
-        what is labelled is kept. An image that cannot be labelled is no
-        error: it is in the summary and in the records.
+        finished images are kept. An image that cannot be labelled is not an
+        error: it is listed in the summary and in the records.
     """
     from dinoiser.batch.engines.engine import open_engine
     from dinoiser.batch.report.page import RunFigures, write_report
 
+    # Everything that can be refused without the model is checked before it is loaded or fetched.
     start = time.perf_counter()
     job = _with_whole_paths(job)
-    job.labelling.windows()  # a setting that does not suit the model is named before its download
+    job.labelling.windows()  # raises if a setting does not suit the model
     images = find_job_images(job)
     _check_writable(job.output)
     summary, todo = _sort_out(job, images)
     if job.running.scheduler == "auto":
         scheduler = "local" if len(todo) >= SMALL_JOB else "sync"
         job = replace(job, running=replace(job.running, scheduler=scheduler))
+    # Load the model, make sure that the folder belongs to this job, and label.
     with open_engine(job, download_progress, cancelled) as engine:
         description = engine.describe(job)
         _open_folder(job, description)
         labelled = _label(job, engine, description["model"], todo, summary, progress, cancelled)
         merge_records(job.output)
+        # Exports and report are made once, when all images are labelled.
         summary.cancelled = len(todo) > labelled
         if not summary.cancelled:
             remove_partial_files(job.output)
@@ -118,14 +121,14 @@ def run(
 
 
 def _with_whole_paths(job: LabelJob) -> LabelJob:
-    """Name the same places from any folder: workers may be in others."""
+    """Make paths absolute, as workers may run in other folders."""
     heads = job.labelling.heads
     labelling = replace(job.labelling, heads=heads and heads.resolve())
     return replace(job, output=job.output.resolve(), labelling=labelling)
 
 
 def _sort_out(job: LabelJob, images: list[JobImage]) -> tuple[Summary, list[JobImage]]:
-    """Count what earlier runs are through with; the rest is to be done."""
+    """Count what earlier runs finished; return the remaining images."""
     summary = Summary(total=len(images))
     todo = {image.name: image for image in images}
     reviews = read_reviews(job.output)
@@ -142,7 +145,9 @@ def _sort_out(job: LabelJob, images: list[JobImage]) -> tuple[Summary, list[JobI
 def _is_through(job: LabelJob, record: Record, image: JobImage, corrected: bool) -> bool:
     if record.status == "failed":
         return not job.running.retry_failed
-    formats = () if corrected else job.results.formats  # a mask that a person corrected is kept
+    formats = (
+        () if corrected else job.results.formats
+    )  # a corrected mask is kept, whatever is missing
     files = result_files(job.output, image.stem, formats)
     return record.stem == image.stem and all(path.exists() for path in files)
 
@@ -156,9 +161,10 @@ def _label(
     progress: Callable[[Progress], None] | None,
     cancelled: Callable[[], bool] | None,
 ) -> int:
-    """Label what is to be done; returns how many images are through."""
+    """Label the remaining images; return how many are finished."""
     shards = in_groups(todo, job.running.shard_size)
     records: Iterator[Record | None] = engine.label(job, model, shards, cancelled)
+    # None comes first, so that progress is reported before the first image is done
     count = -1
     for count, record in enumerate(chain([None], records)):  # noqa: B007
         if record:
@@ -175,7 +181,7 @@ def _export(
     progress: Callable[[Progress], None] | None,
     cancelled: Callable[[], bool] | None,
 ) -> None:
-    """Write what is made from the masks, once all are there."""
+    """Write the formats that are made from the masks."""
     from dinoiser.batch.export import export
 
     def advance(through: int, total: int) -> None:
@@ -190,7 +196,7 @@ def _export(
 
 
 def _check_writable(output: Path) -> None:
-    """Find out before the model is loaded, let alone fetched."""
+    """Check that the folder can be written to, before the model is loaded or fetched."""
     with atomic_file(output / ".probe"):
         pass
     (output / ".probe").unlink()
@@ -212,7 +218,7 @@ def _open_folder(job: LabelJob, description: dict[str, Any]) -> None:
 
 
 def _remove_results(output: Path) -> None:
-    """Remove what the records of the earlier job tell of, and its reviews, and nothing else."""
+    """Remove the results listed in the earlier job's records, and its reviews, but nothing else."""
     (output / REVIEWS).unlink(missing_ok=True)
     shutil.rmtree(output / UNSAVED, ignore_errors=True)
     for record in read_records(output):

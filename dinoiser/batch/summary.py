@@ -1,4 +1,4 @@
-"""How a job went, in numbers."""
+"""Summary of a job in numbers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Summary:
-    """How a job went, over this run and the ones it resumed.
+    """Numbers of a job, over this run and the ones it resumed.
 
     Attributes
     ----------
     total
-        Images of the job.
+        Number of images in the job.
     done, resumed
-        Images labelled, and how many of them by an earlier run.
+        Number of images labelled, and of those labelled by an earlier run.
     failures
-        Why images failed, by their names.
+        Reasons for failures, by image name.
     pixels
-        Number of pixels of every class id, and of 255 = ignore.
+        Number of pixels of each class id, and of 255 = ignore.
     confidence_sums
-        Sum of the confidence over every class id's pixels.
+        Sum of the confidence over each class id's pixels.
     cancelled
-        Whether the run was stopped before its end.
+        Whether the run was stopped early.
     """
 
     total: int
@@ -41,7 +41,7 @@ class Summary:
 
     @property
     def through(self) -> int:
-        """Images that are labelled or have failed."""
+        """Number of images that were labelled or failed."""
         return self.done + len(self.failures)
 
     def add(self, record: Record) -> None:
@@ -56,10 +56,10 @@ class Summary:
             self.confidence_sums[label] = self.confidence_sums.get(label, 0.0) + mean * count
 
     def share(self, label: int) -> float:
-        """Share of a label in all labelled pixels, 0 to 1."""
+        """Share of a label in all pixels, 0 to 1."""
         return self.pixels.get(label, 0) / max(1, sum(self.pixels.values()))
 
     def mean_confidence(self, label: int) -> float | None:
-        """Mean confidence of a class id's pixels; None where it has none."""
+        """Mean confidence of a class id's pixels; None if it has none."""
         count = self.pixels.get(label, 0)
         return self.confidence_sums[label] / count if count and label != IGNORE else None

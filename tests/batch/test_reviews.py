@@ -79,8 +79,8 @@ class TestReviews:
     @pytest.mark.parametrize(
         ("labels", "problem"),
         [
-            (np.zeros((40, 61), np.uint8), r"labels of a.png are \(40, 61\) pixels"),
-            (np.full((40, 60), 2, np.uint8), "label 2 of a.png is none of the job's classes"),
+            (np.zeros((40, 61), np.uint8), r"labels of a.png have \(40, 61\) pixels"),
+            (np.full((40, 60), 2, np.uint8), "label 2 of a.png is not one of the job's classes"),
             (np.full((40, 60), 256 + 7, np.int32), "label 263 of a.png"),
             (np.full((40, 60), -1, np.int32), "label -1 of a.png"),
         ],
@@ -96,7 +96,7 @@ class TestReviews:
         bad = Record(image="x.png", stem="../x", path="x.png", status="done", size=(40, 60))
         RecordFile(job).append([bad])
         [outside] = [p for p in read_labelled(job) if p.image == "x.png"]
-        with pytest.raises(InputError, match="leads out"):
+        with pytest.raises(InputError, match="points outside"):
             Reviews(job, PROMPTS).save(outside, "accepted", np.zeros((40, 60), np.uint8))
         assert not (job / "x.png").exists()
 

@@ -157,7 +157,7 @@ def swap_image(job):
     [
         (spoil_mask, "coco", "cannot be read"),
         (remove_mask, "panoptic", "there is no mask"),
-        (cut_mask, "coco", "is (20, 60) pixels (height, width), its image (40, 60)"),
+        (cut_mask, "coco", "has (20, 60) pixels (height, width) but its image has (40, 60)"),
         (paint_unknown_class, "coco", "class ids [99]"),
         (remove_image, "yolo", "there is no image"),
         (remove_image, "overlay", "there is no file"),
@@ -193,7 +193,7 @@ def test_nothing_is_written_outside_the_folder(tmp_path, stem):
     evil = Record(image="a.png", stem=stem, path=str(tmp_path / "images" / "b.png"), status="done")
     RecordFile(job).append([evil])
     before = contents(tmp_path)
-    with pytest.raises(InputError, match="leads out of the output folder"):
+    with pytest.raises(InputError, match="points outside the output folder"):
         export(job, ["panoptic", "overlay", "yolo"])
     new = set(contents(tmp_path)) - set(before)
     assert not [name for name in new if "outside" in name]
@@ -202,7 +202,7 @@ def test_nothing_is_written_outside_the_folder(tmp_path, stem):
 def test_a_folder_without_a_job_is_one_sentence(tmp_path, dinoiser):
     code, _, err = dinoiser("export", tmp_path, "-f", "coco")
     assert code == 2
-    assert f"Error: {tmp_path} holds no job" in err
+    assert f"Error: {tmp_path} does not contain a job" in err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,7 +214,7 @@ def test_settings_that_make_no_sense_are_refused(job, dinoiser):
         code, _, err = dinoiser("export", job, *flags)
         assert code == 2
         assert said in err
-    with pytest.raises(SettingsError, match="there is no format"):
+    with pytest.raises(SettingsError, match="no format is given"):
         export(job, [])
     assert not (job / "annotations.json").exists()
 

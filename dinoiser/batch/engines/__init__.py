@@ -1,1 +1,1 @@
-"""Where a job runs: in this process, or by the workers of a dask cluster."""
+"""Engines that run a job: this process, or the workers of a dask cluster."""

@@ -25,7 +25,7 @@ PRELOAD = "dinoiser.batch.engines.worker_preload"
 
 @contextmanager
 def connect(job: LabelJob) -> Iterator[Client]:
-    """Connect to the job's scheduler, starting one on this machine where it is "local".
+    """Connect to the job's scheduler; if it is "local", start one on this machine.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def connect(job: LabelJob) -> Iterator[Client]:
                 cluster = stack.enter_context(_local_cluster(job))
                 client = stack.enter_context(Client(cluster))
             except (OSError, RuntimeError) as error:
-                msg = f"The processes on this machine do not start ({error}); use --scheduler sync."
+                msg = f"The worker processes do not start ({error}); use --scheduler sync."
                 raise ClusterError(msg) from error
             yield client
         return
@@ -49,7 +49,7 @@ def connect(job: LabelJob) -> Iterator[Client]:
     except (OSError, ValueError, TimeoutError) as error:
         msg = (
             f"There is no dask scheduler at {job.running.scheduler} ({error}); start one with "
-            "`dask scheduler`, or leave --scheduler away to work on this machine."
+            "`dask scheduler`, or omit --scheduler to run on this machine."
         )
         raise ClusterError(msg) from error
     try:
@@ -61,25 +61,25 @@ def connect(job: LabelJob) -> Iterator[Client]:
 
 @contextmanager
 def _quiet_when_lost() -> Iterator[None]:
-    """Keep the traces of what a lost scheduler leaves unanswered from being printed."""
+    """Suppress the tracebacks that pending requests print when the scheduler is lost."""
     loud: list[logging.Logger | logging.Handler] = [logging.getLogger("asyncio")]
     loud += logging.getLogger("distributed").handlers
     levels = [one.level for one in loud]
     for one in loud:
         one.setLevel(logging.CRITICAL)
-    yield  # where the scheduler is lost, the traces may still come, at the very end
+    yield  # not restored after an error: tracebacks may still follow at exit
     for one, level in zip(loud, levels, strict=True):
         one.setLevel(level)
 
 
 def threads_of_a_worker(job: LabelJob) -> int | None:
-    """Images at a time in a local worker; None for as many as a user's worker has threads."""
+    """Images at a time in a local worker; None means the threads of the user's own workers."""
     return max(1, CPU_COUNT // _local_workers(job)) if job.running.scheduler == "local" else None
 
 
 @contextmanager
 def _local_cluster(job: LabelJob) -> Iterator[Any]:
-    """One process a GPU, or one in all on a CPU, each with a nanny that starts it anew."""
+    """One process per GPU, or a single one on a CPU, each with a nanny that restarts it."""
     from distributed import Nanny, Scheduler, SpecCluster
 
     count = _local_workers(job)
@@ -89,9 +89,9 @@ def _local_cluster(job: LabelJob) -> Iterator[Any]:
         "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
     }
     config = {
-        "distributed.scheduler.allowed-failures": 1,  # a second death is no accident
+        "distributed.scheduler.allowed-failures": 1,  # a second death is not chance
         "distributed.scheduler.worker-saturation": 1.0,
-        # else the nanny is closed when it restarts its worker at a bad moment
+        # otherwise a nanny that restarts its worker at a bad moment is closed
         "distributed.deploy.lost-worker-timeout": "100 days",
     }
     with (
@@ -116,12 +116,13 @@ def _worker_options(job: LabelJob, number: int, count: int) -> dict[str, Any]:
     gpus, preload = _gpus(job), dask.config.get("distributed.worker.preload")
     env = {"OMP_NUM_THREADS": str(max(1, CPU_COUNT // count))}
     if gpus:
+        # set before the process starts, so that torch sees its GPU as cuda:0
         env["CUDA_VISIBLE_DEVICES"] = str(gpus[number % len(gpus)])
     return {
-        "nthreads": 1,
+        "nthreads": 1,  # one shard at a time; the labeller has threads of its own
         "host": "127.0.0.1",
         "env": env,
-        "memory_limit": 0.9 / count,
+        "memory_limit": 0.9 / count,  # share of the machine's memory
         "preload": [*([preload] if isinstance(preload, str) else preload), PRELOAD],
         "silence_logs": logging.CRITICAL,
     }

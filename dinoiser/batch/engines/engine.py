@@ -1,4 +1,4 @@
-"""Where shards are labelled: in this process, or by the workers of a dask cluster."""
+"""Label shards in this process or on the workers of a dask cluster."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """Where shards are labelled."""
+    """Something that labels shards."""
 
     @property
     def where(self) -> str:
-        """In words."""
+        """Name of the place, for progress and report."""
 
     @property
     def dashboard(self) -> str | None:
-        """Address of the dask dashboard; None where there is none."""
+        """Address of the dask dashboard; None if there is none."""
 
     def describe(self, job: LabelJob) -> dict[str, Any]:
-        """Load the model and say all that decides the pixels, see `describe_job`."""
+        """Load the model and describe all that determines the masks, see `describe_job`."""
 
     def label(
         self,
@@ -35,7 +35,7 @@ class Engine(Protocol):
         shards: Iterable[Shard],
         cancelled: Callable[[], bool] | None,
     ) -> Iterator[Record]:
-        """Label shards; give the records as they come, one an image."""
+        """Label shards; yield one record per image as they come."""
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def open_engine(
     download_progress: Callable[[str, int, int], None] | None,
     cancelled: Callable[[], bool] | None,
 ) -> Iterator[Engine]:
-    """Open the engine that `Running.scheduler` names ("auto" must have been decided)."""
+    """Open the engine for `Running.scheduler`, which must not be "auto"."""
     if job.running.scheduler == "sync":
         try:
             yield InProcess(download_progress, cancelled)

@@ -1,4 +1,4 @@
-"""From the files of a few images to their results and records."""
+"""Label a few images: from their files to results and records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dinoiser.segmentation import Segmentation
 
 PIXELS_AT_ONCE = 2**24
-"""Images that are in memory together have about so many pixels at most, or are one."""
+"""Images are held in memory up to about this many pixels in total, or one at a time."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,17 +42,17 @@ class _Opened(NamedTuple):
 def label_images(
     job: LabelJob, pipeline: Pipeline, images: Iterable[JobImage], threads: int | None = None
 ) -> list[Record]:
-    """Label images and write their results; what is wrong with one goes into its record.
+    """Label images and write their results; a failure goes into the image's record.
 
     Parameters
     ----------
     job
-        What to do.
+        The job.
     pipeline
-        What labels; where its passes hold windows of several images, these
-        share them.
+        The pipeline; if its passes have room for windows of several images,
+        these share passes.
     images
-        A few.
+        A few images.
     threads
         See `Labeller`.
 
@@ -68,11 +68,13 @@ def label_images(
     for image in images:
         with _failure_noted(image, records):
             path, start = _path(image), time.perf_counter()
+            # too large for memory: labelled in parts, by itself
             if is_large_tiff(path) and not pipeline.windows.whole:
                 result = _label_in_parts(job, pipeline, path, _places(job, image), threads)
                 records.append(_done(image, result, time.perf_counter() - start))
                 continue
             opened.append(_Opened(image, read_image(path), time.perf_counter() - start))
+        # `size` counts values, three per pixel
         if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
             _label_opened(job, pipeline, opened, records)
             opened = []
@@ -81,7 +83,7 @@ def label_images(
 
 
 def failed_record(image: JobImage, reason: str) -> Record:
-    """Record of an image that could not be labelled."""
+    """Make the record of an image that could not be labelled."""
     return _record(image, status="failed", error=reason)
 
 
@@ -91,7 +93,7 @@ def _label_opened(
     start = time.perf_counter()
     results: list[Segmentation | None] = [None] * len(opened)
     if len(opened) > 1:
-        with suppress(Exception):  # whichever image it comes from, it fails again by itself
+        with suppress(Exception):  # retried one by one below, to find the image
             results[:] = pipeline.segment([one.image for one in opened], job.prompts)
     share = (time.perf_counter() - start) / max(1, len(opened))
     for (job_image, image, seconds), result in zip(opened, results, strict=True):
@@ -108,7 +110,7 @@ def _path(image: JobImage) -> Path:
     path = Path(image.path)
     if as_text(image.path) != image.path:
         name = os.fsencode(path.name)
-        msg = f"its name {name!r} is not UTF-8, as annotation files need; rename it"
+        msg = f"its name {name!r} is not valid UTF-8, which annotation files require; rename it"
         raise ImageError(msg)
     return path
 
@@ -136,7 +138,7 @@ def _label_in_parts(
     result = label_large_tiff(
         path, job.prompts, pipeline, places["png"], places.get("confidence"), threads=threads
     )
-    assert result is not None  # it is None only where it was cancelled
+    assert result is not None  # None only if cancelled
     if "overlay" in places:
         image, labels = result.preview_image, result.preview_labels
         write_label_overlay(image, labels, job.prompts, places["overlay"])
@@ -164,12 +166,12 @@ def _record(job_image: JobImage, **found: Any) -> Record:
 def _failure_noted(image: JobImage, records: list[Record]) -> Iterator[None]:
     try:
         yield
-    except (OutputError, SettingsError):
+    except (OutputError, SettingsError):  # they would fail for every image: stop the job
         raise
     except DinoiserError as error:
         records.append(failed_record(image, str(error)))
     except MemoryError:
-        reason = "there is not enough memory for it; use windows instead of --whole"
+        reason = "there is not enough memory for this image; use windows instead of --whole"
         records.append(failed_record(image, reason))
     except Exception as error:
         _log.exception("labelling %s failed", image.path)

@@ -1,4 +1,4 @@
-"""Labelling some images in this process: several at once, a thread each."""
+"""Label images in this process, several at once, each in its own thread."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 class Labeller:
     """Labels images of one job with one model.
 
-    Each image has a thread from its decoding to its record, so that decoding
-    and writing go on beside the model. On a CPU every window is computed by one
-    thread: that is faster than several threads on one window, and the result
-    does not depend on how many there are. Where the model is so small that a
-    thread does better with several windows, it takes a few images at a time.
-    On an accelerator the windows of all threads share batches, see
-    `BatchedModel`, and no more images are in memory than there are threads.
+    One thread takes an image from decoding to its record, so that decoding and
+    writing overlap with the model. On a CPU, each window is computed by one
+    thread: this is faster than several threads on one window, and the result
+    does not depend on their number. If the model is so small that a thread works
+    better on several windows, it takes a few images at a time. On an
+    accelerator, the windows of all threads share batches, see `BatchedModel`,
+    and no more images are in memory than there are threads.
 
     Parameters
     ----------
     job
-        What to do.
+        The job.
     model
-        What labels.
+        The model.
     records
-        Where the records go.
+        The file for the records.
     threads
-        Images at a time on a CPU; None for as many as torch has threads.
+        Number of images at a time on a CPU; None for torch's number of threads.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class Labeller:
     def label(
         self, images: Iterable[JobImage], cancelled: Callable[[], bool] | None = None
     ) -> Iterator[Record]:
-        """Label images; give their records as they are done, in any order.
+        """Label images; yield their records as they are done, in any order.
 
         Parameters
         ----------
         images
-            Taken a few at a time, some ahead of the records.
+            The images; a few at a time are taken, ahead of the records.
         cancelled
-            Asked before every few images; True ends the work with those that
-            have been begun.
+            Called before every few images; if True, those already begun are
+            finished and no more are taken.
 
         Raises
         ------
@@ -88,6 +88,7 @@ class Labeller:
             for some in in_groups(images, together):
                 if cancelled and cancelled():
                     break
+                # no more waiting images than threads, so that memory is bounded
                 if len(running) >= threads:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from self._keep(done)
@@ -97,15 +98,17 @@ class Labeller:
                 yield from self._keep(done)
 
     def _prepare(self, stack: ExitStack) -> tuple[Pipeline, int, int]:
-        """Give what labels, the number of threads, and how many images each takes at a time."""
+        """Return the pipeline, the number of threads, and the images each takes at a time."""
         pipeline, side = self.pipeline, self.pipeline.windows.window
-        pipeline.embed(self.job.prompts)  # once, before the threads ask for it
+        pipeline.embed(self.job.prompts)  # once, before the threads need it
         in_a_pass = pipeline.passes.windows(pipeline.model, (side, side))
         if pipeline.passes.one_thread:
             stack.enter_context(_one_thread_a_window())
-            threads = 1 + (self.threads or torch.get_num_threads())  # one waits for the disk
+            threads = 1 + (
+                self.threads or torch.get_num_threads()
+            )  # one more, as one waits for the disk
             return pipeline, threads, in_a_pass
-        # A batch is filled by the windows of as many images as it holds, some more are decoded.
+        # enough images to fill a batch even with one window each, and more to decode meanwhile
         shared = stack.enter_context(BatchedModel(pipeline.model, pipeline.passes))
         return replace(pipeline, model=shared), in_a_pass + (os.cpu_count() or 1), 1
 
@@ -117,7 +120,7 @@ class Labeller:
 
 @contextmanager
 def silent_decoders() -> Iterator[None]:
-    """Let decoders not write between the progress bars: what they cannot read is in the records."""
+    """Silence decoders, which would disturb the progress bar: failures are in the records."""
     tifffile = logging.getLogger("tifffile")
     level = tifffile.level
     tifffile.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Labelling on the workers of a dask cluster, some of which may die."""
+"""Label on the workers of a dask cluster, any of which may die."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_START = 60
 SHARDS_AHEAD = 4
-"""Shards that are handed over for each worker, so that none waits for the client."""
+"""Shards submitted per worker, so that no worker waits for the client."""
 KILLER = (
-    "the process that labelled it was killed, twice (out of memory, or its decoder crashed); "
+    "the process that labelled it was killed twice (out of memory, or its decoder crashed); "
     "shrink the image or save it in another format"
 )
 
@@ -36,12 +36,12 @@ _log = logging.getLogger(__name__)
 
 
 class OnCluster:
-    """Labels on the workers of a dask cluster, on those with the resource GPU if there are any.
+    """Labels on the workers of a dask cluster; if any have the resource GPU, only on those.
 
     Parameters
     ----------
     client
-        Connected to the scheduler.
+        A client connected to the scheduler.
     threads
         See `Labeller`; None for the worker's own number.
     """
@@ -81,13 +81,14 @@ class OnCluster:
     ) -> Iterator[Record]:
         """See `Engine`.
 
-        A shard whose workers die is cut up until the image is found that
-        kills them, and only that one fails.
+        A shard whose workers die is divided until the image that kills them is
+        found; only that image fails.
         """
         news, patience = _News(self.client), _Patience(local=job.running.scheduler == "local")
         todo, again, running = iter(shards), deque[Shard](), dict[Any, Shard]()
         try:
             while not (cancelled and cancelled()):
+                # keep each worker supplied with shards
                 with _cluster_errors():
                     self._workers = len(self.client.nthreads())
                 patience.look(self._workers)
@@ -99,6 +100,7 @@ class OnCluster:
                     running[task] = shard
                 if not running:
                     return
+                # records arrive before their shards end; a finished shard brings what is missing
                 yield from news.read()
                 for task in [task for task in running if task.done()]:
                     shard = running.pop(task)
@@ -116,7 +118,7 @@ class OnCluster:
 
 
 class _Patience:
-    """Waiting for workers: a user's may be queueing, but ours start in seconds or not at all."""
+    """Waits for workers: the user's may be queueing, but ours start in seconds or not at all."""
 
     def __init__(self, local: bool) -> None:
         self._local = local
@@ -124,29 +126,29 @@ class _Patience:
         self._warned = False
 
     def look(self, workers: int) -> None:
-        """Note how many there are now.
+        """Note the current number of workers.
 
         Raises
         ------
         ClusterError
-            This machine's own have been away for too long.
+            The workers of this machine have been missing for too long.
         """
         waited = time.monotonic() - self._last_seen
         if workers:
             self._last_seen, self._warned = time.monotonic(), False
         elif self._local and waited > SECONDS_TO_START:
             msg = (
-                "The worker process does not start again; run the same command to go on from "
-                "here, with --scheduler sync to see what is wrong."
+                "The worker process does not restart; rerun the same command to resume, with "
+                "--scheduler sync to see what is wrong."
             )
             raise ClusterError(msg)
         elif waited > SECONDS_TO_START and not self._warned:
             self._warned = True
-            _log.warning("The scheduler has no workers; waiting for some. Ctrl-C stops.")
+            _log.warning("The scheduler has no workers; waiting for some. Press Ctrl-C to stop.")
 
 
 class _News:
-    """Records as the workers write them, before their shards are through; each is told once."""
+    """Records as the workers write them, before their shards end; each is passed on once."""
 
     def __init__(self, client: Client) -> None:
         self.topic = f"dinoiser-{uuid4().hex}"
@@ -156,25 +158,26 @@ class _News:
         client.subscribe_topic(self.topic, lambda event: self._events.put(event[1]))
 
     def expect(self, shard: Shard | None) -> Shard | None:
-        """Note the images that a new shard will bring, and pass it on."""
+        """Expect the images of a new shard, and return it."""
         self._expected.update(image.name for image in shard or ())
         return shard
 
     def new(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Pass on the records that have not been told yet."""
+        """Yield the records that were not passed on yet."""
+        # a shard that is run again, or divided, reports images twice
         for record in records:
             if record.image in self._expected:
                 self._expected.discard(record.image)
                 yield record
 
     def read(self) -> Iterator[Record]:
-        """Tell what has come since the last call."""
+        """Yield the records that came since the last call."""
         with suppress(Empty):
             while True:
                 yield from self.new([Record.model_validate_json(self._events.get_nowait())])
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         with suppress(Exception):  # the scheduler may be gone
             self._client.unsubscribe_topic(self.topic)
 
@@ -194,7 +197,7 @@ def _work(
 
 
 def _finish(job: LabelJob, task: Future, shard: Shard) -> tuple[list[Record], list[Shard]]:
-    """Give the records of a shard that is through, or the shards to try in its place."""
+    """Return the records of a finished shard, or the shards to try instead."""
     from distributed import KilledWorker
 
     try:
@@ -208,7 +211,7 @@ def _finish(job: LabelJob, task: Future, shard: Shard) -> tuple[list[Record], li
 
 
 def _result(task: Future) -> Any:
-    """Give a task's result; whatever is no error of ours is the cluster's."""
+    """Return a task's result; any error that is not ours counts as one of the cluster."""
     from distributed import KilledWorker
 
     try:
@@ -226,16 +229,13 @@ def _result(task: Future) -> Any:
 
 @contextmanager
 def _cluster_errors() -> Iterator[None]:
-    """Say in our words that the scheduler is gone."""
+    """Raise our own error if the scheduler is gone."""
     try:
         yield
     except DinoiserError:
         raise
     except (CancelledError, OSError) as error:  # dask's CommClosedError is an OSError
-        msg = (
-            "The dask scheduler is gone; start it again, and run the same command to go on from "
-            "here."
-        )
+        msg = "The dask scheduler is gone; restart it, and rerun the same command to resume."
         raise ClusterError(msg) from error
 
 

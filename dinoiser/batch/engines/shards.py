@@ -1,4 +1,4 @@
-"""Shards: a few images that a process labels in one go."""
+"""Shards: groups of a few images, each labelled by one process."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _one_at_a_time = threading.Lock()
 
 
 def split_shard(shard: Shard) -> list[Shard]:
-    """Cut a shard that cost a process its life into at most eight, to find the culprit."""
-    return list(in_groups(shard, -(-len(shard) // 8)))
+    """Divide a shard that killed a process into at most eight, to find the image at fault."""
+    return list(in_groups(shard, -(-len(shard) // 8)))  # rounded up
 
 
 def describe_here(
@@ -37,7 +37,7 @@ def describe_here(
     download_progress: Callable[[str, int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
-    """Load the job's model into this process and say all that decides the pixels."""
+    """Load the job's model into this process and describe all that determines the masks."""
     with _one_at_a_time:
         model = load_model(
             job.labelling.model,
@@ -59,17 +59,17 @@ def label_shard(
     threads: int | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[Record]:
-    """Label a shard in this process, with the labeller of the shards before.
+    """Label a shard in this process, reusing the labeller of earlier shards.
 
-    Images of one size come together, so that their windows share batches.
-    Only one shard at a time has the process; threads of the same process wait.
+    Images of the same size are grouped, so that their windows share batches.
+    Only one shard at a time is labelled; other threads of the process wait.
 
     Parameters
     ----------
     job
-        What to do.
+        The job.
     model
-        What job.yaml says of the model.
+        The description of the model in job.yaml.
     shard
         The images.
     threads
@@ -80,7 +80,7 @@ def label_shard(
     Yields
     ------
     Record
-        One an image, in any order, each when it is on the disk.
+        One per image, in any order, as soon as it is on disk.
     """
     with _one_at_a_time, silent_decoders():
         labeller = _labeller(job, model, threads)
@@ -89,20 +89,21 @@ def label_shard(
 
 
 def forget_labeller() -> None:
-    """Let go of the labeller that this process keeps for the next shard."""
+    """Discard the labeller that this process keeps for the next shard."""
     _kept.clear()
 
 
 _kept: list[Labeller] = []
-"""The labeller of the latest shard: loading its model takes as long as many images."""
+"""The labeller of the latest shard; loading its model takes as long as many images."""
 
 
 def _labeller(job: LabelJob, expected: dict[str, Any], threads: int | None) -> Labeller:
-    """Give a job's labeller, and make sure that its model is the one that the job began with."""
+    """Return a job's labeller; make sure that its model is the one the job began with."""
     wanted = (expected["name"], expected["digest"], expected["precision"])
     earlier = next((kept for kept in _kept if _identity(kept.pipeline.model) == wanted), None)
     if earlier and (earlier.job, earlier.threads) == (job, threads):
         return earlier
+    # another job or thread count: keep the model if it is the same, make a new labeller
     precision = NAMES[expected["precision"]]
     what = job.labelling
     model = (
@@ -112,8 +113,8 @@ def _labeller(job: LabelJob, expected: dict[str, Any], threads: int | None) -> L
     )
     if _identity(model) != wanted:
         msg = (
-            f"This worker's weights of {what.model} are others than those that the job began with "
-            f"(digest {model.digest}, expected {wanted[1]}); give every worker the same files."
+            f"This worker's weights of {what.model} differ from those that the job began with "
+            f"(digest {model.digest}, expected {wanted[1]}); give all workers the same files."
         )
         raise ClusterError(msg)
     _kept[:] = [Labeller(job, model, RecordFile(job.output), threads)]

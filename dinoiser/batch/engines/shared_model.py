@@ -1,4 +1,4 @@
-"""One model for the threads that label images side by side."""
+"""Share one model between the threads that label images."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
     from dinoiser.segment.passes import Passes
 
 PATIENCE = 0.05
-"""Seconds for which a batch waits to be filled when no new window comes."""
+"""Seconds without a new window after which an incomplete batch runs."""
 
 
 class _Ticket(NamedTuple):
-    """A window, and where its features are awaited."""
+    """A window, and the future for its features."""
 
     window: Tensor
     answer: Future[PatchFeatures]
 
 
 class BatchedModel:
-    """A model on an accelerator: windows of several threads' images run in one batch.
+    """A model on an accelerator that runs windows from several threads in one batch.
 
-    Every batch has the same size, filled up with black where windows are few:
-    kernels are chosen by size, so a window's features do not depend on what it
-    happens to share its batch with.
+    All batches have the same size and are padded with black windows if needed.
+    Kernels are chosen by size, so a window's features do not depend on which
+    other windows share its batch.
 
     Parameters
     ----------
     model
-        The model; everything but `encode_image` is passed on to it.
+        The model; everything but `encode_image` is delegated to it.
     passes
-        How many windows go through the model at once.
+        Decides how many windows go through the model at once.
 
     Notes
     -----
-    Use it as a context: leaving it ends its thread.
+    A context manager; its thread ends with the block.
     """
 
     def __init__(self, model: SegmentationModel, passes: Passes) -> None:
@@ -78,7 +78,7 @@ class BatchedModel:
         self._thread.join()
 
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
-        """See `SegmentationModel`; waits until all windows (B, 3, h, w) have been through."""
+        """See `SegmentationModel`; waits for the features of all windows (B, 3, h, w)."""
         tickets = [_Ticket(window, Future()) for window in pixels]
         with self._changed:
             self._waiting[tuple(pixels.shape[1:])] += tickets
@@ -86,19 +86,19 @@ class BatchedModel:
         return PatchFeatures.cat([ticket.answer.result() for ticket in tickets])
 
     def batch_size(self, shape: tuple[int, ...]) -> int:
-        """Count the windows (3, h, w) in one pass."""
+        """Return how many windows (3, h, w) run in one pass."""
         return self._passes.windows(self._model, (shape[1], shape[2]))
 
     def _serve(self) -> None:
         while tickets := self._next_batch():
             try:
                 self._run(tickets)
-            except BaseException as error:
+            except BaseException as error:  # raised in the threads that wait for the windows
                 for ticket in tickets:
                     ticket.answer.set_exception(error)
 
     def _next_batch(self) -> list[_Ticket]:
-        """Take the next full batch, or after some patience the fullest; none at the end."""
+        """Take the next full batch or, after some time, the fullest; empty at the end."""
         with self._changed:
             while not self._closed:
                 for shape, waiting in self._waiting.items():
@@ -121,6 +121,7 @@ class BatchedModel:
 
     @torch.inference_mode()
     def _run(self, tickets: list[_Ticket]) -> None:
+        # (size, 3, h, w), of which the first len(tickets) are windows and the rest stays black
         shape = tuple(tickets[0].window.shape)
         size = self.batch_size(shape)
         batch = tickets[0].window.new_zeros((size, *shape))
@@ -130,7 +131,7 @@ class BatchedModel:
         except torch.OutOfMemoryError as error:
             msg = (
                 f"{size} windows of {shape[1]}x{shape[2]} pixels do not fit into the memory of "
-                f"{self._model.device}; give a smaller --batch-size."
+                f"{self._model.device}; choose a smaller --batch-size."
             )
             raise SettingsError(msg) from error
         for i, ticket in enumerate(tickets):

@@ -1,4 +1,4 @@
-"""Loaded by dask into the workers that it starts on this machine."""
+"""Loaded by dask in the workers that it starts on this machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def dask_setup(worker: Any) -> None:
-    """Leave Ctrl-C, which a terminal sends to all processes, to the one that started them."""
+    """Ignore Ctrl-C, which a terminal sends to all processes; the main process handles it."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What a report counts: one record after another, in memory that does not grow with the job."""
+"""Count what a report shows, record by record, in constant memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dinoiser.batch.records import Record
     from dinoiser.batch.reviews import Review
 
-SHOWN_SPREAD = 48
+SHOWN_SPREAD = 48  # images on the contact sheet; the other two are also numbers of images
 SHOWN_LEAST_CERTAIN = 24
 SHOWN_FAILURES = 200
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 @dataclass
 class LabelFigures:
-    """What became of one label over all images.
+    """Figures of one label over all images.
 
     Attributes
     ----------
     pixels
-        Number of pixels that have it.
+        Number of pixels with the label.
     images
-        Number of images that have such pixels.
+        Number of images with such pixels.
     histogram
         Number of pixels by confidence, in `HISTOGRAM_BINS` equal steps from 0 to 1.
     """
@@ -43,7 +43,7 @@ class LabelFigures:
 
     @property
     def confidence(self) -> float | None:
-        """Mean confidence over the pixels; None where there are none, and of ignored pixels."""
+        """Mean confidence over the pixels; None without pixels and for ignored pixels."""
         return self._confidence_sum / self._confident_pixels if self._confident_pixels else None
 
     def add(self, pixels: int, confidence: float | None, histogram: tuple[int, ...]) -> None:
@@ -59,18 +59,18 @@ class LabelFigures:
 
 
 class EvenSample(Generic[T]):
-    """A fixed number of things, evenly spread over a stream of unknown length.
+    """A fixed number of items, evenly spread over a stream of unknown length.
 
-    Every `step`-th thing is kept; where that gets too many, every other one of
-    them is let go and the step doubles.
+    Every `step`-th item is kept. When there are too many, every other one is
+    dropped and the step doubles.
 
     Parameters
     ----------
     size
-        How many to give back at most.
+        Maximum number of items in the sample.
     """
 
-    _SPARE = 8  # the more are kept, the more even are the gaps
+    _SPARE = 8  # items kept per item returned; the more, the more even the gaps
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -79,7 +79,7 @@ class EvenSample(Generic[T]):
         self._seen = 0
 
     def add(self, item: T) -> None:
-        """Take the next thing of the stream."""
+        """Add the next item of the stream."""
         if self._seen % self._step == 0:
             self._kept.append(item)
         self._seen += 1
@@ -88,7 +88,7 @@ class EvenSample(Generic[T]):
             self._step *= 2
 
     def items(self) -> list[T]:
-        """Give the sample, in the stream's order."""
+        """Return the sample in the order of the stream."""
         count = len(self._kept)
         if count <= self.size:
             return list(self._kept)
@@ -96,24 +96,24 @@ class EvenSample(Generic[T]):
 
 
 class JobFigures:
-    """Everything that a report says about a job's images.
+    """Everything that a report shows about a job's images.
 
     Attributes
     ----------
     done, failed
         Number of images.
     checked, rejected
-        Number of labelled images that a person accepted or rejected, and
-        rejected.
+        Number of labelled images that were accepted or rejected in a review,
+        and of those rejected.
     labels
-        Figures by label as the model left them, 255 = ignore.
+        Figures by label as predicted by the model, 255 = ignore.
     mask_pixels, mask_images
-        Number of pixels by label, and of images that have such pixels, in the
-        masks that are exported: with corrections, without rejected images.
+        Number of pixels by label, and of images with such pixels, in the masks
+        to export: with corrections, without rejected images.
     spread
-        Labelled images from all over the job.
+        Labelled images from throughout the job.
     failures
-        The first `SHOWN_FAILURES` images that failed, and why.
+        The first `SHOWN_FAILURES` images that failed, and the reasons.
     """
 
     def __init__(self) -> None:
@@ -130,19 +130,21 @@ class JobFigures:
         self._seconds: Counter[int] = Counter()
 
     def add(self, record: Record, review: Review | None = None) -> None:
-        """Count one image, and what a person decided on it."""
+        """Count one image and its review."""
         if record.status == "failed":
             self.failed += 1
             if len(self.failures) < SHOWN_FAILURES:
-                reason = record.error or "no reason was written down"
-                # the page is for others too, whom this machine's folders tell nothing
+                reason = record.error or "no reason was recorded"
+                # the page may be shared: show the image's name instead of a path on this machine
                 self.failures.append((record.image, reason.replace(record.path, record.image)))
             return
         for label, pixels in record.pixels.items():
             confidence = record.confidence.get(label) if label != IGNORE else None
             self.labels[label].add(pixels, confidence, record.histogram.get(label, ()))
         self._add_mask(record, review)
-        shown = record.model_copy(update={"histogram": {}})  # counted, and the most of a record
+        shown = record.model_copy(
+            update={"histogram": {}}
+        )  # already counted, and the largest part of a record
         self.spread.add(shown)
         self._keep_if_uncertain(shown)
         if record.seconds > 0:
@@ -150,7 +152,7 @@ class JobFigures:
         self.done += 1
 
     def _add_mask(self, record: Record, review: Review | None) -> None:
-        """Count an image's mask as it is now, and whether a person decided on it."""
+        """Count an image's current mask, and its review."""
         if review and review.state != "unchecked":
             self.checked += 1
         if review and review.state == "rejected":
@@ -161,9 +163,9 @@ class JobFigures:
         self.mask_images.update(label for label, count in pixels.items() if count)
 
     def _keep_if_uncertain(self, record: Record) -> None:
-        """Keep the least certain; an image of which nothing was sure enough comes before all."""
+        """Keep the least certain images; one whose pixels are all ignored ranks first."""
         certainty = -1.0 if record.certainty is None else record.certainty
-        # the heap lets its smallest go: the most certain, and of equals the last by name
+        # the heap drops its smallest entry: the most certain image, and among equals the last
         entry = (-certainty, -self.done, record)
         if len(self._uncertain) < SHOWN_LEAST_CERTAIN:
             heapq.heappush(self._uncertain, entry)
@@ -172,12 +174,12 @@ class JobFigures:
 
     @property
     def least_certain(self) -> list[Record]:
-        """The images that the model was least sure of, those first."""
+        """The images about which the model was least certain, in that order."""
         return [record for _, _, record in sorted(self._uncertain, reverse=True)]
 
     @property
     def all_classes(self) -> LabelFigures:
-        """Figures of all labels but ignore together, each image counted once."""
+        """Figures of all labels except ignore, with each image counted once."""
         together = LabelFigures()
         for label, figures in self.labels.items():
             if label != IGNORE:
@@ -186,7 +188,7 @@ class JobFigures:
         return together
 
     def seconds_quantile(self, quantile: float) -> float | None:
-        """Seconds an image, within 1 %: 0.5 gives the median; None without figures."""
+        """Seconds per image, within 1 %: 0.5 gives the median; None without figures."""
         rank = math.ceil(quantile * self._seconds.total())
         for step, count in sorted(self._seconds.items()):
             rank -= count

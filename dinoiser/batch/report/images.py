@@ -1,4 +1,4 @@
-"""The small images of a report, as texts that stand in the page itself."""
+"""The thumbnails of a report, as text embedded in the page."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ QUALITY = 75
 def thumbnail_uri(
     output: Path, record: Record, side: int, colors: np.ndarray, *, corrected: bool
 ) -> str | None:
-    """Make a small image of a labelled image.
+    """Make the thumbnail of a labelled image.
 
     Parameters
     ----------
     output
         The job's folder.
     record
-        Of an image that was labelled.
+        Record of a labelled image.
     side
-        Its longest side in pixels.
+        Longest side of the thumbnail in pixels.
     colors
         (256, 3) uint8 RGB, the labels' colours.
     corrected
-        Whether a person corrected its mask, so that the preview may be older.
+        Whether the mask was corrected, so that the preview may be outdated.
 
     Returns
     -------
     str or None
-        A JPEG as a ``data:`` address: the job's own preview without its
-        legend, else the image under its mask, and a corrected mask before the
-        preview; None where neither is there.
+        A JPEG as a ``data:`` URI, made from the job's preview without its
+        legend or, failing that, from the image and its mask; in the other
+        order if the mask was corrected. None if neither can be read.
     """
     sources = [
         partial(_from_overlay, output, record, side),
@@ -74,7 +74,7 @@ def _from_overlay(output: Path, record: Record, side: int) -> Image.Image:
 
 
 def _without_legend(overlay: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Cut a preview down to the image, whose (height, width) at full size is given."""
+    """Crop a preview to the image, whose full size (height, width) is given."""
     if size is None:
         return overlay
     scale = min(1.0, LONGEST_SIDE / max(size))
@@ -83,7 +83,7 @@ def _without_legend(overlay: np.ndarray, size: tuple[int, int] | None) -> np.nda
 
 
 def _from_mask(output: Path, record: Record, side: int, colors: np.ndarray) -> Image.Image:
-    """Draw the image under its labels' colours, as a preview shows it."""
+    """Draw the image with its labels' colours, like a preview."""
     labels = Image.fromarray(read_mask(result_file(output, record.stem, "png")))
     image = Image.fromarray(read_image(record.path))
     image.thumbnail((side, side))

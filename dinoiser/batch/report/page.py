@@ -1,4 +1,4 @@
-"""One page about a job that can be sent to someone: no other file and no network is needed."""
+"""Write a page about a job that can be shared: it needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ if TYPE_CHECKING:
     from dinoiser.batch.report.figures import LabelFigures
 
 REPORT_FILE = "report.html"
-SMALL_SIDE, LARGE_SIDE = 240, 320
+SMALL_SIDE, LARGE_SIDE = 240, 320  # of thumbnails, in pixels
 CHART_WIDTH, CHART_HEIGHT = 200, 90
+# a chart's axis ends at the first of these shares that no bar exceeds
 _CHART_TOPS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
 @dataclass(frozen=True)
 class RunFigures:
-    """What is known of a run beyond its records.
+    """Figures of a run that are not in its records.
 
     Attributes
     ----------
     seconds
-        How long it took.
+        Duration of the run.
     labelled
-        Number of images that it labelled.
+        Number of images labelled in it.
     scheduler
         Where it ran, such as "this process".
     """
@@ -58,7 +59,7 @@ class _Thumbnail:
 
 @dataclass(frozen=True)
 class _ClassRow:
-    """A class, or the ignored pixels, in the page's tables."""
+    """A row for a class or for the ignored pixels."""
 
     item: PromptClass
     share: float
@@ -78,17 +79,17 @@ class _Chart:
 
 
 def write_report(output: Path, run: RunFigures | None = None) -> Path:
-    """Write the report of a job, from what the job and its review left in its folder.
+    """Write the report of a job from the contents of its folder, including reviews.
 
-    Class shares are those of the masks as they are exported: corrected ones
-    count, those of rejected images do not. Confidence is the model's.
+    Class shares are those of the masks as exported: with corrections and
+    without rejected images. Confidence is the model's.
 
     Parameters
     ----------
     output
         The job's folder.
     run
-        Figures of the run that has just ended; without them the page has no speed.
+        Figures of the run that has just ended; without them, the page shows no speed.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
     Raises
     ------
     SettingsError, PromptError
-        The folder's job.yaml or prompts.yaml is there but cannot be read.
+        The folder's job.yaml or prompts.yaml exists but cannot be read.
     OutputError
         The page cannot be written.
     """
@@ -134,8 +135,8 @@ def _template() -> Template:
     from jinja2 import ChainableUndefined, Environment
 
     environment = Environment(
-        autoescape=True,  # names of images and reasons of failures are anyone's texts
-        undefined=ChainableUndefined,  # job.yaml may lack anything
+        autoescape=True,  # names of images and reasons for failures are untrusted text
+        undefined=ChainableUndefined,  # any key may be missing from job.yaml
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -144,7 +145,7 @@ def _template() -> Template:
 
 
 def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRow]:
-    """List the classes by their share, and the ignored pixels as the last."""
+    """List the classes by share, with the ignored pixels last."""
     classes = {item.id: item for item in prompts.classes} if prompts else {}
     labels = figures.labels.keys() | figures.mask_pixels.keys()
     for label in sorted(labels - classes.keys() - {IGNORE}):
@@ -164,7 +165,7 @@ def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRo
 
 
 def _charts(rows: list[_ClassRow], figures: JobFigures) -> list[_Chart]:
-    """Draw the confidence of all classes together, and of each that has pixels."""
+    """Draw the confidence of all classes together, and of each class that has pixels."""
     together = _chart("all classes", None, figures.all_classes)
     classes = [
         _chart(row.item.name, row.item.color, figures.labels[row.item.id])
@@ -178,6 +179,7 @@ def _chart(name: str, color: str | None, figures: LabelFigures) -> _Chart:
     total = max(1, sum(figures.histogram))
     shares = [count / total for count in figures.histogram]
     top = next(top for top in _CHART_TOPS if max(shares) <= top)
+    # one closed rectangle per bar, with a gap of 1 between bars; y grows downwards
     width = CHART_WIDTH / len(shares)
     bars = []
     for i, share in enumerate(shares):
@@ -201,7 +203,7 @@ def _thumbnails(
 
 
 def _seconds(value: float) -> str:
-    """Write a duration with two or three digits, which is as good as the quantiles are."""
+    """Format a duration with two or three digits, as accurate as the quantiles."""
     if value < 1:
         return f"{float(f'{1000 * value:.2g}'):g} ms"
     if value < 10:
@@ -218,7 +220,7 @@ def _percent(share: float) -> str:
 
 
 def _shorten(text: str, length: int) -> str:
-    """Take out the middle, since names of images differ at their ends."""
+    """Cut out the middle of a text, as image names differ at their ends."""
     if len(text) <= length:
         return text
     return text[: length // 3] + " … " + text[length // 3 + 3 - length :]

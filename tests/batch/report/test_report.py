@@ -14,7 +14,7 @@ def test_it_says_what_ran(output):
     records.append(failed("x.jpg", "it is empty"))
     page = report(output, records, RunFigures(8, 20, "2 workers"))
     text = page.text("what-ran")
-    for part in ("Labelled 20", "Failed 1", "Images a second 2.5", "20 images in 8.0 s"):
+    for part in ("Labelled 20", "Failed 1", "Images per second 2.5", "20 images in 8.0 s"):
         assert part in text
     for part in ("clip-dinoiser", "d" * 12, "bfloat16", "448 pixels, 224 apart", "torch 2.9.0"):
         assert part in text
@@ -26,9 +26,9 @@ def test_it_says_what_ran(output):
 def test_median_and_95th_percentile_are_right_within_a_percent(output):
     records = [done(f"{i:03}.jpg", {1: (10, 0.5)}, seconds=i) for i in range(1, 101)]
     text = report(output, records).text("what-ran")
-    assert "Median an image 50 s" in text
-    assert "95 % are under 95 s" in text
-    assert "Images a second" not in text
+    assert "Median per image 50 s" in text
+    assert "95 % take less than 95 s" in text
+    assert "Images per second" not in text
 
 
 def test_class_shares_are_those_computed_by_hand(output):
@@ -73,7 +73,7 @@ def test_class_shares_are_those_of_corrected_masks_without_rejected_images(outpu
     assert "Checked 3 of 4" in page.text("what-ran")
     text = page.text("class-shares")
     assert "3 of 4 images checked." in text
-    assert "corrections included and 1 rejected image left out" in text
+    assert "with corrections and without 1 rejected image" in text
     assert "all classes mean 0.82, 4 images" in page.text("confidence"), "it is the model's"
     assert "before any correction" in page.text("confidence")
 
@@ -135,8 +135,9 @@ def test_failures_are_listed_up_to_a_limit_and_name_no_folder_of_this_machine(ou
     rows = page.rows["failures"][1:]
     assert rows[7] == ["007.jpg", "007.jpg is empty"]
     assert len(rows) == 200
-    assert "205 images could not be labelled. The first 200 are here, 5 more in records/" in (
-        page.text("failures")
+    assert (
+        "205 images could not be labelled. The first 200 are listed here; "
+        "the other 5 are in records/" in page.text("failures")
     )
     assert "contact-sheet" not in page.texts
 
