@@ -1,1 +1,1 @@
-"""Measuring how right the labels are."""
+"""Measure how accurate labels are."""

@@ -1,4 +1,4 @@
-"""How far models agree on the same images and words."""
+"""Measure how far models agree on the same images and words."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Comparison(NamedTuple):
-    """One image as several models label it.
+    """One image labelled by several models.
 
     Attributes
     ----------
     image
         (H, W, 3) uint8 RGB.
     labels
-        (H, W) uint8 class ids of each model.
+        Class ids (H, W) uint8 by model name.
     """
 
     image: np.ndarray
@@ -35,7 +35,8 @@ class Comparison(NamedTuple):
 
     @property
     def answers(self) -> np.ndarray:
-        """Number of different classes that a pixel was given, (H, W) uint8; 1 = models agree."""
+        """Number of different classes given to each pixel, (H, W) uint8; 1 = models agree."""
+        # in sorted order, each change is a further class
         ordered = np.sort(np.stack(list(self.labels.values())), axis=0)
         return (1 + (ordered[1:] != ordered[:-1]).sum(0)).astype(np.uint8)
 
@@ -45,7 +46,7 @@ class Comparison(NamedTuple):
         return float((self.answers == 1).mean())
 
     def pairs(self) -> dict[tuple[str, str], float]:
-        """Share in [0, 1] of equal pixels for every two models."""
+        """Share in [0, 1] of equal pixels for each pair of models."""
         return {
             (one, other): float((self.labels[one] == self.labels[other]).mean())
             for one, other in combinations(self.labels, 2)
@@ -61,21 +62,21 @@ def compare_models(
     progress: Callable[[str, int, int], None] | None = None,
     download_progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Comparison]:
-    """Label images with several models, one model in memory at a time.
+    """Label images with several models, keeping one model in memory at a time.
 
     Parameters
     ----------
     paths
         The images' files.
     prompts
-        The classes to tell apart.
+        The classes to look for.
     models
         Two or more names from `dinoiser.list_models`.
     device
         See `dinoiser.load_model`.
     progress
-        Called with a model's name, the number of its images that are done,
-        and of all.
+        Called with a model's name, the number of images that it has labelled,
+        and the total.
     download_progress
         See `dinoiser.load_model`.
 
@@ -83,7 +84,7 @@ def compare_models(
     ------
     SettingsError, ImageError, ModelError
         Fewer than two models are named, or one twice; an image cannot be
-        read; a model cannot be had.
+        read; a model cannot be loaded.
     """
     for name in models:
         if models.count(name) > 1:

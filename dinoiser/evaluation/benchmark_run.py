@@ -1,4 +1,4 @@
-"""Running a benchmark: a labelling job over its images, then one confusion matrix."""
+"""Run a benchmark: a labelling job over its images, then one confusion matrix."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class BenchmarkJob:
     Attributes
     ----------
     benchmark
-        One of the names in `benchmarks.yaml`.
+        A name in `benchmarks.yaml`.
     root
-        The data set's folder, or one above it.
+        The data set's folder, or one that contains it.
     output
-        Folder of the masks and the figures; a run that was stopped goes on
+        Folder of the masks and the figures; a run that was stopped is resumed
         there.
     model, device, precision, heads
         See `dinoiser.load_model`; the published figures were computed in fp32.
@@ -67,16 +67,16 @@ def evaluate(
     counting: Callable[[int, int], None] | None = None,
     download_progress: Callable[[str, int, int], None] | None = None,
 ) -> Score:
-    """Label a benchmark's images by the published protocol and compare them with the truth.
+    """Label a benchmark's images by the published protocol and compare with the ground truth.
 
     Parameters
     ----------
     job
-        What to do. The masks in its output folder are used again.
+        The job. Masks in its output folder are reused.
     progress
-        Called after every image that is labelled.
+        Called after every labelled image.
     counting
-        Called with the number of images that are compared, and of all.
+        Called with the number of images compared and the total.
     download_progress
         See `dinoiser.load_model`.
 
@@ -84,12 +84,12 @@ def evaluate(
     -------
     Score
         Also written into the output folder, as JSON and Markdown. Images
-        that could not be labelled are in its failures.
+        that could not be labelled are listed in its failures.
 
     Raises
     ------
     InputError, ModelError, ClusterError, OutputError
-        The data set is not there, or see `dinoiser.batch.run`.
+        The data set is missing, or see `dinoiser.batch.run`.
     """
     benchmark = find_benchmark(job.benchmark)
     pairs = benchmark.find_pairs(job.root)
@@ -145,20 +145,20 @@ def _label_job(job: BenchmarkJob, benchmark: Benchmark, pairs: list[Pair]) -> La
 
 
 def _protocol(labelling: Labelling) -> dict[str, Any]:
-    """Say what decided the labels, as the score's file holds it."""
+    """Describe what determined the labels, for the score's file."""
     settings = asdict(labelling.settings)
-    del settings["batch_size"]  # which decides nothing
+    del settings["batch_size"]  # it does not affect labels
     return {**settings, "templates": labelling.prompts.templates}
 
 
 def _count(benchmark: Benchmark, matrix: ConfusionMatrix, mask: Path, truth: Path) -> None:
     """Count the pixels of one image."""
-    labels = read_mask(mask) - benchmark.first_id  # 0 becomes 255, which is none of the classes
+    labels = read_mask(mask) - benchmark.first_id  # 0 becomes 255, which is not a class
     true = benchmark.read_truth(truth)
     if labels.shape != true.shape:
         msg = (
-            f"the image of {truth} has {labels.shape[1]}x{labels.shape[0]} pixels and its "
-            f"labels {true.shape[1]}x{true.shape[0]}; unpack the data set anew"
+            f"the image of {truth} has {labels.shape[1]}x{labels.shape[0]} pixels but its "
+            f"labels have {true.shape[1]}x{true.shape[0]}; unpack the data set again"
         )
         raise InputError(msg)
     matrix.add(labels, true)

@@ -1,4 +1,4 @@
-"""The eight benchmarks of the paper: what is asked for, and what was published."""
+"""The eight benchmarks of the paper: their classes, protocols and published figures."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 
 BENCHMARKS_PATH = Path(__file__).with_name("benchmarks.yaml")
 PROTOCOL = SegmentSettings(short_side=448, window=448, stride=224, antialias=False)
-"""How images are looked at in the evaluations of CLIP-DINOiser and Talk2DINO."""
+"""Settings in the evaluations of CLIP-DINOiser and Talk2DINO."""
 PROTOCOLS: dict[Method, SegmentSettings] = {
     "dinotxt": SegmentSettings(short_side=512, window=384, stride=192),
 }
-"""Those of methods that were published with others."""
+"""Settings of methods that were published with others."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A labelled data set and the words that are asked for.
+    """A labelled data set and the words for its classes.
 
     Attributes
     ----------
     name
-        As the command line has it, such as "coco-stuff".
+        Name on the command line, such as "coco-stuff".
     title
-        As the paper has it.
+        Name in the paper.
     images
-        Images of the official validation split.
+        Number of images in the official validation split.
     background
-        "none": there is no such class, and its pixels are left out.
-        "class": there is one. "filtered": and the filter of CLIP-DINOiser, or
-        Talk2DINO's cleaning of the background, runs as well.
+        "none": there is no such class, and its pixels are ignored. "class":
+        there is one. "filtered": there is one, and the filter of CLIP-DINOiser
+        or Talk2DINO's background cleaning is used.
     classes
         The classes' names in the order of the labels, which start at 0.
     published
-        mIoU in [0, 1] that the paper gives, by name of the model.
+        mIoU in [0, 1] reported in the paper, by model name.
     """
 
     name: str
@@ -59,13 +59,13 @@ class Benchmark:
 
     @property
     def first_id(self) -> int:
-        """Class id of the first class in masks: 0 belongs to the background."""
+        """Class id of the first class in masks; 0 is reserved for the background."""
         return int(self.background == "none")
 
     def settings(self, method: Method) -> SegmentSettings:
-        """Say how a method of the catalogue looks at the images.
+        """Return the settings for a method of the catalogue.
 
-        A delta of 0 switches filters of the background off.
+        A delta of 0 switches background filters off.
         """
         protocol = PROTOCOLS.get(method, PROTOCOL)
         return protocol if self.background == "filtered" else replace(protocol, delta=0.0)
@@ -76,7 +76,7 @@ class Benchmark:
         Parameters
         ----------
         root
-            The data set's folder, or one above it.
+            The data set's folder, or one that contains it.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Benchmark:
         return LAYOUTS[self.name](root)
 
     def read_truth(self, path: Path) -> np.ndarray:
-        """Read labels (H, W) uint8: indices into `classes`, 255 = left out; see `read_truth`."""
+        """Read labels (H, W) uint8: indices into `classes`, 255 = ignored; see `read_truth`."""
         return read_truth(self.name, path)
 
 
@@ -96,13 +96,14 @@ def find_benchmark(name: str) -> Benchmark:
     Raises
     ------
     SettingsError
-        There is none of this name.
+        There is no such benchmark.
     """
     document = _document()
     if name not in document:
         msg = f"there is no benchmark {name!r}: choose one of {', '.join(document)}"
         raise SettingsError(msg)
     entry = document[name]
+    # the classes are listed once for both variants of a data set; the background comes first
     without_background = entry["background"] == "none" and entry["classes"][0] == "background"
     return Benchmark(
         name,

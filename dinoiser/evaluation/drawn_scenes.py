@@ -1,4 +1,4 @@
-"""How well a CLIP-DINOiser model labels drawn scenes, step by step of the method."""
+"""Measure how well CLIP-DINOiser labels drawn scenes, step by step of the method."""
 
 from __future__ import annotations
 
@@ -44,22 +44,21 @@ SCENE_SETS = (
 def mean_iou_by_step(model: MaskClip, scenes: Iterable[Scene]) -> dict[str, float]:
     """Mean IoU of plain MaskCLIP features, of each head alone, and of the full method.
 
-    The classes asked for in a scene are the background, those that are there
-    and those that the scene says are absent; an image is looked at as a
-    whole, at its own size.
+    The classes to look for in a scene are the background, those present and
+    those listed as absent. An image is segmented as a whole, at its own size.
 
     Parameters
     ----------
     model
-        One with heads; the steps leave out what they do not use.
+        A model with heads; each step ignores the ones it does not use.
     scenes
         From `dinoiser.scenes.draw_scenes`.
 
     Returns
     -------
     dict
-        Mean IoU in [0, 1] for each of `STEPS`, background included, over all
-        classes that are in one of the scenes.
+        Mean IoU in [0, 1] for each of `STEPS`, over all classes that occur in
+        the scenes, including the background.
     """
     segmenter = Segmenter(model, whole=True)
     without_heads = Segmenter(MaskClip(model.clip), whole=True)

@@ -1,4 +1,4 @@
-"""Where the benchmarks' files lie, as the data sets are published."""
+"""Find the benchmarks' files in the layouts in which data sets are published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 DEPTH = 5
-"""How many folders below the root are searched."""
+"""Number of folder levels below the root to search."""
 COCO_SPLIT = "val2017"
 
 
@@ -33,9 +33,9 @@ def find_voc(root: Path) -> list[Pair]:
 def find_context(root: Path) -> list[Pair]:
     """Find the 5105 images of PASCAL Context's val split.
 
-    The labels are the usual PNG files of 60 classes or, where there are none,
-    the official .mat files of 459, in a folder `trainval` anywhere below the
-    root.
+    The labels are the usual PNG files of 60 classes or, if there are none, the
+    official .mat files of 459 classes, in a folder `trainval` anywhere below
+    the root.
     """
     usual, official = "ImageSets/SegmentationContext/val.txt", "ImageSets/Main/val.txt"
     folder = _find(root, "VOC2010", usual, official)
@@ -98,7 +98,7 @@ LAYOUTS: dict[str, Callable[[Path], list[Pair]]] = {
 
 
 def _find(root: Path, name: str, *inside: str) -> Path:
-    """Find the folder `name` that holds one of the paths `inside`; the root may be called else."""
+    """Find the folder `name` that contains a path in `inside`; the root may have any name."""
     for folder in (root, *_folders(root, name)):
         if any((folder / path).exists() for path in inside):
             return folder
@@ -106,7 +106,7 @@ def _find(root: Path, name: str, *inside: str) -> Path:
 
 
 def _find_split(root: Path, suffix: str, wanted: str) -> Path:
-    """Find the folder of COCO's split that holds files with this suffix."""
+    """Find the folder of COCO's split that contains files with this suffix."""
     for folder in _folders(root, COCO_SPLIT):
         if any(folder.glob(f"*{suffix}")):
             return folder
@@ -114,7 +114,7 @@ def _find_split(root: Path, suffix: str, wanted: str) -> Path:
 
 
 def _folders(root: Path, name: str) -> Iterator[Path]:
-    """Give the folders of a name: the root and those below it, the upper ones first."""
+    """Yield the folders of a name, the root included, upper levels first."""
     level = [root] if root.is_dir() else []
     for _ in range(DEPTH + 1):
         yield from (folder for folder in level if folder.resolve().name == name)
@@ -131,28 +131,28 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _listed(folder: Path, split: Path, labels: Path, suffix: str) -> list[Pair]:
-    """Give the images that a split's file names, and their labels in another folder."""
+    """Pair the images listed in a split's file with their labels in another folder."""
     images = folder / "JPEGImages"
     names = _names(split)
     return _existing([Pair(images / f"{name}.jpg", labels / f"{name}{suffix}") for name in names])
 
 
 def _names(split: Path) -> list[str]:
-    """Read a list of images: the first word of every line."""
+    """Read a list of images: the first word of each line."""
     names = [line.split()[0] for line in split.read_text(encoding="utf-8").splitlines() if line]
     if not names:
-        msg = f"{split} names no images; get the file anew"
+        msg = f"{split} lists no images; get a new copy of the file"
         raise InputError(msg)
     return names
 
 
 def _existing(pairs: list[Pair]) -> list[Pair]:
-    """Pass on pairs of which both files are there."""
+    """Return the pairs; raise an error if a file is missing."""
     missing = [path for pair in pairs for path in pair if not path.is_file()]
     if missing:
         msg = (
             f"{len(missing)} of the {2 * len(pairs)} files are missing, the first is {missing[0]}; "
-            "unpack the data set anew"
+            "unpack the data set again"
         )
         raise InputError(msg)
     return pairs
@@ -160,8 +160,10 @@ def _existing(pairs: list[Pair]) -> list[Pair]:
 
 def _not_found(root: Path, wanted: str) -> InputError:
     if not root.is_dir():
-        return InputError(f"there is no folder {root}; give the data set's, or one above it")
+        return InputError(
+            f"there is no folder {root}; give the data set's folder, or one that contains it"
+        )
     return InputError(
         f"there is no {wanted} in {root} or up to {DEPTH} folders below; give the data set's "
-        "folder, or one above it"
+        "folder, or one that contains it"
     )

@@ -1,4 +1,4 @@
-"""Labels of one's own: folders of indexed PNG files, and COCO files."""
+"""Read the user's labels: folders of indexed PNG files, and COCO files."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-LEFT_OUT = -1
+LEFT_OUT = -1  # label of ignored pixels; 255 may be a category id of COCO
 
 
 class LabelFiles(Protocol):
     """Labels of many images."""
 
     names: dict[int, str]
-    """Class names by label; empty where the files do not tell."""
+    """Class names by label; empty if the files do not contain them."""
 
     @property
     def images(self) -> Collection[str]:
-        """The images' names: paths with forward slashes and without suffix."""
+        """Names of the images: paths with forward slashes, without suffix."""
 
     def read(self, image: str) -> np.ndarray:
-        """Read labels (H, W) int32 of an image; 0 = background, -1 = left out."""
+        """Read labels (H, W) int32 of an image; 0 = background, -1 = ignored."""
 
 
 def open_labels(path: Path) -> LabelFiles:
@@ -40,7 +40,7 @@ def open_labels(path: Path) -> LabelFiles:
     Raises
     ------
     InputError
-        It is none of these.
+        The path is none of these.
     """
     if path.is_dir():
         return MaskFolder(path)
@@ -51,12 +51,12 @@ def open_labels(path: Path) -> LabelFiles:
 
 
 class MaskFolder:
-    """PNG masks in a folder and those below it; their values are the labels, 255 = left out.
+    """PNG masks in a folder and its subfolders; their values are the labels, 255 = ignored.
 
     Parameters
     ----------
     folder
-        Where `dinoiser label` made it, the classes' names are read from its
+        The folder; if `dinoiser label` wrote it, class names are read from its
         classes.json.
     """
 
@@ -68,7 +68,7 @@ class MaskFolder:
             for path in sorted(folder.rglob("*.png"))
         }
         if not self._files:
-            msg = f"there are no PNG masks in {folder}; give the folder that holds them"
+            msg = f"there are no PNG masks in {folder}; give the folder that contains them"
             raise InputError(msg)
         self.names = _read_names(folder) or _read_names(folder.parent)
 
@@ -85,7 +85,7 @@ class MaskFolder:
 
 
 class CocoLabels:
-    """The annotations of a COCO file, drawn; labels are the category ids.
+    """The annotations of a COCO file, drawn as labels; labels are the category ids.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class CocoLabels:
     def __init__(self, path: Path) -> None:
         self._file = CocoReader(path)
         if self._file.shift:
-            msg = f"{path} has a category with the id 0, which is the background's; number from 1"
+            msg = f"{path} has a category with id 0, which is for the background; number from 1"
             raise InputError(msg)
         self.names = self._file.names
         self._file_names = {_stem(name): name for name in self._file.sizes}
@@ -125,5 +125,7 @@ def _read_names(folder: Path) -> dict[int, str]:
         classes: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         return {entry["id"]: entry["name"] for entry in classes}
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path} holds no classes ({error!r}); move it away to compare labels by number"
+        msg = (
+            f"{path} does not contain classes ({error!r}); move it away to compare labels by number"
+        )
         raise InputError(msg) from error

@@ -1,4 +1,4 @@
-"""Comparing one's own labels with the truth, class by class."""
+"""Compare the user's labels with the ground truth, class by class."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
     from dinoiser.evaluation.mask_files import LabelFiles
 
 Pairs = Counter[tuple[str, str | None]]
-"""Pixels by the true and the predicted class; None for those that were given none."""
+"""Number of pixels by true and predicted class; None for pixels without a prediction."""
 
 
 def score_masks(
     predicted: Path, true: Path, counting: Callable[[int, int], None] | None = None
 ) -> Score:
-    """Compare labels with the truth.
+    """Compare labels with the ground truth.
 
-    Classes are matched by name where both sides have names, and by number
-    otherwise. Pixels that the truth leaves out (255) are not counted; those
-    that the prediction leaves out count as wrong.
+    Classes are matched by name if both sides have names, and by number
+    otherwise. Pixels ignored in the truth (255) are not counted; pixels ignored
+    in the prediction count as wrong.
 
     Parameters
     ----------
     predicted, true
-        Folders of PNG masks or COCO files, in any combination. Every image
-        of the truth must be predicted; more may be.
+        Folders of PNG masks or COCO files, in any combination. The prediction
+        must contain all images of the truth, and may contain more.
     counting
-        Called with the number of images that are compared, and of all.
+        Called with the number of images compared and the total.
 
     Raises
     ------
     InputError
-        A side cannot be read, or an image is missing or has another size.
+        Labels cannot be read, or an image is missing or has another size.
     """
     answers, truth = open_labels(predicted), open_labels(true)
     images = sorted(truth.images)
@@ -50,9 +50,10 @@ def score_masks(
     if missing:
         msg = (
             f"{predicted} has no labels for {len(missing)} of the {len(images)} images in "
-            f"{true}, the first is {missing[0]!r}; label them, or take them out of the truth"
+            f"{true}, the first is {missing[0]!r}; label them, or remove them from the truth"
         )
         raise InputError(msg)
+    # without names on one side, both use the names of the other for the same numbers
     by_name = bool(answers.names and truth.names)
     numbers = truth.names or answers.names
     true_names, predicted_names = (truth.names, answers.names) if by_name else (numbers, numbers)
@@ -77,11 +78,13 @@ def _count(answers: LabelFiles, truth: LabelFiles, name: str) -> dict[tuple[int,
     predicted, true = answers.read(name), truth.read(name)
     if predicted.shape != true.shape:
         msg = (
-            f"{name!r} has labels of {predicted.shape[1]}x{predicted.shape[0]} pixels and a truth "
-            f"of {true.shape[1]}x{true.shape[0]}; make both for the same image"
+            f"{name!r} has labels of {predicted.shape[1]}x{predicted.shape[0]} pixels but a truth "
+            f"of {true.shape[1]}x{true.shape[0]}; both must be for the same image"
         )
         raise InputError(msg)
     known = true != LEFT_OUT
+    # both labels in one integer: the true one in the upper half, the predicted one, made 0 or more,
+    # in the lower
     codes = (true[known].astype(np.int64) << 32) + (predicted[known] - LEFT_OUT)
     pairs, counts = np.unique(codes, return_counts=True)
     low = (1 << 32) - 1
@@ -96,7 +99,7 @@ def _class_name(label: int, names: dict[int, str]) -> str:
 
 
 def _matrix(pairs: Pairs, ordered: list[str]) -> ConfusionMatrix:
-    """Gather the pixels: first the classes in their order, then those without a name, if any."""
+    """Build the matrix: classes in their order, then labels without a name, if any."""
     seen = {name for pair in pairs for name in pair if name is not None}
     names = [name for name in ordered if name in seen]
     names += sorted(seen.difference(names), key=lambda name: (len(name), name))

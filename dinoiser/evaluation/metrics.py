@@ -29,7 +29,7 @@ class ClassIoU:
         predicted, true
             (H, W) unsigned integers, indices into `names`.
         names
-            The classes of this image; images may have different ones.
+            The classes of this image; they may differ between images.
         """
         count = len(names)
         pairs = np.bincount(
@@ -44,16 +44,16 @@ class ClassIoU:
                 self._true.add(name)
 
     def by_class(self) -> dict[str, float]:
-        """IoU in [0, 1] of every class that is somewhere in the truth."""
+        """IoU in [0, 1] of each class that occurs in the truth."""
         return {name: self._intersections[name] / self._unions[name] for name in sorted(self._true)}
 
     def mean(self) -> float:
-        """Mean IoU in [0, 1] over the classes that are somewhere in the truth."""
+        """Mean IoU in [0, 1] over the classes that occur in the truth."""
         return float(np.mean(list(self.by_class().values())))
 
 
 class ConfusionMatrix:
-    """Counts pixels by true and predicted class over many images, as mmsegmentation does.
+    """Counts pixels by true and predicted class over many images, like mmsegmentation.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ class ConfusionMatrix:
     Attributes
     ----------
     counts
-        (K, K + 1) int64; rows are true classes, columns predicted ones, the
-        last one pixels that were given none of the classes.
+        (K, K + 1) int64: rows are true classes and columns predicted ones. The
+        last column is for pixels without a predicted class.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -77,17 +77,18 @@ class ConfusionMatrix:
         Parameters
         ----------
         predicted, true
-            (H, W) uint8, indices into `names`. Where the truth is 255, a pixel
-            is left out; a prediction beyond the classes counts as wrong.
+            (H, W) uint8, indices into `names`. Pixels whose truth is 255 are
+            ignored; a prediction beyond the classes counts as wrong.
         """
         classes = len(self.names)
         known = true != IGNORE
         columns = np.minimum(predicted[known].astype(np.int64), classes)
+        # index into the flattened matrix: row * columns + column
         pairs = true[known].astype(np.int64) * (classes + 1) + columns
         self.counts += np.bincount(pairs, minlength=self.counts.size).reshape(self.counts.shape)
 
     def by_class(self) -> dict[str, float | None]:
-        """IoU in [0, 1] of every class; None for one that is neither true nor predicted."""
+        """IoU in [0, 1] of each class; None for one that is neither true nor predicted."""
         hits = self.counts.diagonal()
         unions = self.counts.sum(1) + self.counts.sum(0)[:-1] - hits
         return {
@@ -96,11 +97,11 @@ class ConfusionMatrix:
         }
 
     def mean(self) -> float | None:
-        """Mean IoU in [0, 1] over the classes that have one; None where none has."""
+        """Mean IoU in [0, 1] over the classes that have one; None if none has."""
         known = [iou for iou in self.by_class().values() if iou is not None]
         return float(np.mean(known)) if known else None
 
     def accuracy(self) -> float | None:
-        """Share in [0, 1] of the pixels that were given their true class; None without pixels."""
+        """Share in [0, 1] of pixels whose predicted class is the true one; None without pixels."""
         total = int(self.counts.sum())
         return int(self.counts.diagonal().sum()) / total if total else None

@@ -1,4 +1,4 @@
-"""How well labels agree with the truth, for programs and as Markdown."""
+"""Scores of labels against the truth, for programs and as Markdown."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes
     ----------
     title
         What was evaluated, in words.
     matrix
-        All counted pixels.
+        The counted pixels.
     images
-        Number of images that were counted.
+        Number of images counted.
     facts
-        What else belongs to the figures, such as the model's name.
+        Further facts about the evaluation, such as the model's name.
     published
-        mIoU in [0, 1] that the paper gives for the same; None where it gives
-        none.
+        mIoU in [0, 1] reported in the paper for the same setting, or None.
     failures
-        Why images are missing from the figures, by name.
+        Reasons why images are missing from the figures, by image name.
     """
 
     title: str
@@ -38,7 +37,7 @@ class Score:
     failures: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """Everything as it is printed in JSON; IoU and mIoU in [0, 1]."""
+        """Return everything for JSON; IoU and mIoU are in [0, 1]."""
         return {
             **self.facts,
             "miou": self.matrix.mean(),
@@ -50,7 +49,7 @@ class Score:
         }
 
     def markdown(self) -> str:
-        """Give a page with the mean and a table of the classes, in percent."""
+        """Return a page with the mean and a table of the classes, in percent."""
         facts = [f"- {name}: {_shown(value)}" for name, value in self.facts.items()]
         rows = [f"| {name} | {percent(iou)} |" for name, iou in self.matrix.by_class().items()]
         failed = [f"- failed: {name}: {reason}" for name, reason in self.failures.items()]
@@ -58,7 +57,7 @@ class Score:
             f"# {self.title}",
             "",
             f"mIoU {percent(self.matrix.mean())} over {self.images} images"
-            + (f"; the paper gives {percent(self.published)}." if self.published else "."),
+            + (f"; the paper reports {percent(self.published)}." if self.published else "."),
             "",
             *facts,
             f"- pixel accuracy: {percent(self.matrix.accuracy())}",
@@ -72,7 +71,7 @@ class Score:
 
 
 def percent(share: float | None) -> str:
-    """Write a share in [0, 1] as the papers do: 62.1; "-" for None."""
+    """Format a share in [0, 1] as papers do: 62.1; "-" for None."""
     return "-" if share is None else f"{100 * share:.1f}"
 
 

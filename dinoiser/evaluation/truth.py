@@ -1,4 +1,4 @@
-"""The benchmarks' own label files -> indices into the classes, converted while reading."""
+"""Read the benchmarks' own label files as indices into the classes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 UNKNOWN = -1
 COCO_THINGS = 80
 COCO_GAPS = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
-"""Of the values 0-181 of stuffthingmaps, those that no class has."""
+"""Values from 0 to 181 of stuffthingmaps that have no class."""
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""Values of labelIds that are evaluated; the others of 0-33, and 255, are left out."""
+"""Values of labelIds that are evaluated; others from 0 to 33, and 255, are ignored."""
 CONTEXT_IDS = (
     *(0, 2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105),
     *(113, 115, 144, 158, 159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308),
     *(324, 326, 347, 349, 354, 355, 360, 366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454),
     458,
 )
-"""Of the 459 labels of PASCAL Context, those of the usual 60 classes; the others are background."""
+"""Labels of PASCAL Context that belong to the usual 60 classes; the rest are background."""
 
 
 def read_truth(benchmark: str, path: Path) -> np.ndarray:
@@ -34,44 +34,45 @@ def read_truth(benchmark: str, path: Path) -> np.ndarray:
     Parameters
     ----------
     benchmark
-        Its name, such as "voc".
+        Name of the benchmark, such as "voc".
     path
-        A PNG of labels as the data set is published, or a .mat of PASCAL
+        A PNG of labels as published with the data set, or a .mat file of PASCAL
         Context with all 459 labels.
 
     Returns
     -------
     ndarray
-        (H, W) uint8, indices into the benchmark's classes; 255 = left out.
+        (H, W) uint8, indices into the benchmark's classes; 255 = ignored.
 
     Raises
     ------
     InputError
-        The file cannot be read, or holds a label that the data set does not
+        The file cannot be read, or contains a label that the data set does not
         have.
     """
     if path.suffix == ".mat":
         labels, table = _read_mat(path), _all_of_context(benchmark)
     else:
         labels, table = read_indices(path), _table(benchmark)
+    # clipped so that larger labels can be looked up at all; they are refused below
     found = table[np.minimum(labels, len(table) - 1)]
     unknown = (found == UNKNOWN) | (labels >= len(table))
     if unknown.any():
         msg = (
-            f"{path} holds the label {labels[unknown][0]}, which {benchmark} does not have; give "
-            "the folder of the data set as it is published"
+            f"{path} contains label {labels[unknown][0]}, which {benchmark} does not have; give "
+            "the folder of the data set as published"
         )
         raise InputError(msg)
     return found.astype(np.uint8)
 
 
 def read_indices(path: Path) -> np.ndarray:
-    """Read the values (H, W) of a PNG of one channel: palette indices or grey levels.
+    """Read the values (H, W) of a single-channel PNG: palette indices or grey levels.
 
     Raises
     ------
     InputError
-        The file is missing, damaged, or has colours in the place of values.
+        The file is missing, damaged, or contains colours.
     """
     from PIL.PngImagePlugin import PngImageFile
 
@@ -80,10 +81,12 @@ def read_indices(path: Path) -> np.ndarray:
             values = np.array(image)
     except Exception as error:  # decoders raise almost anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the labels {path} cannot be read ({reason}); get the file anew"
+        msg = f"the labels {path} cannot be read ({reason}); get a new copy of the file"
         raise InputError(msg) from error
     if values.ndim != 2 or values.dtype == bool:
-        msg = f"{path} holds colours, expected one channel of labels; give an indexed or grey PNG"
+        msg = (
+            f"{path} contains colours, expected one channel of labels; give an indexed or grey PNG"
+        )
         raise InputError(msg)
     return values
 
@@ -93,16 +96,16 @@ def _read_mat(path: Path) -> np.ndarray:
 
     try:
         return np.asarray(loadmat(path)["LabelMap"], np.int64)
-    except Exception as error:  # whatever a damaged file makes of it
-        msg = f"{path} holds no 'LabelMap' of PASCAL Context ({error}); get the file anew"
+    except Exception as error:  # almost anything on damaged files
+        msg = f"{path} has no 'LabelMap' of PASCAL Context ({error}); get a new copy of the file"
         raise InputError(msg) from error
 
 
 @cache
 def _table(benchmark: str) -> np.ndarray:
-    """Label of every value (256,) int16 of the benchmark's PNG files; `UNKNOWN` where it has none.
+    """Label of each value (256,) int16 in the benchmark's PNG files; `UNKNOWN` if it has none.
 
-    Without a background class, 0 is left out and the labels move down by one.
+    Without a background class, 0 is ignored and the other labels shift down by one.
     """
     table = np.full(256, UNKNOWN, np.int16)
     table[255] = IGNORE
@@ -119,7 +122,9 @@ def _table(benchmark: str) -> np.ndarray:
         case "coco-stuff" | "coco-object":
             values = [value for value in range(182) if value not in COCO_GAPS]
             table[values] = np.arange(len(values))
-    if benchmark == "coco-object":  # the converter that the paper used keeps nothing out
+    if (
+        benchmark == "coco-object"
+    ):  # as in the paper's converter, stuff and ignored pixels become background
         stuff = table >= COCO_THINGS
         table[table != UNKNOWN] += 1
         table[stuff] = 0
@@ -128,7 +133,7 @@ def _table(benchmark: str) -> np.ndarray:
 
 @cache
 def _all_of_context(benchmark: str) -> np.ndarray:
-    """Label of each of the 459 labels, and of 0, of PASCAL Context: (460,) int16."""
+    """Map the 459 labels of PASCAL Context, and 0, to those of a benchmark: (460,) int16."""
     table = np.zeros(460, np.int16)
     table[list(CONTEXT_IDS)] = np.arange(len(CONTEXT_IDS))
     return _table(benchmark)[table]

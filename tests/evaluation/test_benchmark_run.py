@@ -156,7 +156,7 @@ def test_a_wrong_folder_is_one_sentence(dinoiser, tmp_path):
 def test_labels_of_another_size_are_refused(voc20, scenes, tmp_path):
     truths = [labels[:-1] for labels in voc20[2]]
     write_benchmark("voc20", tmp_path, list(zip(scenes, truths, strict=True)))
-    with pytest.raises(ValueError, match="168x120 pixels and its labels 168x119"):
+    with pytest.raises(ValueError, match="168x120 pixels but its labels have 168x119"):
         evaluate(job(tmp_path, tmp_path / "out"))
 
 

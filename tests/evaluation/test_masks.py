@@ -137,7 +137,7 @@ def test_an_image_that_was_not_predicted_is_named(dinoiser, tmp_path):
 
 def test_masks_of_another_size_are_refused(tmp_path):
     answers = as_folder({"b": np.zeros((4, 2), np.uint8)}, tmp_path / "p")
-    with pytest.raises(InputError, match="'b' has labels of 2x4 pixels and a truth of 2x2"):
+    with pytest.raises(InputError, match="'b' has labels of 2x4 pixels but a truth of 2x2"):
         score_masks(answers, as_folder({"b": TRUE["b"]}, tmp_path / "t"))
 
 
