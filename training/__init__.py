@@ -1,1 +1,1 @@
-"""Fitting heads to images, and how the embedded model was made."""
+"""Fit heads to images; also the recipes of the embedded model."""

@@ -1,4 +1,4 @@
-"""Where a fit stands, so that it can go on as if it had never been interrupted."""
+"""Save and restore a fit, so that it continues as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FitState:
-    """The parts of a fit that change from step to step; batches and rates follow from the step."""
+    """The state of a fit that changes with every step; batches and rates follow from the step."""
 
     student: nn.Module
     optimizer: torch.optim.Optimizer
 
     def save(self, path: Path, step: int, made_of: Mapping[str, Any]) -> None:
-        """Write weights, the optimiser's moments and the steps done as one safetensors file."""
+        """Write weights, optimiser moments and the number of steps done to one safetensors file."""
         moments = self.optimizer.state_dict()["state"]
         tensors = {f"student.{name}": value for name, value in self.student.state_dict().items()}
         for number, values in moments.items():
@@ -39,12 +39,12 @@ class FitState:
             file.write(content)
 
     def load(self, path: Path, made_of: Mapping[str, Any]) -> int:
-        """Go back to what `save` wrote, and return the steps done.
+        """Restore what `save` wrote, and return the number of steps done.
 
         Raises
         ------
         SettingsError
-            The fit was begun with other settings, images or models.
+            The fit was started with other settings, images or models.
         CheckpointError
             The file is damaged.
         """
@@ -54,13 +54,14 @@ class FitState:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             step, before = int(metadata["step"]), json.loads(metadata["made_of"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            msg = f"The checkpoint {path} cannot be read ({error}): delete it and begin anew."
+            msg = f"The checkpoint {path} cannot be read ({error}): delete it and start over."
             raise CheckpointError(msg) from error
         _refuse_other(before, made_of)
         self._restore(tensors)
         return step
 
     def _restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        # names are "student.NAME" and "optimizer.NUMBER.MOMENT", as `save` wrote them
         moments: dict[int, dict[str, torch.Tensor]] = {}
         weights = {}
         for name, value in tensors.items():
@@ -77,13 +78,13 @@ class FitState:
 
 def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     differences = [
-        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]
     if differences:
         msg = (
-            f"The unfinished fit was begun otherwise: {'; '.join(differences)}; give what it was "
-            "begun with, or write to another file."
+            f"The unfinished fit was started with other settings: {'; '.join(differences)}; use "
+            "the same ones, or write to another file."
         )
         raise SettingsError(msg)

@@ -1,4 +1,4 @@
-"""From a folder to images to learn from and images to check with."""
+"""Choose images to learn from and images to validate with."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ if TYPE_CHECKING:
 
     from .settings import FitSettings
 
-HELD_OUT_SHARE = 0.05
+HELD_OUT_SHARE = 0.05  # of the images; limited by the next line
 HELD_OUT = (2, 32)
-"""Least and most images that are kept back to check the heads with."""
-FEWEST = 10
+"""Minimum and maximum number of images held out for validation."""
+FEWEST = 10  # images that a fit needs
 FEW = 200
-"""Fewer images than this work, but make heads that fit these images and few others."""
-READERS = 4
+"""With fewer images than this, heads may fit only these images."""
+READERS = 4  # threads
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Some images of a collection."""
+    """A subset of a collection of images."""
 
     images: TrainingImages
     indices: Sequence[int]
 
     def __len__(self) -> int:
-        """Return how many they are."""
+        """Return the number of images."""
         return len(self.indices)
 
     def __getitem__(self, index: int) -> TrainingImage:
-        """Return one of them."""
+        """Return an image."""
         return self.images[self.indices[index]]
 
 
 @dataclass(frozen=True)
 class FitData:
-    """What heads are fitted to and checked with.
+    """Images to fit heads to and to validate them with.
 
     Attributes
     ----------
     training, held_out
-        Images; no image is in both.
+        Two collections of images without overlap.
     digest
-        SHA-256 over the content of them all, or whatever else decides the images.
+        SHA-256 over the content of all images, or another description of them.
     unreadable
-        Why files were left out, by their names.
+        Reasons for leaving out files, by file name.
     """
 
     training: TrainingImages
@@ -72,18 +72,18 @@ def read_folder(
     segments: Callable | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FitData:
-    """Choose images of files and folders, read each once, and keep some back.
+    """Choose images from files and folders, read each once, and hold out some.
 
     Parameters
     ----------
     paths
-        Files, folders with all their subfolders, and globs.
+        Files, folders (searched recursively) and globs.
     settings
-        `sample` is how many images are used at most, `crop` their shorter side.
+        `sample` is the maximum number of images, `crop` their shorter side.
     segments
         See `Teacher.segments`.
     progress
-        Called with the images read and those to read.
+        Called with the number of images read and the total.
 
     Raises
     ------
@@ -91,9 +91,11 @@ def read_folder(
         There are no images, or fewer than `FEWEST` can be read.
     """
     files = find_images(list(paths))
+    # a random choice that depends only on the seed and the files
     order = np.random.default_rng(settings.seed).permutation(len(files))
     chosen = [files[i] for i in order[: settings.sample + HELD_OUT[1]]]
     images = FileImages([file.path for file in chosen], settings.crop, segments)
+    # every image is read once now, so that a damaged one does not stop the fit later
     readable, unreadable = [], {}
     with ThreadPoolExecutor(READERS) as pool:
         for done, problem in enumerate(pool.map(lambda i: _problem(images, i), range(len(chosen)))):
@@ -104,6 +106,7 @@ def read_folder(
             if progress is not None:
                 progress(done + 1, len(chosen))
     _check_enough(len(readable), unreadable)
+    # the first readable images are held out, the next ones are learned from
     least, most = HELD_OUT
     kept_back = min(max(round(HELD_OUT_SHARE * len(readable)), least), most)
     used = readable[: kept_back + settings.sample]
@@ -117,7 +120,7 @@ def read_folder(
 
 
 def _problem(images: FileImages, index: int) -> str | None:
-    """Say why an image cannot be read; None where it can."""
+    """Say why an image cannot be read; None if it can."""
     try:
         _ = images[index]
     except ImageError as error:
@@ -131,7 +134,7 @@ def _check_enough(count: int, unreadable: dict[str, str]) -> None:
     reason = next(iter(unreadable.values()), "")
     hint = f", {len(unreadable)} more cannot be read ({reason})" if unreadable else ""
     msg = (
-        f"There are {count} images to learn from{hint}; at least {FEWEST} are needed, and some "
-        "hundreds are better: give more files or folders."
+        f"There are {count} images to learn from{hint}; at least {FEWEST} are needed, and a few "
+        "hundred are better: give more files or folders."
     )
     raise InputError(msg)

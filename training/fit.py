@@ -1,4 +1,4 @@
-"""The fit itself: steps, and what is written beside them."""
+"""The fit: its steps, checkpoints, log and previews."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ if TYPE_CHECKING:
     from .student import Prepared
     from .teachers import Teacher
 
-REPORT_EVERY = 10
+REPORT_EVERY = 10  # steps, as are the next two
 CHECKPOINT_EVERY = 200
 PREVIEW_EVERY = 500
 PREVIEWED = 4
-"""Held-out images that are drawn with the teacher's and the student's answers."""
-TIMED_CROPS = 4
+"""Number of held-out images drawn with the teacher's and the student's outputs."""
+TIMED_CROPS = 4  # used to estimate the duration
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
 class FitProgress:
-    """Where a fit stands; losses are means over the latest steps."""
+    """The progress of a fit; losses are means over the latest steps."""
 
     step: int
     steps: int
@@ -66,7 +66,7 @@ class FitProgress:
 
 @dataclass(frozen=True)
 class FitResult:
-    """Heads, the steps they took, and whether these were all."""
+    """The heads, the progress of the fit, and whether it has finished."""
 
     heads: DinoiserHeads
     progress: FitProgress
@@ -81,14 +81,14 @@ class Fit:
     model
         The frozen CLIP.
     teacher, data, settings
-        Whom the heads learn from, on what, and how.
+        What the heads learn from, on which images, and how.
     folder
-        For checkpoint, log and previews.
+        Folder for checkpoint, log and previews.
     made_of
-        What decides the weights beside the settings, such as digests; an unfinished
-        fit is gone on with only if it is the same.
+        What else determines the weights, such as digests. An unfinished fit is
+        resumed only if it is the same.
     workers
-        The processes that share the batches.
+        The processes that share each batch.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class Fit:
 
     @property
     def heads(self) -> DinoiserHeads:
-        """The heads as they are now."""
+        """The current heads."""
         student = self._student
         return student.export() if isinstance(student, WhitenedHeads) else student
 
     @property
     def checkpoint(self) -> Path:
-        """Where the state of an unfinished fit lies."""
+        """Path of the state of an unfinished fit."""
         return self.folder / CHECKPOINT_FILE
 
     def run(
@@ -131,22 +131,24 @@ class Fit:
         progress: Callable[[FitProgress], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> FitResult:
-        """Fit the heads to the end, or until `cancelled` says True after a step.
+        """Fit the heads to the end, or until `cancelled` returns True after a step.
 
-        On the CPU the result is the same, bit for bit, however often the fit was
-        stopped and resumed.
+        On the CPU, the result is the same, bit for bit, however often the fit
+        was stopped and resumed.
 
         Raises
         ------
         TrainingError
-            A loss is no longer a number, or not even one crop fits into memory.
+            A loss is not finite, or not even one crop fits into memory.
         SettingsError, CheckpointError
-            The unfinished fit is of another kind, or its file is damaged.
+            The unfinished fit has other settings, or its file is damaged.
         """
+        # go on after the steps of the checkpoint, or from the beginning
         done = self._state.load(self.checkpoint, self._made_of) if resume else 0
         self.folder.mkdir(parents=True, exist_ok=True)
         steps, began = self.settings.steps, time.perf_counter()
         with FitLog(self.folder, done, self._workers.is_first) as log:
+            # step counts from 1 here; batches and rates count from 0
             for step, batch in enumerate(batches_ahead(self._batch, range(done, steps)), done + 1):
                 stop = self._step(step - 1, batch, cancelled)
                 if stop or step == steps or step % REPORT_EVERY == 0:
@@ -161,14 +163,14 @@ class Fit:
                     self._show(step, log)
                 if stop or step == steps:
                     return FitResult(self.heads, now, step == steps)
-        return FitResult(self.heads, self._progress(done, 0), True)  # all was done before
+        return FitResult(self.heads, self._progress(done, 0), True)  # nothing was left to do
 
     def seconds_a_step(self) -> float:
-        """Time some crops, and reckon what a step on this process's whole share takes."""
+        """Time a few crops and extrapolate to a step of this process's whole share."""
         batch = self._batch(0)
         some = next(batch.split(TIMED_CROPS))
         times = []
-        for _ in range(3):  # the first one is slower
+        for _ in range(3):  # the first is slower
             began = time.perf_counter()
             self._gradients(some, len(some.pixels))
             times.append(time.perf_counter() - began)
@@ -179,9 +181,10 @@ class Fit:
         return draw_batch(self.data.training, self.settings, step, self._workers.share)
 
     def _step(self, step: int, batch: Crops, cancelled: Callable[[], bool] | None) -> bool:
-        """Take a step, counted from 0; True where one of the processes is asked to stop."""
+        """Take a step, counted from 0; return True if any process is asked to stop."""
         set_rates(self._state.optimizer, self.settings, step)
         losses = self._gradients(batch, len(crop_indices(1, self.settings, step)))
+        # summed over processes like the losses, so that all stop after the same step
         asked = torch.zeros_like(losses[:1]) + float(cancelled is not None and cancelled())
         self._workers.sum_gradients(self._student, losses, asked)
         self._state.optimizer.step()
@@ -189,9 +192,9 @@ class Fit:
         return bool(asked)
 
     def _gradients(self, batch: Crops, crops: int) -> Tensor:
-        """Leave the gradients of a step of so many crops; both losses.
+        """Compute the gradients of a step of `crops` crops; return both losses.
 
-        Where a GPU's memory does not hold them, fewer are taken at a time from then on.
+        If the memory of a GPU is too small, fewer crops are taken at a time from then on.
         """
         while True:
             self._state.optimizer.zero_grad()
@@ -202,22 +205,22 @@ class Fit:
                 if self._at_once == 1:
                     msg = (
                         f"Not even one crop of {self.settings.crop} pixels fits into the memory of "
-                        f"{self.model.device}: give a smaller --crop, or -d cpu."
+                        f"{self.model.device}: choose a smaller --crop, or -d cpu."
                     )
                     raise TrainingError(msg) from error
-                self._at_once = -(-self._at_once // 2)
+                self._at_once = -(-self._at_once // 2)  # half, rounded up
                 torch.cuda.empty_cache()
 
     def _prepare(self, batch: Crops) -> Prepared:
         return prepare(self.model, self.teacher, batch.to(self.model.device))
 
     def _means(self) -> tuple[float, float]:
-        """Both losses over the latest steps."""
+        """Return the means of both losses over the latest steps."""
         means = torch.stack(tuple(self._recent)).mean(0)
         if not means.isfinite().all():
             msg = (
-                f"The losses are no longer numbers ({means.tolist()}): give --precision fp32, or "
-                "smaller learning rates in Python."
+                f"The losses are no longer finite ({means.tolist()}): use --precision fp32 or, in "
+                "Python, smaller learning rates."
             )
             raise TrainingError(msg)
         return float(means[0]), float(means[1])
@@ -231,7 +234,7 @@ class Fit:
             self._state.save(self.checkpoint, step, self._made_of)
 
     def _show(self, step: int, log: FitLog) -> None:
-        """Draw student and teacher on some held-out images."""
+        """Draw student and teacher for some held-out images."""
         if not self._workers.is_first:
             return
         indices = range(min(PREVIEWED, len(self.data.held_out)))

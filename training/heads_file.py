@@ -1,4 +1,4 @@
-"""Heads with everything that made them, as one safetensors file."""
+"""Write heads, with a record of how they were made, as one safetensors file."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ RECORDED = ("napari-dinoiser", "torch", "open-clip-torch", "timm")
 
 
 def write_heads(heads: DinoiserHeads, path: Path, made_of: Mapping[str, Any]) -> None:
-    """Write heads in the form that `DinoiserHeads.load` and ``--heads`` read.
+    """Write heads in the format that `DinoiserHeads.load` and ``--heads`` read.
 
     Parameters
     ----------
     heads
-        Any.
+        The heads.
     path
-        Takes its name only once it is whole.
+        The file; it appears only once it is complete.
     made_of
-        What made them; each value is written as JSON under its name in the file's
-        metadata, the versions of the packages beside them. The same makes the same file,
-        byte for byte.
+        How they were made. Each value is written as JSON under its name in the file's
+        metadata, along with package versions. The same input gives the same file, byte
+        for byte.
 
     Raises
     ------
@@ -48,17 +48,18 @@ def write_heads(heads: DinoiserHeads, path: Path, made_of: Mapping[str, Any]) ->
 
 
 def _in_order(content: bytes) -> bytes:
-    """Sort the metadata of a safetensors file, which safetensors writes in any order."""
+    """Sort the metadata of a safetensors file, which safetensors writes in arbitrary order."""
+    # 8 bytes with the length of the header, the header as JSON, then the tensors
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
+    text += b" " * (-len(text) % 8)  # tensors must start at a multiple of eight bytes
     return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that the weights depend on."""
+    """Return the versions of the packages that affect the weights."""
     found = {}
     for name in RECORDED:
         try:

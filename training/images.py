@@ -1,4 +1,4 @@
-"""Images to learn from, and random crops of them."""
+"""Training images, and random crops of them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from .settings import FitSettings
 
 KEPT_IMAGES = 2000
-"""Images that stay in memory, about 1 MB each at 448 pixels."""
+"""Number of images kept in memory, about 1 MB each at 448 pixels."""
 AHEAD = 3
-"""Batches that are made while the model works."""
+"""Number of batches prepared while the model works."""
 
 
 class TrainingImage(NamedTuple):
@@ -35,7 +35,7 @@ class TrainingImage(NamedTuple):
     image
         (3, H, W), uint8.
     labels
-        (H, W), uint8: segments, 0 = background; None where there are none.
+        (H, W), uint8: segments, 0 = background; None if there are none.
     """
 
     image: Tensor
@@ -43,7 +43,7 @@ class TrainingImage(NamedTuple):
 
 
 class Crops(NamedTuple):
-    """B crops of one size.
+    """B crops of the same size.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Crops(NamedTuple):
         return Crops(self.pixels.to(device), labels)
 
     def split(self, size: int) -> Iterator[Crops]:
-        """Cut into batches of at most `size` crops."""
+        """Split into batches of at most `size` crops."""
         for start in range(0, len(self.pixels), size):
             some = slice(start, start + size)
             yield Crops(self.pixels[some], None if self.labels is None else self.labels[some])
@@ -72,14 +72,14 @@ class TrainingImages(Protocol):
     """A numbered collection of images."""
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of images."""
 
     def __getitem__(self, index: int) -> TrainingImage:
-        """Return one of them."""
+        """Return an image."""
 
 
 class FileImages:
-    """Image files, resized by their shorter side; the latest stay in memory."""
+    """Image files, resized by their shorter side; recently used ones stay in memory."""
 
     def __init__(
         self, paths: Sequence[Path], short_side: int, segments: Callable | None = None
@@ -94,10 +94,11 @@ class FileImages:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> TrainingImage:
-        """Return an image; ImageError where it cannot be read."""
+        """Return an image; raise ImageError if it cannot be read."""
         return self._read(index)
 
     def _read_anew(self, index: int) -> TrainingImage:
+        # (H, W, 3) -> (3, H, W)
         image = torch.from_numpy(read_image(self.paths[index])).permute(2, 0, 1)
         height, width = image.shape[1:]
         scale = self._short_side / min(height, width)
@@ -110,7 +111,7 @@ class FileImages:
 
 
 class DrawnImages:
-    """Drawn scenes with their exact labels: easy and hard ones in turn."""
+    """Drawn scenes with their exact labels, alternately easy and hard."""
 
     def __init__(self, count: int, seed: int, size: tuple[int, int] = (224, 224)) -> None:
         self._count, self._seed, self._size = count, seed, size
@@ -121,7 +122,7 @@ class DrawnImages:
         return self._count
 
     def __getitem__(self, index: int) -> TrainingImage:
-        """Return a scene, which depends on seed and index alone."""
+        """Return a scene, which depends only on the seed and the index."""
         return self._draw(index)
 
     def _draw_anew(self, index: int) -> TrainingImage:
@@ -132,12 +133,13 @@ class DrawnImages:
 
 
 def crop_indices(count: int, settings: FitSettings, step: int) -> list[int]:
-    """Which of `count` images a step shows: all in turn, shuffled for every epoch.
+    """Return the indices, out of `count` images, for a step; each epoch is shuffled anew.
 
     An epoch has `settings.sample` crops, and its last batch may be smaller.
     """
     in_epoch = -(-settings.sample // settings.batch_size)
     epoch, place = divmod(step, in_epoch)
+    # computed from the step alone, so that a resumed fit sees the same images
     order = np.random.default_rng((settings.seed, epoch)).permutation(settings.sample)
     some = order[place * settings.batch_size : (place + 1) * settings.batch_size]
     return [int(index) % count for index in some]
@@ -146,28 +148,29 @@ def crop_indices(count: int, settings: FitSettings, step: int) -> list[int]:
 def draw_batch(
     images: TrainingImages, settings: FitSettings, step: int, share: slice = slice(None)
 ) -> Crops:
-    """Cut the crops of a step, which depend on the settings and the step alone.
+    """Cut the crops of a step, which depend only on the settings and the step.
 
-    `share` picks those of them that this process works on.
+    `share` selects those for this process.
     """
+    # a generator per crop: neither threads nor the number of processes change the crops
     indices = list(enumerate(crop_indices(len(images), settings, step)))[share]
     crops = [
         _random_crop(images[index], settings, np.random.default_rng((settings.seed, step, place)))
         for place, index in indices
     ]
-    if not crops:  # the last batch of an epoch may have fewer than there are processes
+    if not crops:  # the last batch of an epoch may have fewer crops than processes
         return Crops(torch.empty(0, 3, settings.crop, settings.crop), None)
     return stack(crops)
 
 
 def stack(crops: Sequence[tuple[Tensor, Tensor | None]]) -> Crops:
-    """Put crops, (3, H, W) float32 and (H, W) uint8 or None, into one batch."""
+    """Stack crops, each (3, H, W) float32 and (H, W) uint8 or None, to one batch."""
     pixels, labels = zip(*crops, strict=True)
     return Crops(torch.stack(pixels), None if labels[0] is None else torch.stack(labels))
 
 
 def centre_crop(image: TrainingImage, side: int) -> tuple[Tensor, Tensor | None]:
-    """Middle of an image, (3, side, side) in [0, 1]."""
+    """Cut out the centre of an image, (3, side, side) in [0, 1], with its labels."""
     height, width = image.image.shape[1:]
     return _cut(image, (height - side) // 2, (width - side) // 2, side)
 
@@ -190,7 +193,7 @@ def _cut(image: TrainingImage, top: int, left: int, side: int) -> tuple[Tensor, 
 
 
 def batches_ahead(make: Callable[[int], Crops], steps: range, threads: int = 2) -> Iterator[Crops]:
-    """Make the batches of steps in threads, a few ahead, and hand them out in order."""
+    """Make the batches of steps in threads, a few ahead, and yield them in order."""
     with ThreadPoolExecutor(threads, thread_name_prefix="crops") as pool:
         waiting = deque(pool.submit(make, step) for step in steps[:AHEAD])
         for step in range(steps.start, steps.stop):

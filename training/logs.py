@@ -1,4 +1,4 @@
-"""The course of a fit as a table (CSV) and, where it is installed, for TensorBoard."""
+"""Log a fit to a CSV table and, if it is installed, to TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CSV_FILE = "log.csv"
 
 
 class LogRow(NamedTuple):
-    """One line of the log; losses are means over the steps since the line before."""
+    """One line of the log; losses are means over the steps since the previous line."""
 
     step: int
     correlation_loss: float
@@ -23,16 +23,16 @@ class LogRow(NamedTuple):
 
 
 class FitLog:
-    """Writes the lines of a fit; a resumed one goes on after those of its checkpoint.
+    """Writes the log of a fit; a resumed fit continues after the lines of its checkpoint.
 
     Parameters
     ----------
     folder
-        Where `CSV_FILE` lies, and TensorBoard's files in "tensorboard".
+        Folder for `CSV_FILE` and, in "tensorboard", for TensorBoard's files.
     done
-        Steps that are done already; lines after them are dropped.
+        Number of steps done before; later lines are dropped.
     active
-        False in processes beside the first, which write nothing.
+        False in all processes but the first; these write nothing.
     """
 
     def __init__(self, folder: Path, done: int = 0, active: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Several processes on one fit, as torchrun starts them."""
+"""Share one fit between processes started by torchrun."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workers:
-    """One process among those that share every batch.
+    """One of the processes that share each batch.
 
     Attributes
     ----------
     rank, count
-        Which one it is, and how many there are.
+        Its number, from 0, and the number of processes.
     """
 
     rank: int = 0
@@ -31,16 +31,16 @@ class Workers:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes the files and speaks to people."""
+        """Whether this process writes the files and reports to the user."""
         return self.rank == 0
 
     @property
     def share(self) -> slice:
-        """Subset of a batch that is for this process."""
+        """The part of a batch for this process."""
         return slice(self.rank, None, self.count)
 
     def sum_gradients(self, model: nn.Module, *more: Tensor) -> None:
-        """Add up the gradients, and more tensors, of all processes, in place."""
+        """Sum gradients, and further tensors, over all processes, in place."""
         if self.count == 1:
             return
         tensors: list[Tensor] = []
@@ -57,14 +57,14 @@ class Workers:
 
 
 def local_device() -> str | None:
-    """Name of the GPU that torchrun meant for this process; None without torchrun or GPU."""
+    """Name of the GPU that torchrun assigned to this process; None without torchrun or GPU."""
     rank = os.environ.get("LOCAL_RANK")
     return f"cuda:{rank}" if rank is not None and torch.cuda.is_available() else None
 
 
 @contextmanager
 def join_workers() -> Iterator[Workers]:
-    """Join the processes that torchrun started; alone without it."""
+    """Join the processes started by torchrun; without it, a single one."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Workers()
         return

@@ -1,4 +1,4 @@
-"""Student and teacher side by side: objects, and the correlations of one patch."""
+"""Draw student and teacher side by side: objects, and the correlations of one patch."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ OBJECT_COLOR = np.array([230, 60, 60])
 
 
 def preview(heads: DinoiserHeads, shown: Iterable[tuple[Crops, Prepared]]) -> np.ndarray:
-    """Draw a row of panels for each of some batches of a single crop.
+    """Draw one row of panels per batch, each of a single crop.
 
     Objects are red. Correlations are those of the marked patch with all others, from
-    black (0 and below) to white (1).
+    black (0 or less) to white (1).
 
     Returns
     -------
@@ -57,7 +57,7 @@ def _row(heads: DinoiserHeads, pixels: Tensor, prepared: Prepared) -> np.ndarray
 
 
 def _seed(objects: Tensor) -> tuple[int, int]:
-    """Return the patch nearest to the middle of all objects, or the middle of the image."""
+    """Return the object patch nearest to the centre of all objects, or the image's centre."""
     places = objects.nonzero().float()
     if not len(places):
         return objects.shape[0] // 2, objects.shape[1] // 2
@@ -71,7 +71,7 @@ def _correlations(features: Tensor, seed: tuple[int, int]) -> Tensor:
 
 
 def _panel(values: np.ndarray) -> np.ndarray:
-    """(h, w, 3) in [0, 1] as a panel of uint8."""
+    """Convert (h, w, 3) in [0, 1] to a uint8 panel."""
     image = Image.fromarray((255 * values).round().astype(np.uint8))
     return np.asarray(image.resize((PANEL, PANEL), Image.Resampling.NEAREST))
 

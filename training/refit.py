@@ -1,4 +1,4 @@
-"""From a folder of images to a heads file: what `dinoiser train` does."""
+"""Fit heads to a folder of images and write them, as `dinoiser train` does."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ AGREEMENT_FILE = "agreement.json"
 
 @dataclass(frozen=True)
 class RefitJob:
-    """What to fit heads for, to what, and where they go.
+    """A job that fits heads: the model, the images and the output.
 
     Attributes
     ----------
     inputs
         Files, folders and globs of images.
     output
-        The heads' file; what belongs to the fit lies beside it in `folder`.
+        File for the heads; other files of the fit are beside it in `folder`.
     model, device, precision
-        As for `dinoiser.load_model`; the precision is that of the frozen networks.
+        See `dinoiser.load_model`; the precision is that of the frozen networks.
     teacher
-        "dino": DINO and FOUND, the paper's. "regions": regions of like colour, which
-        need no weights. "auto": what suits the model. Else the name of a ViT in timm,
-        which takes DINO's place beside FOUND.
+        "dino": DINO and FOUND, as in the paper. "regions": regions of similar colour, which
+        need no weights. "auto": the model's default. Otherwise, the name of a ViT in timm
+        to use instead of DINO, with FOUND.
     settings
         See `FitSettings`.
     resume
-        Go on with the unfinished fit that lies in `folder`.
+        Resume the unfinished fit in `folder`.
     """
 
     inputs: tuple[str, ...]
@@ -79,38 +79,38 @@ class RefitJob:
         _check_teacher(self.teacher)
         if self.output.suffix != ".safetensors":
             msg = (
-                f"The heads cannot go to {self.output}: give a file whose name ends in "
+                f"The heads cannot be written to {self.output}: give a file whose name ends in "
                 ".safetensors, such as heads.safetensors."
             )
             raise SettingsError(msg)
         unfinished = (self.folder / CHECKPOINT_FILE).is_file()
         if unfinished and not self.resume:
             msg = (
-                f"{self.folder} holds an unfinished fit: give --resume to go on with it, or delete "
-                "the folder to begin anew."
+                f"{self.folder} contains an unfinished fit: use --resume to continue it, or delete "
+                "the folder to start over."
             )
             raise SettingsError(msg)
         if self.resume and not unfinished:
-            msg = f"There is no unfinished fit in {self.folder}: leave out --resume to begin one."
+            msg = f"There is no unfinished fit in {self.folder}: omit --resume to start one."
             raise SettingsError(msg)
 
     @property
     def folder(self) -> Path:
-        """Where checkpoint, log and previews lie."""
+        """Folder of checkpoint, log and previews."""
         return self.output.with_suffix(".fit")
 
 
 @dataclass(frozen=True)
 class RefitSummary:
-    """What came of a job.
+    """The result of a job.
 
     Attributes
     ----------
     result
         Heads, steps and losses.
     agreements
-        With the teacher on held-out images: of the "new" heads, the model's own
-        ("shipped", where it has some) and "untrained" ones; empty if not finished.
+        Agreement with the teacher on held-out images for the "new" heads, the model's
+        own ("shipped", if it has any) and "untrained" ones; empty if not finished.
     """
 
     result: FitResult
@@ -131,17 +131,17 @@ def refit(
     Parameters
     ----------
     job
-        What to do.
+        The job.
     progress
         Called every few steps.
     say
-        Called with sentences for people: files that were left out, an estimate.
+        Called with messages for the user: files that were left out, an estimate.
     reading
-        Called with the images read and those to read.
+        Called with the number of images read and the total.
     download_progress
-        Called with a file's name, the bytes that are here and the bytes in all.
+        Called with a file's name, the bytes downloaded and the total bytes.
     cancelled
-        Asked after every step; True stops, and a later job can resume.
+        Called after every step; True stops the fit, which can be resumed later.
 
     Raises
     ------
@@ -153,10 +153,11 @@ def refit(
         if workers.count > job.settings.batch_size:
             msg = (
                 f"{workers.count} processes cannot share a batch of "
-                f"{job.settings.batch_size}: start fewer, or give a larger --batch-size."
+                f"{job.settings.batch_size}: start fewer, or choose a larger --batch-size."
             )
             raise SettingsError(msg)
         say = say if say is not None and first else lambda _sentence: None
+        # load model, teacher and images
         name = local_device() if job.device == "auto" else None
         model = load_clip_model(
             job.model, name or job.device, job.precision, progress=download_progress
@@ -166,13 +167,15 @@ def refit(
         data = read_folder(job.inputs, job.settings, teacher.segments, reading if first else None)
         _say_what_was_found(data, say)
         made_of = _made_of(job, teacher, data)
+        # fit the heads; only the first process reports and writes
         fit = Fit(model, teacher, data, job.settings, job.folder, made_of, workers)
         if model.device.type == "cpu":
             hours = fit.seconds_a_step() * job.settings.steps / 3600
-            say(f"There is no GPU in use: {job.settings.steps} steps take {_duration(hours)}.")
+            say(f"No GPU is used: {job.settings.steps} steps take {_duration(hours)}.")
         result = fit.run(job.resume, progress if first else None, cancelled)
         if not result.finished or not first:
             return RefitSummary(result, {})
+        # validate on held-out images, and write
         agreements = _agreements(model, teacher, data, result, job.settings)
         _write(job, made_of, result, agreements)
         fit.checkpoint.unlink(missing_ok=True)
@@ -184,7 +187,7 @@ def load_teacher(
     model: MaskClip,
     download_progress: Callable[[str, int, int], None] | None = None,
 ) -> Teacher:
-    """Load the teacher of a job onto the model's device, fetching weights that are missing."""
+    """Load the teacher of a job to the model's device, downloading missing weights."""
     name = find_model(job.model).teacher if job.teacher == "auto" else job.teacher
     if name == "regions":
         return SegmentTeacher(name, find_regions)
@@ -198,7 +201,7 @@ def load_teacher(
 
 
 def find_values_file(teacher: str) -> WeightFile:
-    """Find the weights of the ViT whose values teach: the paper's DINO, or one by its name in timm.
+    """Find the weights of the ViT whose values teach: DINO, or a ViT by its name in timm.
 
     Raises
     ------
@@ -222,18 +225,18 @@ def _check_teacher(name: str) -> None:
 
 
 def _check_crop(job: RefitJob, model: MaskClip) -> None:
-    """Refuse crops with a piece of a patch, where student and teacher would not cover the same."""
+    """Refuse crops with partial patches, which student and teacher would cover differently."""
     crop, patch = job.settings.crop, model.patch_size
     if crop % patch:
         msg = (
-            f"Crops of {crop} pixels are no whole number of the patches of {job.model}, which have "
-            f"{patch}: give a multiple, such as --crop {-(-crop // patch) * patch}."
+            f"Crops of {crop} pixels are not a multiple of the patches of {job.model}, which have "
+            f"{patch} pixels: choose a multiple, such as --crop {-(-crop // patch) * patch}."
         )
         raise SettingsError(msg)
 
 
 def _made_of(job: RefitJob, teacher: Teacher, data: FitData) -> dict[str, Any]:
-    """Collect what decides the weights beside the settings."""
+    """Collect what determines the weights apart from the settings."""
     clip = find_model(job.model).files[0].locate()
     return {
         "model": job.model,
@@ -246,13 +249,13 @@ def _made_of(job: RefitJob, teacher: Teacher, data: FitData) -> dict[str, Any]:
 
 def _say_what_was_found(data: FitData, say: Callable[[str], None]) -> None:
     for name, reason in data.unreadable.items():
-        say(f"Left out {name}: {reason}")
+        say(f"Skipped {name}: {reason}")
     count = len(data.training)
-    say(f"{count} images to learn from, {len(data.held_out)} kept back to check the heads with.")
+    say(f"{count} images to learn from, {len(data.held_out)} held out for validation.")
     if count < FEW:
-        say(f"That is few: heads fitted to fewer than {FEW} images may suit these and no others.")
+        say(f"These are few images: heads fitted to fewer than {FEW} may not suit other images.")
     if not has_tensorboard():
-        say("TensorBoard is not installed, so the losses go to log.csv alone.")
+        say("TensorBoard is not installed, so the losses are written to log.csv only.")
 
 
 def _duration(hours: float) -> str:

@@ -1,4 +1,4 @@
-"""What decides how heads are fitted."""
+"""Settings for fitting heads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dinoiser.errors import SettingsError
 Weighting = Literal["published", "balanced"]
 PUBLISHED_STEPS = 6300
 PUBLISHED_MILESTONE = 5000
-"""Step of the published run after which both learning rates are a tenth."""
+"""Step of the published run after which both learning rates drop to a tenth."""
 
 RECIPES: dict[str, dict[str, Any]] = {
     "published": {},
@@ -22,42 +22,41 @@ RECIPES: dict[str, dict[str, Any]] = {
         "gamma": 0.85,
     },
 }
-"""The paper's way, and one in which small segments count like large ones."""
+"""The paper's recipe, and one in which small segments have the same weight as large ones."""
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How heads are fitted; the defaults are the paper's.
+    """Settings for fitting heads; the defaults are the paper's.
 
     Attributes
     ----------
     steps
-        Gradient steps.
+        Number of gradient steps.
     batch_size
-        Crops a step.
+        Number of crops per step.
     crop
-        Side of the square crops in pixels; images are resized to it by their shorter side.
+        Side of the square crops in pixels; the shorter side of images is resized to it.
     weighting
-        "published": every patch and every pair of patches counts alike in the losses.
-        "balanced": every pair of segments does, and objects count like background, see
-        `losses.correlation_loss`.
+        "published": all patches and all pairs of patches have equal weight in the losses.
+        "balanced": all pairs of segments have equal weight, and so have objects and
+        background, see `losses.correlation_loss`.
     whiten
         Fit in the whitened space of the backbone's tokens, see `whitening.TokenWhitening`.
     sample
-        Images an epoch: so many are taken from the folder, and again and again where
-        there are fewer.
+        Number of images per epoch; if the folder has fewer, they are repeated.
     projection_dim
-        Length of the vectors in which patches are compared.
+        Length of the vectors by which patches are compared.
     rate, background_rate
         Learning rates of the heads `obj_proj` and `bkg_decoder`.
     weight_decay
-        AdamW's.
+        Weight decay of AdamW.
     brightness
-        Crops are made darker or brighter by a factor in [1 - brightness, 1 + brightness].
+        Brightness of crops is changed by a factor in [1 - brightness, 1 + brightness].
     gamma
-        Threshold of the correlations that the heads are used with.
+        Threshold of the correlations when the heads are used.
     seed
-        Start of all randomness.
+        Seed of all randomness.
     """
 
     steps: int = PUBLISHED_STEPS
@@ -76,7 +75,7 @@ class FitSettings:
 
     @classmethod
     def of_recipe(cls, name: str, **changes: Any) -> Self:
-        """Take the settings of one of `RECIPES`, with changes."""
+        """Return the settings of one of `RECIPES`, with changes."""
         if name not in RECIPES:
             msg = f"The recipe is {name!r}, expected one of {', '.join(RECIPES)}."
             raise SettingsError(msg)
@@ -95,21 +94,21 @@ class FitSettings:
             if (value := getattr(self, name)) < least
         ]
         problems += [
-            f"{name} is {getattr(self, name)}, expected more than 0"
+            f"{name} is {getattr(self, name)}, expected a number above 0"
             for name in ("rate", "background_rate")
             if not getattr(self, name) > 0
         ]
         if not 0 <= self.brightness < 1:
-            problems.append(f"brightness is {self.brightness}, expected 0 to below 1")
+            problems.append(f"brightness is {self.brightness}, expected at least 0 and below 1")
         if not 0 <= self.gamma < 1:
-            problems.append(f"gamma is {self.gamma}, expected 0 to below 1")
+            problems.append(f"gamma is {self.gamma}, expected at least 0 and below 1")
         if self.weighting not in get_args(Weighting):
             problems.append(f"weighting is {self.weighting!r}, expected published or balanced")
         if problems:
-            msg = f"The heads cannot be fitted so: {'; '.join(problems)}."
+            msg = f"Heads cannot be fitted with these settings: {'; '.join(problems)}."
             raise SettingsError(msg)
 
     @property
     def milestone(self) -> int:
-        """Steps after which the rates are a tenth: the published share of all."""
+        """Steps after which the rates drop to a tenth: the same share of all steps as published."""
         return round(self.steps * PUBLISHED_MILESTONE / PUBLISHED_STEPS)

@@ -1,4 +1,4 @@
-"""The heads while they are fitted, and one step of it."""
+"""The heads during a fit, and the parts of a step."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ if TYPE_CHECKING:
     from .teachers import Targets, Teacher
 
 WHITENING_CROPS = 200
-"""Crops by which the whitened space is measured."""
+"""Number of crops from which the whitened space is estimated."""
 DECAY = 0.1
-"""What the learning rates are multiplied by at the milestone."""
+"""Factor of the learning rates after the milestone."""
 
 Student = DinoiserHeads | WhitenedHeads
 
 
 class Losses(NamedTuple):
-    """The two terms of a step, whose sum is minimised."""
+    """The two terms of the loss; their sum is minimised."""
 
     correlation: Tensor
     objectness: Tensor
 
 
 class Prepared(NamedTuple):
-    """What the frozen networks say about B crops: the heads' input (B, C, h, w), the targets."""
+    """Outputs of the frozen networks for B crops: the heads' input (B, C, h, w) and the targets."""
 
     guide: Tensor
     targets: Targets
 
 
 def prepare(model: MaskClip, teacher: Teacher, batch: Crops) -> Prepared:
-    """Run the frozen networks; their answers leave inference mode as float32."""
+    """Run the frozen networks; return their outputs in float32."""
     with torch.inference_mode():
         guide = model.encode_guide(batch.pixels)
         targets = teacher.targets(batch, (guide.shape[-2], guide.shape[-1]))
+    # copies, since tensors made in inference mode cannot take part in a backward pass
     features = targets.features.to(torch.float32, copy=True)
     return Prepared(
         guide.to(torch.float32, memory_format=torch.contiguous_format, copy=True),
@@ -57,7 +58,7 @@ def prepare(model: MaskClip, teacher: Teacher, batch: Crops) -> Prepared:
 
 
 def losses_of(heads: Student, prepared: Prepared, settings: FitSettings) -> Losses:
-    """Both losses, means over the crops."""
+    """Compute both losses, as means over the crops."""
     embeddings, foreground = heads(prepared.guide)
     return Losses(
         correlation_loss(embeddings, prepared.targets.features, settings.weighting),
@@ -66,7 +67,7 @@ def losses_of(heads: Student, prepared: Prepared, settings: FitSettings) -> Loss
 
 
 def new_heads(model: MaskClip, settings: FitSettings) -> DinoiserHeads:
-    """Heads for a model with random weights, which depend on the seed alone."""
+    """Make heads with random weights for a model; they depend only on the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         heads = DinoiserHeads(model.visual.conv1.out_channels, settings.projection_dim)
@@ -76,7 +77,7 @@ def new_heads(model: MaskClip, settings: FitSettings) -> DinoiserHeads:
 def new_whitened_heads(
     model: MaskClip, images: TrainingImages, settings: FitSettings
 ) -> WhitenedHeads:
-    """Heads with random weights in the whitened space of the crops of the first steps."""
+    """Make heads with random weights in the whitened space of the first steps' crops."""
     steps = range(-(-min(WHITENING_CROPS, settings.sample) // settings.batch_size))
     guides = (model.encode_guide(draw_batch(images, settings, step).pixels) for step in steps)
     with torch.random.fork_rng(devices=[]):
@@ -86,7 +87,7 @@ def new_whitened_heads(
 
 
 def make_optimizer(heads: Student, settings: FitSettings) -> torch.optim.AdamW:
-    """AdamW with a learning rate for each head."""
+    """Make AdamW with a learning rate for each head."""
     background = dict(heads.bkg_decoder.named_parameters(prefix="bkg_decoder"))
     projection = [p for name, p in heads.named_parameters() if name not in background]
     groups = [
@@ -108,12 +109,12 @@ def set_rates(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int
 def accumulate(
     heads: Student, parts: Iterable[Prepared], total: int, settings: FitSettings
 ) -> Tensor:
-    """Add the gradients of parts of a step of `total` crops.
+    """Accumulate the gradients of the parts of a step of `total` crops.
 
     Returns
     -------
     Tensor
-        (2,), both losses of the parts, as their share of the means over all crops.
+        (2,), both losses: the contribution of the parts to the means over all crops.
     """
     sums = torch.zeros(2, device=heads.bkg_decoder.weight.device)
     for prepared in parts:

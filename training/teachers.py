@@ -1,4 +1,4 @@
-"""Whom the heads learn from: DINO and FOUND, or segments that come with the images."""
+"""What the heads learn from: DINO and FOUND, or segments that come with the images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Grid = tuple[int, int]
 
 
 class Targets(NamedTuple):
-    """What a teacher says about B images.
+    """A teacher's targets for B images.
 
     Attributes
     ----------
@@ -38,22 +38,22 @@ class Targets(NamedTuple):
 
 
 class Teacher(Protocol):
-    """Tells which patches of a batch belong together and to objects.
+    """Decides which patches of a batch belong together, and which to objects.
 
     Attributes
     ----------
     name
-        For the heads' metadata.
+        Name in the heads' metadata.
     segments
-        Makes labels (H, W) of an image (H, W, 3) uint8 where the teacher needs them;
-        else None. 0 is background, any other number a segment of its own.
+        Makes labels (H, W) of an image (H, W, 3) uint8 if the teacher needs them,
+        otherwise None. 0 is background, any other number is a segment.
     """
 
     name: str
     segments: Callable | None
 
     def targets(self, batch: Crops, grid: Grid) -> Targets:
-        """Tell about a batch, on the grid (h, w) of the student."""
+        """Return the targets of a batch, on the student's grid (h, w)."""
 
 
 class DinoTeacher:
@@ -62,11 +62,11 @@ class DinoTeacher:
     Parameters
     ----------
     dino
-        Its values tell which patches belong together; any ViT will do.
+        Its values decide which patches belong together; any ViT works.
     found
-        Tells which patches belong to objects.
+        Decides which patches belong to objects.
     name
-        For the heads' metadata.
+        Name in the heads' metadata.
     """
 
     segments: Callable | None = None
@@ -76,7 +76,7 @@ class DinoTeacher:
 
     @torch.inference_mode()
     def targets(self, batch: Crops, grid: Grid) -> Targets:
-        """Tell about a batch, on the grid (h, w) of the student."""
+        """Return the targets of a batch, on the student's grid (h, w)."""
         features = self.dino.values(on_grid(batch.pixels, grid, self.dino.patch_size))
         return Targets(features, self.found.patch_probabilities(batch.pixels, grid) > 0.5)
 
@@ -84,8 +84,8 @@ class DinoTeacher:
 def on_grid(pixels: Tensor, grid: Grid, patch_size: int) -> Tensor:
     """Resize pixels (B, 3, H, W) bilinearly to a grid (h, w) of patches of another size.
 
-    They stay as they are where (H, W) is that already. The image has to have full
-    patches of the student, so that both grids cover the same.
+    Pixels that already have this size are returned unchanged. The image must consist of
+    full patches of the student, so that both grids cover the same area.
     """
     size = (grid[0] * patch_size, grid[1] * patch_size)
     if tuple(pixels.shape[-2:]) == size:
@@ -94,24 +94,27 @@ def on_grid(pixels: Tensor, grid: Grid, patch_size: int) -> Tensor:
 
 
 class SegmentTeacher:
-    """Segments that come with the images: drawn scenes' own, or such as are found in pixels.
+    """Segments that come with the images: those of drawn scenes, or those found in pixels.
 
-    Patches belong together that have most of their pixels in the same segment; all
-    segments but 0 are objects.
+    Patches belong together if most of their pixels are in the same segment. All segments
+    but 0 are objects.
     """
 
     def __init__(self, name: str, segments: Callable | None = None) -> None:
         self.name, self.segments = name, segments
 
     def targets(self, batch: Crops, grid: Grid) -> Targets:
-        """Tell about a batch with labels, on the grid (h, w) of the student."""
+        """Return the targets of a batch with labels, on the student's grid (h, w)."""
         if batch.labels is None:
             msg = f"The teacher {self.name!r} needs images with segments."
             raise ModelError(msg)
         height, width = batch.labels.shape[1:]
+        # pad to full patches with background: the student pads with black
         patch = -(-height // grid[0])
         labels = F.pad(batch.labels, (0, patch * grid[1] - width, 0, patch * grid[0] - height))
+        # (B, H, W) -> (B, h, w, patch, patch) -> (B, h, w, patch * patch)
         pixels = labels.unfold(1, patch, patch).unfold(2, patch, patch).flatten(3)
         most_frequent = pixels.mode(-1).values.long()  # (B, h, w)
+        # one-hot vectors: the cosine is 1 within a segment and 0 between segments
         features = F.one_hot(most_frequent).permute(0, 3, 1, 2).float()
         return Targets(features, most_frequent > 0)

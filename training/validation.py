@@ -1,4 +1,4 @@
-"""How well heads agree with their teacher on images that they were not fitted to."""
+"""Measure how well heads agree with their teacher on held-out images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class Agreement(NamedTuple):
-    """Agreement of heads with their teacher, both numbers in [0, 1].
+    """Agreement of heads with their teacher; both numbers are in [0, 1].
 
     Attributes
     ----------
     average_precision
-        Of finding the pairs of patches that the teacher takes for alike by the heads'
-        correlation: the mean over images.
+        Average precision of the heads' correlations in finding pairs of patches that the
+        teacher considers similar; the mean over images.
     mask_iou
         Intersection over union of the objects, over all images.
     """
@@ -40,21 +40,21 @@ class Agreement(NamedTuple):
 
 
 def centre_batch(images: TrainingImages, indices: Iterable[int], side: int) -> Crops:
-    """Middles of some images, square."""
+    """Cut out the square centres of some images."""
     return stack([centre_crop(images[index], side) for index in indices])
 
 
 def prepare_held_out(
     model: MaskClip, teacher: Teacher, images: TrainingImages, side: int
 ) -> list[Prepared]:
-    """Run the frozen networks on the middles of all images, one by one."""
+    """Run the frozen networks on the centres of all images, one by one."""
     batches = (centre_batch(images, [index], side) for index in range(len(images)))
     return [prepare(model, teacher, batch.to(model.device)) for batch in batches]
 
 
 @torch.no_grad()
 def agreement(heads: DinoiserHeads, prepared: Sequence[Prepared]) -> Agreement:
-    """Compare heads with the teacher on what the frozen networks said about some images."""
+    """Compare heads with the teacher on the prepared outputs for some images."""
     precisions, both, either = [], 0, 0
     for part in prepared:
         embeddings, foreground = heads(part.guide)
@@ -69,12 +69,12 @@ def agreement(heads: DinoiserHeads, prepared: Sequence[Prepared]) -> Agreement:
 
 
 def average_precision(scores: Tensor, relevant: Tensor) -> float:
-    """Mean, over the relevant, of the share of relevant ones among those scored as high.
+    """Mean, over relevant items, of the precision at the item's rank.
 
     Parameters
     ----------
     scores, relevant
-        Numbers and booleans of the same shape. Equal scores are ranked in their order.
+        Numbers and booleans of the same shape. Ties are ranked in their given order.
     """
     order = scores.flatten().argsort(descending=True, stable=True)
     ranked = to_float64(relevant.flatten()[order])

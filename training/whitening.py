@@ -1,8 +1,8 @@
-"""Heads that are fitted in the whitened space of the backbone's tokens.
+"""Fit heads in the whitened space of the backbone's tokens.
 
-Neighbouring tokens are so alike that a few directions hold nearly all of their variance,
-and a convolution fitted to the tokens as they are learns little else for a long time. Here
-every direction counts alike; in the end the map of that space is a convolution again.
+Neighbouring tokens are so similar that a few directions contain nearly all of their variance,
+and a convolution fitted to the tokens directly learns little else for a long time. Here, all
+directions have equal weight. The result is converted back to an ordinary convolution.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 KEPT_SHARE = 0.55
-"""Of the directions, those of the largest variance are kept."""
+"""Share of the directions that is kept: those with the largest variance."""
 SMALLEST_VARIANCE = 1e-3
-"""Added to every variance, as a share of their mean."""
+"""Added to every variance, as a share of the mean variance."""
 
 
 class WhitenedHeads(nn.Module):
-    """Both heads, the first as a map of whitened 3x3 neighbourhoods.
+    """Both heads; the first is a linear map of whitened 3x3 neighbourhoods.
 
     Parameters
     ----------
     guides
-        Parts (B, C, h, w) of what the heads read, to measure the neighbourhoods by.
+        Batches (B, C, h, w) of the heads' input, to estimate the whitening from.
     projection_dim
-        Length of the vectors in which patches are compared.
+        Length of the vectors by which patches are compared.
     """
 
     mean: Tensor
@@ -49,22 +49,23 @@ class WhitenedHeads(nn.Module):
         self.bkg_decoder = nn.Conv2d(len(mean) // 9, 1, 1)
 
     def forward(self, guide: Tensor) -> tuple[Tensor, Tensor]:
-        """Patch embeddings (B, P, h, w) and objectness (B, h, w), as `DinoiserHeads` gives them."""
+        """Compute patch embeddings (B, P, h, w) and objectness (B, h, w), see `DinoiserHeads`."""
         kernel, bias = self._convolution()
         padded = F.pad(guide, (1, 1, 1, 1), mode="replicate")
         foreground = self.bkg_decoder(F.normalize(guide, dim=1))[:, 0]
         return F.conv2d(padded, kernel, bias), foreground
 
     def _convolution(self) -> tuple[Tensor, Tensor]:
+        # weight @ matrix @ (x - mean) + bias, as a 3x3 kernel (P, C, 3, 3) and another bias
         kernel = self.weight @ self.matrix
         return kernel.view(len(kernel), -1, 3, 3), self.bias - kernel @ self.mean
 
     @torch.no_grad()
     def export(self) -> DinoiserHeads:
-        """Return the same as ordinary heads.
+        """Return equivalent ordinary heads.
 
         Only the angles of the embeddings matter, so the kernel is scaled to a standard
-        deviation of 0.02, which small number formats hold well.
+        deviation of 0.02, which suits small number formats.
         """
         kernel, bias = self._convolution()
         scale = 0.02 / kernel.std()
@@ -75,7 +76,8 @@ class WhitenedHeads(nn.Module):
 
 
 def whitening(guides: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean (9 C,) and whitening matrix (K, 9 C) of all 3x3 neighbourhoods of parts (B, C, h, w)."""
+    """Mean (9 C,) and whitening matrix (K, 9 C) of all 3x3 neighbourhoods in (B, C, h, w)."""
+    # first and second moments of all neighbourhoods, summed batch by batch
     count, mean, second = 0, torch.zeros(()), torch.zeros(())
     for guide in guides:
         padded = F.pad(guide.float(), (1, 1, 1, 1), mode="replicate")
@@ -84,7 +86,9 @@ def whitening(guides: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         mean = mean.to(inputs.device) + inputs.sum(0)
         second = second.to(inputs.device) + inputs.T @ inputs
     mean, second = mean / count, second / count
+    # eigenvectors of the covariance, in ascending order of variance, in float64 for accuracy
     variances, directions = torch.linalg.eigh(to_float64(second - torch.outer(mean, mean)))
     scales = (variances.clamp(min=0) + SMALLEST_VARIANCE * variances.mean()).rsqrt()
+    # the last columns have the largest variance
     kept = round(KEPT_SHARE * len(mean))
     return mean, (directions * scales)[:, -kept:].T.float().contiguous()

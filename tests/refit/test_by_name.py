@@ -67,7 +67,7 @@ def test_both_by_name_give_heads_that_the_backbone_takes_by_name(
     code, _, err = dinoiser(*label, "--heads", path, "-o", tmp_path / "labels", "--limit", 2)
     assert code == 0, err
     assert len(list((tmp_path / "labels" / "masks").glob("*.png"))) == 2
-    with pytest.raises(CheckpointError, match=f"made for the model '{backbone}'"):
+    with pytest.raises(CheckpointError, match=f"fitted to the model '{backbone}'"):
         load_model("tiny", "cpu", heads=path)
 
 
@@ -86,7 +86,7 @@ def test_another_teacher_gives_other_heads(folder, tmp_path, dinoiser, backbone,
     ("arguments", "message"),
     [
         (["--teacher", "vit_small_patch16_224.din"], "did you mean 'vit_small_patch16_224.dino'"),
-        (["--teacher", "resnet50.a1_in1k"], "resnet50.a1_in1k is no plain ViT"),
+        (["--teacher", "resnet50.a1_in1k"], "resnet50.a1_in1k is not a plain ViT"),
         (["--teacher", "vit_small_patch16_224.dino"], "put it at"),
         (["--crop", "60"], "patches of open_clip:ViT-small-14:plain, which have 14: give a"),
         (["-m", "open_clip:RN50:openai"], "its image tower is a ResNet"),

@@ -48,8 +48,8 @@ def test_twenty_images_give_heads_that_label_takes(folder, tmp_path, dinoiser):
     code, out, err = dinoiser("train", folder, "-o", path, *QUICK, "--steps", 4)
     assert code == 0
     assert "18 images to learn from, 2 kept back" in err
-    assert "Left out notes.jpg" in err
-    assert "no GPU in use: 4 steps take about" in err
+    assert "Skipped notes.jpg" in err
+    assert "No GPU is used: 4 steps take about" in err
     for row in ("new", "shipped", "untrained"):
         assert row in out
     assert f"--heads {path}" in " ".join(out.split())
@@ -97,7 +97,8 @@ def test_heads_for_another_backbone_are_refused(heads, tmp_path):
         made_of = {**file.metadata(), "model": "another", "backbone": "0" * 64}
     save_file(DinoiserHeads.load(heads).state_dict(), other, made_of)
     with pytest.raises(
-        CheckpointError, match=r"made for the model 'another'.*than that of 'tiny': load 'another'"
+        CheckpointError,
+        match=r"fitted to the model 'another'.*from that of 'tiny': use them with 'another'",
     ):
         load_model("tiny", device="cpu", heads=other)
 
@@ -163,7 +164,7 @@ def test_ctrl_c_saves_and_resume_goes_on(folder, tmp_path, dinoiser):
         assert int(file.metadata()["step"]) >= 10
     code, _, err = dinoiser(*arguments)
     assert code == 2
-    assert "unfinished fit: give --resume" in err
+    assert "unfinished fit: use --resume" in err
     code, _, err = dinoiser(*arguments[:-1], 7, "--resume")
     assert code == 2
     assert "steps was 100000 and is 7" in err

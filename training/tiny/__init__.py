@@ -1,1 +1,1 @@
-"""How the embedded model ``tiny`` was made: its backbone and its two heads."""
+"""The recipes of the embedded model ``tiny``: its backbone and its two heads."""

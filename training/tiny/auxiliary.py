@@ -1,8 +1,8 @@
-"""Auxiliary heads of the backbone's training: they make it learn shapes early, then go away.
+"""Auxiliary heads for training the backbone, which make it learn shapes early; then discarded.
 
-Told only the names of patches, the backbone learns colours in minutes and
-shapes hardly at all. So its middle blocks must also say what the object that a
-patch belongs to looks like.
+Trained only on the names of patches, the backbone learns colours in minutes and
+shapes hardly at all. So its middle blocks must also predict what the object
+that a patch belongs to looks like.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dinoiser.scenes import COLORS, SHAPES
 from .batches import MOST_REGIONS, PATCH, SceneBatch
 from .vocabulary import OBJECTS
 
-SILHOUETTE = 8
+SILHOUETTE = 8  # cells per side
 SILHOUETTE_BLOCKS = (2, 3, 4)
-"""Blocks whose output is asked for the object, counted from 0."""
+"""Blocks whose output must predict the object, counted from 0."""
 
 
 class Outlines(NamedTuple):
-    """What each region of each scene looks like.
+    """The appearance of each region of each scene.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Outlines(NamedTuple):
 
 
 def outline_regions(regions: Tensor) -> Outlines:
-    """Outlines of region maps (B, H, W)."""
+    """Compute the outlines of region maps (B, H, W)."""
     silhouettes = torch.zeros(len(regions), 1 + MOST_REGIONS, SILHOUETTE**2)
     boxes = torch.ones(len(regions), 1 + MOST_REGIONS, 4)
     for scene, region_map in enumerate(regions.numpy()):
@@ -61,7 +61,7 @@ class AuxiliaryHeads(nn.Module):
     Parameters
     ----------
     width
-        C, channels of the vision tower.
+        C, number of channels of the vision tower.
     """
 
     def __init__(self, width: int) -> None:
@@ -73,19 +73,20 @@ class AuxiliaryHeads(nn.Module):
         )
 
     def forward(self, blocks: list[Tensor], batch: SceneBatch, weights: Tensor) -> Tensor:
-        """Sum of the auxiliary losses.
+        """Compute the sum of the auxiliary losses.
 
         Parameters
         ----------
         blocks
-            Output of each block, (B, 1 + N, C), the class token first.
+            Output of each block, (B, 1 + N, C), with the class token first.
         batch
             The scenes.
         weights
-            (B, N), weight of each patch; 0 leaves it out.
+            (B, N), weight of each patch; 0 excludes it.
         """
         loss = self._pixel_loss(blocks[0][:, 1:].float(), batch.regions)
         regions, _ = batch.patch_regions()
+        # the patches that belong to an object, as indices into scenes and patches
         scene, patch = torch.nonzero((regions > 0) & (weights > 0), as_tuple=True)
         if not len(scene):
             return loss
@@ -97,7 +98,8 @@ class AuxiliaryHeads(nn.Module):
         return loss
 
     def _pixel_loss(self, tokens: Tensor, regions: Tensor) -> Tensor:
-        """Which pixels of a patch are object; patches with an edge count twice."""
+        """Loss of predicting a patch's object pixels; patches with an edge are added once more."""
+        # (B, 1, H, W) -> (B, PATCH ** 2, h, w) -> (B, N, PATCH ** 2)
         truth = F.pixel_unshuffle((regions > 0)[:, None].float(), PATCH).flatten(2).transpose(1, 2)
         losses = F.binary_cross_entropy_with_logits(self.pixels(tokens), truth, reduction="none")
         losses, covered = losses.mean(-1), truth.mean(-1)
@@ -108,11 +110,12 @@ class AuxiliaryHeads(nn.Module):
 def _object_targets(
     batch: SceneBatch, scene: Tensor, patch: Tensor, region: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Silhouette, place and size relative to the patch, and shape, for each object patch."""
+    """Return silhouette, position and size relative to the patch, and shape per object patch."""
     outlines = outline_regions(batch.regions)
     boxes = outlines.boxes[scene, region]
     columns = batch.regions.shape[-1] // PATCH
     centres = PATCH * (torch.stack([patch // columns, patch % columns], 1) + 0.5)
+    # offsets and logarithms of sizes, scaled to be of order 1
     places = torch.cat([(boxes[:, :2] - centres) / 32, (boxes[:, 2:].clamp(min=4) / 48).log()], 1)
     shapes = batch.region_classes[scene, region].clamp(max=OBJECTS - 1) // len(COLORS)
     return outlines.silhouettes[scene, region], places, shapes

@@ -1,9 +1,9 @@
 """Train the backbone of the embedded model, in two processes on two cores.
 
-``torchrun --nproc-per-node 2 -m training.tiny.backbone --out FILE``; without torchrun in one.
+``torchrun --nproc-per-node 2 -m training.tiny.backbone --out FILE``; without torchrun, one process.
 
-A small open_clip model learns, patch by patch and along the very path that
-MaskCLIP reads, to tell which of many phrases are true.
+A small open_clip model learns, for each patch and along the path that MaskCLIP
+uses, which of many phrases are true.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ logger = logging.getLogger(__name__)
 
 RATE = 1.5e-3
 WARMUP_STEPS = 150
-IMAGE_WEIGHT = 0.15
+IMAGE_WEIGHT = 0.15  # of the class token's loss
 STEPS_PER_LINE = 20
 SHARES = 2
-"""Batches of a step, which the processes divide among themselves."""
+"""Number of batches per step, which the processes divide among themselves."""
 STEPS = 6000
 
 
 class Features(NamedTuple):
-    """What a forward pass gives: dense features, class token, outputs of the blocks."""
+    """Result of a forward pass: dense features, class token, outputs of the blocks."""
 
     dense: Tensor
     image: Tensor
@@ -51,7 +51,7 @@ class Features(NamedTuple):
 
 
 class BackboneLosses(NamedTuple):
-    """The three terms of a step."""
+    """The three terms of the loss."""
 
     patches: Tensor
     image: Tensor
@@ -59,7 +59,7 @@ class BackboneLosses(NamedTuple):
 
 
 class Trainee(nn.Module):
-    """The CLIP that is trained, with its auxiliary heads.
+    """The CLIP to train, with its auxiliary heads.
 
     Parameters
     ----------
@@ -75,18 +75,19 @@ class Trainee(nn.Module):
         self.text = TextTower(self.clip)
         self.known = known_tokens(self.text.tokenize)
         table = self.clip.token_embedding
-        # Row 0 is for all unknown tokens; the end of text, the largest id, stays the largest row.
+        # Only rows of known tokens are trained; row 0 stands for all others. Ids stay in order, so
+        # the end of text, the largest id, has the largest row, as the text tower requires.
         self.row_of = torch.zeros(table.num_embeddings, dtype=torch.int64)
         self.row_of[self.known] = 1 + torch.arange(len(self.known))
         rows = table.weight.detach()[: 1 + len(self.known)].clone()
         self.clip.token_embedding = nn.Embedding.from_pretrained(rows, freeze=False)
 
     def encode_text(self, sentences: list[str]) -> Tensor:
-        """Embeddings (V, D) of sentences; every unknown word is read as the same one."""
+        """Embeddings (V, D) of sentences; all unknown words are read as the same one."""
         return self.text.encode_tokens(self.row_of[self.text.tokenize(sentences)])
 
     def encode_image(self, pixels: Tensor) -> Features:
-        """Features of pixels (B, 3, H, W) in [0, 1], sides multiples of the patch."""
+        """Features of pixels (B, 3, H, W) in [0, 1], with H and W in full patches."""
         visual = self.clip.visual
         mean, std = (torch.tensor(value).view(3, 1, 1) for value in (CLIP_MEAN, CLIP_STD))
         patches = visual.conv1((pixels - mean) / std)
@@ -106,7 +107,7 @@ class Trainee(nn.Module):
     def losses(
         self, batch: SceneBatch, vocabulary: Vocabulary, temperature: float
     ) -> BackboneLosses:
-        """Compare every patch, and every image, with the phrases of the vocabulary."""
+        """Compare each patch and each image with the phrases of the vocabulary."""
         with torch.autocast("cpu", torch.bfloat16):
             features = self.encode_image(batch.pixels)
         texts = self.encode_text(vocabulary.sentences)
@@ -115,6 +116,7 @@ class Trainee(nn.Module):
         patches = phrase_loss(
             features.dense.flatten(0, 1), texts, truth, weights.flatten(), temperature
         )
+        # a phrase is true of an image if it is true of any class in it
         telling = vocabulary.says_something
         in_image = batch.classes_present().float() @ vocabulary.truth[telling].T.float() > 0
         every = torch.ones(len(in_image))
@@ -123,12 +125,13 @@ class Trainee(nn.Module):
 
 
 def run_block(block: Any, x: Tensor) -> Tensor:
-    """One block of the vision tower on tokens (B, N, C), its attention written out.
+    """Run one block of the vision tower on tokens (B, N, C), with explicit attention.
 
-    Torch's own two attentions are up to six times slower to train in bfloat16 on a CPU.
+    Both of torch's own attentions are up to six times slower to train in bfloat16 on a CPU.
     """
     weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
     projected = F.linear(block.ln_1(x), weight, bias).unflatten(-1, (3, block.attn.num_heads, -1))
+    # (B, N, 3, heads, C / heads) -> 3 x (B, heads, N, C / heads)
     queries, keys, values = projected.permute(2, 0, 3, 1, 4)
     scores = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-1, -2)
     mixed = (torch.softmax(scores, -1, scores.dtype) @ values).transpose(1, 2).flatten(2)
@@ -137,8 +140,9 @@ def run_block(block: Any, x: Tensor) -> Tensor:
 
 
 def _patch_targets(batch: SceneBatch) -> tuple[Tensor, Tensor]:
-    """Class of each patch (B, N), and its weight: small objects more, mixed patches less."""
+    """Return class and weight of each patch (B, N): more for small objects, less if mixed."""
     regions, share = batch.patch_regions()
+    # number of patches of each patch's region; a share of 0.5 counts 0, of 0.7 and more fully
     sizes = F.one_hot(regions).sum(1).gather(1, regions)
     certainty = ((share - 0.5) / 0.2).clamp(0, 1)
     return batch.region_classes.gather(1, regions), certainty * sizes.float().rsqrt()
@@ -147,22 +151,22 @@ def _patch_targets(batch: SceneBatch) -> tuple[Tensor, Tensor]:
 def phrase_loss(
     features: Tensor, texts: Tensor, truth: Tensor, weights: Tensor, temperature: float
 ) -> Tensor:
-    """Cross-entropy over phrases of which several may be true.
+    """Cross-entropy over phrases, of which several may be true.
 
-    One true phrase is drawn as the target and the other true ones leave the softmax.
+    One true phrase is drawn as the target, and the others are excluded from the softmax.
 
     Parameters
     ----------
     features
-        (M, D), any length.
+        (M, D), not normalised.
     texts
         (V, D), unit length.
     truth
-        (M, V), bool; rows without a true phrase are left out.
+        (M, V), bool; rows without a true phrase are ignored.
     weights
-        (M,), not negative.
+        (M,), non-negative.
     temperature
-        Factor of the cosines.
+        Factor applied to the cosines.
     """
     some = truth.any(1)
     features, truth, weights = features[some], truth[some], weights[some]
@@ -188,10 +192,12 @@ def train_backbone(steps: int, seed: int, workers: Workers) -> Trainee:
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, progress)
         optimizer.zero_grad()
-        size = draw_size(np.random.default_rng((seed, step)), progress)  # one for all: none waits
+        size = draw_size(
+            np.random.default_rng((seed, step)), progress
+        )  # one size for all, so that no process waits
         for share in range(SHARES)[workers.share]:
             rng = np.random.default_rng((seed, step, share))
-            torch.manual_seed(int(rng.integers(2**32)))  # draws phrases as targets
+            torch.manual_seed(int(rng.integers(2**32)))  # for drawing target phrases
             batch, vocabulary = draw_batch(rng, size), draw_vocabulary(rng)
             losses = trainee.losses(batch, vocabulary, _temperature(progress))
             total = losses.patches + IMAGE_WEIGHT * losses.image + losses.auxiliary
@@ -206,7 +212,7 @@ def train_backbone(steps: int, seed: int, workers: Workers) -> Trainee:
 
 
 def _rate(step: int, progress: float) -> float:
-    """Rise shortly, then fall along half a cosine to a hundredth."""
+    """Return a rate that rises briefly, then falls along half a cosine to a hundredth."""
     cosine = 0.505 + 0.495 * math.cos(math.pi * progress)
     return RATE * min(1, (step + 1) / WARMUP_STEPS) * cosine
 
@@ -227,7 +233,7 @@ def _make_optimizer(trainee: Trainee) -> torch.optim.Optimizer:
 
 
 def save_backbone(trainee: Trainee, path: Path) -> None:
-    """Write float16 weights with a token table of the known rows and one for all others."""
+    """Write float16 weights; the token table has only the known rows and one for all others."""
     tensors = {
         name: value.half().contiguous()
         for name, value in trainee.clip.state_dict().items()

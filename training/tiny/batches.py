@@ -1,4 +1,4 @@
-"""Training batches of the tiny backbone: fresh scenes with the labels of every patch."""
+"""Training batches of the tiny backbone: new scenes with labels for every patch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .vocabulary import CLASSES
 PATCH = 8
 PATCHES_PER_BATCH = 2304
 MOST_REGIONS = 8
-"""Regions beyond these in one scene, a rare thing, are taken for background."""
+"""Further regions of a scene, which are rare, count as background."""
 
-# Share of training, then how often each square or oblong size is drawn: small images first,
-# because they show four times as many objects a second.
+# Up to which share of training, how often each size is drawn: small images first, because they
+# show four times as many objects per second.
 SIZES: tuple[tuple[float, dict[tuple[int, int], float]], ...] = (
     (0.3, {(64, 64): 0.55, (96, 96): 0.3, (128, 128): 0.15}),
     (0.6, {(64, 64): 0.15, (96, 96): 0.3, (128, 128): 0.3, (160, 160): 0.15, (128, 192): 0.1}),
@@ -32,14 +32,14 @@ SIZES: tuple[tuple[float, dict[tuple[int, int], float]], ...] = (
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """B scenes of one size; N patches each.
+    """B scenes of the same size, with N patches each.
 
     Attributes
     ----------
     pixels
         (B, 3, H, W), float32 in [0, 1].
     regions
-        (B, H, W), int64: 0 = background, else the number of a connected object.
+        (B, H, W), int64: 0 = background, otherwise the number of a connected object.
     region_classes
         (B, 1 + MOST_REGIONS), int64: index into ``CLASSES`` of each region, -1 = no such region.
     """
@@ -49,7 +49,7 @@ class SceneBatch:
     region_classes: Tensor
 
     def patch_regions(self) -> tuple[Tensor, Tensor]:
-        """Majority region of each patch (B, N), and its share of the patch's pixels."""
+        """Return the majority region of each patch (B, N), and its share of the patch's pixels."""
         one_hot = F.one_hot(self.regions, 1 + MOST_REGIONS).permute(0, 3, 1, 2).float()
         share, region = F.avg_pool2d(one_hot, PATCH).flatten(2).max(1)
         return region, share
@@ -57,21 +57,23 @@ class SceneBatch:
     def classes_present(self) -> Tensor:
         """(B, number of ``CLASSES``), bool."""
         present = torch.zeros(len(self.pixels), len(CLASSES) + 1, dtype=torch.bool)
-        column = self.region_classes % (len(CLASSES) + 1)  # no region: the last, which is cut off
+        column = self.region_classes % (
+            len(CLASSES) + 1
+        )  # -1 (no region) becomes the last, which is cut off
         return present.scatter_(1, column, True)[:, :-1]
 
 
 def draw_size(rng: np.random.Generator, progress: float) -> tuple[int, int]:
-    """Height and width of images that suit the progress of the training, a number in [0, 1]."""
+    """Draw height and width of images to suit the progress of training, in [0, 1]."""
     mixture = next(sizes for end, sizes in SIZES if progress <= end)
     return list(mixture)[rng.choice(len(mixture), p=list(mixture.values()))]
 
 
 def draw_batch(rng: np.random.Generator, size: tuple[int, int]) -> SceneBatch:
-    """Draw scenes of a height and width, as many as make up the patches of a batch."""
+    """Draw as many scenes of a height and width as have the patches of a batch."""
     height, width = size
     count = max(1, round(PATCHES_PER_BATCH * PATCH**2 / (height * width)))
-    # Few colours in some batches, so that the shape has to decide.
+    # few colours in some batches, so that objects must be told apart by shape
     colors = rng.choice(COLORS, 2, replace=False).tolist() if rng.random() < 0.3 else COLORS
     shorter = min(height, width)
     scenes = [
@@ -106,7 +108,7 @@ def _regions_of(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Brightness, colour cast, blur, sensor noise and JPEG, each in some images."""
+    """Add brightness, colour cast, blur, sensor noise and JPEG, each to some images."""
     gain = rng.uniform(0.96, 1.04, 3) + (rng.uniform(-0.22, 0.15) if rng.random() < 0.6 else 0)
     photograph = Image.fromarray(_to_bytes(image * gain.astype(np.float32)))
     if rng.random() < 0.2:

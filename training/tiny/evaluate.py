@@ -1,7 +1,7 @@
 """Measure the embedded model: ``python -m training.tiny.evaluate --heads FILE``.
 
-Four ways through the same patches, so that each head's share is seen: plain
-MaskCLIP features, with pooling, with the background filter, and with both.
+Four variants on the same patches show the effect of each head: plain MaskCLIP
+features, with pooling, with the background filter, and with both.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ def main() -> None:
     """Print the mean intersection over union on easy and hard scenes, as a Markdown table."""
     backbone, heads = shipped_files()
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--backbone", type=Path, default=backbone, help="the package's")
-    parser.add_argument("--heads", type=Path, default=heads, help="the shipped ones")
-    parser.add_argument("--seed", type=int, default=1, help="the sets have this seed and the next")
-    parser.add_argument("--count", type=int, default=100, help="scenes of each set")
+    parser.add_argument("--backbone", type=Path, default=backbone, help="default: the package's")
+    parser.add_argument("--heads", type=Path, default=heads, help="default: the package's")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of the first set; the others have the next ones"
+    )
+    parser.add_argument("--count", type=int, default=100, help="number of scenes per set")
     arguments = parser.parse_args()
     clip, gamma = load_backbone(arguments.backbone).clip, read_metadata(arguments.heads)["gamma"]
     model = ClipDinoiser(clip, DinoiserHeads.load(arguments.heads), float(gamma))

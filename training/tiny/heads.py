@@ -1,7 +1,7 @@
 """Fit the heads of the embedded model: ``python -m training.tiny.heads --out FILE``.
 
-The same code as `dinoiser train`, from random weights and without any text. Drawn scenes' exact
-segments are the teacher; they stand in for DINO and FOUND.
+It uses the code of `dinoiser train`, with random initial weights and without text. The exact
+segments of drawn scenes are the teacher, instead of DINO and FOUND.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..fit import FitProgress
 
 SCENES, SEED = 2400, 920_000
+# recorded in the heads' file, so a change of wording changes that file
 DATA = f"{SCENES} drawn scenes of seed {SEED}, easy and hard in turn"
 HELD_OUT, HELD_OUT_SEED = 4, 920_001
 SETTINGS = FitSettings.of_recipe(
@@ -45,16 +46,16 @@ SETS = (
     SceneSet("easy 224x224", 930_000, (224, 224)),
     SceneSet("hard 224x224", 930_001, (224, 224), hard=True),
 )
-"""What the curve is measured on: neither the scenes fitted to nor those of `evaluate`."""
+"""Scenes to measure progress on: neither those fitted to nor those of `evaluate`."""
 
 
 def shipped_files() -> list[Path]:
-    """Where the backbone and the heads in the package lie."""
+    """Return the paths of the backbone and the heads in the package."""
     return [file.place() for file in find_model("tiny").files[:2]]
 
 
 def load_backbone(path: Path) -> MaskClip:
-    """Load a backbone of the embedded model's sizes, onto the CPU."""
+    """Load a backbone with the embedded model's architecture to the CPU."""
     return MaskClip(build_clip(find_model("maskclip-tiny"), path))
 
 
@@ -64,18 +65,18 @@ def make_heads(
     settings: FitSettings = SETTINGS,
     watch: Callable[[FitProgress, DinoiserHeads], None] | None = None,
 ) -> None:
-    """Fit heads to drawn scenes and write them as float16, with everything that made them.
+    """Fit heads to drawn scenes and write them as float16, with a record of how they were made.
 
     Parameters
     ----------
     backbone
         Weights of the frozen CLIP.
     out
-        The heads' file, which the same settings make byte for byte the same.
+        The heads' file; the same settings give the same file, byte for byte.
     settings
-        How they are fitted; the scenes do not depend on its seed.
+        Settings of the fit; the scenes do not depend on their seed.
     watch
-        Called every few steps with the heads as they are then.
+        Called every few steps with the current heads.
     """
     images = DrawnImages(SCENES, SEED), DrawnImages(HELD_OUT, HELD_OUT_SEED)
     data = FitData(*images, digest=DATA)
@@ -87,7 +88,7 @@ def make_heads(
 
 
 def describe(backbone: Path, settings: FitSettings) -> dict[str, Any]:
-    """Collect what makes the heads, for their metadata."""
+    """Describe how the heads are made, for their metadata."""
     return {
         "model": "tiny",
         "backbone": digest(backbone),
@@ -99,7 +100,7 @@ def describe(backbone: Path, settings: FitSettings) -> dict[str, Any]:
 
 
 def measure(backbone: MaskClip, heads: DinoiserHeads, gamma: float, count: int) -> list[str]:
-    """Mean IoU in per cent on so many scenes of each of `SETS`, plain MaskCLIP's beside it."""
+    """Mean IoU in per cent on `count` scenes of each of `SETS`, and in brackets MaskCLIP's."""
     model = ClipDinoiser(backbone.clip, heads, gamma)
     figures = [mean_iou_by_step(model, scenes.draw(count)) for scenes in SETS]
     return [f"{100 * some['full']:.1f} ({100 * some['MaskCLIP']:.1f})" for some in figures]
@@ -108,13 +109,15 @@ def measure(backbone: MaskClip, heads: DinoiserHeads, gamma: float, count: int) 
 def main() -> None:
     """Fit heads, print the curve as a Markdown table, and write them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--backbone", type=Path, default=shipped_files()[0], help="the package's")
+    parser.add_argument(
+        "--backbone", type=Path, default=shipped_files()[0], help="default: the package's"
+    )
     parser.add_argument("--out", type=Path, default=Path("heads.safetensors"))
     parser.add_argument("--steps", type=int, default=SETTINGS.steps)
-    parser.add_argument("--every", type=int, default=100, help="steps between two measurements")
-    parser.add_argument("--count", type=int, default=30, help="scenes of each set measured")
+    parser.add_argument("--every", type=int, default=100, help="steps between measurements")
+    parser.add_argument("--count", type=int, default=30, help="number of scenes per set")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # with more, sums come in another order and the bits are others
+    torch.set_num_threads(1)  # with more, sums run in another order and the bits differ
     settings = replace(SETTINGS, steps=arguments.steps)
     backbone = load_backbone(arguments.backbone)
 

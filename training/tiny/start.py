@@ -1,4 +1,4 @@
-"""The start of the backbone's weights, where it differs from open_clip's."""
+"""Initial weights of the backbone, where they differ from open_clip's."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SIMILARITY_SCALE = 1.1
 
 
 def start_weights(clip: CLIP) -> None:
-    """Give a CLIP smooth positions, and attention to what is alike and near.
+    """Initialise a CLIP with smooth positions, and with attention to similar, near patches.
 
-    Random attention takes long to find out that patches of one object belong
-    together. With queries equal to keys, each patch attends to its like from
-    the first step on.
+    Random attention takes long to learn that patches of one object belong
+    together. With queries equal to keys, each patch attends to similar ones
+    from the first step on.
     """
     visual = clip.visual
     width = visual.conv1.out_channels
@@ -42,7 +42,7 @@ def _random_projection(width: int, rows: int) -> Tensor:
 
 
 def sine_table(side: int, width: int) -> Tensor:
-    """(side * side, width) table of sines and cosines of the row and of the column.
+    """Make a (side * side, width) table of sines and cosines of row and column.
 
     Wavelengths run from 4 to 64 patches, so that the table stays smooth when
     it is resized to other grids.

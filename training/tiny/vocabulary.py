@@ -1,4 +1,4 @@
-"""The phrases that the tiny backbone learns, and of which classes each one is true."""
+"""The phrases that the tiny backbone learns, and the classes of which each is true."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CLASSES: tuple[str, ...] = (
     *(f"{color} {shape}" for shape in SHAPES for color in COLORS),
     *BACKGROUNDS,
 )
-"""All that a patch can show: the objects, shape by shape, and then the backgrounds."""
+"""Everything that a patch can show: the objects, shape by shape, then the backgrounds."""
 
 OBJECTS = len(SHAPES) * len(COLORS)
 UNKNOWN = "zebra"
-"""Stands for every word outside the vocabulary."""
+"""Represents all words outside the vocabulary."""
 
 BACKGROUND_WORDS: dict[str, tuple[str, ...]] = {
     "grass": ("green grass",),
@@ -52,11 +52,11 @@ class Vocabulary:
     Attributes
     ----------
     sentences
-        V phrases in their templates.
+        V phrases in templates.
     truth
-        (V, number of ``CLASSES``), bool: the phrase is true of the class.
+        (V, number of ``CLASSES``), bool: whether the phrase is true of the class.
     says_something
-        (V,), bool: False for the bare word "background", which is true of a patch but tells
+        (V,), bool: False for the bare word "background", which can be true of a patch but says
         nothing about a whole image.
     """
 
@@ -66,7 +66,7 @@ class Vocabulary:
 
 
 def draw_vocabulary(rng: np.random.Generator) -> Vocabulary:
-    """Draw objects, colours only, shapes only or a mixture, and backgrounds, in templates."""
+    """Draw phrases for objects, colours, shapes or a mixture, and backgrounds, in templates."""
     phrases: list[tuple[str, list[int]]] = []
     kinds = ("objects", "colors", "shapes", "mixture")
     kind = str(rng.choice(kinds, p=(0.45, 0.15, 0.2, 0.2)))
@@ -79,11 +79,13 @@ def draw_vocabulary(rng: np.random.Generator) -> Vocabulary:
     if kind in ("shapes", "mixture"):
         some = _all_or(rng, len(SHAPES), 3, kind)
         phrases += [_shape_phrase(rng, int(k)) for k in some]
+    # the backgrounds by name, the bare word "background", or both
     which = rng.random()
     if which > 0.45:
         phrases += [_background_phrase(rng, k) for k in range(len(BACKGROUNDS))]
     bare = which < 0.45 or which > 0.7
     if rng.random() < 0.5:
+        # unknown words are true of nothing
         phrases += [(UNKNOWN, []), (f"{rng.choice(COLORS)} {UNKNOWN}", [])]
     if bare:
         phrases.append(("background", list(range(OBJECTS, len(CLASSES)))))
@@ -98,6 +100,7 @@ def _in_templates(
     rng: np.random.Generator, phrases: list[tuple[str, list[int]]], bare: bool
 ) -> Vocabulary:
     templates: list[Callable[[str], str]] = open_clip.OPENAI_IMAGENET_TEMPLATES
+    # one template for all phrases, or one for each
     drawn = rng.integers(len(templates), size=1 if rng.random() < 0.5 else len(phrases))
     chosen = np.resize(drawn, len(phrases))
     truth = torch.zeros(len(phrases), len(CLASSES), dtype=torch.bool)
@@ -133,12 +136,12 @@ def _background_phrase(rng: np.random.Generator, index: int) -> tuple[str, list[
 
 
 def plural(shape: str) -> str:
-    """``"circle"`` to ``"circles"``, ``"cross"`` to ``"crosses"``."""
+    """Turn ``"circle"`` into ``"circles"``, and ``"cross"`` into ``"crosses"``."""
     return shape + ("es" if shape.endswith("s") else "s")
 
 
 def known_tokens(tokenize: Callable[[list[str]], Tensor]) -> Tensor:
-    """Ids of all tokens that the model ever learns, ascending, int64."""
+    """Return the ids of all tokens that the model learns, ascending, int64."""
     words = [template("x") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
     words += [*CLASSES, *map(plural, SHAPES), "something that is", "thing things object background"]
     words += ["shape", *(word for synonyms in BACKGROUND_WORDS.values() for word in synonyms)]

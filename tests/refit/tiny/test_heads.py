@@ -42,7 +42,7 @@ def test_heads_of_another_backbone_are_refused(shipped, tmp_path):
     other, path = tmp_path / "ViT-other.safetensors", tmp_path / "heads.safetensors"
     save_file({**tensors, "visual.proj": 2 * tensors["visual.proj"]}, other)
     recipe.make_heads(other, path, QUICK)
-    with pytest.raises(CheckpointError, match=r"CLIP is another than that of 'tiny'"):
+    with pytest.raises(CheckpointError, match=r"CLIP differs from that of 'tiny'"):
         load_model("tiny", device="cpu", heads=path)
 
 
