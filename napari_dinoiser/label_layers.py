@@ -1,4 +1,4 @@
-"""Prompt sets as the looks of a napari Labels layer, and back."""
+"""Convert prompt sets to the style of a napari Labels layer, and back."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from napari.utils.colormaps import DirectLabelColormap
 
 METADATA = "dinoiser"
-"""Key of a layer's metadata; `PROMPTS` in it holds the prompt file's text, `IMAGES` the names of
-the images, one a plane."""
+"""Key in a layer's metadata. Under it, `PROMPTS` is the prompt file's text, and `IMAGES` lists the
+images' names, one per plane."""
 PROMPTS = "prompts"
 IMAGES = "images"
 TRANSPARENT = "#00000000"
 
 
 def style_labels(prompts: PromptSet) -> dict[str, Any]:
-    """Give what a Labels layer needs to show a prompt set's names and colours.
+    """Return what a Labels layer needs to show a prompt set's names and colours.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def style_labels(prompts: PromptSet) -> dict[str, Any]:
 
 
 def label_colormap(prompts: PromptSet) -> DirectLabelColormap:
-    """Colours of the classes; 0 is transparent, and so is what is no class's label."""
+    """Colours of the classes; 0 and labels without a class are transparent."""
     from napari.utils.colormaps import DirectLabelColormap
 
     colors: dict[int | None, Any] = {None: TRANSPARENT, IGNORE: prompts.palette[IGNORE] / 255}
@@ -55,7 +55,7 @@ def label_colormap(prompts: PromptSet) -> DirectLabelColormap:
 
 
 def label_features(prompts: PromptSet) -> dict[str, list]:
-    """Table of the labels: `index` is the label, `class` the name that napari shows for it."""
+    """Table of the labels: `index` is the label, `class` is the name that napari shows."""
     names = {0: "background", **{item.id: item.name for item in prompts.classes}, IGNORE: "ignore"}
     return {"index": list(names), "class": list(names.values())}
 
@@ -66,13 +66,13 @@ def prompts_of_layer(metadata: Mapping[str, Any], features: pd.DataFrame) -> Pro
     Parameters
     ----------
     metadata, features
-        The layer's. What `style_labels` left in the metadata counts first, then
+        Those of the layer. The metadata from `style_labels` take precedence over
         the names in the column `class` of the features.
 
     Returns
     -------
     PromptSet or None
-        None where neither says anything.
+        None if neither contains classes.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""The dock widget: three tabs, each a class of its own."""
+"""The dock widget with its three tabs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class DinoiserWidget(QWidget):
-    """Label images with words: one image, a folder, and what came of it.
+    """Label images with words: one image, a folder, and a review of the results.
 
     Parameters
     ----------
     napari_viewer
-        napari gives it by this name.
+        The viewer; napari passes it under this name.
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
@@ -46,7 +46,7 @@ class DinoiserWidget(QWidget):
         self.folder.review_requested.connect(self._review)
 
     def _choice(self) -> tuple[PromptSet | None, ModelChoice]:
-        """Give what the Segment tab says, for a whole folder."""
+        """Return the choices made in the Segment tab, for a whole folder."""
         return self.segment.table.prompt_set(), self.segment.choice()
 
     def _review(self, output: str) -> None:
@@ -55,7 +55,7 @@ class DinoiserWidget(QWidget):
 
 
 class _Page(QScrollArea):
-    """Scrolls up and down where the window is low; is always as wide as its tab needs."""
+    """Scrolls vertically if the window is too low; is always as wide as its tab needs."""
 
     def __init__(self, tab: QWidget) -> None:
         super().__init__()
@@ -65,6 +65,6 @@ class _Page(QScrollArea):
         self.setWidget(tab)
 
     def minimumSizeHint(self) -> QSize:
-        """Give the tab's smallest width, and room for the scroll bar."""
+        """Return the tab's smallest width, with room for the scroll bar."""
         bar = self.verticalScrollBar().sizeHint().width()
         return QSize(self.widget().minimumSizeHint().width() + bar, 100)

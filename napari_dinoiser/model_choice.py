@@ -1,4 +1,4 @@
-"""The model and settings that are chosen in the Segment tab, for one image or a whole folder."""
+"""The model and settings chosen in the Segment tab, for one image or a whole folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """What decides what an image is encoded to.
+    """Everything that determines how an image is encoded.
 
     Attributes
     ----------
     name, heads, device
         See `dinoiser.load_model`.
     settings
-        How images are looked at.
+        How images are scaled, cut into windows and labelled.
     """
 
     name: str

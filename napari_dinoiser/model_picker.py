@@ -1,4 +1,4 @@
-"""The model picker: which model labels the images, and having it on this machine."""
+"""The model picker: choose the model that labels images, and download it."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ POLL_MILLISECONDS = 100
 
 @dataclass
 class DownloadProgress:
-    """How far a download is: written by its thread, read by the window.
+    """Progress of a download: written by its thread, read by the window.
 
     Parameters
     ----------
     file
-        Name of the file that is being fetched.
+        Name of the file being downloaded.
     percent
-        How much of it is here.
+        Share of it that has been downloaded.
     """
 
     file: str = ""
     percent: int = 0
 
     def __call__(self, file: str, done: int, total: int) -> None:
-        """Note how many bytes are here, and how many there are in all."""
+        """Note the bytes downloaded and the total bytes."""
         self.file, self.percent = file, 100 * done // max(total, 1)
 
 
 def fetch_files(
     files: Sequence[WeightFile], progress: DownloadProgress, cancelled: Callable[[], bool]
 ) -> str:
-    """Fetch weights files; give a sentence that says what went wrong, empty if nothing did."""
+    """Fetch weights files; return a sentence about what went wrong, empty if nothing did."""
     from dinoiser.weights.fetch import fetch_all
 
     try:
@@ -75,16 +75,16 @@ def fetch_files(
 class ModelPicker(QWidget):
     """Choose a model, see what it is, and download it.
 
-    The default model is chosen if it is on this machine, else the embedded one.
+    The default model is preselected if it is on this machine, otherwise the embedded one.
 
     Parameters
     ----------
     parent
-        Owner.
+        Parent widget.
     """
 
     model_changed = Signal()
-    """`model_name` or `heads` is another."""
+    """Emitted when `model_name` or `heads` changes."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -100,11 +100,11 @@ class ModelPicker(QWidget):
         self.refresh()
 
     def model_name(self) -> str:
-        """Give the name of the chosen model."""
+        """Return the name of the chosen model."""
         return self._combo.currentText()
 
     def set_model_name(self, name: str) -> None:
-        """Choose a model; one of open_clip, which no list holds, is added to those shown.
+        """Choose a model; one of open_clip, which is not listed, is added to the list.
 
         Raises
         ------
@@ -112,18 +112,18 @@ class ModelPicker(QWidget):
             See `find_model`.
         """
         if name.startswith(PREFIX):
-            import_triton()  # open_clip brings torch
+            import_triton()  # open_clip imports torch
         entry = find_model(name)
         if self._combo.findText(entry.name) < 0:
             self._combo.addItem(entry.name)
         self._combo.setCurrentText(entry.name)
 
     def heads(self) -> Path | None:
-        """Give the file of heads of one's own; None for the model's, or if it has none."""
+        """Return the file of custom heads; None for the model's own, or if it takes none."""
         return self._heads if self._takes_heads() else None
 
     def refresh(self) -> None:
-        """Look again which files are on this machine, and show it."""
+        """Check again which files are on this machine, and update the display."""
         model = describe_model(self.model_name())
         missing = bool(self._missing_files())
         place = "not downloaded yet" if missing else "on this machine"
@@ -151,12 +151,12 @@ class ModelPicker(QWidget):
         self._heads_label.setElideMode(Qt.TextElideMode.ElideMiddle)
         children = (
             (self._combo, "model_picker", "The model that labels the images"),
-            (self._heads_button, "heads", "Use heads that you trained yourself, from a file"),
+            (self._heads_button, "heads", "Use heads from a file, such as those you fitted"),
             (self._drop_heads, "drop_heads", "Use the model's own heads again"),
             (self._info, "model_info", "Licence, size, and whether the model can be used offline"),
             (self._heads_label, "heads_file", ""),
-            (self._download_button, "download", "Fetch the model from the internet, once"),
-            (self._cancel_button, "cancel_download", "Stop; what is here already is kept"),
+            (self._download_button, "download", "Download the model; needed only once"),
+            (self._cancel_button, "cancel_download", "Stop; what is downloaded is kept"),
             (self._bar, "download_progress", ""),
         )
         for child, name, tooltip in children:
@@ -208,7 +208,7 @@ class ModelPicker(QWidget):
         self.model_changed.emit()
 
     def _choose_heads(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Heads of your own", "", HEADS_FILTER)
+        path, _ = QFileDialog.getOpenFileName(self, "Choose heads", "", HEADS_FILTER)
         if path:
             self._set_heads(Path(path))
 
@@ -219,8 +219,8 @@ class ModelPicker(QWidget):
         self._on_change()
 
     def _choose_clip_of(self, heads: Path) -> None:
-        """Choose the CLIP of open_clip that heads were fitted to, if they were to one."""
-        with suppress(DinoiserError):  # said when the heads are loaded
+        """Choose the open_clip model to which heads were fitted, if any."""
+        with suppress(DinoiserError):  # reported when the heads are loaded
             name = read_metadata(heads).get("model", "")
             if name.startswith(PREFIX):
                 self.set_model_name(name)

@@ -1,4 +1,4 @@
-"""Keeping torch's compiler and the OpenGL driver apart."""
+"""Keep torch's compiler and the OpenGL driver apart."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 def import_triton() -> None:
     """Import triton before torch asks for it, bound to its own LLVM.
 
-    Mesa's OpenGL drivers bring a libLLVM of their own. A triton that is loaded
-    after it, as in napari, finds some of that library's symbols in the place
-    of its own, and the process dies. Call this before torch is first imported
-    in a process with a window; it does nothing where there is no triton.
+    Mesa's OpenGL drivers load their own libLLVM. If triton is loaded later, as
+    in napari, some of its symbols resolve to that library instead of its own,
+    and the process crashes. Call this before torch is first imported in a
+    process with a window. Without triton, it does nothing.
     """
     if sys.platform != "linux" or "triton" in sys.modules:
         return
@@ -21,6 +21,6 @@ def import_triton() -> None:
     try:
         import triton  # noqa: F401
     except ImportError:
-        pass  # torch without CUDA has none, and needs none
+        pass  # torch without CUDA comes without triton and does not need it
     finally:
         sys.setdlopenflags(flags)

@@ -1,1 +1,1 @@
-"""Files that napari opens and saves through the plugin: jobs, COCO, masks, sample images."""
+"""Files that napari reads and writes through the plugin: jobs, COCO, masks, sample images."""

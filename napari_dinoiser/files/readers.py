@@ -1,4 +1,4 @@
-"""Readers of napari: job folders and COCO files, as images and their labels."""
+"""Readers for napari: job folders and COCO files, as images and their labels."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     LayerData = tuple[Any, dict[str, Any], str]
 
 MOST_PAIRS = 20
-"""Images that are opened where they differ in size: each has layers of its own."""
+"""Most images opened if their sizes differ, as each then has its own layers."""
 
 
 @dataclass(frozen=True)
 class ImageWithLabels:
-    """An image and its labels, not read yet.
+    """An image and its labels, not yet read.
 
     Attributes
     ----------
     name
-        As its layers are called.
+        Name of its layers.
     path
-        Where the image is; None where it is not found.
+        Path of the image; None if it was not found.
     size
         (height, width) in pixels.
     read_labels
-        Gives the labels, (height, width) integers.
+        Reads the labels, (height, width) integers.
     """
 
     name: str
@@ -45,12 +45,12 @@ class ImageWithLabels:
     read_labels: Callable[[], np.ndarray]
 
     def read_image(self) -> np.ndarray:
-        """Read the image, (height, width, 3) uint8; black where it is not found.
+        """Read the image, (height, width, 3) uint8; black if it was not found.
 
         Raises
         ------
         ImageError
-            It cannot be read, or is of another size than its labels.
+            The image cannot be read, or its size differs from that of its labels.
         """
         from dinoiser.images import read_labelled_image
 
@@ -70,7 +70,7 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
     Returns
     -------
     callable or None
-        `read_job_folder` or `read_coco`; None for everything else.
+        `read_job_folder` or `read_coco`; None for any other path.
     """
     if not isinstance(path, str):
         return None
@@ -86,8 +86,8 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 def read_job_folder(path: str) -> list[LayerData]:
     """Open the images and masks of a job.
 
-    Images of one size become a stack that is read as it is looked at; of
-    others, the first 20 become layers of their own.
+    Images of the same size become a stack that is read on demand. If sizes
+    differ, the first 20 images get their own layers.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def read_job_folder(path: str) -> list[LayerData]:
     Raises
     ------
     InputError
-        The folder holds no labelled image.
+        The folder contains no labelled images.
     """
     from dinoiser.batch import read_records
     from dinoiser.prompts import PromptSet
@@ -117,7 +117,7 @@ def read_job_folder(path: str) -> list[LayerData]:
         if record.status == "done" and record.size
     ]
     if not images:
-        msg = f"The job in {folder} has labelled no image; run it first."
+        msg = f"The job in {folder} has no labelled images yet; run it first."
         raise InputError(msg)
     return make_layers(images, style_labels(PromptSet.load(folder / PROMPT_FILE)), folder.name)
 
@@ -125,10 +125,10 @@ def read_job_folder(path: str) -> list[LayerData]:
 def read_coco(path: str) -> list[LayerData]:
     """Open the images and annotations of a COCO file.
 
-    Images are looked for by their file names beside the file, in the folder
-    `images` there, and the same one folder higher; of the annotations.json of a
-    job, where they were when they were labelled. Where they are not found, the
-    labels come alone.
+    Images are searched by file name beside the COCO file, in its folder
+    `images`, and in the same places one level up. For the annotations.json of a
+    job, they are first searched where they were labelled. Labels of images that
+    are not found are opened without the image.
 
     Parameters
     ----------
@@ -138,20 +138,20 @@ def read_coco(path: str) -> list[LayerData]:
     Returns
     -------
     list
-        As of `read_job_folder`; labels are int32 where category ids are above
+        See `read_job_folder`; labels are int32 if there are category ids above
         254.
 
     Raises
     ------
     InputError
-        It is no COCO file, or of no image.
+        The file is not a COCO file, or lists no images.
     """
     from dinoiser.export.coco_reader import CocoReader
 
     place = Path(path)
     coco = CocoReader(place)
     if not coco.sizes:
-        msg = f"{place} is of no image; open another."
+        msg = f"{place} lists no images; open another file."
         raise InputError(msg)
     known = _paths_of_job(place.parent)
     images = [
@@ -167,16 +167,16 @@ def read_coco(path: str) -> list[LayerData]:
 
 
 def make_layers(images: list[ImageWithLabels], style: dict[str, Any], name: str) -> list[LayerData]:
-    """Make the layers of images: one stack where they are of one size.
+    """Make the layers of images: one stack if all have the same size.
 
     Parameters
     ----------
     images
-        At least one.
+        At least one image.
     style
         From `style_labels`.
     name
-        As the stack is called.
+        Name of the stack.
 
     Returns
     -------
@@ -187,13 +187,13 @@ def make_layers(images: list[ImageWithLabels], style: dict[str, Any], name: str)
 
     missing = [image.name for image in images if image.path is None]
     if missing:
-        show_info(f"{len(missing):,} of {len(images):,} images are not found: {missing[0]} ...")
+        show_info(f"{len(missing):,} of {len(images):,} images were not found: {missing[0]} ...")
     if len(images) > 1 and len({image.size for image in images}) == 1:
         return _stack(images, style, name)
     if len(images) > MOST_PAIRS:
         show_info(
-            f"The first {MOST_PAIRS} of {len(images):,} images are opened, as their sizes "
-            "differ; the Review tab of DINOiser goes through all of a job."
+            f"Only the first {MOST_PAIRS} of {len(images):,} images are opened, as their sizes "
+            "differ; use the Review tab of DINOiser to see all images of a job."
         )
     return [layer for image in images[:MOST_PAIRS] for layer in _pair(image, style)]
 
@@ -219,7 +219,7 @@ def _stack(entries: list[ImageWithLabels], style: dict[str, Any], name: str) -> 
 
 
 def _lazily(readers: list[Callable[[], np.ndarray]], shape: tuple[int, ...], dtype: Any) -> Any:
-    """Stack what functions give, each called when its part is looked at."""
+    """Stack the results of functions, each called only when its part is needed."""
     import dask.array as da
 
     def read(block_id: tuple[int, ...]) -> np.ndarray:
@@ -230,13 +230,13 @@ def _lazily(readers: list[Callable[[], np.ndarray]], shape: tuple[int, ...], dty
 
 
 def _with_names(style: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """Note the images' names in the labels' metadata, for the writers."""
+    """Record the images' names in the labels' metadata, for the writers."""
     metadata = {**style.get("metadata", {}).get(METADATA, {}), IMAGES: names}
     return {**style, "metadata": {METADATA: metadata}}
 
 
 def _style_names(names: dict[int, str]) -> dict[str, Any]:
-    """Style labels by their names, without colours where they cannot be the classes of a job."""
+    """Style labels by name; without colours if they cannot be the classes of a job."""
     from dinoiser.prompts import PromptSet
 
     classes = [{"name": name, "id": label} for label, name in names.items()]
@@ -260,7 +260,7 @@ def _existing(path: str | Path) -> Path | None:
 
 
 def _paths_of_job(folder: Path) -> dict[str, str]:
-    """Where the images of a job are; empty where the folder holds none."""
+    """Paths of the images of a job, by name; empty if the folder is not a job."""
     from dinoiser.batch import read_records
 
     if not (folder / JOB_FILE).is_file():

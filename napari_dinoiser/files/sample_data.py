@@ -34,7 +34,7 @@ def sample_scene() -> list[tuple[Any, dict[str, Any], str]]:
 
 
 def sample_photo() -> list[tuple[Any, dict[str, Any], str]]:
-    """Open the photo of a cat that scikit-image brings with it.
+    """Open the photo of a cat that comes with scikit-image.
 
     Returns
     -------

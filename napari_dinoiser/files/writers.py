@@ -1,4 +1,4 @@
-"""Writers of napari: a Labels layer as indexed PNG or COCO, its class names kept."""
+"""Writers for napari: a Labels layer as indexed PNG or COCO, with its class names."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DIGITS = 3
-"""Of a plane's number in a file name, at least."""
+"""Minimum number of digits for a plane's number in file names."""
 
 
 def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write labels as an indexed PNG in the classes' colours, and what its indices mean.
+    """Write labels as an indexed PNG in the classes' colours, and the meaning of its indices.
 
     Parameters
     ----------
     path
-        The file; of a stack, every plane becomes one, "name_000.png" and so on.
-        "name.classes.json" beside it tells ids, names and colours.
+        The file. For a stack, each plane becomes one file, "name_000.png" and so
+        on. "name.classes.json" beside it lists ids, names and colours.
     data
         (..., H, W) integers from 0 to 255: class ids, 0 = background, 255 =
         ignore.
@@ -37,7 +37,7 @@ def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Returns
     -------
     list
-        The files.
+        The files written.
 
     Raises
     ------
@@ -59,10 +59,10 @@ def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 
 def write_coco(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write labels as COCO annotations, an image a plane.
+    """Write labels as COCO annotations, one image per plane.
 
-    Images are called as in the layer's metadata; without names there, like the
-    file: "name.png", of a stack "name_000.png" and so on.
+    Image names come from the layer's metadata or, failing that, from the name of
+    the file: "name.png", or "name_000.png" and so on for a stack.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def write_coco(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Returns
     -------
     list
-        The file.
+        The file written.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def write_coco(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 
 def name_labels(data: Any, meta: dict[str, Any]) -> PromptSet:
-    """Find the classes of a layer's labels; those that it does not name become "class 7".
+    """Find the classes of a layer's labels; unnamed ones are called "class 7" and so on.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def name_labels(data: Any, meta: dict[str, Any]) -> PromptSet:
     Returns
     -------
     PromptSet
-        Of all labels but 255; a background is among the classes.
+        Classes for all labels but 255, including a background.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def name_labels(data: Any, meta: dict[str, Any]) -> PromptSet:
     classes = {c.id: c for c in prompts.classes} if prompts else {}
     found = {0}.union(*(np.unique(plane).tolist() for plane in _planes(data))) - {IGNORE}
     if not found.union(classes) - {0}:
-        found.add(1)  # a prompt set is of one class at least
+        found.add(1)  # a prompt set has at least one class
     for label in sorted(found - set(classes)):
         name = f"class {label}" if label else "background"
         classes[label] = PromptClass(name, label, (name,), default_color(label), label == 0)
@@ -129,15 +129,15 @@ def _planes(data: Any) -> Iterator[np.ndarray]:
         plane = np.asarray(stack[index])
         if plane.size and not 0 <= plane.min() <= plane.max() <= IGNORE:
             msg = (
-                f"the labels go from {plane.min()} to {plane.max()}, expected 0 to 254, or 255 for "
-                "pixels to ignore; give the classes smaller labels, or save the layer as TIFF"
+                f"the labels range from {plane.min()} to {plane.max()}, expected 0 to 254, or 255 "
+                "for pixels to ignore; use smaller labels, or save the layer as TIFF"
             )
             raise InputError(msg)
         yield np.ascontiguousarray(plane, np.uint8)
 
 
 def _full_size(data: Any) -> Any:
-    """Give the largest of the levels of a multiscale layer, which come as a list."""
+    """Return the largest level of a multiscale layer, which is a list of levels."""
     return data if hasattr(data, "shape") and hasattr(data, "dtype") else data[0]
 
 

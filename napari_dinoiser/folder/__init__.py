@@ -1,1 +1,1 @@
-"""The tab Folder: a folder of images as a job in a process of its own."""
+"""The Folder tab: label a folder of images as a job."""

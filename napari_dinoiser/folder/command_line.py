@@ -1,4 +1,4 @@
-"""A job of the Folder tab as the `dinoiser label` command that does the same."""
+"""Write a job of the Folder tab as the equivalent `dinoiser label` command."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
 
 NOT_OPTIONS = ("delta",)
-"""Settings that neither the command line nor the plugin has."""
+"""Settings that are neither on the command line nor in the plugin."""
 
 
 def to_command(job: LabelJob) -> str:
-    """Write the command line that does the same as a job, quoted for a POSIX shell.
+    """Write the command line equivalent to a job, quoted for a POSIX shell.
 
-    It reads `prompt_file` where the classes do not fit on a line.
+    It reads `prompt_file` if the classes cannot be written inline.
     """
     labelling, running = job.labelling, job.running
     words = ["dinoiser", "label", *job.inputs, *_prompt_words(job)]
@@ -44,25 +44,25 @@ def to_command(job: LabelJob) -> str:
 
 
 def prompt_file(job: LabelJob) -> Path:
-    """Place of the prompt file that the command may need, beside the folder of the results."""
+    """Path of the prompt file that the command may need, beside the output folder."""
     output = job.output.absolute()
     return output.with_name(f"{output.name}-prompts.yaml")
 
 
 def save_prompt_file(job: LabelJob) -> None:
-    """Write `prompt_file` where the command needs it.
+    """Write `prompt_file` if the command needs it.
 
     Raises
     ------
     OutputError
-        It cannot be written.
+        The file cannot be written.
     """
     if _inline(job.prompts) is None:
         job.prompts.save(prompt_file(job))
 
 
 def _setting_words(settings: SegmentSettings) -> Iterator[Any]:
-    """Give the options of all settings that are not as they are by default."""
+    """Yield the options for all settings that differ from their defaults."""
     for field in fields(SegmentSettings):
         value, option = getattr(settings, field.name), field.name.replace("_", "-")
         if value == field.default or field.name in NOT_OPTIONS:
@@ -74,7 +74,7 @@ def _setting_words(settings: SegmentSettings) -> Iterator[Any]:
 
 
 def _inline(prompts: PromptSet) -> str | None:
-    """Write the classes on one line; None where it cannot say all of them."""
+    """Write the classes on one line; None if the inline form cannot express them."""
     if prompts.templates != "imagenet":
         return None
     try:

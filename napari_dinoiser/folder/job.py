@@ -1,4 +1,4 @@
-"""A whole folder's job: running it beside a window, and what is said of it."""
+"""Run a folder's job from a window, and describe its progress and outcome."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SHOWN_FAILURES = 5
 
 
 def run_job(job: LabelJob, **callbacks: Any) -> Summary:
-    """Run a job from a program with a window: `dinoiser.batch.run`, callbacks and errors as there.
+    """Run a job from a program with a window; for callbacks and errors, see `dinoiser.batch.run`.
 
-    Other than there, the script that opened the window needs no guard: the
-    worker processes do not run it.
+    Unlike there, the script that opened the window needs no `__main__` guard,
+    as worker processes do not run it.
     """
     from dinoiser.batch import run
 
@@ -35,7 +35,8 @@ def run_job(job: LabelJob, **callbacks: Any) -> Summary:
 
 @contextmanager
 def _hidden_script() -> Iterator[None]:
-    """Keep new processes from running this one's script again, which opens its window again."""
+    """Keep new processes from rerunning this one's script, which would open another window."""
+    # multiprocessing finds the script by these two attributes of __main__
     main = sys.modules["__main__"].__dict__
     known: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
     try:
@@ -47,21 +48,21 @@ def _hidden_script() -> Iterator[None]:
 
 
 class RunStatus:
-    """Where a run stands, put together from the progress that it reports.
+    """The status of a run, compiled from the progress that it reports.
 
     Parameters
     ----------
     clock
-        Gives seconds.
+        Returns seconds.
 
     Attributes
     ----------
     through, total
-        Images that the present step is through with, and in all.
+        Images finished in the current step, and their total.
     failed
-        Images that failed in this run.
+        Number of images that failed in this run.
     latest
-        Record of the latest image that was labelled; None before the first.
+        Record of the latest labelled image; None before the first.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,7 +72,7 @@ class RunStatus:
         self._step: str | None = None
 
     def update(self, progress: Progress) -> None:
-        """Take in what the run reports."""
+        """Update with the progress that the run reports."""
         if progress.step != self._step:
             self._step, self._start = progress.step, self._clock()
             self._through_before = progress.through
@@ -97,22 +98,21 @@ class RunStatus:
 
 
 def describe_classes(prompts: PromptSet | None, model: str) -> str:
-    """Say in rich text which classes will be looked for, in their colours, and by which model."""
+    """Describe in rich text the classes to look for, in their colours, and the model."""
     if prompts is None:
         return "none yet"
     names = [
         f'<span style="color: {item.color}">■</span>&nbsp;{html.escape(item.name)}'
         for item in prompts.classes
     ]
-    return f"{', '.join(names)}; by {html.escape(model)}"
+    return f"{', '.join(names)}; model {html.escape(model)}"
 
 
 def describe_outcome(summary: Summary) -> str:
-    """Say how a run went, in a sentence or two."""
+    """Describe the outcome of a run in a sentence or two."""
     if summary.cancelled:
         return (
-            f"Stopped after {summary.through:,} of {summary.total:,} images; Run goes on from "
-            "there."
+            f"Stopped after {summary.through:,} of {summary.total:,} images; press Run to resume."
         )
     text = f"{summary.done:,} of {summary.total:,} images labelled"
     if summary.resumed:
@@ -121,7 +121,7 @@ def describe_outcome(summary: Summary) -> str:
 
 
 def describe_failures(summary: Summary) -> str:
-    """List the first failures, a line each; empty where there are none."""
+    """List the first failures, one per line; empty if there are none."""
     lines = [f"{name}: {reason}" for name, reason in summary.failures.items()]
     more = len(lines) - SHOWN_FAILURES
     return "\n".join(lines[:SHOWN_FAILURES] + ([f"and {more:,} more"] if more > 0 else []))

@@ -1,4 +1,4 @@
-"""The parts of the Folder tab: each shows one thing, and holds no logic."""
+"""The parts of the Folder tab; each shows one thing and contains no logic."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from dinoiser.batch import LabelJob, Progress, Summary
 
 FORMATS = {
-    "png": ("Masks", "Indexed PNG masks. Always written: the other formats are made of them."),
-    "overlay": ("Overlays", "A preview of every image with its classes."),
-    "confidence": ("Confidence", "A grey image of how sure every pixel is."),
-    "coco": ("COCO", "annotations.json, one file for all images."),
-    "panoptic": ("Panoptic", "panoptic.json and a PNG for every image: COCO panoptic."),
-    "yolo": ("YOLO", "data.yaml, and a text file for every image: YOLO segmentation."),
+    "png": ("Masks", "Indexed PNG masks. Always written, as other formats are made from them."),
+    "overlay": ("Overlays", "A preview of each image with its classes."),
+    "confidence": ("Confidence", "A grey image of the confidence of each pixel."),
+    "coco": ("COCO", "COCO: annotations.json, one file for all images."),
+    "panoptic": ("Panoptic", "COCO panoptic: panoptic.json, and a PNG for each image."),
+    "yolo": ("YOLO", "YOLO segmentation: data.yaml, and a text file for each image."),
 }
-"""Of every format: what its box says, and its tooltip."""
+"""Text and tooltip of the box of each format."""
 COLUMNS = 2
 LATEST_HEIGHT = 120
-"""Of the latest image, in the screen's pixels."""
+"""Height of the latest image in screen pixels."""
 SECONDS_AN_IMAGE = 0.5
-"""Images that come faster are not all shown."""
+"""Shortest time for which an image is shown; some of those that come faster are skipped."""
 COMMAND_LINES = 4
 
 
@@ -56,7 +56,7 @@ class FolderPicker(QWidget):
     Parameters
     ----------
     name
-        Object name of the line.
+        Object name of the text field.
     tip
         Its tooltip.
     """
@@ -82,12 +82,12 @@ class FolderPicker(QWidget):
 
     @property
     def path(self) -> Path | None:
-        """The folder, or the one that was suggested; None where there is neither."""
+        """The chosen folder, or else the suggested one, or else None."""
         text = self.line.text().strip() or self.line.placeholderText()
         return Path(text).expanduser().absolute() if text else None
 
     def suggest(self, path: Path | None) -> None:
-        """Set the folder that counts as long as none is given."""
+        """Set the folder to use as long as none is chosen."""
         self.line.setPlaceholderText(str(path) if path else "")
 
     def _browse(self) -> None:
@@ -97,7 +97,7 @@ class FolderPicker(QWidget):
 
 
 class FormatBoxes(QWidget):
-    """What is written: a box a format."""
+    """Checkboxes for the formats to write."""
 
     changed = Signal()
 
@@ -117,12 +117,12 @@ class FormatBoxes(QWidget):
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        """Names of the formats, as in `dinoiser.batch.Results`."""
+        """Names of the chosen formats, as in `dinoiser.batch.Results`."""
         return tuple(name for name, box in self.boxes.items() if box.isChecked())
 
 
 class CommandLine(QWidget):
-    """The command line that does the same, to be copied."""
+    """Shows the equivalent command line, to copy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class CommandLine(QWidget):
         self.text = QPlainTextEdit()
         self.text.setObjectName("command_line")
         self.text.setReadOnly(True)
-        self.text.setToolTip("The command that does the same without napari")
+        self.text.setToolTip("The equivalent command, to run without napari")
         self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         self.text.setFixedHeight(self.text.fontMetrics().lineSpacing() * COMMAND_LINES + 16)
         self.copy_button = QPushButton("Copy command")
@@ -148,7 +148,7 @@ class CommandLine(QWidget):
         self.text.setPlainText(to_command(job))
         self.copy_button.setEnabled(True)
         self.copy_button.setToolTip(
-            f"Writes the classes to {prompt_file(job)}, too, where they do not fit on the line"
+            f"Also writes the classes to {prompt_file(job)} if they cannot be written inline"
         )
 
     def show_problem(self, problem: str) -> None:
@@ -160,7 +160,7 @@ class CommandLine(QWidget):
     def _copy(self) -> None:
         from napari.utils.notifications import show_error
 
-        assert self._job is not None  # else the button is disabled
+        assert self._job is not None  # otherwise the button is disabled
         try:
             save_prompt_file(self._job)
         except DinoiserError as problem:
@@ -170,7 +170,7 @@ class CommandLine(QWidget):
 
 
 class RunView(QWidget):
-    """Where a run stands: a bar here and one in napari's activity dock."""
+    """Shows the progress of a run, here and in napari's activity dock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,14 +189,14 @@ class RunView(QWidget):
         self.hide()
 
     def start(self, output: Path, bar_in_dock: Any) -> None:
-        """Begin to show a run.
+        """Start showing a run.
 
         Parameters
         ----------
         output
             Folder of the results.
         bar_in_dock
-            A `napari.utils.progress` of unknown length; it is not closed here.
+            A `napari.utils.progress` of unknown length; the caller closes it.
         """
         self._output, self._dock, self._status = output, bar_in_dock, RunStatus()
         self._shown_at = 0.0
@@ -210,7 +210,7 @@ class RunView(QWidget):
         self._text.setText(text)
 
     def show_progress(self, progress: Progress) -> None:
-        """Show where the run stands."""
+        """Show the progress of the run."""
         self._status.update(progress)
         self._bar.setRange(0, self._status.total)
         self._bar.setValue(self._status.through)
@@ -221,17 +221,17 @@ class RunView(QWidget):
             self._show_latest()
 
     def show_download(self, file: str, done: int, total: int) -> None:
-        """Show how far the download of weights is, in bytes."""
+        """Show the progress of downloading weights, in bytes."""
         self._bar.setRange(0, 100)
         self._bar.setValue(100 * done // max(1, total))
-        self.say(f"Fetching {file}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+        self.say(f"Downloading {file}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
 
     def _show_latest(self) -> None:
         if self._status.latest is None:
             return
         reader = QImageReader(str(result_file(self._output, self._status.latest.stem, "overlay")))
         size = reader.size()
-        if size.isValid():  # there is none where overlays are not written
+        if size.isValid():  # False if overlays are not written
             height = min(LATEST_HEIGHT, size.height())
             reader.setScaledSize(size * (height / size.height()))
             self._latest.setPixmap(QPixmap.fromImage(reader.read()))
@@ -240,10 +240,10 @@ class RunView(QWidget):
 
 
 class OutcomeView(QWidget):
-    """How a run went, and what can be done with the results."""
+    """Shows the outcome of a run, with buttons for its results."""
 
     review_requested = Signal(str)
-    """Folder of the results that are to be reviewed."""
+    """Emitted with the folder of results to review."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -254,7 +254,7 @@ class OutcomeView(QWidget):
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.report = QPushButton("Open report")
         self.report.setObjectName("open_report")
-        self.report.setToolTip("Open report.html: shares, confidence and failures")
+        self.report.setToolTip("Open report.html: class shares, confidence and failures")
         self.report.clicked.connect(self._open_report)
         self.review = QPushButton("Review")
         self.review.setObjectName("review_folder")
@@ -270,7 +270,7 @@ class OutcomeView(QWidget):
         self.hide()
 
     def show_summary(self, output: Path, summary: Summary) -> None:
-        """Show how a run went whose results are in the folder `output`."""
+        """Show the outcome of a run whose results are in the folder `output`."""
         self._output = output
         lines = [describe_outcome(summary), describe_failures(summary)]
         self.show_text("\n".join(filter(None, lines)))
@@ -278,7 +278,7 @@ class OutcomeView(QWidget):
         self.review.setVisible(summary.done > 0)
 
     def show_text(self, text: str) -> None:
-        """Show a sentence and no buttons."""
+        """Show a sentence without buttons."""
         self.text.setText(text)
         self.report.hide()
         self.review.hide()

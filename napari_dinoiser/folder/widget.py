@@ -1,4 +1,4 @@
-"""The Folder tab: the words of the Segment tab over a whole folder."""
+"""The Folder tab: label a whole folder with the words of the Segment tab."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class FolderWidget(QWidget):
     Parameters
     ----------
     viewer
-        Its activity dock shows the progress, too.
+        The viewer; its activity dock also shows the progress.
     choose
-        Gives what is to be looked for, None where there are no words yet, and
-        how. It may raise a DinoiserError.
+        Returns the classes, None if there are none yet, and the model. It may
+        raise a DinoiserError.
     """
 
     review_requested = Signal(str)
-    """A folder of results is to be reviewed."""
+    """Emitted with a folder of results to review."""
 
     def __init__(
         self, viewer: Viewer, choose: Callable[[], tuple[PromptSet | None, ModelChoice]]
@@ -63,8 +63,8 @@ class FolderWidget(QWidget):
         self._stop = threading.Event()
         self._worker: Any = None
         self.destroyed.connect(self._stop.set)
-        self.input_folder = FolderPicker("input_folder", "Folder of images, with all in it")
-        self.output_folder = FolderPicker("output_folder", "Folder of the results")
+        self.input_folder = FolderPicker("input_folder", "Folder of images, including subfolders")
+        self.output_folder = FolderPicker("output_folder", "Folder for the results")
         self.formats = FormatBoxes()
         self.scheduler = _create_scheduler()
         self.overwrite = _create_overwrite()
@@ -79,7 +79,7 @@ class FolderWidget(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in what the Segment tab holds now."""
+        """Update from the Segment tab."""
         folder = self.input_folder.path
         self.output_folder.suggest(folder and folder.parent / f"{folder.name}-labels")
         try:
@@ -100,24 +100,24 @@ class FolderWidget(QWidget):
         except DinoiserError as problem:
             show_error(str(problem))
             return
-        self.overwrite.setChecked(False)  # so that the next run goes on from this one
+        self.overwrite.setChecked(False)  # so that the next run resumes this one
         self._start(job)
 
     def cancel(self) -> None:
-        """Stop after the images that have been begun."""
+        """Stop after the images that are being labelled."""
         self._stop.set()
         self.cancel_button.setEnabled(False)
         self.progress.say("Stopping …")
 
     def showEvent(self, event: Any) -> None:
-        """Take in what has changed in the Segment tab."""
+        """Update from the Segment tab."""
         super().showEvent(event)
         self.refresh()
 
     def _job(self, prompts: PromptSet | None, choice: ModelChoice) -> LabelJob:
         folder, output = self.input_folder.path, self.output_folder.path
         if prompts is None:
-            msg = "There are no classes yet; write some in the Segment tab."
+            msg = "There are no classes yet; add some in the Segment tab."
             raise InputError(msg)
         if folder is None or output is None:
             msg = "There is no folder of images yet; choose one."
@@ -174,9 +174,9 @@ class FolderWidget(QWidget):
 
     def _lay_out(self) -> None:
         self.run_button.setObjectName("run_folder")
-        self.run_button.setToolTip("Label the images; those that are through already are kept.")
+        self.run_button.setToolTip("Label the images; finished ones are kept.")
         self.cancel_button.setObjectName("cancel_folder")
-        self.cancel_button.setToolTip("Stop; what is labelled is kept, and Run goes on from there.")
+        self.cancel_button.setToolTip("Stop; labelled images are kept, and Run resumes from there.")
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Images", self.input_folder)
@@ -209,12 +209,12 @@ class FolderWidget(QWidget):
 
 
 class _News(QObject):
-    """What a running job tells, from its thread to the window's."""
+    """Carries news of a running job from its thread to the window's."""
 
     progressed = Signal(object)  # Progress
-    downloaded = Signal(str, object, object)  # file, bytes done, bytes in all
+    downloaded = Signal(str, object, object)  # file, bytes done, total bytes
     done = Signal(object, object)  # folder of the results, Summary
-    refused = Signal(str)  # why
+    refused = Signal(str)  # the reason
 
 
 def _work(job: LabelJob, news: _News, cancelled: Callable[[], bool]) -> None:
@@ -238,8 +238,8 @@ def _create_scheduler() -> QComboBox:
     scheduler.setEditable(True)
     scheduler.addItems(SCHEDULERS)
     scheduler.setToolTip(
-        "auto: in napari for few images, in processes of their own for many; sync: in napari; "
-        "local: in processes of their own; tcp://host:8786: on a running dask cluster."
+        "auto: in napari for few images, in separate processes for many; sync: in napari; "
+        "local: in separate processes; tcp://host:8786: on a running dask cluster."
     )
     return scheduler
 
@@ -248,8 +248,8 @@ def _create_overwrite() -> QCheckBox:
     overwrite = QCheckBox("Start anew")
     overwrite.setObjectName("overwrite")
     overwrite.setToolTip(
-        "Throw away the results that are there, reviews too, instead of going on from them; "
-        "needed where words or settings have changed."
+        "Delete existing results, including reviews, instead of resuming; needed if words or "
+        "settings have changed."
     )
     return overwrite
 
@@ -258,5 +258,5 @@ def _create_classes() -> QLabel:
     classes = QLabel()
     classes.setObjectName("folder_classes")
     classes.setWordWrap(True)
-    classes.setToolTip("What will be looked for; it is written in the Segment tab.")
+    classes.setToolTip("The classes to look for; edit them in the Segment tab.")
     return classes

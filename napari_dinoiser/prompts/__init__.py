@@ -1,1 +1,1 @@
-"""The table of class names and phrases, which the tabs Segment and Folder share."""
+"""The table of class names and phrases, shared by the Segment and Folder tabs."""

@@ -1,8 +1,8 @@
-"""What a person edits in the prompt table, without the table: rows, and a prompt set made of them.
+"""The content of the prompt table without the table: rows, and the prompt set made from them.
 
-The words of a class stand in two texts. The first is its name, which is looked for as well. The
-second holds its other phrases, separated by semicolons or commas; if it begins with ``only:``, the
-name itself is not looked for. A phrase that has a separator in it stands in quotation marks.
+The words of a class are in two texts. The first is its name, which is also a phrase to look for.
+The second contains further phrases, separated by semicolons or commas. If it begins with ``only:``,
+the name itself is not looked for. A phrase that contains a separator is put in quotation marks.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 _ONLY = re.compile(r"\s*only\s*:", re.IGNORECASE)
+# a phrase in quotation marks, in which "" stands for one, or plain text up to the next separator
 _PHRASE = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:[;,]|$)|([^;,]*)(?:[;,]|$)')
 _PROMPT_FILE = re.compile(r"^(version|classes)\s*:", re.MULTILINE)
 
 
 def read_synonyms(name: str, text: str) -> tuple[str, ...]:
-    """Read all phrases of a class off its two texts.
+    """Read all phrases of a class from its two texts.
 
     Parameters
     ----------
     name
-        What the class is called.
+        Name of the class.
     text
-        Its other phrases, such as ``"puppy; hound"``, or ``"only: rusted van"``.
+        Further phrases, such as ``"puppy; hound"``, or ``"only: rusted van"``.
 
     Returns
     -------
     tuple of str
-        The name, unless it is excluded, and the others; whitespace collapsed.
+        The name, unless excluded, and the further phrases, with whitespace collapsed.
 
     See Also
     --------
@@ -51,7 +52,7 @@ def read_synonyms(name: str, text: str) -> tuple[str, ...]:
 
 
 def write_synonyms(name: str, phrases: Sequence[str]) -> str:
-    """Write a class's phrases as the text beside its name.
+    """Format a class's phrases as the text beside its name.
 
     See Also
     --------
@@ -78,7 +79,7 @@ def _quote(phrase: str) -> str:
 
 @dataclass
 class PromptRow:
-    """One class as it is being edited.
+    """One class being edited.
 
     Parameters
     ----------
@@ -87,11 +88,11 @@ class PromptRow:
     color
         ``#rrggbb``.
     name
-        What it is called; a row without a name and other words is left out.
+        Its name; a row without any words is ignored.
     synonyms
-        Its other phrases as one text, see `read_synonyms`.
+        Its further phrases as one text, see `read_synonyms`.
     visible
-        Whether its pixels are to be shown.
+        Whether its pixels are shown.
     """
 
     id: int
@@ -102,25 +103,25 @@ class PromptRow:
 
     @property
     def blank(self) -> bool:
-        """Whether nothing is written in it yet."""
+        """Whether the row has no words yet."""
         return not (self.name.strip() or self.synonyms.strip())
 
 
 @dataclass
 class PromptRows:
-    """The rows of the prompt table, and the settings that go with them.
+    """The rows of the prompt table, and its settings.
 
-    Ids and colours stay with their rows when these are renamed, moved or removed; a new
-    row has the smallest free id and that id's own colour. The background is no row.
+    Ids and colours stay with their rows when rows are renamed, moved or removed. A new row
+    gets the smallest free id and the default colour of that id. The background is not a row.
 
     Parameters
     ----------
     rows
         In the order of the table.
     background
-        Whether the background is asked for.
+        Whether there is a background class.
     templates, ignore_below
-        As in `PromptSet`.
+        See `PromptSet`.
     """
 
     rows: list[PromptRow] = field(default_factory=list)
@@ -132,7 +133,7 @@ class PromptRows:
     )
 
     def load(self, prompts: PromptSet) -> None:
-        """Put a prompt set in the place of everything; all its classes are visible."""
+        """Replace everything by a prompt set; all its classes become visible."""
         self.background = prompts.background is not None
         self._background_class = prompts.background or self._background_class
         self.templates, self.ignore_below = prompts.templates, prompts.ignore_below
@@ -143,12 +144,12 @@ class PromptRows:
         ]
 
     def prompt_set(self) -> PromptSet | None:
-        """Make the prompt set of what stands here; None while there is no class.
+        """Make the prompt set; None while there are no classes.
 
         Raises
         ------
         PromptError
-            With all that is wrong in it.
+            Lists all errors in the rows.
         """
         classes = [
             PromptClass(row.name, row.id, read_synonyms(row.name, row.synonyms), row.color)
@@ -162,44 +163,44 @@ class PromptRows:
         return PromptSet(tuple(classes), self.templates, self.ignore_below)
 
     def visible_ids(self) -> set[int]:
-        """Ids of the classes that are to be shown; the background is not among them."""
+        """Return the ids of the classes to show, without the background."""
         return {row.id for row in self.rows if row.visible and not row.blank}
 
     def new_row(self, name: str = "", synonyms: str = "") -> PromptRow:
-        """Make a row with an id of its own, which is still to be put into `rows`."""
+        """Make a row with a free id, without adding it to `rows`."""
         taken = {row.id for row in self.rows}
         free = (number for number in range(1, MAX_CLASSES + 1) if number not in taken)
-        class_id = next(free, MAX_CLASSES + 1)  # which the prompt set refuses
+        class_id = next(free, MAX_CLASSES + 1)  # one too many, which the prompt set refuses
         return PromptRow(class_id, default_color(class_id), name, synonyms)
 
     def remove(self, indices: Collection[int]) -> None:
-        """Take out the rows at these places."""
+        """Remove the rows at these indices."""
         self.rows = [row for index, row in enumerate(self.rows) if index not in indices]
 
     def move(self, index: int, target: int) -> None:
-        """Take a row out and put it in at another place."""
+        """Move a row to another index."""
         self.rows.insert(target, self.rows.pop(index))
 
     def set_color(self, class_id: int, color: str) -> None:
-        """Colour a class.
+        """Set the colour of a class.
 
         Parameters
         ----------
         class_id
-            Its id; 0 is the background, whether it is asked for or not.
+            Its id; 0 is the background, whether there is one or not.
         color
             ``#rrggbb``, ``#rgb`` or a CSS name.
 
         Raises
         ------
         PromptError
-            If no row has this id, or the colour is not known.
+            If no row has this id, or the colour is unknown.
         """
         color = normalize_color(color)
         rows = [row for row in self.rows if row.id == class_id]
         if not rows and class_id != 0:
             ids = ", ".join(str(row.id) for row in self.rows) or "none"
-            msg = f"no class has the id {class_id}, so it cannot be coloured: the ids are {ids}"
+            msg = f"no class has the id {class_id}, so its colour cannot be set: the ids are {ids}"
             raise PromptError(msg)
         for row in rows:
             row.color = color
@@ -207,21 +208,21 @@ class PromptRows:
             self._background_class = replace(self._background_class, color=color)
 
     def paste(self, text: str) -> None:
-        """Take over text from the clipboard.
+        """Add classes from the clipboard's text.
 
-        A whole prompt file replaces everything. Several lines are one class each (with
-        its other phrases after a tab or semicolon), one line is the inline form of
-        `PromptSet.parse`; these are appended, but for names that stand here already.
+        The text of a prompt file replaces everything. Several lines are one class each, with
+        further phrases after a tab or semicolon; a single line is the inline form of
+        `PromptSet.parse`. These classes are appended, except names that already exist.
 
         Parameters
         ----------
         text
-            What was copied.
+            The text.
 
         Raises
         ------
         PromptError
-            If it is a prompt file in which something is wrong.
+            If the text is a prompt file with errors.
         """
         if _PROMPT_FILE.search(text):
             self.load(PromptSet.from_yaml(text, "the pasted text"))

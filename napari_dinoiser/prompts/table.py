@@ -1,4 +1,4 @@
-"""The prompt table: the classes to look for, a row each."""
+"""The prompt table: the classes to look for, one per row."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from napari_dinoiser.prompts.table_model import BACKGROUND, Column, PromptTableM
 from napari_dinoiser.prompts.table_view import PromptView
 
 FILE_FILTER = "Prompt files (*.yaml *.yml);;All files (*)"
-ERROR_COLOR = "#e0554a"  # reads on napari's light and dark background alike
+ERROR_COLOR = "#e0554a"  # readable on napari's light and dark background
 BUTTONS = (
-    ("add_class", "+", "Add a class (Enter in the last row does it, too)"),
+    ("add_class", "+", "Add a class (or press Enter in the last row)"),
     ("remove_class", "−", "Remove the selected classes (Delete)"),
     ("move_up", "↑", "Move the selected class up"),
     ("move_down", "↓", "Move the selected class down"),
-    ("load_prompts", "Load…", "Load a prompt file in the place of this table"),
-    ("save_prompts", "Save…", "Save this table as a prompt file, for other images and folders"),
+    ("load_prompts", "Load…", "Load a prompt file, replacing this table"),
+    ("save_prompts", "Save…", "Save this table as a prompt file"),
 )
 
 
 class _State(NamedTuple):
-    """What the table says at one time."""
+    """A snapshot of the table's content."""
 
     prompts: PromptSet | None
     error: str
@@ -45,7 +45,7 @@ class _State(NamedTuple):
 
     @property
     def words(self) -> tuple[object, ...]:
-        """All of it that decides which pixel gets which label."""
+        """Everything that affects which pixel gets which label."""
         if self.prompts is None:
             return (self.error,)
         classes = {(item.name, item.id, item.phrases) for item in self.prompts.classes}
@@ -58,15 +58,15 @@ class PromptTable(QWidget):
     Parameters
     ----------
     parent
-        Owner.
+        Parent widget.
     """
 
     prompts_changed = Signal()
-    """The labels are others now: a name, phrase, id or the threshold changed."""
+    """Emitted if labels change: a name, phrase, id or the threshold is different."""
     looks_changed = Signal()
-    """The labels look different only: a colour, the visible classes or the order changed."""
+    """Emitted if only the display changes: a colour, the visible classes or the order."""
     selection_changed = Signal()
-    """`selected_id` is another."""
+    """Emitted when `selected_id` changes."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -88,28 +88,28 @@ class PromptTable(QWidget):
         self._update()
 
     def prompt_set(self) -> PromptSet | None:
-        """Give the prompt set; None while there is no class or something is wrong, see `error`."""
+        """Return the prompt set; None while there are no classes or an error, see `error`."""
         return self._state.prompts
 
     def set_prompt_set(self, prompts: PromptSet) -> None:
-        """Show a prompt set in the place of everything that stands here."""
+        """Show a prompt set, replacing everything."""
         self._model.load(prompts)
 
     def error(self) -> str:
-        """Say what is wrong with what stands in the table; empty if nothing is."""
+        """Return what is wrong in the table; empty if nothing is."""
         return self._state.error
 
     def visible_ids(self) -> set[int]:
-        """Ids of the classes that are to be shown; 0, the background, is never among them."""
+        """Return the ids of the classes to show, without 0, the background."""
         return set(self._state.visible)
 
     def selected_id(self) -> int | None:
-        """Id of the selected class, the last of several; None if none is selected."""
+        """Return the id of the selected class, the last of several; None if none is selected."""
         row = self._model.row(self._selected_row())
         return None if row is None or row.blank else row.id
 
     def set_color(self, class_id: int, color: str) -> None:
-        """Colour a class.
+        """Set the colour of a class.
 
         Parameters
         ----------
@@ -121,27 +121,27 @@ class PromptTable(QWidget):
         Raises
         ------
         PromptError
-            If no class has this id, or the colour is not known.
+            If no class has this id, or the colour is unknown.
         """
         self._model.set_color(class_id, color)
 
     def explain_background(self, kind: str) -> None:
-        """Say what the background is to a model, see `dinoiser.models.base.Scoring`."""
+        """Explain what the background means to a model, see `dinoiser.models.base.Scoring`."""
         self._background.setToolTip(BACKGROUND[kind])
 
     def ignore_below(self) -> float:
-        """Confidence, 0 up to but not including 1, below which pixels are ignored."""
+        """Return the confidence, at least 0 and below 1, below which pixels are ignored."""
         return self._rows.ignore_below
 
     def set_ignore_below(self, confidence: float) -> None:
-        """Ignore pixels of a lower confidence, 0 up to but not including 1."""
+        """Ignore pixels with a lower confidence, at least 0 and below 1."""
         self._rows.ignore_below = confidence
         self._update()
 
     def _create_view(self) -> PromptView:
         view = PromptView(self._model, self)
         view.setObjectName("prompt_table")
-        view.setToolTip("The classes to look for, one a row; a list can be pasted (Ctrl+V)")
+        view.setToolTip("The classes to look for, one per row; you can paste a list (Ctrl+V)")
         view.setMinimumHeight(120)
         return view
 
@@ -184,7 +184,7 @@ class PromptTable(QWidget):
             button.clicked.connect(lambda _checked, slot=slot: slot())
 
     def _update(self) -> None:
-        """Note what the table says now, show what is wrong, and tell others what changed."""
+        """Record the table's content, show errors, and emit what changed."""
         prompts, error = None, ""
         try:
             prompts = self._rows.prompt_set()
@@ -203,7 +203,7 @@ class PromptTable(QWidget):
             self.looks_changed.emit()
 
     def _show_note(self) -> None:
-        """Show the first thing that is wrong, or looks like a mistake; the tooltip has them all."""
+        """Show the first error or likely mistake; the tooltip lists all of them."""
         prompts, error = self._state.prompts, self._state.error
         sentences = error.splitlines() or list(prompts.warnings if prompts else ())
         more = f" (and {len(sentences) - 1} more)" if len(sentences) > 1 else ""
@@ -213,7 +213,7 @@ class PromptTable(QWidget):
         self._note.setVisible(bool(sentences))
 
     def _selected_row(self) -> int:
-        """Place of the current row, which Qt may not have selected; -1 if there is none."""
+        """Return the index of the current row, -1 if none; Qt's current row may not be selected."""
         index = self._view.currentIndex()
         return index.row() if self._view.selectionModel().isSelected(index) else -1
 
@@ -228,14 +228,14 @@ class PromptTable(QWidget):
             self.selection_changed.emit()
 
     def _add_class(self) -> None:
-        """Add a row and begin to write in it."""
+        """Add a row and start editing it."""
         self._model.append()
         index = self._model.index(self._model.rowCount() - 1, Column.NAME)
         self._view.setCurrentIndex(index)
         self._view.edit(index)
 
     def _go_on(self, entered: bool) -> None:
-        """Go on to a new row after the last, or take that away when it is left blank."""
+        """Continue with a new row after the last, or remove the last if it was left blank."""
         place = self._view.currentIndex().row()
         if place < 0 or place != self._model.rowCount() - 1:
             return

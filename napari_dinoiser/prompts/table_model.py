@@ -1,4 +1,4 @@
-"""The rows of prompts as a Qt table model."""
+"""The prompt rows as a Qt table model."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ TITLES = {Column.NAME: "class", Column.SYNONYMS: "also called", Column.ID: "id"}
 HELP = {
     Column.VISIBLE: "Show this class in the image",
     Column.COLOR: "Colour in the image: click to change it",
-    Column.NAME: "What to look for, and what it is called in the results",
+    Column.NAME: "What to look for, and the name of the class in results",
     Column.SYNONYMS: (
         "Other words for the same class, separated by semicolons: puppy; hound. "
         "To look for other words than the name, begin with only: as in only: rusted van; lorry. "
-        "Words that hold a comma or semicolon stand in quotation marks."
+        "Put words that contain a comma or semicolon in quotation marks."
     ),
     Column.ID: "The number of this class in the saved masks, 1 to 254",
 }
 BACKGROUND = {
-    "objectness": "Leave pixels without a label that look like no object",
-    "threshold": "Leave pixels without a label that are like none of the classes",
-    "class": "Leave pixels without a label that are most like the word background",
+    "objectness": "Leave pixels unlabelled that do not look like an object",
+    "threshold": "Leave pixels unlabelled that resemble none of the classes",
+    "class": "Leave pixels unlabelled that match the word background best",
 }
-"""What the background is to a model, see `dinoiser.models.base.Scoring`."""
+"""Explains what the background means to a model, see `dinoiser.models.base.Scoring`."""
 
 
 class PromptTableModel(QAbstractTableModel):
-    """Shows `PromptRows` as a table and passes edits on to them.
+    """Shows `PromptRows` as a table and forwards edits to them.
 
     Parameters
     ----------
     rows
-        What is shown and edited; edited through this model alone.
+        The rows; edit them only through this model.
     parent
-        Owner.
+        Parent object.
     """
 
     edited = Signal()
@@ -72,14 +72,14 @@ class PromptTableModel(QAbstractTableModel):
         return 0 if parent is not None and parent.isValid() else len(Column)
 
     def row(self, index: int) -> PromptRow | None:
-        """Give the row at a place, None where there is none."""
+        """Return the row at an index, None if there is none."""
         rows = self._prompts.rows
         return rows[index] if 0 <= index < len(rows) else None
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """Give a column's title and what it is for."""
+        """Return a column's title or tooltip."""
         if orientation == Qt.Orientation.Vertical:
             return None
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -87,12 +87,12 @@ class PromptTableModel(QAbstractTableModel):
         return TITLES.get(Column(section)) if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Give what a cell shows."""
+        """Return what a cell shows."""
         row, column = self._prompts.rows[index.row()], Column(index.column())
         text = {Column.NAME: row.name, Column.SYNONYMS: row.synonyms, Column.ID: str(row.id)}
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole):
             return text.get(column)
-        if role == Qt.ItemDataRole.ToolTipRole:  # long texts are cut off in narrow columns
+        if role == Qt.ItemDataRole.ToolTipRole:  # shows the text, which may be cut off
             words = text.get(column) if column in (Column.NAME, Column.SYNONYMS) else None
             return f"<qt>{escape(words) if words else HELP[column]}</qt>"
         if role == Qt.ItemDataRole.UserRole and column is Column.COLOR:
@@ -102,14 +102,14 @@ class PromptTableModel(QAbstractTableModel):
         return None
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        """Tell what can be done with a cell."""
+        """Return what can be done with a cell."""
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         if index.column() == Column.VISIBLE:
             return flags | Qt.ItemFlag.ItemIsUserCheckable
         return flags if index.column() == Column.COLOR else flags | Qt.ItemFlag.ItemIsEditable
 
     def setData(self, index: QModelIndex, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
-        """Write a cell; False if it cannot hold the value."""
+        """Set a cell; return False if the value is not allowed."""
         row, column = self._prompts.rows[index.row()], Column(index.column())
         if column is Column.VISIBLE and role == Qt.ItemDataRole.CheckStateRole:
             row.visible = Qt.CheckState(value) != Qt.CheckState.Unchecked
@@ -136,7 +136,7 @@ class PromptTableModel(QAbstractTableModel):
         self.edited.emit()
 
     def remove(self, indices: Collection[int]) -> None:
-        """Take out rows."""
+        """Remove rows."""
         for index in sorted(indices, reverse=True):
             self.beginRemoveRows(QModelIndex(), index, index)
             self._prompts.remove([index])
@@ -144,10 +144,10 @@ class PromptTableModel(QAbstractTableModel):
         self.edited.emit()
 
     def move(self, index: int, target: int) -> None:
-        """Take a row out and put it in at another place; nothing where there is none."""
+        """Move a row to another index; do nothing if either does not exist."""
         if self.row(index) is None or self.row(target) is None or index == target:
             return
-        # Qt counts the place before the row is taken out
+        # Qt counts the target before the row is removed
         place = target + (target > index)
         self.beginMoveRows(QModelIndex(), index, index, QModelIndex(), place)
         self._prompts.move(index, target)
@@ -162,12 +162,12 @@ class PromptTableModel(QAbstractTableModel):
         self.edited.emit()
 
     def paste(self, text: str) -> None:
-        """Take over text from the clipboard, see `PromptRows.paste`.
+        """Add classes from the clipboard's text, see `PromptRows.paste`.
 
         Raises
         ------
         PromptError
-            If it is a prompt file in which something is wrong.
+            If the text is a prompt file with errors.
         """
         self.beginResetModel()
         try:
@@ -177,12 +177,12 @@ class PromptTableModel(QAbstractTableModel):
         self.edited.emit()
 
     def set_color(self, class_id: int, color: str) -> None:
-        """Colour a class, see `PromptRows.set_color`.
+        """Set the colour of a class, see `PromptRows.set_color`.
 
         Raises
         ------
         PromptError
-            If no row has this id, or the colour is not known.
+            If no row has this id, or the colour is unknown.
         """
         self._prompts.set_color(class_id, color)
         if self.rowCount():

@@ -1,4 +1,4 @@
-"""The prompt table's view: keys, colour swatches, and words for when it is empty."""
+"""The prompt table's view: keys, colour swatches, and a hint when it is empty."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _DELETE = (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
 
 
 class PromptView(QTableView):
-    """Shows the prompt table; says what keys and clicks ask for and does nothing itself.
+    """Shows the prompt table; emits signals for keys and clicks, and changes nothing itself.
 
     Parameters
     ----------
     model
-        What is shown.
+        The table model.
     parent
-        Owner.
+        Parent widget.
     """
 
     row_wanted = Signal()
     removal_wanted = Signal()
     paste_wanted = Signal()
     color_wanted = Signal(int)
-    """With the number of the row."""
+    """Emitted with the index of the row."""
     cell_closed = Signal(bool)
-    """The keyboard left the editor: True by Enter, False by Escape."""
+    """Emitted when the keyboard closes the editor: True by Enter, False by Escape."""
 
     def __init__(self, model: QAbstractItemModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -65,14 +65,14 @@ class PromptView(QTableView):
         self.clicked.connect(self._on_click)
 
     def event(self, event: QEvent) -> bool:
-        """Keep the table's keys from the window's shortcuts."""
+        """Give the table's keys precedence over the window's shortcuts."""
         if event.type() == QEvent.Type.ShortcutOverride and _is_own_key(event):
             event.accept()
             return True
         return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Paste, remove rows, and go on to a new row."""
+        """Paste, remove rows, or continue with a new row."""
         if self.state() == QAbstractItemView.State.EditingState:
             super().keyPressEvent(event)
         elif event.matches(QKeySequence.StandardKey.Paste):
@@ -85,21 +85,21 @@ class PromptView(QTableView):
             super().keyPressEvent(event)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
-        """Add a row by a double click below the last one."""
+        """Add a row on a double click below the last one."""
         if self.rowAt(event.pos().y()) < 0:
             self.row_wanted.emit()
         else:
             super().mouseDoubleClickEvent(event)
 
     def closeEditor(self, editor: QWidget, hint: QAbstractItemDelegate.EndEditHint) -> None:
-        """Close a cell's editor and tell how it was left."""
+        """Close a cell's editor and emit how it was closed."""
         super().closeEditor(editor, hint)
         hints = QAbstractItemDelegate.EndEditHint
         if hint in (hints.SubmitModelCache, hints.RevertModelCache):
             self.cell_closed.emit(hint == hints.SubmitModelCache)
 
     def paintEvent(self, event: QEvent) -> None:
-        """Say how to begin while there is no row."""
+        """Show a hint while there are no rows."""
         super().paintEvent(event)
         if self.model().rowCount() == 0:
             painter = QPainter(self.viewport())
@@ -109,7 +109,7 @@ class PromptView(QTableView):
             painter.end()
 
     def _enter(self) -> None:
-        """Edit the cell at hand; in the last row, go on to a new one."""
+        """Edit the current cell; in the last row, continue with a new one."""
         if self.currentIndex().row() == self.model().rowCount() - 1:
             self.row_wanted.emit()
         else:
@@ -121,7 +121,7 @@ class PromptView(QTableView):
 
 
 class PromptDelegate(QStyledItemDelegate):
-    """Draws colour swatches, and passes a list that is pasted into a name on to the table."""
+    """Draws colour swatches, and forwards a list pasted into a name to the table."""
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         """Draw a cell."""
@@ -134,7 +134,7 @@ class PromptDelegate(QStyledItemDelegate):
             painter.fillRect(swatch, color)
 
     def eventFilter(self, editor: QObject, event: QEvent) -> bool:
-        """Take a paste of several lines away from the editor, which holds one."""
+        """Handle a paste of several lines, as the editor holds only one."""
         view = self.parent()
         pasted = event.type() == QEvent.Type.KeyPress and event.matches(
             QKeySequence.StandardKey.Paste

@@ -1,1 +1,1 @@
-"""The tab Review: the images of a job one by one, to correct, accept or reject."""
+"""The Review tab: correct, accept or reject the images of a job one by one."""

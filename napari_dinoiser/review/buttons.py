@@ -1,4 +1,4 @@
-"""What can be done with the image under review."""
+"""The buttons of a review."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ class _Button(NamedTuple):
 
 
 _BUTTONS = {
-    "previous": _Button("Previous", "Shift+N", f"The image before. {_SAVES}", (0, 0, 1, 1)),
+    "previous": _Button("Previous", "Shift+N", f"The previous image. {_SAVES}", (0, 0, 1, 1)),
     "next": _Button("Next", "N", f"The next image. {_SAVES}", (0, 1, 1, 1)),
     "next_unchecked": _Button(
-        "Next unchecked", "U", f"The next image that is not checked. {_SAVES}", (1, 0, 1, 2)
+        "Next unchecked", "U", f"The next unchecked image. {_SAVES}", (1, 0, 1, 2)
     ),
-    "accept": _Button("Accept", "A", "Save the mask as right, and go on.", (2, 0, 1, 1)),
-    "reject": _Button("Reject", "R", "Leave the image out of exports, and go on.", (2, 1, 1, 1)),
+    "accept": _Button(
+        "Accept", "A", "Accept the mask and continue with the next image.", (2, 0, 1, 1)
+    ),
+    "reject": _Button("Reject", "R", "Exclude the image from exports and continue.", (2, 1, 1, 1)),
     "toggle_labels": _Button("Show labels", "T", "Show or hide the labels.", (3, 0, 1, 1)),
-    "revert": _Button("Revert", "", "Go back to this image's mask as it is saved.", (3, 1, 1, 1)),
+    "revert": _Button("Revert", "", "Restore the saved mask of this image.", (3, 1, 1, 1)),
 }
 _NEED_IMAGE = {"accept", "toggle_labels", "revert"}
 
 
 class ReviewButtons(QWidget):
-    """Buttons, each with its key on it."""
+    """Buttons that show their keys."""
 
     pressed = Signal(str)
     """Emitted with the name of a button."""
@@ -54,10 +56,10 @@ class ReviewButtons(QWidget):
 
     @property
     def keys(self) -> dict[str, QPushButton]:
-        """The button that each key stands for."""
+        """The button for each key."""
         return {entry.key: self._buttons[name] for name, entry in _BUTTONS.items() if entry.key}
 
     def enable(self, *, any_image: bool, readable: bool) -> None:
-        """Enable what makes sense: some buttons need an image that can be read."""
+        """Enable the buttons that make sense: some need an image that can be read."""
         for name, button in self._buttons.items():
             button.setEnabled(readable if name in _NEED_IMAGE else any_image)

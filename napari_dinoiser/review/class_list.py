@@ -1,4 +1,4 @@
-"""The classes of a job, to choose from what to paint."""
+"""The list of classes to paint with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
 
 SWATCH = 14
-"""Side of the colours' squares in pixels."""
+"""Side of the colour swatches in pixels."""
 FIGURE_SPACE = "\u2007"
 """As wide as a digit."""
 
@@ -22,12 +22,12 @@ FIGURE_SPACE = "\u2007"
 class ClassList(QListWidget):
     """Classes with colour, name and the digit that chooses each.
 
-    0 is the background, or no class in jobs without one. It takes no focus, so
-    that keys go on working after a click.
+    0 is the background, or "no class" in jobs without one. The list never takes
+    the focus, so that keys still work after a click.
     """
 
     label_chosen = Signal(int)
-    """Emitted with the label of the class that was clicked."""
+    """Emitted with the label of a clicked class."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class ClassList(QListWidget):
         )
 
     def set_classes(self, prompts: PromptSet) -> None:
-        """List the classes of a prompt set, 0 first and the ignored pixels last."""
+        """List the classes of a prompt set, with 0 first and ignored pixels last."""
         self.clear()
         names = {0: "no class"} | {item.id: item.name for item in prompts.classes}
         colors = {item.id: item.color for item in prompts.classes} | {0: None}
@@ -54,13 +54,13 @@ class ClassList(QListWidget):
             self.addItem(item)
 
     def label_of_digit(self, digit: int) -> int | None:
-        """Label that a digit chooses; None where there are fewer classes."""
+        """Return the label for a digit; None if there are fewer classes."""
         if digit >= self.count() - 1:
             return None
         return self.item(digit).data(Qt.ItemDataRole.UserRole)
 
     def mark(self, label: int) -> None:
-        """Mark the class that is painted with, if it is one of these."""
+        """Highlight the class to paint with, if it is in the list."""
         rows = (
             row
             for row in range(self.count())
@@ -70,7 +70,7 @@ class ClassList(QListWidget):
 
 
 def _swatch(color: str | QColor | None) -> QIcon:
-    """Draw a square of a colour; an empty one for what is transparent."""
+    """Draw a square of a colour, or an empty one if transparent."""
     pixmap = QPixmap(SWATCH, SWATCH)
     pixmap.fill(QColor(color) if color else Qt.GlobalColor.transparent)
     if not color:

@@ -1,4 +1,4 @@
-"""The image under review as an image and a labels layer, and keys that work on both."""
+"""The layers of the image under review, and keys that work on both."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class ReviewLayers:
-    """One image layer and one labels layer that show image after image.
+    """One image layer and one labels layer that show one image after another.
 
     Parameters
     ----------
     viewer
-        Where they are.
+        The viewer with the layers.
     keys
-        What keys do while the canvas has focus. napari asks the selected layer
-        first, whose own keys would win, so that they are bound to both layers
-        as well as to the viewer.
+        Actions of keys while the canvas has the focus. napari asks the selected
+        layer first, whose own keys would take precedence, so keys are bound to
+        both layers and to the viewer.
     on_label
-        Called with the label that is painted with, whenever that changes or a
-        image is shown.
+        Called with the label to paint with, when it changes or an image is
+        shown.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class ReviewLayers:
         self.labels: Labels | None = None
 
     def show(self, opened: OpenImage, prompts: PromptSet) -> None:
-        """Show an image and its labels; layers that were removed come back."""
+        """Show an image and its labels; layers that were removed are added again."""
         image, labels = self.image, self.labels
         if labels is None or labels not in self._viewer.layers:
             labels = self._add_labels(opened.labels, prompts)
@@ -70,23 +70,23 @@ class ReviewLayers:
         self._on_label(labels.selected_label)
 
     def show_labels(self, labels: np.ndarray) -> None:
-        """Show other labels; what could be undone on those before cannot any more."""
+        """Show other labels and clear the undo history."""
         if (layer := self.labels) is None:
             return
         mode = layer.mode
-        layer.editable = False  # makes napari forget what can be undone
+        layer.editable = False  # makes napari clear its undo history
         layer.data = labels
         layer.editable = True
         layer.mode = mode
 
     def style(self, prompts: PromptSet) -> None:
-        """Take over the classes of another job."""
+        """Use the names and colours of another job's classes."""
         if self.labels is not None:
             for name, value in style_labels(prompts).items():
                 setattr(self.labels, name, value)
 
     def hide(self) -> None:
-        """Hide both layers, as there is no image that they could show."""
+        """Hide both layers, as there is no image to show."""
         self._set_visible(False)
 
     def toggle_labels(self) -> None:
@@ -95,26 +95,26 @@ class ReviewLayers:
             self.labels.visible = not self.labels.visible
 
     def select(self, label: int) -> None:
-        """Choose what to paint."""
+        """Choose the label to paint with."""
         if self.labels is not None:
             self.labels.selected_label = label
 
     def bind_keys(self) -> None:
-        """Take the keys; nothing where they are taken already."""
+        """Bind the keys, unless they are bound already."""
         if not self._active:
             self._active = True
             for provider in (self._viewer, self.image, self.labels):
                 self._bind(provider)
 
     def release_keys(self) -> None:
-        """Give back the keys that were taken."""
+        """Restore the previous key bindings."""
         for provider, key, function in reversed(self._bound):
             provider.bind_key(key, function, overwrite=True)
         self._bound = []
         self._active = False
 
     def disconnect(self) -> None:
-        """Let go of the layers, which stay in the viewer."""
+        """Disconnect from the layers, which stay in the viewer."""
         self.release_keys()
         if self.labels is not None:
             self.labels.events.selected_label.disconnect(self._tell_label)
@@ -136,7 +136,7 @@ class ReviewLayers:
 
     def _set_visible(self, visible: bool) -> None:
         for layer in (self.image, self.labels):
-            # a visible layer that is made visible loses its tool
+            # setting visible again would make a layer lose its tool
             if layer is not None and layer.visible != visible:
                 layer.visible = visible
 
@@ -144,7 +144,7 @@ class ReviewLayers:
         self._on_label(event.source.selected_label)
 
     def _bind(self, provider: Any) -> None:
-        """Bind the keys to the viewer or a layer, if they are taken at present."""
+        """Bind the keys to the viewer or a layer, if keys are active."""
         if provider is None or not self._active:
             return
         for key, action in self._keys.items():

@@ -1,4 +1,4 @@
-"""Which job is reviewed, and in which order."""
+"""The choice of the job to review, and of its order."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ORDERS = {
 
 
 class ReviewQueue(QWidget):
-    """A job's folder, the order of its images, and whether checked ones are left out."""
+    """A job's folder, the order of its images, and whether checked ones are hidden."""
 
     folder_chosen = Signal(str)
     """Emitted with a folder that was typed or chosen."""
     order_changed = Signal()
-    """Emitted when the images are to be sorted anew."""
+    """Emitted when the images must be sorted again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class ReviewQueue(QWidget):
             self._order.addItem(text, order)
         self._class = named(QComboBox(), "order_class", "Images with most of this class first")
         self._unchecked = named(
-            QCheckBox("Only unchecked"), "only_unchecked", "Leave out what is checked already"
+            QCheckBox("Only unchecked"), "only_unchecked", "Hide images that are already checked"
         )
         self._order.currentIndexChanged.connect(self._tell_order)
         self._class.currentIndexChanged.connect(self._tell_order)
@@ -57,21 +57,21 @@ class ReviewQueue(QWidget):
 
     @property
     def order(self) -> Order:
-        """The order, as `dinoiser.batch.reviews.sort_images` names it."""
+        """The order, see `dinoiser.batch.reviews.sort_images`."""
         return self._order.currentData()
 
     @property
     def class_id(self) -> int:
-        """The class whose share is meant."""
+        """The class for sorting by share."""
         return self._class.currentData() or 0
 
     @property
     def only_unchecked(self) -> bool:
-        """Whether checked images are left out."""
+        """Whether checked images are hidden."""
         return self._unchecked.isChecked()
 
     def set_classes(self, prompts: PromptSet) -> None:
-        """Offer the classes of a job, the background last."""
+        """Offer the classes of a job, with the background last."""
         with signals_blocked(self._class):
             self._class.clear()
             for item in sorted(prompts.classes, key=lambda item: item.background):
@@ -98,7 +98,7 @@ class ReviewQueue(QWidget):
 
 
 def named(widget: Any, name: str, tooltip: str) -> Any:
-    """Give a widget the name that others find it by, and a tooltip."""
+    """Set the object name and tooltip of a widget, and return it."""
     widget.setObjectName(name)
     widget.setToolTip(tooltip)
     return widget

@@ -1,4 +1,4 @@
-"""Reviewing a job, without a window: which image, its labels, what is saved and what is not."""
+"""The state of a review without a window: the current image, its labels, what is saved."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class OpenImage:
-    """An image that is being looked at.
+    """An image under review.
 
     Attributes
     ----------
-    image
-        Which it is.
+    labelled
+        The image's entry in the job.
     image
         (H, W, 3) uint8 RGB.
     saved
-        (H, W) uint8 labels, as the mask's file holds them.
+        (H, W) uint8 labels in the mask's file.
     labels
-        (H, W) integers, as the person sees them: what is painted goes here.
+        (H, W) integers as shown; painting changes them.
     recovered
-        Whether `labels` began with edits that a crash had left unsaved.
+        Whether `labels` started with unsaved edits recovered after a crash.
     """
 
     labelled: LabelledImage
@@ -54,14 +54,14 @@ class OpenImage:
 
     @property
     def edited(self) -> bool:
-        """Whether there is something to save."""
+        """Whether there is anything to save."""
         return not np.array_equal(self.labels, self.saved)
 
 
 class ReviewSession:
     """A job's images in some order, one of them open.
 
-    Moving on saves what was painted: an image whose mask someone corrected
+    Moving to another image saves corrections. An image with a corrected mask
     counts as accepted, unless it is rejected.
 
     Parameters
@@ -74,18 +74,18 @@ class ReviewSession:
     prompts
         The job's classes.
     queue
-        Images in the order of the review.
+        Images in review order.
     position
-        Index of the present one in it.
+        Index of the current image in the queue.
     current
-        The present one, open; None where it cannot be read or there is none.
+        The current image; None if it cannot be read or there is none.
     problem
         Why it cannot be read, in one sentence.
 
     Raises
     ------
     InputError
-        The folder holds no job, or a job without labelled images.
+        The folder does not contain a job, or the job has no labelled images.
     """
 
     def __init__(self, output: Path) -> None:
@@ -94,7 +94,7 @@ class ReviewSession:
         self._reviews = Reviews(output, self.prompts)
         self._images = read_labelled(output)
         if not self._images:
-            msg = f"{output} holds no labelled images; run its job again and then review it"
+            msg = f"{output} contains no labelled images; rerun its job before reviewing it"
             raise InputError(msg)
         self.queue: list[LabelledImage] = []
         self.position = 0
@@ -105,17 +105,17 @@ class ReviewSession:
 
     @property
     def labelled(self) -> LabelledImage | None:
-        """The present image, whether or not it can be read; None in an empty queue."""
+        """The current image, whether or not it can be read; None if the queue is empty."""
         return self.queue[self.position] if self.queue else None
 
     @property
     def edited(self) -> bool:
-        """Whether there is something to save."""
+        """Whether there is anything to save."""
         return self.current is not None and self.current.edited
 
     @property
     def checked(self) -> int:
-        """Number of the job's images that are accepted or rejected."""
+        """Number of the job's images that were accepted or rejected."""
         return sum(map(self._reviews.is_checked, self._images))
 
     @property
@@ -124,27 +124,27 @@ class ReviewSession:
         return len(self._images)
 
     def review(self) -> Review | None:
-        """Give what was decided on the present image."""
+        """Return the review of the current image."""
         return self._reviews.of(self.labelled) if self.labelled else None
 
     def arrange(
         self, order: Order = "least certain", class_id: int = 0, *, only_unchecked: bool = False
     ) -> None:
-        """Sort the queue anew and open its first image that is not checked.
+        """Sort the queue and open its first unchecked image.
 
-        Edits that a crash left unsaved come before everything.
+        An image with unsaved edits from a crash is opened first.
 
         Parameters
         ----------
         order, class_id
             See `dinoiser.batch.reviews.sort_images`.
         only_unchecked
-            Leave out what is accepted or rejected.
+            Hide images that were accepted or rejected.
 
         Raises
         ------
         InputError, OutputError
-            What was painted cannot be saved.
+            Corrections cannot be saved.
         """
         self.save()
         queue = sort_images(self._images, self._reviews.latest, order, class_id)
@@ -157,46 +157,46 @@ class ReviewSession:
         self._open()
 
     def move(self, step: int) -> bool:
-        """Save what was painted and go on or back in the queue.
+        """Save corrections and move forward or back in the queue.
 
         Returns
         -------
         bool
-            False at the queue's end, where there is nowhere to go.
+            False at the end of the queue.
 
         Raises
         ------
         InputError, OutputError
-            It cannot be saved; the image stays open.
+            Corrections cannot be saved; the image stays open.
         """
         self.save()
         return self._go(self.position + step)
 
     def move_to_unchecked(self) -> bool:
-        """Save what was painted and go to the next unchecked image, past the end to the start.
+        """Save corrections and move to the next unchecked image, wrapping around.
 
         Returns
         -------
         bool
-            False when all of the queue are checked.
+            False if the whole queue is checked.
 
         Raises
         ------
         InputError, OutputError
-            It cannot be saved; the image stays open.
+            Corrections cannot be saved; the image stays open.
         """
         self.save()
         return self._go(self._find_unchecked(self.position + 1))
 
     def accept(self) -> bool:
-        """Save the image as right and go on, as `move` does; nothing where it cannot be read."""
+        """Accept the image and move on, see `move`; do nothing if it cannot be read."""
         if self.current is None:
             return False
         self._save(self.current, "accepted")
         return self._go(self.position + 1)
 
     def reject(self) -> bool:
-        """Mark the image as unfit for exports and go on, as `move` does."""
+        """Reject the image, which excludes it from exports, and move on, see `move`."""
         if self.current is not None:
             self._save(self.current, "rejected")
         elif self.labelled is not None:
@@ -204,36 +204,36 @@ class ReviewSession:
         return self._go(self.position + 1)
 
     def save(self) -> None:
-        """Save what was painted, if anything.
+        """Save corrections, if any.
 
         Raises
         ------
         InputError, OutputError
-            It cannot be saved.
+            Corrections cannot be saved.
         """
         if self.current is None:
             return
         if self.current.edited:
             state = self._reviews.of(self.current.labelled).state
             self._save(self.current, "rejected" if state == "rejected" else "accepted")
-        else:  # what was painted is undone
+        else:  # corrections were undone
             self._unsaved.forget(self.current.labels)
 
     def revert(self) -> None:
-        """Give up what was painted since the last save."""
+        """Discard corrections since the last save."""
         if self.current is not None:
             self.current.labels = self.current.saved.copy()
             self._unsaved.forget(self.current.labels)
 
     def keep_unsaved(self) -> None:
-        """Put edits into a file of their own, in a thread, if there are new ones.
+        """Write new edits to a separate file, in a thread.
 
-        After a crash the image opens with them.
+        After a crash, the image opens with them.
 
         Raises
         ------
         OutputError
-            The edits before these could not be written.
+            Earlier edits could not be written.
         """
         if self.current is not None:
             self._unsaved.keep(self.current.labels)
@@ -251,7 +251,7 @@ class ReviewSession:
         return True
 
     def _open(self) -> None:
-        """Open the present image, and the one after it beside."""
+        """Open the current image, and start reading the next one in a thread."""
         self.current, self.problem = None, None
         ahead, self._ahead = self._ahead, None
         labelled = self.labelled
@@ -278,7 +278,7 @@ class ReviewSession:
         return OpenImage(labelled, image, saved, saved.copy())
 
     def _find_unchecked(self, start: int) -> int:
-        """Index of the first unchecked image from `start`, past the end to it; -1 for none."""
+        """Return the index of the next unchecked image from `start`, wrapping around, or -1."""
         places = [*range(start, len(self.queue)), *range(min(start, len(self.queue)))]
         return next((i for i in places if not self._reviews.is_checked(self.queue[i])), -1)
 

@@ -1,4 +1,4 @@
-"""How far a review is, and what is known of the present image."""
+"""The progress of a review, and facts about the current image."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
     from napari_dinoiser.review.review_session import ReviewSession
 
 ELLIPSIS = 20
-"""Pixels that long names leave free: the ellipsis, and napari's padding of labels."""
+"""Pixels that long names leave free, for the ellipsis and napari's padding of labels."""
 
 
 class ReviewStatus(QWidget):
-    """Progress of a review, the present image, and what is to be said about it.
+    """Shows the progress of a review, the current image, and messages about it.
 
     Attributes
     ----------
     message
-        A label that is not laid out here: it grows and shrinks, and belongs
-        where nothing that is clicked moves with it.
+        A label that the caller lays out: it grows and shrinks, so it must be
+        where this does not move any buttons.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._progress = named(QLabel(), "progress", "How much of the job is checked")
-        self._bar = named(QProgressBar(), "progress_bar", "How much of the job is checked")
+        self._progress = named(QLabel(), "progress", "Share of the job that is checked")
+        self._bar = named(QProgressBar(), "progress_bar", "Share of the job that is checked")
         self._bar.setTextVisible(False)
         self._image = named(QElidingLabel(), "image", "The image")
         self._image.setElideMode(Qt.TextElideMode.ElideMiddle)
         self._image.setEllipsesWidth(ELLIPSIS)
-        tip = "Place in the queue, mean confidence of the model, and what was decided"
+        tip = "Position in the queue, mean confidence of the model, and decision"
         self._state = named(QLabel(), "state", tip)
-        self.message = named(QLabel(), "message", "What is out of the ordinary")
+        self.message = named(QLabel(), "message", "Messages about the image")
         self.message.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -53,7 +53,7 @@ class ReviewStatus(QWidget):
             label.setText(text)
 
     def show_session(self, session: ReviewSession, message: str = "") -> None:
-        """Show where a review stands; the message gives way to what is known of the image."""
+        """Show the state of a review, with a message or else what is special about the image."""
         self._progress.setText(f"{session.checked:,} of {session.total:,} checked")
         self._bar.show()
         self._bar.setRange(0, session.total)
@@ -66,7 +66,7 @@ class ReviewStatus(QWidget):
 
 
 def _describe(session: ReviewSession) -> str:
-    """Say where the image is in the queue, how certain the model was, and what was decided."""
+    """Describe the image's position in the queue, the model's certainty, and the decision."""
     labelled, review = session.labelled, session.review()
     if labelled is None or review is None:
         return ""
@@ -80,14 +80,14 @@ def _describe(session: ReviewSession) -> str:
 
 
 def _explain(session: ReviewSession) -> str:
-    """Say what is out of the ordinary about the image, if anything."""
+    """Return what is special about the image, if anything."""
     if session.problem:
         return session.problem
     if session.current is None:
         return "All images are checked."
     if session.current.recovered:
         return (
-            "These corrections were not saved when napari ended. They are saved when you go on; "
-            "Revert goes back to the saved mask."
+            "These corrections were not saved when napari ended. They are saved when you move on; "
+            "Revert restores the saved mask."
         )
     return ""

@@ -1,4 +1,4 @@
-"""Edits that a crash would cost, in files of their own until they are saved."""
+"""Protect unsaved edits from a crash, in separate files until they are saved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class UnsavedEdits:
-    """The unsaved edits of one image at a time, written beside the masks in a thread.
+    """The unsaved edits of one image at a time, written to separate files in a thread.
 
     Parameters
     ----------
@@ -39,17 +39,17 @@ class UnsavedEdits:
         self._writing: Future[None] | None = None
 
     def watch(self, image: LabelledImage, labels: np.ndarray) -> None:
-        """Begin with an image whose labels, (H, W) integers, are not edited yet."""
+        """Start with an image whose labels, (H, W) integers, are not yet edited."""
         self._path = unsaved_file(self._output, image)
         self._kept, self._writing = labels.copy(), None
 
     def keep(self, labels: np.ndarray) -> None:
-        """Write the labels if they changed, unless the ones before are still being written.
+        """Write the labels if they changed, unless earlier ones are still being written.
 
         Raises
         ------
         OutputError
-            The ones before could not be written.
+            Earlier ones could not be written.
         """
         if self._writing and not self._writing.done():
             return
@@ -62,7 +62,7 @@ class UnsavedEdits:
             self._writing = in_thread(write_mask, labels, self._prompts, self._path)
 
     def forget(self, labels: np.ndarray) -> None:
-        """Remove the file, as these labels are saved or are to be lost."""
+        """Remove the file, as these labels are saved or discarded."""
         if self._writing:
             with suppress(OutputError):
                 self._writing.result()
@@ -70,23 +70,23 @@ class UnsavedEdits:
         self._path.unlink(missing_ok=True)
 
     def read(self, image: LabelledImage, saved: np.ndarray) -> np.ndarray | None:
-        """Read what a crash has left of an image's edits; None where that is nothing new."""
+        """Read an image's edits left by a crash; None if there are none or nothing new."""
         path = unsaved_file(self._output, image)
-        with suppress(InputError):  # there is none, or it is of no use
+        with suppress(InputError):  # there is none, or it is damaged
             labels = read_mask(path)
             if labels.shape == saved.shape and not np.array_equal(labels, saved):
                 return labels
-            path.unlink()  # saved, and then crashed
+            path.unlink()  # they were saved just before the crash
         return None
 
     def stems(self) -> set[str]:
-        """Find out of which images there are unsaved edits, by the names of their results."""
+        """Return the images with unsaved edits, as the names of their results."""
         folder = self._output / UNSAVED
         return {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.png")}
 
 
 def in_thread(function: Callable, *arguments: Any) -> Future:
-    """Call a function in a thread that ends with it."""
+    """Call a function in a new thread that ends with it."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="review")
     future = pool.submit(function, *arguments)
     pool.shutdown(wait=False)

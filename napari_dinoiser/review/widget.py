@@ -1,4 +1,4 @@
-"""The Review tab: a job's images one by one, to correct, accept or reject."""
+"""The Review tab: correct, accept or reject a job's images one by one."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from napari_dinoiser.review.review_session import ReviewSession
 
 KEEP_UNSAVED_EVERY = 3000
-"""Milliseconds between looks for edits that a crash would cost."""
+"""Milliseconds between checks for unsaved edits to write."""
 _STEPS: dict[str, tuple[Callable[[ReviewSession], bool], str]] = {
     "previous": (lambda session: session.move(-1), "This is the first image."),
     "next": (lambda session: session.move(1), "This was the last image."),
     "next_unchecked": (
         lambda session: session.move_to_unchecked(),
-        "All these images are checked.",
+        "All images in this list are checked.",
     ),
     "accept": (lambda session: session.accept(), "This was the last image."),
     "reject": (lambda session: session.reject(), "This was the last image."),
 }
-"""What buttons let the session do, and what to say where that leads to no other image."""
+"""What each button does, and the message if it leads to no other image."""
 
 
 class ReviewWidget(QWidget):
-    """Look through a job, least certain images first.
+    """Review a job, least certain images first.
 
     The keys work while this widget is visible, with the focus in it or on the
     canvas.
@@ -49,11 +49,11 @@ class ReviewWidget(QWidget):
     Parameters
     ----------
     viewer
-        Where the images are shown.
+        The viewer that shows the images.
     """
 
     job_opened = Signal(str)
-    """Emitted with the folder of a job that is open now."""
+    """Emitted with the folder of a job when it is open."""
 
     def __init__(self, viewer: napari.Viewer) -> None:
         super().__init__()
@@ -81,10 +81,10 @@ class ReviewWidget(QWidget):
         self._refresh()
 
     def open_job(self, folder: str | Path) -> None:
-        """Review a job; asks first where another one's image has unsaved edits.
+        """Review a job; asks first if another job's image has unsaved edits.
 
-        Its records are read in a thread; `job_opened` tells when it is open. A
-        folder that cannot be reviewed is said so in a notification.
+        Records are read in a thread; `job_opened` is emitted when the job is
+        open. If a folder cannot be reviewed, a notification says why.
         """
         from napari.qt.threading import create_worker
 
@@ -100,42 +100,42 @@ class ReviewWidget(QWidget):
         )
 
     def showEvent(self, event: Any) -> None:
-        """Take the keys, and notice when the window or the panel is closed."""
+        """Bind the keys, and watch for the window or the panel being closed."""
         super().showEvent(event)
         self._watch_closing()
         if self._session:
             self._layers.bind_keys()
 
     def hideEvent(self, event: Any) -> None:
-        """Give the keys back."""
+        """Release the keys."""
         self._layers.release_keys()
         super().hideEvent(event)
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
-        """Ask about unsaved edits before the window closes, or the panel is taken out of it."""
+        """Ask about unsaved edits before the window closes or the panel is removed."""
         if event.type() == QEvent.Type.Close and watched == self._top and not self._settle():
             event.ignore()
             return True
         if event.type() == QEvent.Type.ParentAboutToChange and watched == self._inner:
-            self._settle(QMessageBox.StandardButton.NoButton)  # napari takes it out anyway
+            self._settle(QMessageBox.StandardButton.NoButton)  # napari removes it in any case
             self._end()
         return super().eventFilter(watched, event)
 
     def _bind_own_keys(self, keys: dict[str, Callable[[], Any]]) -> None:
-        """Bind the keys for when the focus is in this widget, but not in a text."""
+        """Bind the keys for when the focus is in this widget, but not in a text field."""
         for key, action in keys.items():
             shortcut = QShortcut(QKeySequence(key), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(action)
 
     def _take_session(self, opened: ReviewSession | str) -> None:
-        """Begin to review the job that a thread has opened."""
+        """Start reviewing the job that a thread has opened."""
         self._queue.folder.setEnabled(True)
         if isinstance(opened, str):
             _say(opened)
             self._refresh()
             return
-        if not self._settle():  # painted while the other job was being read
+        if not self._settle():  # edited while the other job was being read
             return
         self._session = opened
         self._layers.style(opened.prompts)
@@ -148,7 +148,7 @@ class ReviewWidget(QWidget):
         self.job_opened.emit(str(opened.output))
 
     def _arrange(self) -> None:
-        """Sort the images as the controls say."""
+        """Sort the images according to the controls."""
         if self._session is None:
             return
         self._take_labels()
@@ -161,7 +161,7 @@ class ReviewWidget(QWidget):
         self._show(self._session)
 
     def _do(self, name: str) -> None:
-        """Do what a button says."""
+        """Do what a button is for."""
         if self._session is None:
             return
         if name == "toggle_labels":
@@ -174,7 +174,7 @@ class ReviewWidget(QWidget):
     def _go(
         self, session: ReviewSession, step: Callable[[ReviewSession], bool], otherwise: str
     ) -> None:
-        """Let the session save and go on, and show where it went."""
+        """Let the session save and move, and show the result."""
         self._take_labels()
         try:
             moved = step(session)
@@ -194,7 +194,7 @@ class ReviewWidget(QWidget):
         self._refresh()
 
     def _refresh(self, message: str = "") -> None:
-        """Bring all texts up to date."""
+        """Update all texts and buttons."""
         session = self._session
         self._buttons.enable(
             any_image=bool(session and session.labelled),
@@ -206,7 +206,7 @@ class ReviewWidget(QWidget):
             self._status.show_session(session, message)
 
     def _take_labels(self) -> None:
-        """Hand the session what was painted, whichever way."""
+        """Pass the current labels to the session, however they were changed."""
         if self._session and self._session.current and self._layers.labels is not None:
             self._session.current.labels = np.asarray(self._layers.labels.data)
 
@@ -223,7 +223,7 @@ class ReviewWidget(QWidget):
         if self._session and self._session.current:
             self._session.revert()
             self._layers.show_labels(self._session.current.labels)
-            self._refresh("The mask is as it was saved.")
+            self._refresh("The saved mask is restored.")
 
     def _choose_digit(self, digit: int) -> None:
         label = self._classes.label_of_digit(digit)
@@ -233,7 +233,7 @@ class ReviewWidget(QWidget):
     def _settle(
         self, cancel: QMessageBox.StandardButton = QMessageBox.StandardButton.Cancel
     ) -> bool:
-        """Ask what becomes of unsaved edits; False where everything is to stay as it is."""
+        """Ask what to do with unsaved edits; return False to leave everything as it is."""
         self._take_labels()
         current = self._session.current if self._session else None
         if self._session is None or current is None or not current.edited:
@@ -242,7 +242,7 @@ class ReviewWidget(QWidget):
         answer = QMessageBox.question(
             self.window(),
             "Unsaved corrections",
-            f"The mask of {current.labelled.image} has corrections that are not saved.",
+            f"The mask of {current.labelled.image} has unsaved corrections.",
             choices.Save | choices.Discard | cancel,
             choices.Save,
         )
@@ -266,7 +266,7 @@ class ReviewWidget(QWidget):
         self._session = None
 
     def _watch_closing(self) -> None:
-        """Listen to the window, and to what napari takes out of the panel when that is closed."""
+        """Watch the window, and the widget that napari removes when the panel is closed."""
         self._top: QWidget = self
         self._inner: QWidget | None = None
         while parent := self._top.parentWidget():
@@ -278,7 +278,7 @@ class ReviewWidget(QWidget):
 
 
 def _open_session(folder: Path) -> ReviewSession | str:
-    """Open a job, or say why it cannot be."""
+    """Open a job, or return why it cannot be opened."""
     from napari_dinoiser.review.review_session import ReviewSession
 
     try:

@@ -1,1 +1,1 @@
-"""The tab Segment: one image, words, labels to paint on."""
+"""The Segment tab: one image, words, and labels to paint on."""

@@ -1,4 +1,4 @@
-"""The Advanced fold: where and how the model looks at an image."""
+"""The Advanced section: which part of an image is labelled, and how."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ WHOLE_IMAGE, VISIBLE = "whole image", "visible part"
 
 
 class AdvancedSettings(QWidget):
-    """Settings that most people never need.
+    """Settings that most users never need.
 
     Parameters
     ----------
     viewer
-        Whose Shapes layers are offered as regions.
+        The viewer whose Shapes layers are offered as regions.
     parent
-        Owner.
+        Parent widget.
     """
 
     ignore_below_changed = Signal(float)
-    """Confidence in [0, 1) below which pixels are left out."""
+    """Emitted with the confidence in [0, 1) below which pixels are ignored."""
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -43,11 +43,11 @@ class AdvancedSettings(QWidget):
         self._looking.currentIndexChanged.connect(self._enable_sizes)
 
     def device(self) -> str:
-        """Name of the device, see `dinoiser.load_model`."""
+        """Return the name of the device, see `dinoiser.load_model`."""
         return self._device.currentText()
 
     def settings(self) -> SegmentSettings:
-        """How images are looked at."""
+        """Return how images are scaled, cut into windows and labelled."""
         whole = self._looking.currentIndex() == 1
         return SegmentSettings(
             short_side=None if whole else self._short_side.value() or None,
@@ -57,11 +57,11 @@ class AdvancedSettings(QWidget):
         )
 
     def all_planes(self) -> bool:
-        """Whether all slices of a stack are to be labelled."""
+        """Whether to label all slices of a stack."""
         return self._planes.currentIndex() == 1
 
     def region(self) -> str | Shapes:
-        """`WHOLE_IMAGE`, `VISIBLE`, or the layer that holds a rectangle."""
+        """Return `WHOLE_IMAGE`, `VISIBLE`, or the layer with a rectangle."""
         return self._region.currentData()
 
     def set_ignore_below(self, confidence: float) -> None:
@@ -85,20 +85,20 @@ class AdvancedSettings(QWidget):
         self._ignore.setRange(0, 0.99)
         self._ignore.setSingleStep(0.05)
         rows: tuple[tuple[str, QWidget, str, str], ...] = (
-            ("Region", self._region, "region", "Label all of the image, of very large ones "
-             "the part in view first; or a part, such as a rectangle in a Shapes layer"),
-            ("Stacks", self._planes, "planes", "Label the slice that is shown, or all of them"),
-            ("Ignore below", self._ignore, "ignore_below", "Pixels that are less sure than this "
-             "become 255 and are left out of training"),
-            ("Edges", self._refine, "refine", "superpixel: move the labels' edges to the edges in "
+            ("Region", self._region, "region", "Label the whole image (very large ones "
+             "beginning with the part in view), or a part, such as a rectangle in a Shapes layer"),
+            ("Stacks", self._planes, "planes", "Label the slice shown, or all slices"),
+            ("Ignore below", self._ignore, "ignore_below", "Pixels with a lower confidence become "
+             "255 and are ignored in training"),
+            ("Edges", self._refine, "refine", "superpixel: move the labels' edges to edges in "
              "the image; slower"),
             ("Look", self._looking, "looking", "in windows: as in the paper, for images of any "
              "size; as a whole: in one pass at the image's own size"),
-            ("Short side", self._short_side, "short_side", "The image is shrunk or enlarged to "
-             "this before the model sees it; larger finds smaller things, but takes longer"),
+            ("Short side", self._short_side, "short_side", "The image is resized to this before "
+             "the model sees it; larger values find smaller things, but take longer"),
             ("Antialias", self._antialias, "antialias", "Smooth the image when it is shrunk; the "
-             "published code does not, so clear it to get its pixels"),
-            ("Device", self._device, "device", "auto takes the GPU where there is one"),
+             "published code does not, so clear this to reproduce its labels"),
+            ("Device", self._device, "device", "auto uses a GPU if there is one"),
         )  # fmt: skip
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
@@ -109,7 +109,7 @@ class AdvancedSettings(QWidget):
             form.labelForField(child).setToolTip(tooltip)
 
     def _enable_sizes(self, looking: int) -> None:
-        """As a whole, an image keeps its own size."""
+        """Disable sizes if images are segmented as a whole, at their own size."""
         for child in (self._short_side, self._antialias):
             child.setEnabled(looking == 0)
 

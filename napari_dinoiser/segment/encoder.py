@@ -1,4 +1,4 @@
-"""One model, and the images that it has looked at lately."""
+"""Hold one model, and the images that it has recently encoded."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.parts import Part
 
 BUDGET = 2**30
-"""Bytes of encoded images that are kept."""
+"""Maximum size of the encoded images kept, in bytes."""
 
 _Key = tuple["ModelChoice", "ImageSource", "tuple[object, ...]"]
 
 
 class Encoder:
-    """Runs the image tower once an image, and keeps what came out within a budget.
+    """Runs the image tower once per image, and keeps results within a budget.
 
     Parameters
     ----------
     budget
-        Bytes of encoded images that are kept; the least recently used go
-        first, the latest always stays.
+        Maximum size of the encoded images kept, in bytes. The least recently
+        used are dropped first; the latest is always kept.
     load
-        What loads models, `dinoiser.load_model` by default.
+        Function that loads models, by default `dinoiser.load_model`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Encoder:
         self._kept: OrderedDict[_Key, EncodedImage] = OrderedDict()
 
     def knows(self, choice: ModelChoice, source: ImageSource, part: Part) -> bool:
-        """Whether encoding this part would cost nothing."""
+        """Whether this part is already encoded."""
         return _key(choice, source, part) in self._kept
 
     def encode(
@@ -60,16 +60,16 @@ class Encoder:
         progress: Callable[[str, int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> EncodedImage:
-        """Encode a part of an image, or find it among those that are kept.
+        """Encode a part of an image, or return it if it is kept.
 
         Parameters
         ----------
         choice, source, part
-            How and what.
+            The model, the image, and the part of it.
         progress
-            Called with what is being done, how far it is, and how far it goes.
+            Called with a description, the amount done and the total.
         cancelled
-            Asked all the time; True stops.
+            Called frequently; True stops the work.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Encoder:
             return self._kept[key]
 
     def forget(self, source: ImageSource) -> None:
-        """Let go of an image that is closed or has changed."""
+        """Drop an image that was closed or has changed."""
         with self._lock:
             for key in [key for key in self._kept if key[1] is source]:
                 del self._kept[key]
@@ -103,6 +103,7 @@ class Encoder:
         if choice not in self._segmenters:
             if progress:
                 progress(f"Loading {choice.name}", 0, 0)
+            # other settings can use the same model and its embedded phrases
             identity = (choice.name, choice.heads, choice.device)
             loaded = (
                 (known.pipeline.model, known.pipeline.phrases)
@@ -111,7 +112,7 @@ class Encoder:
             )
             model, phrases = next(loaded, (None, None))
             if model is None:
-                self._segmenters.clear()  # one model at a time in memory
+                self._segmenters.clear()  # only one model in memory at a time
                 model = self._load(
                     choice.name,
                     choice.device,
@@ -144,7 +145,7 @@ def _encode(
 ) -> EncodedImage:
     def advance(done: int, total: int) -> None:
         if progress:
-            progress("Looking at the image", done, total)
+            progress("Encoding the image", done, total)
 
     pipeline, looked_at = segmenter.pipeline, part.looked_at
     refined = pipeline.refine != "none"
@@ -153,7 +154,8 @@ def _encode(
     encoded = segmenter.encode(image, progress=advance, cancelled=cancelled)
     if refined:
         return encoded
-    # nothing more is asked of the pixels, and of a pyramid a smaller level was looked at
+    # The pixels are no longer needed, so they are replaced by an array that takes no memory. For a
+    # pyramid, a smaller level may have been read, so labels get the full size here.
     nothing = np.broadcast_to(np.uint8(0), (*looked_at.size, 3))
     return replace(encoded, image=nothing, layout=replace(encoded.layout, size=looked_at.size))
 
@@ -165,6 +167,7 @@ def _key(choice: ModelChoice, source: ImageSource, part: Part) -> _Key:
 def _bytes(encoded: EncodedImage) -> int:
     patches = encoded.patches
     tensors = [patches.features, patches.foreground, patches.guide]
+    # strides of 0 mean the placeholder from `_encode`, whose base is a single value
     image = encoded.image.base if encoded.image.strides == (0, 0, 0) else encoded.image
     pixels = 1 if image is None else image.nbytes
     return pixels + sum(t.element_size() * t.nelement() for t in tensors if t is not None)

@@ -1,4 +1,4 @@
-"""napari Image layers: the images they hold, and where their labels belong."""
+"""Read images from napari Image layers, and place labels over them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer, Shapes
 
 MANY_CHANNELS = 64
-"""Longer axes are taken for slices or time."""
+"""Longer axes are assumed to be slices or time."""
 
 
 def source_of_layer(
     layer: Image, channel_axis: int | None = None, channels: tuple[int, ...] = (0,)
 ) -> ImageSource:
-    """Look at a layer as it is shown: with its contrast limits, but without its colormap.
+    """Make the source of a layer as displayed: with contrast limits, but without colormap.
 
     Parameters
     ----------
     layer
-        Any image layer; the last two of its axes are rows and columns.
+        Any image layer; its last two axes are rows and columns.
     channel_axis, channels
         See `ImageSource`.
     """
@@ -34,7 +34,7 @@ def source_of_layer(
 
 
 def channel_axes(layer: Image) -> dict[int, int]:
-    """Axes that may hold channels, and how many: leading ones that are not long."""
+    """Return axes that may be channels, with their lengths: leading axes that are not long."""
     if layer.rgb:
         return {}
     shape = _shape(layer)
@@ -42,22 +42,23 @@ def channel_axes(layer: Image) -> dict[int, int]:
 
 
 def place_labels(layer: Image, channel_axis: int | None = None) -> dict[str, Any]:
-    """Give what makes a Labels layer lie exactly over an image layer.
+    """Return the placement of a Labels layer exactly over an image layer.
 
     Parameters
     ----------
     layer
         The image layer.
     channel_axis
-        Axis of it that the labels do not have.
+        Axis of the image that the labels do not have.
 
     Returns
     -------
     dict
-        `scale` and `translate`, or, where the layer is turned or sheared,
-        `affine` (n + 1, n + 1) for `napari.layers.Labels`; and its `units`.
+        `scale` and `translate` or, if the layer is rotated or sheared, `affine`
+        (n + 1, n + 1) for `napari.layers.Labels`; also its `units`.
     """
     kept = [axis for axis in range(layer.ndim) if axis != channel_axis]
+    # the layer's transform as an origin and one column per axis, found by transforming unit vectors
     origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
     steps = [np.asarray(layer.data_to_world(unit)) - origin for unit in np.eye(layer.ndim)]
     matrix = np.stack(steps, 1)[np.ix_(kept, kept)]
@@ -70,7 +71,7 @@ def place_labels(layer: Image, channel_axis: int | None = None) -> dict[str, Any
 
 
 def visible_part(layer: Image) -> tuple[slice, slice]:
-    """Rows and columns of the full size that the canvas shows."""
+    """Return the rows and columns, in full size, that the canvas shows."""
     corners = np.asarray(layer.corner_pixels)
     factors = (
         layer.downsample_factors[layer.data_level] if layer.multiscale else np.ones(layer.ndim)
@@ -81,25 +82,25 @@ def visible_part(layer: Image) -> tuple[slice, slice]:
 
 
 def drawn_part(shapes: Shapes, layer: Layer) -> tuple[slice, slice] | None:
-    """Rows and columns of a layer that the chosen shape covers, or else the last one drawn.
+    """Return the rows and columns of a layer covered by the selected or last drawn shape.
 
     Parameters
     ----------
     shapes
-        Where a rectangle was drawn; of other shapes the rectangle around them counts.
+        Layer with a rectangle; for other shapes, their bounding rectangle is used.
     layer
-        Whose pixels are meant.
+        Layer whose pixels are returned.
 
     Returns
     -------
     tuple of slice, or None
-        None where nothing is drawn.
+        None if nothing is drawn.
     """
     if not len(shapes.data):
         return None
     chosen = max(shapes.selected_data, default=len(shapes.data) - 1)
     world = [shapes.data_to_world(corner) for corner in shapes.data[chosen]]
-    flat = np.asarray(world)[:, -2:]  # shapes may have fewer axes than a stack
+    flat = np.asarray(world)[:, -2:]  # shapes may have fewer axes than the stack
     leading = np.zeros((len(flat), layer.ndim - 2))
     points = np.stack([layer.world_to_data(point) for point in np.hstack([leading, flat])])
     low, high = points[:, -2:].min(0), points[:, -2:].max(0)

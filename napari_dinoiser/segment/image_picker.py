@@ -1,4 +1,4 @@
-"""The image picker: which layer is labelled, and what its channels are."""
+"""The image picker: choose the layer to label, and its channels."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 COLORS = ("red", "green", "blue")
 OWN = "dinoiser-made"
-"""Key of the metadata of layers that this plugin made, which are not offered."""
+"""Metadata key of layers made by this plugin, which are not offered."""
 
 
 class ImagePicker(QWidget):
     """Choose an image layer of a viewer.
 
-    Follows the layer that is selected in the layer list.
+    It follows the selection in the layer list.
 
     Parameters
     ----------
     viewer
-        Whose layers are offered.
+        The viewer whose layers are offered.
     parent
-        Owner.
+        Parent widget.
     """
 
     image_changed = Signal()
-    """Another layer is chosen."""
+    """Emitted when another layer is chosen."""
     source_gone = Signal(object)
-    """An `ImageSource` will not be given again: its layer is closed, or looks different now."""
+    """Emitted with an `ImageSource` no longer in use: its layer was closed or changed."""
 
     def __init__(self, viewer: Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -58,15 +58,15 @@ class ImagePicker(QWidget):
         self._on_layer()
 
     def layer(self) -> Image | None:
-        """Give the layer that is chosen; None where there is none."""
+        """Return the chosen layer; None if there is none."""
         return self._combo.currentData()
 
     def channel_axis(self) -> int | None:
-        """Axis of the layer that holds channels."""
+        """Return the axis of the layer that contains channels."""
         return self._axis.currentData()
 
     def source(self) -> ImageSource | None:
-        """Give the layer's pixels; the same object until something about them changes."""
+        """Return the layer's source; the same object until the layer changes."""
         layer = self.layer()
         if layer is None:
             return None
@@ -88,10 +88,10 @@ class ImagePicker(QWidget):
         self._chooser = QWidget()
         children: list[tuple[QWidget, str, str]] = [
             (self._combo, "image_picker", "The image layer to label"),
-            (self._axis, "channel_axis", "Which axis of the layer holds channels"),
+            (self._axis, "channel_axis", "The axis of the layer that contains channels"),
         ]
         for spin, color in zip(self._spins, COLORS, strict=True):
-            tooltip = f"The channel that the model sees as {color}; three alike are seen as grey"
+            tooltip = f"The channel that the model sees as {color}; three equal channels give grey"
             spin.setPrefix(f"{color[0].upper()} ")
             children.append((spin, f"{color}_channel", tooltip))
         for child, name, tooltip in children:

@@ -1,4 +1,4 @@
-"""What a napari Image layer holds, as images that a model can look at."""
+"""Read the content of a napari Image layer as images for a model."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.parts import Rectangle
 
 ENOUGH = 2.0
-"""A pyramid's level serves when it has this many times the pixels that the model sees, a side."""
+"""A level of a pyramid is used if each side has at least this many times the model's pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSource:
-    """Pixels of an image layer and how to look at them.
+    """Pixels of an image layer, and how to show them to a model.
 
-    Two sources are never equal, so that what was kept of one is not taken for
-    the other: make a new one whenever the layer changes.
+    Sources are compared by identity, so that results kept for one are not used
+    for another: make a new one whenever the layer changes.
 
     Attributes
     ----------
     levels
         Arrays (..., H, W), or (..., H, W, 3 or 4) with `rgb`, of any dtype and
-        kind that can be sliced; the full size first.
+        any type that can be sliced; the full size comes first.
     rgb
-        Whether the last axis holds colours.
+        Whether the last axis contains colours.
     limits
-        Values that are shown black and white; None for what `to_rgb` makes of them.
+        Values shown as black and white; None to scale values as `to_rgb` does.
     channel_axis
-        Leading axis that holds channels; None for none.
+        Leading axis that contains channels; None if there is none.
     channels
-        Its places that are shown red, green and blue, or the one that is shown grey.
+        Channels shown as red, green and blue, or the one shown as grey.
     """
 
     levels: tuple[Any, ...]
@@ -59,7 +59,7 @@ class ImageSource:
         return tuple(shape)
 
     def shows_the_same_as(self, other: ImageSource) -> bool:
-        """Whether the same arrays are looked at in the same way."""
+        """Whether both have the same arrays and show them in the same way."""
         mine, others = (
             (list(map(id, source.levels)), source.rgb, source.limits, source.channel_axis)
             for source in (self, other)
@@ -73,17 +73,17 @@ class ImageSource:
         columns: slice = slice(None),
         view: Rectangle | None = None,
     ) -> list[Part]:
-        """Cut out what is to be labelled.
+        """Return the parts to label.
 
         Parameters
         ----------
         step
-            The plane, one number for each stack axis; None for all planes.
+            The plane, as one number per stack axis; None for all planes.
         rows, columns
-            The rectangle; it is cut to the image.
+            The rectangle; it is clipped to the image.
         view
-            What the window shows; it matters where the rectangle is so large
-            that it is cut up, see `cut_up`.
+            The part in view; it matters only if the rectangle is so large that
+            it is cut up, see `cut_up`.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class ImageSource:
         *stack, height, width = self.shape
         whole = Part((), slice(*rows.indices(height)[:2]), slice(*columns.indices(width)[:2]))
         if min(whole.size) < 1:
-            msg = "the rectangle does not touch the image; draw it over the image"
+            msg = "the rectangle does not overlap the image; draw it over the image"
             raise ImageError(msg)
         pieces = cut_up(whole, (height, width), view)
         planes = product(*map(range, stack)) if step is None else [tuple(step[: len(stack)])]
@@ -107,9 +107,9 @@ class ImageSource:
         part
             One of `parts`.
         short_side
-            To how many pixels the model shrinks the part's shorter side: the
-            smallest level of a pyramid that has plenty more than that is read.
-            None reads the full size.
+            The size to which the model shrinks the part's shorter side. For a
+            pyramid, the smallest sufficient level is read. None reads the full
+            size.
 
         Returns
         -------
@@ -121,7 +121,7 @@ class ImageSource:
         if self.channel_axis is not None:
             index.insert(self.channel_axis, slice(None))
         pixels = np.asarray(level[(*index, rows, columns)])
-        if self.channel_axis is not None:  # what is left of the stack: channels, rows, columns
+        if self.channel_axis is not None:  # (C, h, w) -> (h, w, C)
             pixels = np.moveaxis(pixels, 0, -1)[..., list(self.channels)]
         elif not self.rgb:
             pixels = pixels[..., np.newaxis]
@@ -130,6 +130,7 @@ class ImageSource:
         return to_rgb(stretch(pixels, *self.limits), channel_axis=-1)
 
     def _level(self, part: Part, short_side: int | None) -> tuple[Any, slice, slice]:
+        # levels get smaller: stop at the first that is too small
         chosen = self.levels[0], part.rows, part.columns
         if short_side is None:
             return chosen

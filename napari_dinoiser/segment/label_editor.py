@@ -1,4 +1,4 @@
-"""A Labels layer whose painted pixels are noticed."""
+"""Track which pixels of a Labels layer are painted."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class LabelEditor:
-    """Tells a session what a person does to its Labels layer, and the status bar what it knows.
+    """Tells a session what the user does to its Labels layer, and fills the status bar.
 
-    napari says that something was painted, but not which of the pixels had
-    the label already, nor that a change was an undo. So the layer's own
-    methods are called through this.
+    napari reports that something was painted, but neither which pixels already
+    had the label nor that a change was an undo. So the layer's own methods are
+    wrapped.
 
     Parameters
     ----------
     layer
-        Shows `session.edits.labels`.
+        Layer that shows `session.edits.labels`.
     session
-        Where the edits are kept.
+        Session that keeps the edits.
     """
 
     def __init__(self, layer: Labels, session: Session) -> None:
@@ -37,13 +37,15 @@ class LabelEditor:
 
         self.layer = layer
         self.session = session
-        # painted like the layer, so that napari itself says which pixels a tool touches
+        # a layer that is never shown and painted in the same way tells which pixels a tool touches
         self._touched = Labels(np.zeros(layer.data.shape, np.uint8))
-        self._boxes: dict[tuple[int, ...], np.ndarray] = {}  # of what is painted, by plane
+        self._boxes: dict[tuple[int, ...], np.ndarray] = {}  # bounds of what is painted, by plane
         edits = session.edits
         layer.paint = self._touching(layer.paint, self._touched.paint)
         layer.paint_polygon = self._touching(layer.paint_polygon, self._touched.paint_polygon)
-        layer.fill = self._touching(layer.fill, None)  # fills what has one label: all of it changes
+        layer.fill = self._touching(
+            layer.fill, None
+        )  # fills one label's pixels: all of them change
         layer.undo = self._followed(layer.undo, edits.undo)
         layer.redo = self._followed(layer.redo, edits.redo)
         layer.get_status = self._informed(layer.get_status)
@@ -52,7 +54,7 @@ class LabelEditor:
 
     @property
     def fits(self) -> bool:
-        """Whether the layer still shows labels of the session's shape."""
+        """Whether the layer's labels still have the session's shape."""
         return self.layer.data.shape == self.session.edits.labels.shape
 
     def draw(self) -> None:
@@ -60,9 +62,9 @@ class LabelEditor:
         self.layer.refresh(extent=False)
 
     def clear(self) -> None:
-        """Give all pixels back to the model; there is nothing to undo then."""
+        """Reset all pixels to the model's labels, and clear the undo history."""
         self.session.edits.clear()
-        self.layer.editable = False  # makes napari forget its history
+        self.layer.editable = False  # makes napari clear its undo history
         self.layer.editable = True
         self.draw()
 
@@ -71,7 +73,7 @@ class LabelEditor:
     ) -> Callable[..., None]:
         def painting(places: Any, new_label: int, *rest: Any, **keywords: Any) -> None:
             self._grow_boxes(np.atleast_2d(np.asarray(places, float)), everywhere=touch is None)
-            if touch and not self.layer.preserve_labels:  # else only what changes is meant
+            if touch and not self.layer.preserve_labels:  # otherwise only changed pixels count
                 self._touched.brush_size = self.layer.brush_size
                 self._touched.n_edit_dimensions = self.layer.n_edit_dimensions
                 touch(places, 1, *rest, **keywords)
@@ -101,6 +103,7 @@ class LabelEditor:
         return get_status
 
     def _grow_boxes(self, points: np.ndarray, *, everywhere: bool) -> None:
+        # a generous rectangle around the stroke, so that not the whole image is compared at its end
         size = self.layer.data.shape[-2:]
         reach = max(size) if everywhere else self.layer.brush_size
         for *plane, row, column in points:
@@ -118,7 +121,7 @@ class LabelEditor:
             self._touched.data[part.key] = 0
 
     def _painted(self) -> Iterator[Part]:
-        """Give what was painted on, or all planes where that is not known."""
+        """Yield the painted parts, or all planes if they are not known."""
         if self._boxes and self.layer.n_edit_dimensions == 2:
             for plane, ((top, left), (bottom, right)) in self._boxes.items():
                 yield Part(plane, slice(top, bottom), slice(left, right))

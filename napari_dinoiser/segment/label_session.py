@@ -1,4 +1,4 @@
-"""Labelling one image layer: its pixels, its labels, what the model said, what was painted."""
+"""The state of labelling one image layer: its parts, labels, results and edits."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.image_source import ImageSource
     from napari_dinoiser.segment.parts import Rectangle
 
-NOWHERE = np.zeros((0, 0))
+NOWHERE = np.zeros((0, 0))  # in place of arrays that the session already has
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be labelled, and how.
+    """A request to label parts of an image.
 
     Attributes
     ----------
     choice, source, parts
-        Model and pixels.
+        The model, the image, and the parts of it.
     prompts
-        The classes to tell apart.
+        The classes to look for.
     anew
-        Whether the parts go over what was labelled there before; otherwise
-        each stays where it is the newest.
+        Whether the parts replace earlier ones where they overlap; if not, each
+        only updates its own territory.
     """
 
     choice: ModelChoice
@@ -46,7 +46,7 @@ class Request:
     anew: bool = True
 
     def looks_at_the_same_as(self, other: Request) -> bool:
-        """Whether only the words differ, so that the image tower has nothing new to do."""
+        """Whether at most the words differ, so that the image tower need not run again."""
         same = self.choice == other.choice and self.source is other.source
         return same and self.parts == other.parts
 
@@ -57,7 +57,7 @@ def work_off(
     progress: Callable[[str, int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[Part, Segmentation]]:
-    """Label the parts of a request, one after the other.
+    """Label the parts of a request, one after another.
 
     Raises
     ------
@@ -75,15 +75,15 @@ def work_off(
 
 
 class LabelledPart(NamedTuple):
-    """A part and what the model said of it.
+    """A part and the model's result for it.
 
     Attributes
     ----------
     part, result
-        The result has the coordinates of `part.looked_at`. It can be asked for
-        probabilities; its labels and confidence are the session's.
+        The result is in the coordinates of `part.looked_at`. It provides
+        probabilities; labels and confidence are kept by the session.
     territory
-        Rectangles of the part that no newer part lies on.
+        Rectangles of the part that are not covered by newer parts.
     """
 
     part: Part
@@ -91,24 +91,24 @@ class LabelledPart(NamedTuple):
     territory: tuple[Rectangle, ...]
 
     def pieces(self) -> Iterator[tuple[Part, Rectangle]]:
-        """Give the territory as parts, and each in the coordinates of the result."""
+        """Yield the territory as parts, each also in the coordinates of the result."""
         for rectangle in self.territory:
             piece = Part(self.part.plane, *rectangle)
             yield piece, piece.within(self.part)
 
 
 class Session:
-    """One image layer's labels.
+    """The labels of one image layer.
 
     Parameters
     ----------
     shape
-        Of the labels, see `ImageSource.shape`.
+        Shape of the labels, see `ImageSource.shape`.
 
     Attributes
     ----------
     edits
-        Holds the labels that are shown, `edits.labels`, (..., H, W) uint8.
+        The edits, with the labels shown, `edits.labels`, (..., H, W) uint8.
     confidence
         (..., H, W) float16 in [0, 1]; 0 where nothing is labelled.
     prompts
@@ -116,14 +116,14 @@ class Session:
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.edits = Edits(np.zeros(shape, np.uint8))  # pages of zeros take no memory
+        self.edits = Edits(np.zeros(shape, np.uint8))  # zeros take no memory until written to
         self.confidence = np.zeros(shape, np.float16)
         self.prompts: PromptSet | None = None
         self._last: Request | None = None
         self._parts: dict[object, LabelledPart] = {}
 
     def take(self, request: Request, part: Part, result: Segmentation) -> None:
-        """Show a result wherever no person has painted, and no newer part lies."""
+        """Show a result where the user has not painted and no newer part exists."""
         self._last, self.prompts = request, result.prompts
         known = self._parts.get(part.place)
         if request.anew or known is None:
@@ -131,6 +131,7 @@ class Session:
             territory: tuple[Rectangle, ...] = (part.rectangle,)
         else:
             territory = known.territory
+        # labels and confidence are copied below; keeping them here would double the memory
         probabilities = replace(result, labels=NOWHERE, confidence=NOWHERE)
         known = self._parts[part.place] = LabelledPart(part, probabilities, territory)
         for piece, inside in known.pieces():
@@ -138,7 +139,7 @@ class Session:
             self.confidence[piece.key] = result.confidence[inside]
 
     def _give_way(self, part: Part) -> None:
-        """Take the rectangle of a new part from all others."""
+        """Remove the rectangle of a new part from the territories of all others."""
         for place, known in list(self._parts.items()):
             if known.part.plane == part.plane:
                 left = [subtract(piece, part.rectangle) for piece in known.territory]
@@ -149,17 +150,17 @@ class Session:
                     del self._parts[place]
 
     def parts(self, plane: Sequence[int]) -> list[LabelledPart]:
-        """Give what is labelled of a plane; the territories do not overlap."""
+        """Return the labelled parts of a plane; their territories do not overlap."""
         return [known for known in self._parts.values() if known.part.plane == tuple(plane)]
 
     def again(self, prompts: PromptSet, encoder: Encoder) -> Request | None:
-        """Make the request that brings the labels up to date with other words.
+        """Make the request that updates the labels for other words.
 
         Returns
         -------
         Request or None
-            For all parts that need no new look; None where there is none, or
-            these are the words already.
+            For all parts that are already encoded; None if there are none, or if
+            the words are the same.
         """
         last = self._last
         if last is None or prompts == self.prompts:
@@ -169,12 +170,12 @@ class Session:
         return replace(last, parts=tuple(parts), prompts=prompts, anew=False) if parts else None
 
     def describe(self, position: Sequence[int]) -> str:
-        """Say which classes a pixel could be of: the class shown, its probability, two others.
+        """Describe a pixel: the class shown and the two likeliest others, with probabilities.
 
         Parameters
         ----------
         position
-            In pixels, one number for each axis of the labels.
+            In pixels, one number per axis of the labels.
         """
         *plane, row, column = position
         pixel = Part(tuple(plane), slice(row, row + 1), slice(column, column + 1))
@@ -185,10 +186,12 @@ class Session:
         rows, columns = pixel.within(known.part)
         ranking = known.result.ranking(rows.start, columns.start)
         if self.edits.locked[tuple(position)]:
-            return f"painted; the words say {_list(ranking[:3])}"
+            return f"painted; the model says {_list(ranking[:3])}"
         label = int(self.edits.labels[tuple(position)])
         names = {item.id: item.name for item in known.result.prompts.classes}
-        ranking.sort(key=lambda pair: pair[0] != names.get(label))  # stable: the class shown first
+        ranking.sort(
+            key=lambda pair: pair[0] != names.get(label)
+        )  # stable sort: the class shown comes first
         return _list(ranking[:3])
 
 

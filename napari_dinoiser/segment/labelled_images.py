@@ -1,4 +1,4 @@
-"""The image layers of a viewer that are being labelled, each with its Labels layer."""
+"""The image layers being labelled, each with its Labels layer."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ CONFIDENCE, HEAT_MAP = "confidence", "heat map"
 
 @dataclass
 class Labelled:
-    """An image layer and what belongs to it.
+    """An image layer and everything that belongs to it.
 
     Attributes
     ----------
     image
         The image layer.
     channel_axis
-        Axis of it that its labels do not have.
+        Axis of the image that the labels do not have.
     session
         Its labels and edits.
     editor
         Its Labels layer, `editor.layer`.
     maps
-        Its confidence and heat map layers, where they are shown.
+        Its confidence and heat map layers, if shown.
     heat
-        What the heat map layer holds: class and part, by place.
+        Content of the heat map layer: class and part, by place.
     looks
-        What `LabelledImages.style` gave last: the names, and the colours with
-        the hidden classes.
+        What `LabelledImages.style` set last: names, and colours with hidden
+        classes.
     """
 
     image: Image
@@ -66,7 +66,7 @@ class LabelledImages:
     Parameters
     ----------
     viewer
-        Where the layers are.
+        The viewer with the layers.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -75,7 +75,7 @@ class LabelledImages:
         viewer.layers.events.removed.connect(self._forget)
 
     def of(self, image: Image | None) -> Labelled | None:
-        """Find what belongs to an image layer; None where it has not been labelled yet."""
+        """Find what belongs to an image layer; None if it has not been labelled yet."""
         return next((known for known in self._all if known.image is image), None)
 
     def take(
@@ -85,11 +85,11 @@ class LabelledImages:
         part: Part,
         result: Segmentation,
     ) -> Labelled:
-        """Show a result on an image layer, whose Labels layer is made with the first."""
+        """Show a result on an image layer; the first result creates its Labels layer."""
         axis, shape = request.source.channel_axis, request.source.shape
         known = self.of(image)
         if known and (not known.editor.fits or known.session.edits.labels.shape != shape):
-            self._all.remove(known)  # the image is another now; its old labels are left alone
+            self._all.remove(known)  # the image has changed; its old labels are left alone
             known = None
         session = known.session if known else Session(shape)
         session.take(request, part, result)
@@ -99,9 +99,9 @@ class LabelledImages:
         return known
 
     def style(self, known: Labelled, prompts: PromptSet, visible: Collection[int]) -> None:
-        """Give labels the prompts' names and colours, and hide the classes that are not visible.
+        """Set the prompts' names and colours on labels, and hide classes that are not visible.
 
-        What it gave before is not given again: a person may have changed it since.
+        Unchanged values are not set again, as the user may have edited them since.
         """
         layer, style = known.editor.layer, style_labels(prompts)
         colors = {item.id: item.color for item in prompts.classes}
@@ -116,7 +116,7 @@ class LabelledImages:
             layer.colormap = type(colormap)(color_dict=shown)
 
     def show_map(self, known: Labelled, kind: str, name: str | None) -> None:
-        """Show the confidence or a class's heat map of what is in view, or take it away.
+        """Show the confidence or a class's heat map for what is in view, or remove it.
 
         Parameters
         ----------
@@ -125,13 +125,13 @@ class LabelledImages:
         kind
             `CONFIDENCE` or `HEAT_MAP`.
         name
-            The layer's title after "of the image"; for a heat map the class.
-            None takes the layer away.
+            For a heat map, the name of the class; for the confidence, any name.
+            None removes the layer.
         """
         layer = known.maps.get(kind)
         if name is None or not known.session.parts(self.plane(known)):
             if layer is not None and layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)  # see _forget
+                self.viewer.layers.remove(layer)  # which also calls _forget
             return
         if layer is None or layer.data.shape != known.session.edits.labels.shape:
             layer = known.maps[kind] = self._add_map(known, kind)
@@ -141,7 +141,7 @@ class LabelledImages:
         layer.refresh(extent=False)
 
     def _draw_heat(self, known: Labelled, layer: Image, name: str) -> None:
-        """Draw what is in view and has not been drawn."""
+        """Draw the parts in view that are not drawn yet."""
         view = visible_part(known.image)
         for part in known.session.parts(self.plane(known)):
             place = part.part.place
@@ -155,7 +155,7 @@ class LabelledImages:
                 known.heat[place] = name, part
 
     def plane(self, known: Labelled) -> tuple[int, ...]:
-        """Which plane of the labels the viewer shows."""
+        """Return the plane of the labels that the viewer shows."""
         layer = known.editor.layer
         point = np.zeros(self.viewer.dims.ndim)
         point[:] = self.viewer.dims.point
@@ -164,7 +164,7 @@ class LabelledImages:
 
     def _add(self, image: Image, axis: int | None, session: Session) -> Labelled:
         prompts = session.prompts
-        assert prompts is not None  # it has taken a result
+        assert prompts is not None  # set by the first result
         layer = self.viewer.add_labels(
             session.edits.labels,
             name=f"labels of {image.name}",
@@ -181,7 +181,7 @@ class LabelledImages:
         known.heat.clear()
         data = known.session.confidence
         if kind == HEAT_MAP:
-            data = np.zeros(data.shape, data.dtype)  # unlike those of zeros_like, without memory
+            data = np.zeros(data.shape, data.dtype)  # unlike zeros_like, without taking memory
         layer = self.viewer.add_image(
             data,
             name=kind,
@@ -194,7 +194,7 @@ class LabelledImages:
         self.viewer.layers.move(
             self.viewer.layers.index(layer), self.viewer.layers.index(known.editor.layer)
         )
-        self.viewer.layers.selection = selected  # painting goes on where it was
+        self.viewer.layers.selection = selected  # so that painting continues in the same layer
         return layer
 
     def _forget(self, event: Any) -> None:

@@ -1,4 +1,4 @@
-"""Parts of images: the rectangles that are labelled one at a time, those in view first."""
+"""Parts of images: rectangles that are labelled one at a time, beginning with those in view."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_PIXELS = 2**26
-"""Pixels that are labelled at once: 8192 x 8192."""
+"""Most pixels labelled at once: 8192 x 8192."""
 TILE_SIDES = 1024, 4096
-"""Tiles of what is larger are about as large as the view, within these: pixels a side."""
+"""Smallest and largest side in pixels of the tiles of larger images; about as large as the view."""
 CONTEXT = 8
-"""A tile is looked at with this share of its side around it, so that neighbours agree."""
+"""A tile is read with its side divided by this as context around it, so that neighbours agree."""
 
 Rectangle = tuple[slice, slice]
 """Rows and columns, in pixels of the full size."""
@@ -25,11 +25,11 @@ class Part(NamedTuple):
     Attributes
     ----------
     plane
-        Which plane, one number for each leading axis; empty for a single image.
+        The plane, as one number per leading axis; empty for a single image.
     rows, columns
-        What is labelled, in pixels of the full size.
+        The rectangle to label, in pixels of the full size.
     around
-        What is looked at for it, where that is more.
+        The larger rectangle that the model sees for it, if any.
     """
 
     plane: tuple[int, ...]
@@ -39,7 +39,7 @@ class Part(NamedTuple):
 
     @property
     def key(self) -> tuple[int | slice, ...]:
-        """What picks the part out of an array of all labels."""
+        """Index of the part in an array of all labels."""
         return *self.plane, self.rows, self.columns
 
     @property
@@ -54,25 +54,25 @@ class Part(NamedTuple):
 
     @property
     def looked_at(self) -> Part:
-        """The part that is looked at for this one."""
+        """The part that the model sees for this one."""
         return Part(self.plane, *self.around) if self.around else self
 
     @property
     def place(self) -> tuple[object, ...]:
-        """The same in numbers, as slices have no hash before Python 3.12."""
+        """The part as numbers, as slices are not hashable before Python 3.12."""
         spans = (*self.rectangle, *(self.around or ()))
         return self.plane, *((span.start, span.stop) for span in spans)
 
     def within(self, other: Part) -> Rectangle:
-        """Give the rectangle counted from the corner of what is looked at for another part."""
+        """Return the rectangle relative to the corner of what the model sees for another part."""
         corner = other.looked_at
         return _shifted(self.rows, corner.rows.start), _shifted(self.columns, corner.columns.start)
 
 
 def cut_up(part: Part, size: tuple[int, int], view: Rectangle | None = None) -> list[Part]:
-    """Cut a part that is too large to be labelled at once into tiles.
+    """Divide a part that is too large to be labelled at once into tiles.
 
-    Tiles of one size have the same places wherever the view is.
+    Tiles of the same size have the same positions, wherever the view is.
 
     Parameters
     ----------
@@ -81,16 +81,17 @@ def cut_up(part: Part, size: tuple[int, int], view: Rectangle | None = None) -> 
     size
         (height, width) of the image.
     view
-        What the window shows, which decides how large the tiles are.
+        The part in view, which determines the size of the tiles.
 
     Returns
     -------
     list of Part
-        The part itself where it has at most `MAX_PIXELS`.
+        Only the part itself if it has at most `MAX_PIXELS`.
     """
     if part.size[0] * part.size[1] <= MAX_PIXELS:
         return [part]
     shortest = min(span.stop - span.start for span in view) if view else TILE_SIDES[1]
+    # the largest power of two within the view, so that small changes of zoom keep the tiles
     side = 1 << (min(max(shortest, TILE_SIDES[0]), TILE_SIDES[1]).bit_length() - 1)
     axes = (_cut(span, length, side) for span, length in zip(part.rectangle, size, strict=True))
     return [
@@ -102,7 +103,7 @@ def cut_up(part: Part, size: tuple[int, int], view: Rectangle | None = None) -> 
 def nearest_first(
     parts: Iterable[Part], plane: tuple[int, ...], place: tuple[float, float]
 ) -> list[Part]:
-    """Sort parts by how far they are from a place (row, column); other planes come last."""
+    """Sort parts by their distance from a position (row, column); other planes come last."""
 
     def distance(part: Part) -> tuple[bool, float]:
         pairs = zip(part.rectangle, place, strict=True)
@@ -118,12 +119,13 @@ def overlap(one: Rectangle, other: Rectangle) -> bool:
 
 
 def subtract(one: Rectangle, other: Rectangle) -> list[Rectangle]:
-    """Give what another rectangle leaves of one: at most four that do not overlap."""
+    """Return what is left of a rectangle without another: at most four, without overlaps."""
     if not overlap(one, other):
         return [one]
     (rows, columns), (other_rows, other_columns) = one, other
     top, bottom = max(rows.start, other_rows.start), min(rows.stop, other_rows.stop)
     left, right = max(columns.start, other_columns.start), min(columns.stop, other_columns.stop)
+    # above and below over the full width, then left and right of the overlap
     pieces = (
         (slice(rows.start, top), columns),
         (slice(bottom, rows.stop), columns),
@@ -134,9 +136,11 @@ def subtract(one: Rectangle, other: Rectangle) -> list[Rectangle]:
 
 
 def _cut(span: slice, length: int, side: int) -> list[Rectangle]:
-    """Cut one axis: what is labelled and what is looked at, as long everywhere as it can be."""
+    """Divide one axis into spans to label, each with the span that the model sees."""
     context = side // CONTEXT
     width = min(length, side + 2 * context)
+    # Tiles begin at multiples of `side`. At the image's borders, the span seen is shifted inside
+    # rather than cut, so that all spans are equally long.
     tiles = []
     for start in range(span.start - span.start % side, span.stop, side):
         first = min(max(0, start - context), length - width)

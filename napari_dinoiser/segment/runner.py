@@ -1,4 +1,4 @@
-"""Working off requests beside the window, the latest first."""
+"""Process requests in a thread, the latest first."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ POLL_MILLISECONDS = 50
 
 @dataclass
 class Job:
-    """A request that is being worked off: written by its thread, read by the window.
+    """A request in progress: written by its thread, read by the window.
 
     Attributes
     ----------
     request
-        What is asked for.
+        The request.
     stopped
         Whether to stop as soon as possible.
     doing, done, total
-        What is going on, and how far it is.
+        Description of the current step, and its progress.
     error
-        What it failed by.
+        The error if it failed.
     """
 
     request: Request
@@ -47,13 +47,13 @@ class Job:
     error: Exception | None = None
 
     def work(self, encoder: Encoder) -> Iterator[tuple[Request, Part, Segmentation]]:
-        """Label part after part, until stopped."""
+        """Label one part after another, until stopped."""
         try:
             for part, result in work_off(self.request, encoder, self._tell, self._is_stopped):
                 yield self.request, part, result
         except CancelledError:
             pass
-        except Exception as error:  # a worker swallows those that are RuntimeErrors
+        except Exception as error:  # napari's worker swallows RuntimeErrors
             self.error = error
 
     def _tell(self, doing: str, done: int, total: int) -> None:
@@ -61,7 +61,7 @@ class Job:
 
     @property
     def progress(self) -> tuple[str, int, int]:
-        """What is going on, and how far it is."""
+        """Description of the current step, and its progress."""
         return self.doing, self.done, self.total
 
     def _is_stopped(self) -> bool:
@@ -69,27 +69,28 @@ class Job:
 
 
 class Runner(QObject):
-    """Works off one request at a time; a newer one takes the place of one that waits.
+    """Processes one request at a time; a newer one replaces one that is waiting.
 
     Parameters
     ----------
     encoder
-        Does the work.
+        The encoder to use.
     parent
-        Owner.
+        Parent object.
     """
 
     labelled = Signal(object, object, object)
-    """A part is labelled: the request, the part, the segmentation."""
+    """Emitted when a part is labelled: request, part, segmentation."""
     progressed = Signal(str, int, int)
-    """What is being done, how far it is, and how far it goes (0 where that is not known)."""
+    """Emitted with a description, the amount done, and the total (0 if unknown)."""
     running_changed = Signal(bool)
     failed = Signal(Exception)
 
     def __init__(self, encoder: Encoder, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.encoder = encoder
-        # at most one; a list, because workers are not let go of, but what they were given can be
+        # At most one. It is a list because napari keeps references to workers and their arguments:
+        # the list can be emptied, which releases the job.
         self._jobs: list[Job] = []
         self._next: Request | None = None
         self._told: tuple[str, int, int] | None = None
@@ -104,22 +105,22 @@ class Runner(QObject):
 
     @property
     def request(self) -> Request | None:
-        """What is being worked off, or is next; None where nothing is."""
+        """The request to come next or else the current one; None if there is none."""
         return self._next or (self._job.request if self._job else None)
 
     def submit(self, request: Request) -> None:
-        """Work off a request next, in the place of what is being done now."""
+        """Process a request next, replacing the current one."""
         if self._job is None:
             self._start(request)
             return
         self._next = request
         waits_for_tower = self._job.done < self._job.total and len(request.parts) == 1
-        # where only the words differ, the tower's work is needed for the new ones, too
+        # if only the words differ, the encoding in progress is needed for the new request as well
         if not (waits_for_tower and request.looks_at_the_same_as(self._job.request)):
             self._job.stopped = True
 
     def cancel(self) -> None:
-        """Stop, and forget what waits."""
+        """Stop, and drop the waiting request."""
         self._next = None
         if self._job:
             self._job.stopped = True
@@ -138,7 +139,7 @@ class Runner(QObject):
 
     def _tell(self) -> None:
         if self._job and self._told != (now := self._job.progress):
-            self._told = now  # to show it costs a window some milliseconds
+            self._told = now  # only changes: displaying takes some milliseconds
             self.progressed.emit(*now)
 
     def _pass_on(self, found: tuple[Request, Part, Segmentation]) -> None:
@@ -149,7 +150,7 @@ class Runner(QObject):
         self._timer.stop()
         job = self._jobs.pop()
         request, self._next = self._next, None
-        if job.error and not job.stopped:  # a download that was stopped says so, too
+        if job.error and not job.stopped:  # a cancelled download is an error, too
             self.failed.emit(job.error)
         if request:
             self._start(request)

@@ -1,4 +1,4 @@
-"""The Segment tab: an image, words, and the labels that come of them."""
+"""The Segment tab: an image, words, and the resulting labels."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.parts import Part
 
 PAUSE = 120
-"""Milliseconds without a change, of the words or of the view, before labels and maps follow."""
+"""Milliseconds without a change of words or view before labels and maps are updated."""
 
 
 class SegmentWidget(QWidget):
-    """Label an image layer with words, and keep its labels in step with them.
+    """Label an image layer with words, and update its labels when the words change.
 
     Parameters
     ----------
     viewer
-        Whose layers are labelled.
+        The viewer whose layers are labelled.
     encoder
-        What looks at images; None for one of its own.
+        The encoder of images; None for a new one.
     parent
-        Owner.
+        Parent widget.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SegmentWidget(QWidget):
         self._update_buttons()
 
     def choice(self) -> ModelChoice:
-        """Give the model and settings that are chosen."""
+        """Return the chosen model and settings."""
         return ModelChoice(
             self.models.model_name(),
             self.models.heads(),
@@ -83,7 +83,7 @@ class SegmentWidget(QWidget):
         )
 
     def run(self) -> None:
-        """Label the image that is chosen; what cannot be done is said in a notification."""
+        """Label the chosen image; if this is not possible, a notification says why."""
         image, source, prompts = self.picker.layer(), self.picker.source(), self.table.prompt_set()
         if image is None or source is None or prompts is None:
             self._say(self._what_is_missing())
@@ -111,7 +111,7 @@ class SegmentWidget(QWidget):
         return nearest_first(parts, tuple(self._step(image)), (float(row), float(column)))
 
     def _step(self, image: Image) -> Sequence[int]:
-        """Give the plane that is shown, without the axis of the channels."""
+        """Return the plane that is shown, without the channel axis."""
         point = self.viewer.dims.point[-image.ndim :]
         data = [max(0, round(float(value))) for value in image.world_to_data(point)]
         axis = self.picker.channel_axis()
@@ -123,11 +123,15 @@ class SegmentWidget(QWidget):
 
     def _what_is_missing(self) -> str:
         if self.picker.layer() is None:
-            return "There is no image yet: open an image first, by File > Open or by dropping it."
-        return self.table.error() or "There is no class yet: type one into the table, such as dog."
+            return (
+                "There is no image yet: open one with File > Open, or drop a file onto the viewer."
+            )
+        return (
+            self.table.error() or "There are no classes yet: type one into the table, such as dog."
+        )
 
     def _follow_words(self) -> None:
-        """Bring labels up to date with the table, without another look at the image."""
+        """Update the labels for the words in the table, without encoding the image again."""
         prompts, request = self.table.prompt_set(), self.runner.request
         if prompts is None:
             return
@@ -163,7 +167,9 @@ class SegmentWidget(QWidget):
 
     @property
     def _camera(self) -> Camera:
-        return getattr(self.viewer, "scene", self.viewer).camera  # the viewer's before napari 0.9
+        return getattr(
+            self.viewer, "scene", self.viewer
+        ).camera  # on the viewer itself before napari 0.9
 
     def _start_moving(self, event: Any = None) -> None:
         self._moving.start()
@@ -186,9 +192,9 @@ class SegmentWidget(QWidget):
         self._status.setWordWrap(True)
         children = (
             (self._run, "run", "Label the image with the words in the table"),
-            (self._cancel, "cancel", "Stop; the labels stay as they are"),
-            (self._clear, "clear_edits", "Give all pixels that you painted back to the model"),
-            (self._confidence, "show_confidence", "Show how sure the model is of every pixel"),
+            (self._cancel, "cancel", "Stop; existing labels are kept"),
+            (self._clear, "clear_edits", "Reset all pixels that you painted to the model's labels"),
+            (self._confidence, "show_confidence", "Show the model's confidence in each pixel"),
             (self._heat_map, "show_heatmap", "Show where the selected class could be"),
             (self._status, "status", ""),
         )
@@ -199,7 +205,7 @@ class SegmentWidget(QWidget):
     def _lay_out(self) -> None:
         fold = QCollapsible("Advanced")
         fold.setObjectName("advanced")
-        fold.setToolTip("Where and how the model looks")
+        fold.setToolTip("Which part of the image is labelled, and how")
         fold.addWidget(self.advanced)
         layout = QVBoxLayout(self)
         for child in (self.picker, self.models, self.table):
@@ -227,7 +233,7 @@ class SegmentWidget(QWidget):
             signal.connect(self._show_maps)
         self.table.selection_changed.connect(self._show_maps)
         self.picker.image_changed.connect(self._update_buttons)
-        self.picker.image_changed.connect(self._pause.start)  # it may be behind the words
+        self.picker.image_changed.connect(self._pause.start)  # its labels may be outdated
         self.picker.source_gone.connect(self.runner.encoder.forget)
         self.viewer.dims.events.current_step.connect(self._show_maps)
         self._camera.events.connect(self._start_moving)
@@ -240,7 +246,7 @@ class SegmentWidget(QWidget):
 
     def _explain_background(self) -> None:
         model = find_model(self.models.model_name())
-        # with heads, plain features have an objectness, too
+        # with heads, MaskCLIP has objectness, too
         self.table.explain_background("objectness" if self.models.heads() else model.background)
 
     def _show_threshold(self) -> None:
@@ -260,7 +266,7 @@ class SegmentWidget(QWidget):
             self._activity.close()
         self._activity = progress(total=0, desc="DINOiser") if running else None
         self._status.setText("Starting" if running else "")
-        self.models.refresh()  # a first run may have fetched the weights
+        self.models.refresh()  # a first run may have downloaded weights
         self._update_buttons()
 
     def _show_progress(self, doing: str, done: int, total: int) -> None:
@@ -268,11 +274,11 @@ class SegmentWidget(QWidget):
         activity = self._activity
         if activity is not None:
             activity.total, activity.n = total, done
-            activity.set_description(doing)  # which draws, and so lets other events in
+            activity.set_description(doing)  # last: it redraws and processes other events
 
     def _show_failure(self, error: Exception) -> None:
         if not isinstance(error, DinoiserError):
-            raise error  # for napari, which shows it with its trace
+            raise error  # napari shows it with its traceback
         self._say(str(error))
 
     def _say(self, sentence: str) -> None:

@@ -204,7 +204,7 @@ def test_what_is_missing_is_said_and_nothing_starts(open_tab, images, tmp_path):
     tab = open_tab(prompts=None)
     fill(tab, images, tmp_path / "out")
     click(tab, "run_folder")
-    assert notes() == ["There are no classes yet; write some in the Segment tab."]
+    assert notes() == ["There are no classes yet; add some in the Segment tab."]
     assert tab.findChild(QPushButton, "run_folder").isEnabled()
     assert not tab.findChild(QPushButton, "copy_command").isEnabled()
 

@@ -203,7 +203,7 @@ def test_no_job_is_said_in_a_notification(job, reviewer, tmp_path):
     folder.setText(str(tmp_path / "nothing"))
     QTest.keyClick(folder, Qt.Key.Key_Return)
     reviewer.qtbot.waitUntil(lambda: len(notes) > 0, timeout=10_000)
-    assert "holds no job" in notes[0]
+    assert "does not contain a job" in notes[0]
     assert reviewer.text("progress") == "0 of 4 checked", "the job before stays open"
 
 

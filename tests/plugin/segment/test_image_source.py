@@ -31,7 +31,7 @@ def test_a_rectangle_is_cut_to_the_image():
 
 @pytest.mark.parametrize("rows", [slice(40, 50), slice(7, 7)])
 def test_a_rectangle_beside_the_image_is_refused(rows):
-    with pytest.raises(ImageError, match="does not touch"):
+    with pytest.raises(ImageError, match="does not overlap"):
         ImageSource((IMAGE,), rgb=True).parts((), rows, slice(0, 10))
 
 

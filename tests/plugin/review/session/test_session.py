@@ -20,7 +20,7 @@ from tests.helpers.export_jobs import PROMPTS, scene
 
 class TestSession:
     def test_no_job_is_refused_in_a_sentence(self, tmp_path):
-        with pytest.raises(InputError, match="holds no job"):
+        with pytest.raises(InputError, match="does not contain a job"):
             ReviewSession(tmp_path)
 
     def test_a_job_without_labelled_images_is_refused(self, tmp_path):
@@ -102,7 +102,7 @@ class TestSession:
         session.arrange("file name")
         session.move(1)
         assert session.current is None
-        assert "put back the image that was labelled" in session.problem
+        assert "restore the image that was labelled" in session.problem
         assert not session.accept()
         session.reject()
         assert session.current.labelled.image == "sub/c.d.png"
