@@ -1,4 +1,4 @@
-"""What is background: patches like no object, or like none of the classes."""
+"""Find background: patches that do not look like an object, or resemble none of the classes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CLEANING = 0.2
 
 
 def apply_background(probabilities: Tensor, foreground: Tensor, delta: float = 0.99) -> Tensor:
-    """Give patches to the background that are both unsure and not objects.
+    """Assign patches to the background that are both uncertain and not objects.
 
-    Where the highest probability is below `delta` and the objectness is not
-    above one half, channel 0 becomes 1; the others stay as they are, so that
-    a patch's sum can exceed 1 (section 3.5 of CLIP-DINOiser; the values are
-    those of the published code, whose own step is wrong for batches above 1).
+    If the highest probability is below `delta` and the objectness is not above
+    one half, channel 0 becomes 1. Other channels are unchanged, so a patch's sum
+    can exceed 1 (section 3.5 of CLIP-DINOiser; the values are those of the
+    published code, whose own step is wrong for batches larger than 1).
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def apply_background(probabilities: Tensor, foreground: Tensor, delta: float = 0
     foreground
         (B, h, w) objectness logits; one half is a logit of 0.
     delta
-        Patches at least this sure are left alone.
+        Patches with at least this probability are left unchanged.
 
     Returns
     -------
@@ -42,13 +42,13 @@ def apply_background(probabilities: Tensor, foreground: Tensor, delta: float = 0
 
 
 def prepend_background(probabilities: Tensor, threshold: float) -> Tensor:
-    """Put a background of one probability everywhere before the classes (B, K, h, w)."""
+    """Prepend a background with the same probability everywhere to the classes (B, K, h, w)."""
     background = torch.full_like(probabilities[:, :1], threshold)
     return torch.cat([background, probabilities], 1)
 
 
 def clean_background(probabilities: Tensor, attention: Tensor, relevance: Tensor) -> Tensor:
-    """Raise classes where the class token's heads look that saw something like them.
+    """Raise classes where those heads of the class token attend that resemble them.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def clean_background(probabilities: Tensor, attention: Tensor, relevance: Tensor
     attention
         (B, heads, h, w), logits of the class token's attention to patches.
     relevance
-        (B, K, heads), cosines between classes and what the heads saw.
+        (B, K, heads), cosines between classes and what the heads attend to.
 
     Returns
     -------
@@ -70,11 +70,14 @@ def clean_background(probabilities: Tensor, attention: Tensor, relevance: Tensor
     Backbones with Language for Open-Vocabulary Segmentation, ICCV 2025; the
     steps and their order are those of the published code.
     """
-    everything = (1, 2, 3)
+    everything = (1, 2, 3)  # all but the batch axis
+    # per class, the mean of the heads' attention logits, weighted by how relevant the heads are
     weights = relevance.softmax(-1)
     logits = torch.einsum("bkn,bnhw->bkhw", weights, attention.float())
+    # distributions over patches, shifted to begin at 0 and divided by their maximum before that
     maps = logits.flatten(2).softmax(-1).view_as(logits)
     maps = (maps - maps.amin(everything, keepdim=True)) / maps.amax(everything, keepdim=True)
+    # the maps, scaled to the range of the probabilities, get a share of 0.2 / 1.2
     low = probabilities.amin(everything, keepdim=True)
     high = probabilities.amax(everything, keepdim=True)
     return (probabilities + CLEANING * (low + maps * (high - low))) / (1 + CLEANING)

@@ -1,4 +1,4 @@
-"""An image that the image tower has seen."""
+"""An image after the image tower."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image whose patch features are known: segment it again and again with other words.
+    """An image with its patch features, to segment repeatedly with different words.
 
     Attributes
     ----------
     pipeline
-        What encoded it, and labels it.
+        The pipeline that encoded it, and labels it.
     image
         (H, W, 3) uint8 RGB.
     layout
@@ -37,6 +37,6 @@ class EncodedImage:
     patches: PatchFeatures
 
     def segment(self, prompts: PromptSet) -> Segmentation:
-        """Segment with these classes; the image tower is not run."""
+        """Segment with these classes, without running the image tower."""
         scores = self.pipeline.score(self.patches, prompts)
         return self.pipeline.decide(self.image, self.layout, scores, prompts)

@@ -1,8 +1,8 @@
-"""Interpolation along one axis, with sums that are exact.
+"""Interpolation along one axis with exact sums.
 
 Weights and values are rounded to multiples of `STEP`. A product of two then has at most 50 bits
-behind the point, and so have its sums: in float64, which holds 53, nothing is rounded, whatever
-the order. A pixel is the same in every tile, on any number of threads, on every machine.
+after the binary point, and so have sums of products. float64 has 53 bits, so nothing is rounded,
+whatever the order. A pixel is the same in every tile, with any number of threads, on any machine.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ STEP = 2.0**-25
 
 
 def to_steps(values: Tensor) -> Tensor:
-    """Round values in [-1, 1] to multiples of `STEP`; float32 holds these too."""
+    """Round values in [-1, 1] to multiples of `STEP`, which also fit into float32."""
     return torch.round(values / STEP) * STEP
 
 
 def source(
     length: int, new_length: int, places: slice, antialias: bool = False, cubic: bool = False
 ) -> slice:
-    """Which of the old places some new ones are made of, see `linear_weights`."""
+    """Return the old places from which some new ones are made, see `linear_weights`."""
     reach = _reach(length, new_length, antialias) * (2 if cubic else 1)
     start = math.floor((places.start + 0.5) * length / new_length - reach)
     stop = math.ceil((places.stop - 0.5) * length / new_length + reach)
@@ -38,18 +38,19 @@ def linear_weights(
     Parameters
     ----------
     length, new_length
-        Places of the axis before and after.
+        Number of places on the axis before and after.
     places
-        The new ones that are asked for.
+        The new places to compute.
     antialias
         Smooth when shrinking: widen the triangle of weights by the factor,
-        as torch and Pillow do.
+        like torch and Pillow.
 
     Returns
     -------
     used, weights
-        Slice of the old places, and their shares (new, old) float64 in the
-        new ones; multiples of `STEP`, rows sum to 1 but for their rounding.
+        Slice of the old places, and their weights (new, old) float64 in the
+        new ones: multiples of `STEP`, with rows that sum to 1 except for
+        rounding.
     """
     used = source(length, new_length, places, antialias)
     center = (_centers(places) * length / new_length)[:, None]
@@ -67,8 +68,9 @@ def cubic_weights(
     ----------
     length, new_length, places, antialias
         See `linear_weights`. As in torch and Pillow, weights beyond the edge
-        are the outer places' without smoothing, and dropped with it, and the
-        kernel's slope is -0.75 without it and -0.5 with it.
+        are added to the outermost places without smoothing and dropped with
+        it, and the slope of the kernel is -0.75 without smoothing and -0.5 with
+        it.
 
     Returns
     -------
@@ -87,12 +89,12 @@ def cubic_weights(
 
 
 def corner_weights(length: int, new_length: int, places: slice) -> Tensor:
-    """Resize an axis linearly with its outer places' centres kept (`align_corners=True`).
+    """Resize an axis linearly, keeping the centres of the outer places (`align_corners=True`).
 
     Returns
     -------
     Tensor
-        Shares (new, old) float64 of all old places, as in `linear_weights`.
+        Weights (new, old) float64 of all old places, see `linear_weights`.
     """
     step = (length - 1) / max(1, new_length - 1)
     center = (torch.arange(places.start, places.stop, dtype=torch.float64) * step)[:, None]
@@ -100,7 +102,7 @@ def corner_weights(length: int, new_length: int, places: slice) -> Tensor:
 
 
 def _cubic_kernel(x: Tensor, slope: float) -> Tensor:
-    """Weight at distances x >= 0 (Keys, 1981)."""
+    """Weights at distances x >= 0 (Keys, 1981)."""
     near = ((slope + 2) * x - (slope + 3)) * x * x + 1
     far = slope * (((x - 5) * x + 8) * x - 4)
     return torch.where(x <= 1, near, far.where(x < 2, 0))

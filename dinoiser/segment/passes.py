@@ -1,4 +1,4 @@
-"""How many windows go through a model at once: the one place that decides it."""
+"""Decide how many windows go through a model at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from dinoiser.models.base import SegmentationModel
 
 TOKENS_AT_ONCE = {"cpu": 2048, "mps": 8192, "cuda": 32768}
-"""Patches in one pass by device: of a ViT-B/16, 2, 10 and 41 windows of 448 pixels."""
+"""Patches in one pass, by device: for a ViT-B/16, 2, 10 and 41 windows of 448 pixels."""
 BYTES_AT_ONCE = 2**20
-"""Of features in a pass that one thread computes: with fewer, the thread spends much of its time
-between operations, with more, they leave its cache.
+"""Size of the features in a pass computed by one thread. With less, the thread spends much of its
+time starting operations; with more, features no longer fit into its cache.
 
-One window for a ViT-B/16; for the embedded model five in bfloat16 and two in float32.
+This is one window for a ViT-B/16; for the embedded model, five in bfloat16 and two in float32.
 """
 
 
@@ -25,18 +25,18 @@ class Passes:
     Attributes
     ----------
     batch_size
-        So many; "auto" fits them to the device.
+        The number of windows; "auto" chooses it for the device.
     one_thread
-        A single thread of a CPU computes a pass, beside others with theirs.
-        Then what the model makes of a window does not depend on how many
-        there are (tested), and windows of several images may share a pass.
+        Whether a single CPU thread computes each pass, alongside others with
+        theirs. Then the result for a window does not depend on how many are in
+        the pass (tested), and windows of several images may share a pass.
     """
 
     batch_size: int | Literal["auto"] = "auto"
     one_thread: bool = False
 
     def windows(self, model: SegmentationModel, size: tuple[int, int]) -> int:
-        """Count the windows of (height, width) pixels in a pass, at least 1."""
+        """Return how many windows of (height, width) pixels are in a pass, at least 1."""
         if self.batch_size != "auto":
             return self.batch_size
         height, width = (-(-side // model.patch_size) for side in size)

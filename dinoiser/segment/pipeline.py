@@ -1,10 +1,10 @@
-"""From pixels to labels: the one way that an image goes, whole or in parts, alone or with others.
+"""From pixels to labels: the single path of all images, whole or in parts, alone or with others.
 
     image --to_working_size--> pixels --cut--> windows --model--> patch features
           --score--> scores --lay_out--> probability map --label--> labels, confidence
 
-`Segmenter`, jobs, lazy arrays and large files all call these stages; they differ in how much of
-an image is in memory, and in who calls.
+`Segmenter`, jobs, lazy arrays and large files all call these stages; they differ only in how much
+of an image is in memory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Block(NamedTuple):
-    """Neighbouring windows of one size, and the pixels that they are cut from.
+    """Neighbouring windows of the same size, and the pixels from which they are cut.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Block(NamedTuple):
     layout
         One of `WindowLayout.blocks`.
     top, left
-        Where the part begins, in pixels of the working size.
+        Where that part begins, in pixels of the working size.
     """
 
     pixels: Tensor
@@ -56,7 +56,7 @@ class Block(NamedTuple):
     left: int = 0
 
     def cut(self) -> list[Tensor]:
-        """Give the windows, (3, height, width) uint8 each, as views of the pixels."""
+        """Return the windows, (3, height, width) uint8 each, as views of the pixels."""
         return [
             self.pixels[:, *window.slices(self.top, self.left)] for window in self.layout.windows
         ]
@@ -64,16 +64,16 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One model, how it looks at images, and the stages from pixels to labels.
+    """A model, how images are cut up for it, and the stages from pixels to labels.
 
     Attributes
     ----------
     model
-        What encodes windows.
+        The model that encodes windows.
     windows
-        How an image is cut up.
+        How images are cut up.
     passes
-        How many windows go through the model at once.
+        Decides how many windows go through the model at once.
     refine, delta
         See `SegmentSettings`.
     phrases
@@ -96,14 +96,14 @@ class Pipeline:
         phrases: PhraseEmbeddings | None = None,
         one_thread: bool = False,
     ) -> Self:
-        """Put a model and settings together.
+        """Combine a model and settings.
 
         Parameters
         ----------
         model, settings
-            What labels, and how.
+            The model, and how to use it.
         phrases
-            Embeddings of the same model's phrases that are known already.
+            Known embeddings of phrases, from the same model.
         one_thread
             See `Passes`.
 
@@ -122,7 +122,7 @@ class Pipeline:
         )
 
     def segment(self, images: Sequence[np.ndarray], prompts: PromptSet) -> list[Segmentation]:
-        """Label images (H, W, 3) uint8 RGB of any sizes; no features are kept."""
+        """Label images (H, W, 3) uint8 RGB of any sizes, without keeping features."""
         layouts = [self.plan(image.shape[:2]) for image in images]
         blocks = [self.blocks(*pair) for pair in zip(images, layouts, strict=True)]
         scores = iter(self.score_blocks([block for some in blocks for block in some], prompts))
@@ -138,19 +138,19 @@ class Pipeline:
         return WindowLayout.plan(size, self.windows)
 
     def to_working_size(self, image: np.ndarray, layout: WindowLayout) -> Tensor:
-        """Resize an image (H, W, 3) uint8 as its windows are cut from it, (3, h, w)."""
+        """Resize an image (H, W, 3) uint8 to its working size, (3, h, w)."""
         pixels = torch.from_numpy(image).permute(2, 0, 1)  # from: rows, columns, channels
         return resize(pixels, layout.working_size, self.windows.antialias, self.windows.cubic)
 
     def blocks(self, image: np.ndarray, layout: WindowLayout) -> list[Block]:
-        """Cut an image (H, W, 3) uint8 up into its blocks of windows."""
+        """Cut an image (H, W, 3) uint8 into blocks of windows."""
         pixels = self.to_working_size(image, layout)
         return [Block(pixels, block) for row in layout.blocks for block in row]
 
     # -- Windows to patch features
 
     def encode(self, blocks: Sequence[Block]) -> Iterator[PatchFeatures]:
-        """Run the image tower over windows of one size, a pass at a time."""
+        """Run the image tower on windows of the same size, pass by pass."""
         windows = [window for block in blocks for window in block.cut()]
         step = self.passes.windows(self.model, (windows[0].shape[1], windows[0].shape[2]))
         for start in range(0, len(windows), step):
@@ -168,9 +168,8 @@ class Pipeline:
     def score(self, patches: PatchFeatures, prompts: PromptSet) -> Tensor:
         """Scores (B, K, h, w) float32 of patches, see `score_patches`.
 
-        Channels are in the order of `prompts.classes`. The background filter
-        has run where the prompt set has a background and the model a way to
-        tell it.
+        Channels are in the order of `prompts.classes`. The background filter is
+        applied if the prompt set has a background and the model can tell it.
         """
         return score_patches(
             patches,
@@ -182,7 +181,7 @@ class Pipeline:
         )
 
     def score_blocks(self, blocks: Sequence[Block], prompts: PromptSet) -> list[Tensor]:
-        """Scores (n, K, h, w) of the windows of each block."""
+        """Return the scores (n, K, h, w) of the windows of each block."""
         scores: dict[int, Tensor] = {}
         for numbers in self._in_common_passes(blocks):
             together = [blocks[i] for i in numbers]
@@ -192,11 +191,11 @@ class Pipeline:
         return [scores[i] for i in range(len(blocks))]
 
     def _in_common_passes(self, blocks: Sequence[Block]) -> list[list[int]]:
-        """Which blocks' windows may share passes, by their numbers.
+        """Group the blocks whose windows may share passes, by their numbers.
 
-        Where what a window becomes may depend on the others in its pass, each
-        block stays by itself: it then has the same passes however much of the
-        image is in memory.
+        If the result for a window may depend on others in its pass, each block
+        stays separate: it then has the same passes, however much of the image
+        is in memory.
         """
         if not self.passes.one_thread:
             return [[i] for i in range(len(blocks))]
@@ -208,7 +207,7 @@ class Pipeline:
     # -- Scores to pixels
 
     def lay_out(self, scores: Tensor, layout: WindowLayout) -> ProbabilityMap:
-        """Put the scores (n, K, h, w) of all windows of a layout together."""
+        """Combine the scores (n, K, h, w) of all windows of a layout."""
         if scores.device.type == "mps":  # which has no float64
             scores = scores.cpu()
         scoring = self.model.scoring
@@ -216,13 +215,13 @@ class Pipeline:
         return self._map_type.from_windows(scores, layout, patch_size, scoring.spread)
 
     def join(self, mosaics: list[list[Tensor]], layout: WindowLayout) -> ProbabilityMap:
-        """Put the mosaics of neighbouring blocks together, see `ProbabilityMap`."""
+        """Combine the mosaics of neighbouring blocks, see `ProbabilityMap`."""
         return self._map_type.join(mosaics, layout, spread=self.model.scoring.spread)
 
     def decide(
         self, image: np.ndarray, layout: WindowLayout, scores: Tensor, prompts: PromptSet
     ) -> Segmentation:
-        """Label an image (H, W, 3) by the scores (n, K, h, w) of its windows."""
+        """Label an image (H, W, 3) from the scores (n, K, h, w) of its windows."""
         everything = Tile(slice(0, image.shape[0]), slice(0, image.shape[1]))
         probabilities = self.lay_out(scores, layout)
         labels, confidence = self.label(probabilities, prompts, everything, image)
@@ -241,15 +240,15 @@ class Pipeline:
         Parameters
         ----------
         probabilities
-            Those of all windows, or at least of those that reach into the part.
+            The map of all windows, or at least of those that overlap the part.
         prompts
-            What they were scored against.
+            The classes of the map.
         within
-            The part; with superpixels it has to begin at a multiple of
-            `TILE_WIDTH`, and to end at one or at the image's edge.
+            The part. With superpixels, it must begin at a multiple of
+            `TILE_WIDTH`, and end at one or at the image's edge.
         image
-            (rows, columns, 3) uint8, the part's pixels; only superpixels need
-            them.
+            (rows, columns, 3) uint8, the part's pixels; needed only for
+            superpixels.
 
         Returns
         -------
@@ -258,11 +257,11 @@ class Pipeline:
         """
         labels = np.empty(within.size, np.uint8)
         confidence = np.empty(within.size, np.float16)
-        # Only classes that can win somewhere become pixels.
+        # only classes that can win somewhere are interpolated to pixels
         channels = probabilities.winners()
         ids = torch.tensor([prompts.classes[channel].id for channel in channels])
         ids = ids.to(probabilities.mosaic.device, torch.uint8)
-        # Superpixels are found in square tiles, which lie the same in every part.
+        # superpixels are found in square tiles, whose positions are the same in every part
         height = TILE_WIDTH if self.refine == "superpixel" else None
         for tile, pixels in probabilities.select(channels).tiles(height, within):
             part = tile.inside(within)
@@ -272,7 +271,7 @@ class Pipeline:
                 pixels = torch.from_numpy(snapped).to(ids.device)
             best, winner = pixels.max(0)
             labels[part] = ids[winner].cpu().numpy()
-            # A patch of the background filter has a sum above 1, see `apply_background`.
+            # patches changed by the background filter sum to more than 1, see `apply_background`
             confidence[part] = best.clamp(max=1).cpu().numpy()
         if prompts.ignore_below > 0:
             labels[confidence < prompts.ignore_below] = IGNORE
@@ -280,7 +279,7 @@ class Pipeline:
 
     @property
     def _map_type(self) -> type[ProbabilityMap]:
-        """What becomes of scores on the way to pixels."""
+        """The class that turns scores into pixels."""
         enlarged = self.model.scoring.enlarged
         return ProbabilityMap if enlarged == "probabilities" else ScoreMap
 

@@ -1,4 +1,4 @@
-"""From windows of patch probabilities to pixels, a tile at a time."""
+"""From windows of patch probabilities to pixels, tile by tile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dinoiser.segment.windows import Spans, WindowLayout
 
 VALUES_AT_ONCE = 2**20
-"""Probabilities of a tile, 8 MB of float64: larger tiles are no quicker."""
+"""Number of probabilities in a tile, 8 MB in float64; larger tiles are no faster."""
 TILE_WIDTH = 1024
 
 Spread = Literal["stretched", "corners", "cubic"]
@@ -41,7 +41,7 @@ class Tile(NamedTuple):
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
     def inside(self, other: Tile) -> Tile:
-        """Give the same place counted from another tile's corner."""
+        """Return the tile relative to the corner of another."""
         top, left = other.rows.start, other.columns.start
         return Tile(
             slice(self.rows.start - top, self.rows.stop - top),
@@ -51,32 +51,32 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class ProbabilityMap:
-    """Class probabilities of one image, kept at patch resolution.
+    """Class probabilities of one image at patch resolution.
 
     Attributes
     ----------
     mosaic
         (K, h, w) float32, multiples of `interpolation.STEP`: the patches of
-        all windows, side by side as the windows lie, overlapping parts
-        repeated.
+        all windows, arranged side by side like the windows; where windows
+        overlap, both are included.
     layout
-        Where the windows lie.
+        The positions of the windows.
     patch_size
-        Side of a patch in pixels where a window's patches cover it with
-        padding at the right and bottom, which is cut off (the published demo);
-        None where they are stretched over the window (the published
-        evaluation). The two agree on multiples of the patch.
+        Side of a patch in pixels if a window's patches cover it with padding
+        at the right and bottom, which is cut off (the published demo); None if
+        they are stretched over the window (the published evaluation). The two
+        agree for multiples of the patch.
     spread
         How patches lie over a window, see `Scoring`.
 
     Notes
     -----
     Windows are interpolated bilinearly to pixels (`align_corners=False`), the
-    plain mean is taken where they overlap, and that map is interpolated to
-    the image's size. All three are linear, and along rows and columns apart:
-    a tile is `down @ mosaic @ across`, and nothing else is ever made. Both
+    plain mean is taken where they overlap, and that map is interpolated to the
+    image's size. All three steps are linear and separate along rows and
+    columns: a tile is `down @ mosaic @ across`, without intermediate maps. Both
     products are exact, see `interpolation`, so a pixel is the same in any tile,
-    also where the mosaic holds no more than the tile's own windows.
+    even if the mosaic contains only the tile's own windows.
     """
 
     mosaic: Tensor
@@ -92,7 +92,7 @@ class ProbabilityMap:
         patch_size: int | None = None,
         spread: Spread = "stretched",
     ) -> ProbabilityMap:
-        """Lay out the patches (n, K, h, w) of `layout.windows`."""
+        """Make the map from the patches (n, K, h, w) of `layout.windows`."""
         blocks = layout.blocks
         counts = [len(block.rows) * len(block.columns) for row in blocks for block in row]
         pieces = iter(patches.split(counts))
@@ -107,41 +107,41 @@ class ProbabilityMap:
         patch_size: int | None = None,
         spread: Spread = "stretched",
     ) -> ProbabilityMap:
-        """Put the mosaics (K, h, w) of neighbouring blocks together."""
+        """Make the map from the mosaics (K, h, w) of neighbouring blocks."""
         mosaic = torch.cat([torch.cat(row, 2) for row in mosaics], 1)  # along columns, then rows
         return cls(mosaic, layout, patch_size, spread)
 
     def select(self, channels: list[int]) -> ProbabilityMap:
-        """Return the map of some classes."""
+        """Return the map of some classes only."""
         return replace(self, mosaic=self.mosaic[channels])
 
     def winners(self) -> list[int]:
-        """Channels that can be the highest somewhere.
+        """Return the channels that can be the highest somewhere.
 
         A pixel is a weighted mean of patches, whose probabilities sum to at
         least S, which is 1 after a softmax: its winner has at least S / K, so
         a class that stays below that in every patch wins nowhere.
         """
-        # A little lower, for what rounding to steps took.
+        # slightly lower, to allow for rounding to steps
         threshold = float(self.mosaic.sum(0).min()) / len(self.mosaic) - 1e-6
         return torch.nonzero(self.mosaic.amax((1, 2)) >= threshold).flatten().tolist()
 
     def tiles(
         self, height: int | None = None, within: Tile | None = None
     ) -> Iterator[tuple[Tile, Tensor]]:
-        """Go through the image, left to right and top to bottom.
+        """Iterate over the image from left to right and top to bottom.
 
         Parameters
         ----------
         height
-            Rows of a tile; None fits them to `VALUES_AT_ONCE`.
+            Rows per tile; None derives them from `VALUES_AT_ONCE`.
         within
-            The part to go through; None is the whole image.
+            The part of the image; None for the whole image.
 
         Yields
         ------
         tile, probabilities
-            A place and its probabilities (K, rows, columns).
+            A tile and its probabilities (K, rows, columns).
         """
         within = within or Tile(*(slice(0, length) for length in self.layout.size))
         tiles_across = cut_places(within.columns, TILE_WIDTH)
@@ -152,7 +152,7 @@ class ProbabilityMap:
                 yield tile, self.pixels(tile)
 
     def rows_at_once(self, columns: slice) -> int:
-        """How high a tile over some columns may be, see `VALUES_AT_ONCE`."""
+        """Return the height of a tile over some columns, see `VALUES_AT_ONCE`."""
         return max(1, VALUES_AT_ONCE // (len(self.mosaic) * (columns.stop - columns.start)))
 
     def pixels(self, tile: Tile) -> Tensor:
@@ -178,7 +178,7 @@ class ProbabilityMap:
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:
-        """How rows and columns are mixed."""
+        """The rows and the columns, as they are mixed from patches."""
         return self._axis(0, self.layout.rows), self._axis(1, self.layout.columns)
 
     def _axis(self, axis: int, spans: Spans) -> Axis:
@@ -188,16 +188,16 @@ class ProbabilityMap:
 
 
 class Share(NamedTuple):
-    """What a window gives to some places of an axis.
+    """The share of a window in some places of an axis.
 
     Attributes
     ----------
     places
-        Which of these places lie in the window.
+        The places that lie in the window.
     patches
-        Which of the mosaic's patches they are made of.
+        The mosaic's patches from which they are made.
     weights
-        (places, patches) float64, rows sum to 1.
+        (places, patches) float64; rows sum to 1.
     """
 
     places: slice
@@ -207,16 +207,16 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of an image: how its pixels are mixed from patches.
+    """One axis of an image, with the mixing of its pixels from patches.
 
     Attributes
     ----------
     length, working
-        Pixels of the image and of its working size.
+        Number of pixels of the image, and of its working size.
     spans
         (start, end) of the windows, in pixels of the working size.
     patches
-        Patches of one window.
+        Number of patches in one window.
     patch_size, spread
         See `ProbabilityMap`.
     """
@@ -229,19 +229,19 @@ class Axis:
     spread: Spread
 
     def weights(self, pixels: slice) -> tuple[slice, Tensor]:
-        """Which patches of the mosaic some pixels are made of, and their shares.
+        """Return the mosaic's patches from which some pixels are made, and their weights.
 
         Returns
         -------
         patches, weights
-            A slice of the mosaic's axis, and (pixels, patches) float64, rows
-            sum to 1.
+            A slice of the mosaic's axis, and (pixels, patches) float64 with rows
+            that sum to 1.
         """
         return _weights(self, pixels.start, pixels.stop)
 
     def working_weights(self, places: slice) -> Tensor:
-        """Shares (places, all patches) of patches in pixels of the working size."""
-        # Windows write into their own columns: a mosaic repeats what overlapping windows share.
+        """Return the weights (places, all patches) of patches in pixels of the working size."""
+        # each window has its own columns, as the mosaic repeats what overlapping windows share
         count = places.stop - places.start
         shares = torch.zeros(count, len(self.spans) * self.patches, dtype=torch.float64)
         for some, patches, window in self.windows(places):
@@ -249,11 +249,11 @@ class Axis:
         return to_steps(shares / shares.sum(1, keepdim=True))  # the mean over windows at a place
 
     def windows(self, places: slice) -> Iterator[Share]:
-        """Tell what each window gives to some places of the working size."""
+        """Yield the share of each window in some places of the working size."""
         for i, (first, end) in enumerate(self.spans):
             top, bottom = max(first, places.start), min(end, places.stop)
             if top < bottom:
-                # In the window's own pixels, then counted along the whole axis of the mosaic.
+                # relative to the window, then along the whole axis of the mosaic
                 used, weights = self._window_weights(
                     end - first, slice(top - first, bottom - first)
                 )
@@ -261,29 +261,29 @@ class Axis:
                 yield Share(slice(top - places.start, bottom - places.start), mine, weights)
 
     def _window_weights(self, length: int, inside: slice) -> tuple[slice, Tensor]:
-        """Patches of a window of `length` pixels, and their shares in some of these."""
+        """Return patches of a window of `length` pixels, and their weights in some of these."""
         if self.spread == "corners":
             return slice(0, self.patches), corner_weights(self.patches, length, inside)
         if self.spread == "cubic":
             return cubic_weights(self.patches, length, inside)
-        # Padded windows are covered by whole patches, of which the last hang over the edge.
+        # padded windows are covered by whole patches, the last of which extend over the edge
         covered = self.patches * self.patch_size if self.patch_size else length
         return linear_weights(self.patches, covered, inside)
 
 
-@lru_cache(maxsize=32)  # the images of a folder are often of one size
+@lru_cache(maxsize=32)  # images of a folder often have the same size
 def _weights(axis: Axis, start: int, stop: int) -> tuple[slice, Tensor]:
-    # Pixels of the image <- places of the working size <- patches.
+    # pixels of the image <- places of the working size <- patches
     places, resized = linear_weights(axis.working, axis.length, slice(start, stop))
     mixed = to_steps(resized @ axis.working_weights(places))  # (pixels, all patches of the axis)
-    # Most patches are too far away to have a share.
+    # most patches are too far away to contribute
     used = mixed.any(0).nonzero()
     some = slice(int(used[0]), int(used[-1]) + 1)
     return some, mixed[:, some].clone()  # a view would keep all columns
 
 
 def _lay_out(patches: Tensor, block: WindowLayout) -> Tensor:
-    """Patches (n, K, h, w) of a block's windows as a mosaic (K, rows, columns)."""
+    """Arrange the patches (n, K, h, w) of a block's windows as a mosaic (K, rows, columns)."""
     # from: windows, K, patches down, patches across
     grid = patches.unflatten(0, (len(block.rows), len(block.columns)))
     # to: K, windows down, patches down, windows across, patches across; then joined in pairs
@@ -292,6 +292,6 @@ def _lay_out(patches: Tensor, block: WindowLayout) -> Tensor:
 
 
 def cut_places(places: slice, step: int) -> list[slice]:
-    """Cut a stretch of places into pieces of at most `step`."""
+    """Divide a range of places into pieces of at most `step`."""
     stop = places.stop
     return [slice(start, min(start + step, stop)) for start in range(places.start, stop, step)]

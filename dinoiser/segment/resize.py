@@ -1,7 +1,7 @@
-"""Images at their working size: whole, or the same numbers in pieces.
+"""Resize images to their working size, as a whole or in pieces with the same result.
 
-Columns first, each row by itself; then rows, with exact sums. So an image may be cut into bands
-and each part of the result made of those that it needs.
+Columns are resized first, each row independently, then rows, with exact sums. So an image may be
+cut into bands, and each part of the result is made from the bands that it needs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from dinoiser.segment.interpolation import cubic_weights, linear_weights
 
-ROWS_AT_ONCE = 32
+ROWS_AT_ONCE = 32  # bounds the float64 copy of the rows used
 
 
 def resize(
@@ -21,15 +21,15 @@ def resize(
 ) -> Tensor:
     """Resize an image (3, H, W) uint8 to (3, h, w) uint8, bilinearly or bicubically.
 
-    Within 1, and bicubically 2, of `torch.nn.functional.interpolate` and of
-    Pillow, whose weights have fewer bits.
+    The result is within 1 (bicubically, 2) of `torch.nn.functional.interpolate`
+    and Pillow, whose weights have fewer bits.
     """
     columns = resize_columns(image, size[1], antialias, cubic)
     return resize_rows(columns, 0, image.shape[1], size[0], slice(0, size[0]), antialias, cubic)
 
 
 def resize_columns(image: Tensor, width: int, antialias: bool, cubic: bool = False) -> Tensor:
-    """Resize rows (3, n, W) uint8 of an image to (3, n, w) uint8; no row depends on another."""
+    """Resize rows (3, n, W) uint8 of an image to (3, n, w) uint8, each independently."""
     rows = image.shape[1]
     if image.shape[2] == width:
         return image
@@ -48,18 +48,18 @@ def resize_rows(
     antialias: bool,
     cubic: bool = False,
 ) -> Tensor:
-    """Make some rows of the resized image.
+    """Compute some rows of the resized image.
 
     Parameters
     ----------
     rows
-        (3, n, w) uint8: the rows that `interpolation.source` names, or more.
+        (3, n, w) uint8: the rows given by `interpolation.source`, or more.
     first
-        Which row of the image the first of them is.
+        Index of the first of them in the image.
     length, new_length
-        Rows of the image before and after.
+        Number of rows of the image before and after.
     places
-        The new rows.
+        The new rows to compute.
 
     Returns
     -------
@@ -75,15 +75,15 @@ def resize_rows(
         used, weights = weigh(length, new_length, some, antialias)
         values = weights @ rows[:, used.start - first : used.stop - first].double()
         some = slice(some.start - places.start, some.stop - places.start)
-        resized[:, some] = values.add_(0.5).clamp_(0, 255)  # which drops the fraction
+        resized[:, some] = values.add_(0.5).clamp_(0, 255)  # rounds, as the assignment truncates
     return resized
 
 
 def to_torch(pixels: np.ndarray) -> Tensor:
-    """Pixels (n, w, 3) as (3, n, w)."""
+    """Convert pixels (n, w, 3) to (3, n, w)."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
 
 
 def to_numpy(pixels: Tensor) -> np.ndarray:
-    """Pixels (3, n, w) as (n, w, 3)."""
+    """Convert pixels (3, n, w) to (n, w, 3)."""
     return pixels.permute(1, 2, 0).contiguous().numpy()

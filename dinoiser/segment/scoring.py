@@ -1,4 +1,4 @@
-"""Patch features against class embeddings: probabilities at patch resolution."""
+"""Compare patch features with class embeddings: probabilities at patch resolution."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def class_probabilities(
     Parameters
     ----------
     features
-        (B, D, h, w), any length.
+        (B, D, h, w), not normalised.
     class_embeddings
-        (K, D), rows of unit length; or (P, D), one row a phrase, the phrases
-        of a class beside each other.
+        (K, D), rows of unit length; or (P, D), one row per phrase, with the
+        phrases of a class next to each other.
     temperature
-        Factor of the cosines; the published code's constant is 100.
+        Factor applied to the cosines; 100 in the published code.
     phrases_per_class
         K counts that sum to P; a class's cosine is the best of its phrases'.
-        None: one phrase a class, exactly the paper.
+        None: one phrase per class, exactly as in the paper.
 
     Returns
     -------
     Tensor
-        (B, K, h, w) float32 in [0, 1], sums to 1 over K.
+        (B, K, h, w) float32 in [0, 1], with sum 1 over K.
     """
     cosines = class_cosines(features, class_embeddings, phrases_per_class)
     return (temperature * cosines).softmax(1)
@@ -60,11 +60,12 @@ def class_cosines(
 def class_products(
     features: Tensor, class_embeddings: Tensor, phrases_per_class: Sequence[int] | None = None
 ) -> Tensor:
-    """Products (B, K, h, w) of patches and classes, by the longest patch of each image.
+    """Products (B, K, h, w) of patches and classes, divided by the longest patch of each image.
 
-    Their lengths stay, so that products can be enlarged in the place of
-    features: a pixel's cosines are its products by one length, which leaves
-    their order and is near 1 where patches are of like lengths.
+    The relative lengths of patches are kept, so that products can be
+    interpolated instead of features: a pixel's cosines are its products divided
+    by one length, which does not change their order and is near 1 if patches
+    have similar lengths.
     """
     features = features.float()
     longest = features.norm(dim=1).amax((1, 2)).clamp(min=torch.finfo(torch.float32).tiny)
@@ -75,13 +76,13 @@ def class_products(
 
 def _multiply(features: Tensor, embeddings: Tensor) -> Tensor:
     """Products (B, P, ...) of features (B, D, ...) and embeddings (P, D)."""
-    # One product an image: the bits of one for all depend on how many images there are.
+    # one product per image: the bits of a joint product depend on the number of images
     products = torch.bmm(embeddings.expand(len(features), -1, -1), features.flatten(2))
     return products.unflatten(2, features.shape[2:])
 
 
 def best_of_phrases(cosines: Tensor, phrases_per_class: Sequence[int]) -> Tensor:
-    """Cosines (B, P, ...) of phrases as (B, K, ...) of classes: the best of each class's."""
+    """Reduce cosines (B, P, ...) of phrases to (B, K, ...) of classes: the best per class."""
     groups = cosines.split(list(phrases_per_class), dim=1)
     return torch.stack([group.amax(1) for group in groups], 1)
 
@@ -95,15 +96,15 @@ def score_patches(
     has_background: bool,
     delta: float = 0.99,
 ) -> Tensor:
-    """Probabilities of classes by a method's own rules, or the scores that these are made of.
+    """Compute class probabilities by a method's rules, or the scores for them.
 
     Parameters
     ----------
     patches
-        What the model gave for B images.
+        The model's features of B images.
     embeddings
-        (P, D) float32, one row a phrase, the phrases of a class beside each
-        other.
+        (P, D) float32, one row per phrase, with the phrases of a class next to
+        each other.
     phrases_per_class
         K counts that sum to P.
     scoring
@@ -111,13 +112,13 @@ def score_patches(
     has_background
         Whether the first class is the background.
     delta
-        See `apply_background`; 0 also leaves out `clean_background`.
+        See `apply_background`; 0 also skips `clean_background`.
 
     Returns
     -------
     Tensor
-        (B, K, h, w) float32: probabilities in [0, 1]; or, where `Scoring` says
-        that something else is enlarged, what the softmax is to be taken of.
+        (B, K, h, w) float32: probabilities in [0, 1] or, if `Scoring.enlarged`
+        is not "probabilities", the input of the softmax.
     """
     if scoring.enlarged != "probabilities":
         score = class_cosines if scoring.enlarged == "cosines" else class_products
@@ -157,12 +158,12 @@ def _score_by_sigmoid(
 
 
 def head_cosines(features: Tensor, attention: Tensor, embeddings: Tensor) -> Tensor:
-    """Cosines between phrases and what the heads of the class token look at.
+    """Cosines between phrases and what the class token's heads attend to.
 
     Parameters
     ----------
     features
-        (B, D, h, w), any length.
+        (B, D, h, w), not normalised.
     attention
         (B, heads, h, w), logits.
     embeddings

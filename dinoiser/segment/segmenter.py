@@ -1,4 +1,4 @@
-"""Segmenter: images and prompt sets to segmentations."""
+"""The Segmenter: from images and prompt sets to segmentations."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ class Segmenter:
     Parameters
     ----------
     model
-        What `dinoiser.load_model` gives.
+        A model from `dinoiser.load_model`.
     settings
-        How images are looked at; or give its fields as keywords.
+        How images are scaled, cut into windows and labelled; alternatively,
+        give its fields as keywords.
     phrases
-        Embeddings that another segmenter of the same model knows already,
-        ``other.pipeline.phrases``.
+        Known embeddings, from ``other.pipeline.phrases`` of another segmenter
+        with the same model.
     **keywords
         Fields of `SegmentSettings`, such as ``short_side=896``.
 
@@ -48,7 +49,7 @@ class Segmenter:
     Raises
     ------
     SettingsError
-        A setting is unknown or out of its range.
+        A setting is unknown or out of range.
     """
 
     def __init__(
@@ -72,22 +73,22 @@ class Segmenter:
         progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> EncodedImage:
-        """Run the image tower: the expensive part, once an image.
+        """Run the image tower, the expensive part, which is needed once per image.
 
         Parameters
         ----------
         image
             (H, W, 3) uint8 RGB, or anything that `dinoiser.images.to_rgb`
-            takes.
+            accepts.
         progress
-            Called with the number of windows that are done, and of all.
+            Called with the number of windows done and the total.
         cancelled
-            Asked between batches of windows.
+            Called between batches of windows; True stops.
 
         Raises
         ------
         CancelledError
-            If `cancelled` said so.
+            If `cancelled` returned True.
         """
         image = _as_rgb(image)
         layout = self.pipeline.plan(image.shape[:2])
@@ -111,14 +112,14 @@ class Segmenter:
         image
             See `encode`.
         prompts
-            The classes to tell apart.
+            The classes to look for.
         """
         [result] = self.pipeline.segment([_as_rgb(image)], prompts)
         return result
 
 
 def _as_rgb(image: ArrayLike) -> np.ndarray:
-    """Take (H, W, 3) uint8 as it is, however small, and let `to_rgb` see to all else."""
+    """Accept (H, W, 3) uint8 as it is, however small, and convert the rest with `to_rgb`."""
     array = np.asarray(image)
     if array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] == 3 and array.size:
         return np.ascontiguousarray(array)

@@ -1,4 +1,4 @@
-"""How an image is looked at and labelled: settings that are checked before anything is loaded."""
+"""Settings for labelling an image, which are checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """What `Segmenter`, jobs and the plugin can be told about labelling an image.
+    """Settings of `Segmenter`, jobs and the plugin for labelling an image.
 
     Attributes
     ----------
     short_side
         The image is resized so that its shorter side has this many pixels;
-        None takes the size that the model was made for, 448 in the paper.
+        None uses the model's own size, 448 in the paper.
     window, stride
         Side of the square windows and the step between them, in pixels of the
-        resized image; None as for `short_side`, 448 and 224 in the paper.
+        resized image. None uses the model's own, 448 and 224 in the paper.
     whole
-        Look at the whole image at its own size in one pass, without windows.
+        Segment the whole image at its own size in one pass, without windows.
     antialias
-        Smooth when an image is shrunk to `short_side`. The published code does
-        not; False gives its pixels.
+        Smooth images when they are shrunk to `short_side`. The published code
+        does not; False reproduces it.
     refine
-        "superpixel" snaps the labels to the image's edges, "none" does not.
+        "superpixel" snaps labels to edges in the image; "none" does not.
     batch_size
-        Windows in one pass; "auto" fits them to the device.
+        Number of windows in one pass; "auto" chooses it for the device.
     delta
-        Confidence in [0, 1] from which a patch is safe from the background
-        filter; the paper's value is 0.99, and 0 switches the filter off (for
-        Talk2DINO the cleaning of its background).
+        Confidence in [0, 1] from which a patch is exempt from the background
+        filter; 0.99 in the paper. 0 switches the filter off (for Talk2DINO, the
+        background cleaning).
 
     Raises
     ------
     SettingsError
-        With all settings that are out of their range, in one sentence.
+        Lists all settings that are out of range, in one sentence.
     """
 
     short_side: int | None = None
@@ -64,7 +64,7 @@ class SegmentSettings:
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """Take settings by their names, such as keywords that a user wrote.
+        """Make settings from names and values, such as a user's keywords.
 
         Raises
         ------
@@ -80,12 +80,12 @@ class SegmentSettings:
         return cls(**given)
 
     def windows(self, defaults: WindowDefaults) -> WindowSettings:
-        """Fill in what a model brings.
+        """Fill in a model's defaults.
 
         Parameters
         ----------
         defaults
-            The sizes that the model was made for.
+            The model's own sizes.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class SegmentSettings:
             yield _gaps(self.stride, f"window {self.window}")
         if self.whole and given:
             names = " and ".join(given)
-            yield f"whole looks at an image in one pass at its own size, so leave out {names}"
+            yield f"whole takes an image in one pass at its own size, so omit {names}"
         for name in ("whole", "antialias"):
             if not isinstance(getattr(self, name), bool):
                 yield f"{name} is {getattr(self, name)!r}, expected True or False"
@@ -138,8 +138,8 @@ class WindowSettings:
     short_side, window, stride, whole, antialias
         See `SegmentSettings`.
     cubic
-        Resize bicubically and round the longer side down, as Pillow and
-        torchvision do; otherwise bilinearly, to the nearest size.
+        Resize bicubically and round the longer side down, like Pillow and
+        torchvision; otherwise bilinearly, to the nearest size.
     """
 
     short_side: int = 448
@@ -151,9 +151,9 @@ class WindowSettings:
 
 
 def _is_count(value: object) -> bool:
-    """Whether a value is a whole number of at least 1; True and False are none."""
+    """Whether a value is a whole number of at least 1; True and False do not count."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _gaps(stride: int | None, window: str) -> str:
-    return f"stride {stride} is larger than {window}, which leaves gaps; give a smaller stride"
+    return f"stride {stride} is larger than {window}, which leaves gaps; choose a smaller stride"

@@ -1,4 +1,4 @@
-"""Where windows lie on an image, and the size at which an image is looked at."""
+"""Lay windows over an image, and choose the size at which they are cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dinoiser.segment.settings import WindowSettings
 
 MAX_ASPECT = 2048 / 448
-"""mmsegmentation's scale (2048, 448): a long side over 2048 / 448 short sides limits the size."""
+"""Ratio of sides above which the long side limits the size: mmsegmentation's (2048, 448)."""
 BLOCK_SIDE = 2048
 """Side of a block of windows in pixels of the working size."""
 
@@ -26,7 +26,7 @@ class Window(NamedTuple):
     right: int
 
     def slices(self, top: int, left: int) -> tuple[slice, slice]:
-        """Rows and columns, counted from another place."""
+        """Return rows and columns relative to another position."""
         return slice(self.top - top, self.bottom - top), slice(self.left - left, self.right - left)
 
 
@@ -39,10 +39,10 @@ class WindowLayout:
     size
         (H, W) of the image, in pixels.
     working_size
-        (h, w) that it is resized to before it is cut up.
+        (h, w) to which it is resized before it is cut up.
     rows, columns
-        (start, end) of the windows along each axis; every pairing of the two
-        is a window, and all have the same size.
+        (start, end) of the windows along each axis; every pair of a row and a
+        column is a window, and all have the same size.
     """
 
     size: tuple[int, int]
@@ -52,7 +52,7 @@ class WindowLayout:
 
     @property
     def windows(self) -> list[Window]:
-        """All windows, block by block; in a block row by row from the top left."""
+        """All windows, block by block, and row by row within a block."""
         return [
             Window(*row, *column)
             for blocks in self.blocks
@@ -69,10 +69,10 @@ class WindowLayout:
 
     @property
     def blocks(self) -> list[list[WindowLayout]]:
-        """The same windows in blocks, from the top left; all but large images are one block.
+        """The windows in blocks, from the top left; only large images have several.
 
-        No batch of windows crosses a block, so that a block can be computed
-        by itself.
+        No batch of windows extends over two blocks, so that each can be computed
+        separately.
         """
         rows, columns = _groups(self.rows), _groups(self.columns)
         return [[replace(self, rows=some, columns=others) for others in columns] for some in rows]
@@ -95,14 +95,14 @@ class WindowLayout:
 def working_size(
     size: tuple[int, int], short_side: int, round_down: bool = False
 ) -> tuple[int, int]:
-    """Resize (H, W), keeping its ratio, to a short side of `short_side`.
+    """Scale (H, W) to a short side of `short_side`, keeping the aspect ratio.
 
-    The long side stays below 2048 / 448 times `short_side`, as in the
-    evaluation protocol; sizes are rounded to the nearest pixel, or down, and
-    are at least 1.
+    The long side is at most 2048 / 448 times `short_side`, as in the evaluation
+    protocol. Sizes are rounded to the nearest pixel, or down, and are at least
+    1.
     """
     short, long = min(size), max(size)
-    if round_down and long <= short * MAX_ASPECT:  # a product of fractions may fall just below
+    if round_down and long <= short * MAX_ASPECT:  # in integers: floats may round down too far
         height, width = (side * short_side // short for side in size)
         return max(1, height), max(1, width)
     factor = min(short_side / short, short_side * MAX_ASPECT / long)
@@ -110,9 +110,9 @@ def working_size(
 
 
 def spans(length: int, window: int, stride: int) -> Spans:
-    """Windows (start, end) along an axis; the last is pushed back inside the image.
+    """Return windows (start, end) along an axis; the last is moved back inside the image.
 
-    An axis shorter than `window` gets a single, shorter one.
+    An axis shorter than `window` gets a single, shorter window.
     """
     count = max(length - window + stride - 1, 0) // stride + 1
     ends = [min(i * stride + window, length) for i in range(count)]
@@ -120,5 +120,5 @@ def spans(length: int, window: int, stride: int) -> Spans:
 
 
 def _groups(spans: Spans) -> list[Spans]:
-    """Put the windows of an axis together by the block that they start in."""
+    """Group the windows of an axis by the block in which they start."""
     return [tuple(some) for _, some in groupby(spans, lambda span: span[0] // BLOCK_SIDE)]

@@ -30,7 +30,7 @@ PROMPTS = PromptSet.parse("background, dog")
         ({"delta": 7}, "delta is 7, expected a confidence from 0 to 1"),
         ({"delta": float("nan")}, "delta is nan"),
         ({"delta": "0.9"}, "delta is '0.9'"),
-        ({"whole": True, "window": 64}, "whole looks at an image in one pass.*leave out window"),
+        ({"whole": True, "window": 64}, "whole takes an image in one pass.*omit window"),
     ],
 )
 def test_each_value_out_of_its_range_is_named(settings, message):

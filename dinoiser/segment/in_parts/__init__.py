@@ -1,1 +1,1 @@
-"""Large images in parts: chunks that are computed when they are needed."""
+"""Label large images in parts, computed on demand."""

@@ -1,4 +1,4 @@
-"""Images in chunks that are computed when they are needed."""
+"""Images in chunks that are computed on demand."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class TaskGraph:
-    """Tasks on the chunks of an array, and on each other.
+    """Tasks that depend on the chunks of an array and on each other.
 
-    dask's own `delayed` merges whole graphs with every new task, which takes
-    minutes where thousands of tasks depend on thousands.
+    dask's own `delayed` merges whole graphs for every new task, which takes
+    minutes if thousands of tasks depend on thousands.
 
     Parameters
     ----------
     array
-        What the tasks start from.
+        The array that the tasks start from.
     """
 
     def __init__(self, array: da.Array) -> None:
@@ -38,13 +38,13 @@ class TaskGraph:
         self._name = f"dinoiser-{uuid4().hex}"
 
     def add(self, function: Callable, *keys: Any) -> str:
-        """Plan a call with results of other tasks, by their keys or nested lists of keys."""
+        """Plan a call with the results of other tasks, given by keys or nested lists of keys."""
         key = f"{self._name}-{len(self.tasks)}"
         self.tasks[key] = (function, *keys)
         return key
 
     def as_array(self, keys: list[list[str]], chunks: Any, dtype: type) -> da.Array:
-        """Make a lazy array of tasks that give its chunks."""
+        """Make a lazy array from the tasks that compute its chunks."""
         name = f"{self._name}-{len(self.tasks)}-array"
         pieces: dict = {
             (name, i, j): key for i, row in enumerate(keys) for j, key in enumerate(row)
@@ -54,23 +54,23 @@ class TaskGraph:
         return da.Array(graph, name, chunks, dtype=dtype)
 
     def compute(self, keys: list[str], threads: int) -> list:
-        """Compute some tasks by threads of this process."""
+        """Compute some tasks with threads in this process."""
         graph: dict = {**self.array.__dask_graph__(), **self.tasks}
         return list(get(graph, keys, num_workers=threads))
 
 
 @dataclass(frozen=True)
 class ChunkGrid:
-    """An array (H, W, ...) in pieces, each of which is made once for all its uses.
+    """An array (H, W, ...) in pieces, each computed only once for all its uses.
 
     Attributes
     ----------
     graph
-        Makes the pieces.
+        The graph that computes the pieces.
     pieces
         Their keys, row by row.
     rows, columns
-        Where the pieces begin and, as the last number, where all end.
+        Where the pieces begin, followed by where the last one ends.
     """
 
     graph: TaskGraph
@@ -80,7 +80,7 @@ class ChunkGrid:
 
     @classmethod
     def of(cls, array: da.Array) -> ChunkGrid:
-        """Take the chunks of an array (H, W, C) that is not cut along C."""
+        """Use the chunks of an array (H, W, C) that is not divided along C."""
         rows, columns = (np.cumsum([0, *sizes]).tolist() for sizes in array.chunks[:2])
         down, across = array.numblocks[:2]
         keys = [[(array.name, i, j, 0) for j in range(across)] for i in range(down)]
@@ -89,9 +89,9 @@ class ChunkGrid:
     def apply(
         self, function: Callable[[np.ndarray], Any], rows: slice, columns: slice | None = None
     ) -> str:
-        """Plan a call with the pixels of a part; without `columns`, of whole rows."""
-        # Which pieces, and which part of each: a task gets the pieces whole and cuts them itself,
-        # so that each is made once for all tasks.
+        """Plan a call with the pixels of a part or, without `columns`, of whole rows."""
+        # Find the pieces and the part of each. A task gets whole pieces and cuts them itself, so
+        # that each piece is computed only once.
         row_cuts = _cuts(self.rows, rows)
         column_cuts = _cuts(self.columns, columns or slice(0, self.columns[-1]))
         pieces = [[self.pieces[i][j] for j in column_cuts] for i in row_cuts]
@@ -100,31 +100,31 @@ class ChunkGrid:
 
 
 def as_chunks(array: Any) -> da.Array:
-    """See that an array is an image, and make it a dask array that is cut along H and W only.
+    """Check that an array is an image, and make it a dask array divided along H and W only.
 
     Raises
     ------
     ImageError
-        It is not (H, W, 3) uint8, or its shape is not known.
+        The array is not (H, W, 3) uint8, or its shape is unknown.
     """
     shape, dtype = tuple(getattr(array, "shape", ())), getattr(array, "dtype", None)
     known = len(shape) == 3 and not any(map(math.isnan, shape))
     if not known or shape[2] != 3 or 0 in shape or dtype != np.uint8:
         what = f"shape {shape} and dtype {dtype}" if dtype is not None else "no dtype"
         msg = (
-            f"A {type(array).__name__} of {what} is no image that can be labelled in parts; "
-            "expected a dask, zarr or NumPy array (H, W, 3) of uint8, so bring other kinds to "
-            "that first, such as by array.map_blocks or, where it fits into memory, to_rgb."
+            f"A {type(array).__name__} of {what} cannot be labelled in parts; expected a dask, "
+            "zarr or NumPy array (H, W, 3) of uint8, so convert it first, for example with "
+            "array.map_blocks or, if it fits into memory, to_rgb."
         )
         raise ImageError(msg)
     if not isinstance(array, da.Array):
-        # name=False: by default dask names an array by a hash, for which it would read all pixels.
+        # name=False: by default, dask names an array by a hash, for which it would read all pixels
         array = da.from_array(array, chunks=getattr(array, "chunks", (2048, 2048, 3)), name=False)
     return array.rechunk({2: 3})
 
 
 def _cuts(edges: list[int], wanted: slice) -> dict[int, slice]:
-    """Which pieces of an axis hold the places, and where in them."""
+    """Return the pieces of an axis that contain the places, and the part of each."""
     return {
         i: slice(max(wanted.start - start, 0), min(wanted.stop, stop) - start)
         for i, (start, stop) in enumerate(pairwise(edges))
@@ -138,7 +138,7 @@ def _on_part(
     column_cuts: list[slice],
     pieces: list[list[np.ndarray]],
 ) -> Any:
-    # Rows of pieces, each joined across, then all of them down.
+    # join each row of pieces, then the rows
     parts = [
         np.concatenate(
             [np.asarray(piece[cut, c]) for piece, c in zip(row, column_cuts, strict=True)], axis=1

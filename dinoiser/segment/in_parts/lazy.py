@@ -1,4 +1,4 @@
-"""Labels of images that no memory holds: a lazy array in, a lazy array out."""
+"""Label images too large for memory: a lazy array in, a lazy array out."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from dinoiser.segment.in_parts.parts import PipelineSource
 
 PART_SIZE = (2048, 2048)
-"""Chunks of the results: multiples of `TILE_WIDTH`, which the superpixels need."""
+"""Size of the results' chunks: multiples of `TILE_WIDTH`, as superpixels require."""
 
 
 class LazySegmentation(NamedTuple):
-    """What `Segmentation` holds, to be computed.
+    """The content of a `Segmentation`, to be computed.
 
     Attributes
     ----------
@@ -46,17 +46,17 @@ def segment_array(
     model: str | SegmentationModel = "clip-dinoiser",
     **settings: Any,
 ) -> da.Array:
-    """Label an image of any size, a chunk at a time.
+    """Label an image of any size, chunk by chunk.
 
     Parameters
     ----------
     array
         (H, W, 3) uint8 RGB: a dask, zarr or NumPy array.
     prompts
-        The classes to tell apart.
+        The classes to look for.
     model
         A name from `dinoiser.list_models`, loaded once in every process that
-        computes a part; or what `dinoiser.load_model` gives, for computing in
+        computes a part; or a model from `dinoiser.load_model`, to compute in
         this process.
     **settings
         Fields of `SegmentSettings`, except `whole`, which is not possible in parts.
@@ -64,28 +64,29 @@ def segment_array(
     Returns
     -------
     dask.array.Array
-        (H, W) uint8 class ids; 0 = background, 255 = ignore. Nothing is read
-        and no model loaded before it is computed.
+        (H, W) uint8 class ids; 0 = background, 255 = ignore. Nothing is read,
+        and no model is loaded, until it is computed.
 
     Raises
     ------
     ImageError
-        The array is no RGB image of 8 bits.
+        The array is not an 8-bit RGB image.
     SettingsError
-        A setting is unknown, out of its range, or `whole`.
+        A setting is unknown or out of range, or is `whole`.
     UnknownModelError
-        The catalogue holds no model of this name.
+        The catalogue has no model of this name.
 
     Notes
     -----
     The labels are those of `Segmenter(model, **settings).segment(image,
-    prompts)`, seams and all else included: windows go through the model in the
-    same batches, and everything before and after the model is exact. The model
-    itself gives the same numbers for the same batch on the same device with
-    the same number of threads.
+    prompts)`, without seams: windows go through the model in the same batches,
+    and everything before and after the model is exact. The model itself gives
+    the same numbers for the same batch on the same device with the same number
+    of threads.
 
-    Every window is computed once in a call of `compute`; compute all that is
-    wanted in one call. Most memory goes to the rows of chunks at work.
+    In one call of `compute`, every window is computed once, so compute all
+    results in one call. Most of the memory is used by rows of chunks being
+    processed.
     """
     return lazy_segmentation(array, prompts, model, **settings).labels
 
@@ -96,7 +97,7 @@ def lazy_segmentation(
     model: str | SegmentationModel = "clip-dinoiser",
     **settings: Any,
 ) -> LazySegmentation:
-    """Label an image of any size, and say how sure that is: see `segment_array`."""
+    """Label an image of any size, with confidence, see `segment_array`."""
     given = SegmentSettings.of(**settings)
     grid = ChunkGrid.of(as_chunks(array))
     if isinstance(model, str):
@@ -122,7 +123,7 @@ _LOADING = threading.Lock()
 
 
 def _load(model: str, settings: SegmentSettings) -> Pipeline:
-    """Give this process's pipeline, whose model is loaded by the first task that needs it."""
+    """Return this process's pipeline; the first task that needs its model loads it."""
     with _LOADING:
         return _load_once(model, settings)
 

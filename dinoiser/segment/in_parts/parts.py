@@ -1,12 +1,12 @@
-"""The work behind a lazy segmentation: blocks of windows, and the parts of the image on them.
+"""The tasks of a lazy segmentation: blocks of windows, and parts of the image.
 
-Planned in three layers of tasks, each of which needs only some of the layer before:
+There are three layers of tasks, each of which needs only some tasks of the layer before:
 
-    chunks of the image --_narrow--> bands of rows, their columns at the working size
+    chunks of the image --_narrow--> bands of rows, with columns at the working size
           --_score_block--> mosaics of patch scores, one for each block of windows
           --_label_part--> labels and confidence, one pair for each part of the image
 
-Nothing depends on how the image is cut into chunks, bands or parts: see `interpolation`.
+Results do not depend on how the image is cut into chunks, bands or parts, see `interpolation`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from dinoiser.segment.windows import Spans
 
 BAND_BYTES = 2**25
-"""Of the rows of an image that are shrunk at a time."""
+"""Size of the rows of an image that are shrunk at a time."""
 
 PipelineSource = Callable[[], "Pipeline"]
-"""Gives the pipeline of the process that computes a part."""
+"""Returns the pipeline of the process that computes a part."""
 
 
 class PlannedPart(NamedTuple):
-    """A part of an image: its place, and the key of its labels and confidence."""
+    """A part of an image: its tile, and the key of its labels and confidence."""
 
     tile: Tile
     result: str
@@ -66,15 +66,15 @@ def label_parts(
     grid
         The image, (H, W, 3) uint8.
     prompts
-        The classes to tell apart.
+        The classes to look for.
     windows
-        How the image is cut up; the pipeline's own.
+        How the image is cut up, as in the pipeline.
     pipeline
-        What computes.
+        Returns the pipeline to use.
     part_size
         (height, width) of the parts, multiples of `TILE_WIDTH`.
     with_pixels
-        Whether labelling a part needs the image's pixels, as `refine` may.
+        Whether labelling a part needs the image's pixels, for `refine`.
 
     Returns
     -------
@@ -84,12 +84,12 @@ def label_parts(
     Raises
     ------
     SettingsError
-        The settings ask for the whole image in one pass.
+        The settings require the whole image in one pass.
     """
     if windows.whole:
         msg = (
-            "whole=True looks at an image in one pass, which is not possible in parts; leave it "
-            "out, and set short_side to the image's own short side to keep every pixel."
+            "whole=True takes an image in one pass, which is not possible in parts; omit it, and "
+            "set short_side to the image's own short side to keep every pixel."
         )
         raise SettingsError(msg)
     size = (grid.rows[-1], grid.columns[-1])
@@ -116,15 +116,15 @@ def label_parts(
 
 
 def _narrow(grid: ChunkGrid, width: int, windows: WindowSettings) -> ChunkGrid:
-    """Resize the columns of an image, a band of rows at a time.
+    """Resize the columns of an image, one band of rows at a time.
 
-    Columns come first because no row then depends on another: a band is as
-    small as memory wants it, and rows are resized later, block by block.
+    Columns come first because rows are then independent: bands can be as small
+    as memory requires, and rows are resized later, block by block.
     """
     if grid.columns[-1] == width:
         return grid
     step = max(1, BAND_BYTES // (3 * grid.columns[-1]))
-    # Bands end where chunks end, so that no chunk is read for two bands.
+    # bands end where chunks end, so that no chunk is read for two bands
     edges = [y for start, stop in pairwise(grid.rows) for y in range(start, stop, step)]
     edges.append(grid.rows[-1])
     work = partial(_narrow_band, width, windows)
@@ -133,7 +133,7 @@ def _narrow(grid: ChunkGrid, width: int, windows: WindowSettings) -> ChunkGrid:
 
 
 def _narrow_band(width: int, windows: WindowSettings, band: np.ndarray) -> np.ndarray:
-    """(n, W, 3) to (n, w, 3) uint8."""
+    """Resize (n, W, 3) to (n, w, 3) uint8."""
     return to_numpy(resize_columns(to_torch(band), width, windows.antialias, windows.cubic))
 
 
@@ -155,8 +155,8 @@ def _score_blocks(
         top, bottom, left, right = block.extent
         rows = slice(top, bottom)
         if layout.size[0] != layout.working_size[0]:
-            # The rows of the image that the block's rows are made of: some more than it covers,
-            # by the reach of the interpolation.
+            # the rows of the image from which the block's rows are made: more than it covers, by
+            # the reach of the interpolation
             lengths = (layout.size[0], layout.working_size[0])
             rows = source(*lengths, rows, windows.antialias, windows.cubic)
         work = partial(_score_block, pipeline, turns, prompts, block, rows.start)
@@ -173,15 +173,15 @@ def _score_block(
     first: int,
     rows: np.ndarray,
 ) -> np.ndarray:
-    """Mosaic (K, h, w) float32 of a block, from rows (n, w, 3) uint8 of the narrowed image."""
+    """Compute the mosaic (K, h, w) float32 of a block from narrowed rows (n, w, 3) uint8."""
     found, (top, bottom, left, _) = pipeline(), layout.extent
     with turns:
-        found.embed(prompts)  # once, before several blocks ask for it
+        found.embed(prompts)  # once, before several blocks need it
     lengths, how = (layout.size[0], layout.working_size[0]), found.windows
     places = slice(top, bottom)
     pixels = resize_rows(to_torch(rows), first, *lengths, places, how.antialias, how.cubic)
-    # Blocks take turns at the model, which uses all cores, or the GPU, by itself; only where torch
-    # has a single thread do two blocks on two threads gain anything.
+    # Blocks take turns, as the model uses all cores or the GPU by itself. Running two blocks in two
+    # threads helps only if torch has a single thread.
     alone = found.model.device.type == "cpu" and torch.get_num_threads() == 1
     with nullcontext() if alone else turns:
         [scores] = found.score_blocks([Block(pixels, layout, top, left)], prompts)
@@ -194,7 +194,7 @@ def _score_block(
 def _windows_near(
     tile: Tile, layout: WindowLayout, groups: tuple[list[Spans], list[Spans]]
 ) -> tuple[WindowLayout, slice, slice]:
-    """Windows of the blocks that some pixels need; which rows and columns of blocks these are."""
+    """Return the windows of the blocks that some pixels need, and the blocks' rows and columns."""
     (rows, down), (columns, across) = (
         _spans_under(pixels, axis, layout, groups[axis]) for axis, pixels in enumerate(tile)
     )
@@ -204,7 +204,7 @@ def _windows_near(
 def _spans_under(
     pixels: slice, axis: int, layout: WindowLayout, groups: list[Spans]
 ) -> tuple[Spans, slice]:
-    """Windows along an axis in the blocks that some pixels need, and which blocks these are."""
+    """Return the windows along an axis in the blocks that some pixels need, and these blocks."""
     places = source(layout.working_size[axis], layout.size[axis], pixels)
     near = [i for i, g in enumerate(groups) if g[0][0] < places.stop and g[-1][1] > places.start]
     some = slice(near[0], near[-1] + 1)
@@ -219,7 +219,7 @@ def _label_part(
     mosaics: list[list[np.ndarray]],
     pixels: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and confidence of a tile, from the mosaics of the blocks near it."""
+    """Compute labels and confidence of a tile from the mosaics of the blocks near it."""
     found = pipeline()
     device = found.model.device if found.model.device.type != "mps" else torch.device("cpu")
     on_device = [[torch.from_numpy(mosaic).to(device) for mosaic in row] for row in mosaics]
