@@ -1,1 +1,1 @@
-"""Speed and memory, each against a named baseline in the same run."""
+"""Benchmarks of speed and memory, each against a named baseline in the same run."""

@@ -1,10 +1,10 @@
 """Whole jobs against the bare image tower: python -m benchmarks.batch.
 
-From JPEG files to PNG masks and COCO annotations in this process, against
-`encode_image` on the same windows in memory: in batches that suit the device,
-and one by one. A job decodes, scores, enlarges, encodes and writes beside that;
-it should reach 0.90 of the bare tower's speed on two CPU cores, 0.60 on a GPU.
-All that without the tower says how fast a GPU the rest keeps up with.
+A job runs from JPEG files to PNG masks and COCO annotations in this process. It is
+compared with `encode_image` on the same windows in memory, in batches that suit the
+device and one by one. A job also decodes, scores, interpolates, encodes and writes; it
+should reach 0.90 of the bare tower's speed on two CPU cores, and 0.60 on a GPU. A job
+without the tower shows how fast a GPU could be before the rest becomes the limit.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ROUNDS = 2
 
 
 class Towerless:
-    """A model whose image tower costs nothing: it says of all windows what it said of one."""
+    """A model whose image tower costs nothing: it returns the same features for all windows."""
 
     def __init__(self, model: SegmentationModel, side: int) -> None:
         self._model = model
@@ -57,12 +57,12 @@ class Towerless:
         return getattr(self._model, name)
 
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
-        """Give the same features for each of pixels (B, 3, side, side)."""
+        """Return the same features for each of pixels (B, 3, side, side)."""
         return PatchFeatures.cat([self._patches] * len(pixels))
 
 
 def draw_folder(folder: Path, images: int, side: int) -> Path:
-    """Write JPEG files of drawn scenes, so large that each is one window."""
+    """Write JPEG files of drawn scenes, each the size of one window."""
     folder.mkdir(parents=True)
     scenes = list(draw_scenes(min(images, 40), 7, (side, side)))
     for i in range(images):
@@ -79,13 +79,13 @@ def run_job(job: LabelJob, model: SegmentationModel) -> None:
 
 
 def run_bare(model: SegmentationModel, windows: Tensor, batch: int) -> None:
-    """Run nothing but the image tower."""
+    """Run only the image tower."""
     for some in windows.split(batch):
         model.encode_image(some.to(model.device)).features.cpu()
 
 
 def run_one_by_one(job: LabelJob, model: SegmentationModel) -> None:
-    """Work as the published code does: an image at a time, window after window."""
+    """Work like the published code: one image at a time, window by window."""
     segmenter = Segmenter(model, batch_size=1)
     for image in find_job_images(job):
         result = segmenter.segment(read_image(image.path), job.prompts)
@@ -93,7 +93,7 @@ def run_one_by_one(job: LabelJob, model: SegmentationModel) -> None:
 
 
 def all_windows(job: LabelJob, model: SegmentationModel) -> Tensor:
-    """Cut all images up; (n, 3, h, w) float32 in [0, 1]."""
+    """Cut all images into windows, (n, 3, h, w) float32 in [0, 1]."""
     pipeline = Segmenter(model).pipeline
     pieces = []
     for job_image in find_job_images(job):
@@ -107,16 +107,16 @@ def all_windows(job: LabelJob, model: SegmentationModel) -> Tensor:
 def compare(
     name: str, model: SegmentationModel, plain: SegmentationModel, images: int, side: int
 ) -> None:
-    """Print a job's speed as a share of the bare tower's, and against the published way.
+    """Print a job's speed relative to the bare tower and to the published way.
 
     Parameters
     ----------
     name
-        For the lines.
+        Name in the output.
     model, plain
         The model as jobs use it, and in float32.
     images, side
-        How many, and their sides in pixels.
+        Number of images, and their sides in pixels.
     """
     with tempfile.TemporaryDirectory() as temporary:
         top, runs = Path(temporary), count()
@@ -155,7 +155,7 @@ def compare(
 
 
 def peak_memory(images: int) -> float:
-    """Peak resident memory of a job in a process of its own, in MB."""
+    """Measure the peak resident memory of a job in a separate process, in MB."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = draw_folder(Path(temporary) / "images", images, 224)
         code = (

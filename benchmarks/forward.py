@@ -1,7 +1,7 @@
 """The image tower against open_clip's bare visual forward: python -m benchmarks.forward.
 
-Dense features, correlations, pooling and objectness should cost no more than
-the plain image embedding does.
+Dense features, correlations, pooling and objectness should take no longer than
+the plain image embedding.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Seconds and peak memory of TIFFs that are labelled in parts: python -m benchmarks.large.
+"""Time and peak memory of labelling TIFF files in parts: python -m benchmarks.large.
 
 `python -m benchmarks.large 50000` labels an image of 50,000 x 50,000 pixels at the model's own
-window sizes; `python -m benchmarks.large 8000 8000` one of 8,000 x 8,000 at a short side of 8,000,
-which leaves every pixel as it is. Files go to the folder for temporary ones, and away again.
+window sizes; `python -m benchmarks.large 8000 8000` labels one of 8,000 x 8,000 at a short side of
+8,000, that is, without resizing. Files are written to the temporary folder and removed at the end.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_image(path: Path, side: int) -> None:
 
 
 def measure(folder: Path, short_side: int | None, answer) -> None:
-    """Send the seconds, the peak before and the highest while the image is labelled."""
+    """Send the seconds, and the peak memory before and after labelling the image."""
     model = load_model("tiny", device="cpu")
     Segmenter(model).segment(np.zeros((224, 224, 3), np.uint8), PROMPTS)
     pipeline = Segmenter(model, short_side=short_side).pipeline
@@ -58,7 +58,7 @@ def measure(folder: Path, short_side: int | None, answer) -> None:
 
 
 def run(side: int, short_side: int | None) -> None:
-    """Label one image in a fresh process and print what it took."""
+    """Label one image in a new process, and print its time and memory."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_image(folder / "image.tif", side)

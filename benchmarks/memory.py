@@ -1,7 +1,7 @@
 """Peak memory of large images against a naive version's arrays: python -m benchmarks.memory.
 
-Each case runs in a process of its own; its peak is counted above the model
-and the image.
+Each case runs in a separate process; its peak does not include the model and
+the image.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ PATCH, HEADS = 16, 12
 
 
 def reset_peak() -> None:
-    """Forget the highest resident memory so far; Linux only."""
+    """Reset the peak of resident memory; Linux only."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> float:
-    """Highest resident memory since `reset_peak`, in bytes."""
+    """Return the highest resident memory since `reset_peak`, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return 1024 * int(line.split()[1])
-    msg = "this benchmark reads /proc/self/status, which only Linux has"
+    msg = "this benchmark reads /proc/self/status, so it runs on Linux only"
     raise RuntimeError(msg)
 
 
@@ -42,7 +42,7 @@ def measure(height: int, width: int, whole: bool, answer) -> None:
 
 
 def run(height: int, width: int, whole: bool) -> float:
-    """Growth of the peak in a fresh process, in bytes."""
+    """Return the growth of the peak in a new process, in bytes."""
     context = multiprocessing.get_context("spawn")
     answer = context.SimpleQueue()
     process = context.Process(target=measure, args=(height, width, whole, answer))

@@ -1,10 +1,10 @@
-"""From a changed word to new labels on the screen: python -m benchmarks.plugin, with a display.
+"""Time from a changed word to new labels on screen: python -m benchmarks.plugin, with a display.
 
-An image of 1024 x 768 pixels, 20 classes, CLIP-DINOiser in full size with
-random weights. In each round one word is changed in the prompt table to one
-that has never been seen; then the image itself is touched, so that the image
-tower has to run again for the same words. And: the memory of a viewer in which
-50 images are opened, labelled and closed, one after another.
+The image has 1024 x 768 pixels, with 20 classes and a full-size CLIP-DINOiser
+with random weights. In each round, one word in the prompt table is changed to a
+new one. Then the image itself is changed, so that the image tower runs again for
+the same words. Finally, memory is measured in a viewer in which 50 images are
+opened, labelled and closed, one after another.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ IMAGES = 50
 
 
 def settle(widget: SegmentWidget) -> None:
-    """Let the window work until the labels are what the words say, and are drawn."""
+    """Process events until the labels match the words and are drawn."""
     QApplication.processEvents()
     while widget._pause.isActive() or widget.runner.request is not None:
         QApplication.processEvents()
@@ -44,7 +44,7 @@ def settle(widget: SegmentWidget) -> None:
 
 
 def change_a_word(widget: SegmentWidget, number: int) -> None:
-    """Type another word into a row of the table."""
+    """Change the word in a row of the table."""
     model = widget.table.findChild(object, "prompt_table").model()
     row = number % model.rowCount()
     model.setData(model.index(row, Column.NAME), f"word number {number}")
@@ -52,7 +52,7 @@ def change_a_word(widget: SegmentWidget, number: int) -> None:
 
 
 def look_again(widget: SegmentWidget) -> None:
-    """Label after the image has changed."""
+    """Change the image and label it again."""
     layer = widget.picker.layer()
     layer.data = layer.data.copy()
     widget.run()

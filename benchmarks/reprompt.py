@@ -1,4 +1,4 @@
-"""Other words on an image that is encoded already: python -m benchmarks.reprompt."""
+"""Time of new words on an encoded image: python -m benchmarks.reprompt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dinoiser.segment.segmenter import Segmenter
 
 
 def main() -> None:
-    """Print what 20 changed classes cost on 1024 x 768, against encoding the image again."""
+    """Print the time for 20 changed classes on 1024 x 768, against encoding the image again."""
     describe_machine()
     segmenter = Segmenter(random_model())
     segmenter.phrases.folder = None

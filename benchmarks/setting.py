@@ -1,4 +1,4 @@
-"""What the benchmarks share: a full-size model with random weights, and timing of pairs."""
+"""Shared by the benchmarks: a full-size model with random weights, and paired timing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PROMPTS = PromptSet.parse(f"background, {CLASSES}")  # 20 classes
 
 
 def random_model(dtype: torch.dtype = torch.float32, device: str = "cpu") -> ClipDinoiser:
-    """CLIP-DINOiser over ViT-B/16 in full size; speed does not depend on the weights."""
+    """Make a full-size CLIP-DINOiser over ViT-B/16; speed does not depend on the weights."""
     torch.manual_seed(0)
     clip = open_clip.CLIP(**open_clip.get_model_config("ViT-B-16")).to(device, dtype)
     return ClipDinoiser(clip, DinoiserHeads(768, 256), digest=f"random-{dtype}")
 
 
 def random_image(height: int, width: int) -> np.ndarray:
-    """Noise with some large-scale structure, (height, width, 3) uint8."""
+    """Make noise with some large-scale structure, (height, width, 3) uint8."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 200, (height // 32 + 1, width // 32 + 1, 3), np.uint8)
     image = coarse.repeat(32, 0).repeat(32, 1)[:height, :width]
@@ -49,7 +49,7 @@ def seconds(work: Callable[[], object]) -> float:
 def compare(
     name: str, ours: Callable[[], object], baseline: Callable[[], object], pairs: int
 ) -> float:
-    """Time two things in turn and print the median of the pairs' ratios, ours / baseline."""
+    """Time two functions alternately; print the median of the ratios ours / baseline."""
     ours(), baseline()
     times = [(seconds(ours), seconds(baseline)) for _ in range(pairs)]
     ratio = statistics.median(a / b for a, b in times)
@@ -59,7 +59,7 @@ def compare(
 
 
 def describe_machine() -> None:
-    """Print what the figures depend on."""
+    """Print the facts that the figures depend on."""
     cpu = torch.backends.cpu.get_cpu_capability()
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads ({cpu}), "

@@ -1,4 +1,4 @@
-"""Cut token sequences against whole ones: python -m benchmarks.text."""
+"""Time of shortened token sequences against full ones: python -m benchmarks.text."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A step of a fit against the published loop's way: python -m benchmarks.train [--device cuda].
+"""A training step against the published loop's: python -m benchmarks.train [--device cuda].
 
-Random full-size models: CLIP ViT-B/16, DINO ViT-B/16, FOUND on ViT-S/8. The published way:
-everything in float32, all towers run to their ends, and N x N targets, logits and losses as
-whole arrays in the autograd graph.
+Models are full size with random weights: CLIP ViT-B/16, DINO ViT-B/16, FOUND on ViT-S/8. In the
+published way, everything is in float32, all towers run to their ends, and the N x N targets, logits
+and losses are complete arrays in the autograd graph.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIDE = 448
 
 
 def random_teacher(device: torch.device, dtype: torch.dtype) -> DinoTeacher:
-    """DINO and FOUND in full size, with random weights."""
+    """Make full-size DINO and FOUND with random weights."""
     large, small = (
         Dino(timm.create_model(name, pretrained=False)).to(device, dtype)
         for name in ("vit_base_patch16_224.dino", "vit_small_patch8_224.dino")
@@ -40,7 +40,7 @@ def random_teacher(device: torch.device, dtype: torch.dtype) -> DinoTeacher:
 
 
 class OurWay:
-    """A step as `dinoiser train` takes it."""
+    """A step like in `dinoiser train`."""
 
     def __init__(self, device: torch.device) -> None:
         dtype = resolve_precision("auto", device)
@@ -57,7 +57,7 @@ class OurWay:
 
 
 class PublishedWay:
-    """The same step as the published loop takes it."""
+    """The same step like in the published loop."""
 
     def __init__(self, device: torch.device) -> None:
         self.model, self.teacher = (
@@ -111,7 +111,7 @@ WAYS = {"ours": OurWay, "published": PublishedWay}
 
 
 def measure(way: str, device: str, batch: int, steps: int, answer) -> None:
-    """Send the seconds a step and the growth of the peak memory in bytes."""
+    """Send the seconds per step and the growth of the peak memory in bytes."""
     place = torch.device(device)
     step = WAYS[way](place)
     pixels = torch.rand(batch, 3, SIDE, SIDE, device=place)
@@ -132,10 +132,10 @@ def measure(way: str, device: str, batch: int, steps: int, answer) -> None:
 
 
 def main() -> None:
-    """Print both ways' steps a second and peak memory, in turn and in processes of their own."""
+    """Print steps per second and peak memory of both ways, alternately, in separate processes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=2, help="crops a step; the recipe has 16")
+    parser.add_argument("--batch", type=int, default=2, help="crops per step; the recipe uses 16")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """Label one image, change the words, and write the mask.
 
-Runs without a connection: it draws its image and uses the embedded model.
-For a photograph, read it with `dinoiser.read_image` and load "clip-dinoiser".
+It works offline: it draws an image and uses the embedded model. For a
+photograph, read it with `dinoiser.read_image` and load "clip-dinoiser".
 """
 
 import tempfile
