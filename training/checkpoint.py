@@ -72,6 +72,7 @@ class FitState:
                 number, _, moment = rest.partition(".")
                 moments.setdefault(int(number), {})[moment] = value
         self.student.load_state_dict(weights)
+        # rates are set anew at every step, so only the moments are restored
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 

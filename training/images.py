@@ -137,6 +137,7 @@ def crop_indices(count: int, settings: FitSettings, step: int) -> list[int]:
 
     An epoch has `settings.sample` crops, and its last batch may be smaller.
     """
+    # steps per epoch, rounded up
     in_epoch = -(-settings.sample // settings.batch_size)
     epoch, place = divmod(step, in_epoch)
     # computed from the step alone, so that a resumed fit sees the same images
@@ -181,6 +182,7 @@ def _random_crop(
     side = settings.crop
     top, left = (int(rng.integers(length - side + 1)) for length in image.image.shape[1:])
     pixels, labels = _cut(image, top, left, side)
+    # the published recipe: a random crop, mirrored half of the time, brighter or darker
     if rng.random() < 0.5:
         pixels, labels = pixels.flip(-1), None if labels is None else labels.flip(-1)
     factor = rng.uniform(1 - settings.brightness, 1 + settings.brightness)

@@ -42,6 +42,7 @@ class FitLog:
 
     def _begin(self, folder: Path, done: int) -> None:
         self._path = folder / CSV_FILE
+        # lines after the checkpoint belong to steps that will be repeated
         kept = [row for row in self._read() if int(row["step"]) <= done]
         self._file = self._path.open("w", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, LogRow._fields)

@@ -47,6 +47,7 @@ def _row(heads: DinoiserHeads, pixels: Tensor, prepared: Prepared) -> np.ndarray
     objects = prepared.targets.objects[0]
     seed = _seed(objects)
     image = _panel(pixels.permute(1, 2, 0).numpy())
+    # the teacher's features and the student's embeddings, compared with the same patch
     maps = [_correlations(f[0], seed) for f in (prepared.targets.features, embeddings)]
     panels = [
         _mark(image, seed, objects.shape),
@@ -83,6 +84,7 @@ def _overlay(panel: np.ndarray, mask: Tensor) -> np.ndarray:
 
 def _mark(panel: np.ndarray, seed: tuple[int, int], grid: tuple[int, ...]) -> np.ndarray:
     image = Image.fromarray(panel)
+    # the patch's rectangle, scaled from the grid to the panel
     top, left = (place * PANEL / length for place, length in zip(seed, grid, strict=True))
     box = (left, top, left + PANEL / grid[1], top + PANEL / grid[0])
     ImageDraw.Draw(image).rectangle(box, outline=(255, 255, 255), width=2)

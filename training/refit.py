@@ -149,6 +149,7 @@ def refit(
         See `dinoiser.errors`.
     """
     with join_workers() as workers:
+        # of several processes, only the first talks, reports and writes
         first = workers.is_first
         if workers.count > job.settings.batch_size:
             msg = (
@@ -173,11 +174,13 @@ def refit(
             hours = fit.seconds_a_step() * job.settings.steps / 3600
             say(f"No GPU is used: {job.settings.steps} steps take {_duration(hours)}.")
         result = fit.run(job.resume, progress if first else None, cancelled)
+        # a cancelled fit keeps its checkpoint and writes no heads
         if not result.finished or not first:
             return RefitSummary(result, {})
         # validate on held-out images, and write
         agreements = _agreements(model, teacher, data, result, job.settings)
         _write(job, made_of, result, agreements)
+        # last, so that a crash before this can be resumed
         fit.checkpoint.unlink(missing_ok=True)
         return RefitSummary(result, agreements)
 

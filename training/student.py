@@ -88,6 +88,7 @@ def new_whitened_heads(
 
 def make_optimizer(heads: Student, settings: FitSettings) -> torch.optim.AdamW:
     """Make AdamW with a learning rate for each head."""
+    # by name, as whitened heads have other parameters for the projection
     background = dict(heads.bkg_decoder.named_parameters(prefix="bkg_decoder"))
     projection = [p for name, p in heads.named_parameters() if name not in background]
     groups = [
@@ -119,6 +120,7 @@ def accumulate(
     sums = torch.zeros(2, device=heads.bkg_decoder.weight.device)
     for prepared in parts:
         losses = torch.stack(losses_of(heads, prepared, settings))
+        # a part's share of the mean over the step, so that splitting a step changes nothing
         share = len(prepared.guide) / total
         (share * losses.sum()).backward()
         sums += share * losses.detach()

@@ -60,6 +60,7 @@ def agreement(heads: DinoiserHeads, prepared: Sequence[Prepared]) -> Agreement:
         embeddings, foreground = heads(part.guide)
         student = F.normalize(embeddings.flatten(2), dim=1)
         teacher = F.normalize(part.targets.features.flatten(2), dim=1)
+        # per image: (N, N) correlations ranked against the teacher's similar pairs
         for one, other in zip(student, teacher, strict=True):
             precisions.append(average_precision(one.T @ one, similar_pairs(other[None])[0]))
         found, true = foreground > 0, part.targets.objects
@@ -77,6 +78,7 @@ def average_precision(scores: Tensor, relevant: Tensor) -> float:
         Numbers and booleans of the same shape. Ties are ranked in their given order.
     """
     order = scores.flatten().argsort(descending=True, stable=True)
+    # precision at each rank, averaged over the ranks of relevant items
     ranked = to_float64(relevant.flatten()[order])
     ranks = torch.arange(1, len(ranked) + 1, device=ranked.device)
     return float((ranked.cumsum(0) / ranks * ranked).sum() / ranked.sum())

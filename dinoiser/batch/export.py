@@ -80,6 +80,7 @@ def export(
     OutputError
         A file cannot be written.
     """
+    # refuse what is wrong before any file is touched
     if problems := format_problems(formats):
         raise SettingsError("; ".join(problems) + ".")
     job = _Job(output, read_prompts(output), options)
@@ -189,6 +190,7 @@ class _Panoptic:
 class _Yolo(_OwnFiles):
     def __init__(self, job: _Job, stack: ExitStack) -> None:
         super().__init__(job, stack)
+        # an earlier export may hold images that were rejected since
         if (job.output / YOLO_FILE).exists():  # else a folder of this name belongs to the user
             for record in _labelled(job.output, rejected=True):
                 self._remove(record)

@@ -269,6 +269,7 @@ def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any])
     SettingsError
         Lists every setting that differs, with its value then and now.
     """
+    # compared key by key, such as prompts.classes.dog.id, so that the message can name what differs
     before, after = _flatten(earlier), _flatten(now)
     differences = [
         f"{key} was {before.get(key, 'not set')}, now {after.get(key, 'not set')}"

@@ -110,6 +110,7 @@ def append_lines(path: Path, lines: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # "a+b": writes go to the end, and the last byte can be read
         with path.open("a+b") as file:
             if file.tell() and not _ends_a_line(file):
                 file.write(b"\n")
@@ -140,6 +141,7 @@ def read_records(output: Path) -> Iterator[Record]:
         places: dict[str, _Place] = {}
         for file in files:
             _find_records(file, places)
+        # read each record again where it is, in the order of names
         for name in sorted(places):
             place = places[name]
             place.file.seek(place.offset)
@@ -160,7 +162,7 @@ def _find_records(file: BinaryIO, places: dict[str, _Place]) -> None:
     for line in file:
         try:
             record = Record.model_validate_json(line)
-        except ValueError:
+        except ValueError:  # cut short by a crash
             pass
         else:
             done, earlier = record.status == "done", places.get(record.image)

@@ -126,6 +126,7 @@ class Reviews:
         edited, pixels = earlier.edited, earlier.pixels
         if labels is not None:
             edited, pixels = True, self._check(labelled, labels)
+            # the mask first: a decision must never be about a mask that was not written
             write_mask(labels.astype(np.uint8), self.prompts, mask_file(self.output, labelled))
         review = Review(
             image=labelled.image, state=state, edited=edited, pixels=pixels, time=datetime.now(UTC)
@@ -222,6 +223,7 @@ def sort_images(
         pixels = (review and review.pixels) or image.pixels
         return pixels.get(class_id, 0) / max(1, sum(pixels.values()))
 
+    # sorting is stable, so ties keep the order of names
     by_name = sorted(images, key=lambda image: image.image)
     if order == "least certain":
         return sorted(by_name, key=lambda p: -1.0 if p.certainty is None else p.certainty)

@@ -132,6 +132,7 @@ def _sort_out(job: LabelJob, images: list[JobImage]) -> tuple[Summary, list[JobI
     summary = Summary(total=len(images))
     todo = {image.name: image for image in images}
     reviews = read_reviews(job.output)
+    # an image is finished if its record and all files that this job asks for exist
     for record in () if job.running.overwrite else read_records(job.output):
         image, review = todo.get(record.image), reviews.get(record.image)
         corrected = bool(review and review.edited)
@@ -145,9 +146,8 @@ def _sort_out(job: LabelJob, images: list[JobImage]) -> tuple[Summary, list[JobI
 def _is_through(job: LabelJob, record: Record, image: JobImage, corrected: bool) -> bool:
     if record.status == "failed":
         return not job.running.retry_failed
-    formats = (
-        () if corrected else job.results.formats
-    )  # a corrected mask is kept, whatever is missing
+    # a corrected mask is kept, whatever is missing
+    formats = () if corrected else job.results.formats
     files = result_files(job.output, image.stem, formats)
     return record.stem == image.stem and all(path.exists() for path in files)
 
@@ -212,6 +212,7 @@ def _open_folder(job: LabelJob, description: dict[str, Any]) -> None:
     elif earlier is not None:
         _remove_results(job.output)
     if earlier is None or job.running.overwrite:
+        # job.yaml after the prompts: a folder without it counts as new
         job.prompts.save(job.output / PROMPT_FILE)
         write_job(job.output, description)
     write_classes(job.prompts, job.output / CLASSES_FILE)
@@ -221,6 +222,7 @@ def _remove_results(output: Path) -> None:
     """Remove the results listed in the earlier job's records, and its reviews, but nothing else."""
     (output / REVIEWS).unlink(missing_ok=True)
     shutil.rmtree(output / UNSAVED, ignore_errors=True)
+    # only files named in records: other files in the folder may be the user's
     for record in read_records(output):
         for path in result_files(output, record.stem):
             path.unlink(missing_ok=True)

@@ -46,9 +46,8 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
     """
     from PIL import Image
 
-    step = max(
-        1, max(image.shape) // (4 * LONGEST_SIDE)
-    )  # Pillow copies its input, so skip pixels of huge images
+    # Pillow copies its input, so skip pixels of huge images
+    step = max(1, max(image.shape) // (4 * LONGEST_SIDE))
     shrunk = Image.fromarray(image[::step, ::step])
     small = Image.fromarray(labels[::step, ::step])
     if max(shrunk.size) > LONGEST_SIDE:

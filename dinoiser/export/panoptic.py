@@ -53,12 +53,14 @@ def build_panoptic(
     """
     ids = map_parts(labels) if options.instances else map_classes(labels)
     found = find_regions(labels, ids, prompts)
+    # an id must fit into the three bytes of a pixel
     if len(found) > MOST_SEGMENTS:
         msg = (
             f"there are {len(found)} segments, but a panoptic image holds {MOST_SEGMENTS}; "
             "export without instances"
         )
         raise InputError(msg)
+    # the pixels of dropped segments become void; other ids stay as they are
     kept = [region for region in found if region.area >= options.min_area]
     if len(kept) < len(found):
         ids = np.where(np.isin(ids, [region.value for region in kept]), ids, VOID)

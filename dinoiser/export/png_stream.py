@@ -40,9 +40,8 @@ class PngStream:
 
     def write(self, rows: np.ndarray) -> None:
         """Append rows (n, width) uint8."""
-        lines = np.zeros(
-            (rows.shape[0], rows.shape[1] + 1), np.uint8
-        )  # each begins with: no filter
+        # each begins with: no filter
+        lines = np.zeros((rows.shape[0], rows.shape[1] + 1), np.uint8)
         lines[:, 1:] = rows
         self._append(self._compressor.compress(lines.data))
 

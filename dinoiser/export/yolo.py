@@ -101,6 +101,7 @@ def write_data_yaml(output: Path, prompts: PromptSet) -> None:
     data = {
         "path": str(output.resolve()),
         "train": "images",
+        # readers require a validation set; splitting the images is up to the user
         "val": "images",
         "names": {index: c.name for index, c in enumerate(annotated_classes(prompts))},
     }

@@ -112,6 +112,7 @@ def find_images(paths: Sequence[str | Path] | str | Path) -> list[ImageFile]:
     if not given:
         msg = "no inputs were given; expected image files, folders or globs"
         raise InputError(msg)
+    # search each input, then name all files relative to the one folder that contains them
     found = [_search(os.fspath(path)) for path in given]
     root = _common_folder([folder for folder, _ in found])
     start = len(os.path.join(root, ""))

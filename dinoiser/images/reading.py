@@ -67,6 +67,7 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
     """
     path = Path(path)
     limit = pixel_limit(max_pixels)
+    # detect the format, then decode; messages from decoding get the path in front
     header = _read_header(path)
     kind = _kind(path, header)
     try:

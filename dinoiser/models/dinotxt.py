@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dinoiser.models.dinotxt_towers import DinoTextTower, VisionHead
 
 SLIDING = WindowDefaults(short_side=512, window=384, stride=192, cubic=True)
+# the DINOv3 notebook's rules: softmax without temperature, the background like any class
 _THIRD = Scoring(temperature=1.0, background="class", enlarged="cosines", padded=False)
 SCORING = {2: replace(_THIRD, enlarged="features", spread="cubic"), 3: _THIRD}
 """The rules of the authors' notebooks, by the generation of DINO."""

@@ -106,6 +106,7 @@ class _Tower(nn.Module):
         CheckpointError
             A name or a shape differs; the message lists which.
         """
+        # sizes follow from the weights, so that any model of the family can be read
         ours = {cls._our_name(name): tensor for name, tensor in tensors.items()}
 
         def shape(name: str) -> torch.Size:
@@ -203,6 +204,7 @@ class DinoTextTower(_Tower):
 
     part = "text tower"
     renamed = (
+        # the file has two parts, the transformer and the projection after it
         (r"^(backbone|head)\.", ""),
         (r"\.attention_norm\.", ".norm1."),
         (r"\.attention\.", ".attn."),
@@ -237,11 +239,13 @@ class DinoTextTower(_Tower):
         """
         ends = ids.argmax(-1)
         length = int(ends.max()) + 1
+        # (T, L) ids -> (T, L, C)
         x = self.token_embedding(ids[:, :length]) + self.positional_embedding[:length]
         # -inf above the diagonal: a token attends to itself and those before it
         past = x.new_full((length, length), float("-inf")).triu(1)
         for block in self.blocks:
             x = block(x, attn_mask=past)
+        # (T, L, C) -> (T, C) at the end tokens -> (T, embedding_dim)
         return self.linear_projection(self.ln_final(x[torch.arange(len(x), device=x.device), ends]))
 
     @staticmethod
@@ -271,7 +275,7 @@ def _block(width: int, heads: int, hidden: int, **kinds: Any) -> nn.Module:
         width,
         heads,
         mlp_ratio=hidden / width,
-        qkv_bias=False,
+        qkv_bias=False,  # in both towers
         norm_layer=nn.LayerNorm,
         **kinds,
     )

@@ -146,6 +146,7 @@ def _with_heads_of(entry: ModelEntry, paths: dict[str, Path]) -> ModelEntry:
     """Adopt the threshold stored with the heads; refuse heads fitted to another CLIP."""
     made_of = read_metadata(paths["heads"])
     backbone = digest(paths["clip"])
+    # the official checkpoint does not say which CLIP it is for; `dinoiser train` records it
     if made_of.get("backbone", backbone) != backbone:
         msg = (
             f"The heads in {paths['heads']} were fitted to the model {made_of.get('model')!r}, "

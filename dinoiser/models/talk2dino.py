@@ -63,6 +63,7 @@ class TextProjection(nn.Module):
             The file is unsafe, unreadable, or holds other tensors.
         """
         tensors = {
+            # older files call the second layer linear_layer2
             name.replace("linear_layer2.", "hidden_layers.0."): tensor
             for name, tensor in read_tensors(path).items()
         }
@@ -140,7 +141,7 @@ class Talk2Dino(OnRegisterDino):
             background="threshold",
             threshold=threshold,
             guide="attention",
-            spread="corners",
+            spread="corners",  # the authors interpolate with align_corners=True
             padded=False,
             templates=TEMPLATES,
         )

@@ -66,10 +66,12 @@ class TeacherGuidedClip(MaskClip):
         the teacher have another size, CLIP's features are resized bilinearly to
         its grid.
         """
+        # padded for CLIP first, so that all three grids cover the same area
         padded = pad_to_patches(pixels, self.patch_size)
         features = self.encode_patches(padded).features
         values = self.dino.values(padded)
         grid = (values.shape[-2], values.shape[-1])
+        # not in the paper, where the patches of CLIP and DINO both have 16 pixels
         if features.shape[-2:] != grid:
             features = F.interpolate(features, grid, mode="bilinear", align_corners=False)
         pooled = pool_by_correlation(features, values, self.gamma)

@@ -61,6 +61,7 @@ class PromptSet:
         object.__setattr__(self, "classes", classes)
         if not isinstance(self.templates, str):
             object.__setattr__(self, "templates", tuple(self.templates))
+        # too few or too many classes are reported alone
         problems = size_problems(classes) or class_problems(classes)
         refuse([*problems, *setting_problems(self.templates, self.ignore_below, {})])
 
@@ -239,6 +240,7 @@ def _frozen(templates: str | Sequence[str]) -> str | tuple[str, ...]:
 def _number(entries: Iterable[ClassEntry]) -> tuple[PromptClass, ...]:
     """Make classes; where none is given, take the smallest free id and its default colour."""
     entries = list(entries)
+    # ids given by the user are kept; the others fill the gaps in the order of the classes
     taken = {entry.id for entry in entries}
     free = (number for number in range(1, MAX_CLASSES + 1) if number not in taken)
     classes = []

@@ -172,6 +172,7 @@ def _discard_damaged(file: HubFile) -> None:
     path = file.locate()
     if path is None:
         return
+    # the link in `snapshots` and the file in `blobs`
     if path.is_symlink():
         (path.parent / path.readlink()).unlink()
     path.unlink()

@@ -208,6 +208,7 @@ def _pair(image: ImageWithLabels, style: dict[str, Any]) -> list[LayerData]:
 
 def _stack(entries: list[ImageWithLabels], style: dict[str, Any], name: str) -> list[LayerData]:
     looks = _with_names(style, [entry.name for entry in entries])
+    # one image is read to learn the dtype: COCO files may need int32
     dtype = entries[0].read_labels().dtype
     labels = _lazily([entry.read_labels for entry in entries], entries[0].size, dtype)
     layers: list[LayerData] = [(labels, {"name": f"{name} labels", **looks}, "labels")]
@@ -225,6 +226,7 @@ def _lazily(readers: list[Callable[[], np.ndarray]], shape: tuple[int, ...], dty
     def read(block_id: tuple[int, ...]) -> np.ndarray:
         return readers[block_id[0]]()[np.newaxis]
 
+    # one chunk per image, and whole images: what napari shows is one plane
     chunks = ((1,) * len(readers), *((length,) for length in shape))
     return da.map_blocks(read, chunks=chunks, dtype=dtype, meta=np.empty((0,) * len(chunks), dtype))
 
@@ -272,5 +274,6 @@ def _find_image(folder: Path, name: str, known: dict[str, str]) -> Path | None:
     places = [folder, folder / "images", folder.parent, folder.parent / "images"]
     candidates = [place / name for place in places]
     if name in known:
+        # where the job found it takes precedence over files that happen to have its name
         candidates.insert(0, Path(known[name]))
     return next(filter(None, map(_existing, candidates)), None)

@@ -113,6 +113,7 @@ def name_labels(data: Any, meta: dict[str, Any]) -> PromptSet:
     """
     prompts = prompts_of_layer(meta.get("metadata", {}), meta.get("features", {}))
     classes = {c.id: c for c in prompts.classes} if prompts else {}
+    # labels that occur but have no name get one, so that nothing is lost
     found = {0}.union(*(np.unique(plane).tolist() for plane in _planes(data))) - {IGNORE}
     if not found.union(classes) - {0}:
         found.add(1)  # a prompt set has at least one class

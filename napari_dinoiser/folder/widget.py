@@ -142,6 +142,7 @@ class FolderWidget(QWidget):
         self.outcome.hide()
         bar = progress(total=0, desc="DINOiser: folder")
         self.progress.start(job.output, bar)
+        # the job runs in a thread; signals bring its news to the window's thread
         news = _News()
         news.progressed.connect(self.progress.show_progress)
         news.downloaded.connect(self.progress.show_download)

@@ -229,6 +229,7 @@ class PromptRows:
             return
         self.rows = [row for row in self.rows if not row.blank]
         known = {_collapse(row.name).casefold() for row in self.rows}
+        # the background is a checkbox and not a row; other names are added once
         for name, phrases in _read_list(text):
             if is_background(name):
                 self.background = True
@@ -241,6 +242,7 @@ class PromptRows:
 
 def _read_list(text: str) -> list[tuple[str, tuple[str, ...]]]:
     """Read the names and phrases of a pasted list."""
+    # a list copied from code may have a comma at the end of each line
     lines = [line.strip().removesuffix(",") for line in text.splitlines() if line.strip()]
     chunks = lines if len(lines) > 1 else text.split(",")
     return [_read_class(chunk) for chunk in chunks if chunk.strip("; \t\r\n")]

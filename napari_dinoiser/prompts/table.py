@@ -190,6 +190,7 @@ class PromptTable(QWidget):
             prompts = self._rows.prompt_set()
         except PromptError as problem:
             error = str(problem)
+        # compare with the snapshot before: words need new labels, colours only a new display
         before, self._state = (
             self._state,
             _State(prompts, error, frozenset(self._rows.visible_ids())),

@@ -66,6 +66,7 @@ class PromptView(QTableView):
 
     def event(self, event: QEvent) -> bool:
         """Give the table's keys precedence over the window's shortcuts."""
+        # accepting the override keeps napari's shortcuts, such as Delete, from firing
         if event.type() == QEvent.Type.ShortcutOverride and _is_own_key(event):
             event.accept()
             return True
@@ -95,6 +96,7 @@ class PromptView(QTableView):
         """Close a cell's editor and emit how it was closed."""
         super().closeEditor(editor, hint)
         hints = QAbstractItemDelegate.EndEditHint
+        # only Enter and Escape: Tab and a click elsewhere close the editor in other ways
         if hint in (hints.SubmitModelCache, hints.RevertModelCache):
             self.cell_closed.emit(hint == hints.SubmitModelCache)
 

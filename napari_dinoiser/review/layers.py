@@ -108,6 +108,7 @@ class ReviewLayers:
 
     def release_keys(self) -> None:
         """Restore the previous key bindings."""
+        # in reverse, so that a key bound twice ends up with its first binding
         for provider, key, function in reversed(self._bound):
             provider.bind_key(key, function, overwrite=True)
         self._bound = []

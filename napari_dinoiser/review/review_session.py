@@ -215,6 +215,7 @@ class ReviewSession:
             return
         if self.current.edited:
             state = self._reviews.of(self.current.labelled).state
+            # a correction counts as acceptance, but does not undo a rejection
             self._save(self.current, "rejected" if state == "rejected" else "accepted")
         else:  # corrections were undone
             self._unsaved.forget(self.current.labels)
@@ -258,6 +259,7 @@ class ReviewSession:
         if labelled is None:
             return
         try:
+            # usually already read in the background while the previous image was on screen
             if ahead and ahead[0] is labelled:
                 self.current = ahead[1].result()
             else:

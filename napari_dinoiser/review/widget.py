@@ -69,6 +69,7 @@ class ReviewWidget(QWidget):
         layout.addWidget(self._classes, 1)
         keys = {key: button.click for key, button in self._buttons.keys.items()}
         keys |= {str(digit): partial(self._choose_digit, digit) for digit in range(10)}
+        # the same keys for Qt ("Shift+N") and for napari ("Shift-N")
         canvas_keys = {key.replace("+", "-"): action for key, action in keys.items()}
         self._layers = ReviewLayers(viewer, canvas_keys, self._classes.mark)
         self._queue.folder_chosen.connect(self.open_job)
@@ -208,6 +209,7 @@ class ReviewWidget(QWidget):
     def _take_labels(self) -> None:
         """Pass the current labels to the session, however they were changed."""
         if self._session and self._session.current and self._layers.labels is not None:
+            # scripts may have replaced the layer's array, so it is taken anew each time
             self._session.current.labels = np.asarray(self._layers.labels.data)
 
     def _keep_unsaved(self) -> None:
@@ -269,6 +271,7 @@ class ReviewWidget(QWidget):
         """Watch the window, and the widget that napari removes when the panel is closed."""
         self._top: QWidget = self
         self._inner: QWidget | None = None
+        # up to the window; on the way, the child of the dock is what napari takes out
         while parent := self._top.parentWidget():
             if isinstance(parent, QDockWidget):
                 self._inner = self._top

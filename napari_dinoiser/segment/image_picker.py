@@ -72,6 +72,7 @@ class ImagePicker(QWidget):
             return None
         known = self._sources.get(layer)
         source = source_of_layer(layer, self.channel_axis(), self._channels())
+        # the same object, so that the encoder recognises what it has encoded
         if known is not None and known.shows_the_same_as(source):
             return known
         self._drop_source(layer)
@@ -80,6 +81,7 @@ class ImagePicker(QWidget):
 
     def _channels(self) -> tuple[int, ...]:
         values = tuple(spin.value() for spin in self._spins)
+        # three equal channels are one grey image
         return values[:1] if len(set(values)) == 1 else values
 
     def _create_children(self) -> None:
@@ -125,6 +127,7 @@ class ImagePicker(QWidget):
             for layer in reversed(self._viewer.layers)
             if isinstance(layer, Image) and OWN not in layer.metadata
         ]
+        # refilled silently; a real change of the chosen layer is emitted at the end
         self._combo.blockSignals(True)
         self._combo.clear()
         for layer in offered:

@@ -120,6 +120,7 @@ class ImageSource:
         index: list[Any] = list(part.plane)
         if self.channel_axis is not None:
             index.insert(self.channel_axis, slice(None))
+        # only this rectangle is read, also of dask and zarr arrays
         pixels = np.asarray(level[(*index, rows, columns)])
         if self.channel_axis is not None:  # (C, h, w) -> (h, w, C)
             pixels = np.moveaxis(pixels, 0, -1)[..., list(self.channels)]

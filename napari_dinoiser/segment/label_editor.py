@@ -43,9 +43,8 @@ class LabelEditor:
         edits = session.edits
         layer.paint = self._touching(layer.paint, self._touched.paint)
         layer.paint_polygon = self._touching(layer.paint_polygon, self._touched.paint_polygon)
-        layer.fill = self._touching(
-            layer.fill, None
-        )  # fills one label's pixels: all of them change
+        # fills one label's pixels: all of them change
+        layer.fill = self._touching(layer.fill, None)
         layer.undo = self._followed(layer.undo, edits.undo)
         layer.redo = self._followed(layer.redo, edits.redo)
         layer.get_status = self._informed(layer.get_status)

@@ -126,6 +126,7 @@ class Session:
         """Show a result where the user has not painted and no newer part exists."""
         self._last, self.prompts = request, result.prompts
         known = self._parts.get(part.place)
+        # words alone (not anew) change what a part says, not where it is the newest
         if request.anew or known is None:
             self._give_way(part)
             territory: tuple[Rectangle, ...] = (part.rectangle,)
@@ -142,6 +143,7 @@ class Session:
         """Remove the rectangle of a new part from the territories of all others."""
         for place, known in list(self._parts.items()):
             if known.part.plane == part.plane:
+                # what remains of each rectangle; a part without territory is dropped
                 left = [subtract(piece, part.rectangle) for piece in known.territory]
                 territory = tuple(piece for pieces in left for piece in pieces)
                 if territory:
@@ -189,9 +191,8 @@ class Session:
             return f"painted; the model says {_list(ranking[:3])}"
         label = int(self.edits.labels[tuple(position)])
         names = {item.id: item.name for item in known.result.prompts.classes}
-        ranking.sort(
-            key=lambda pair: pair[0] != names.get(label)
-        )  # stable sort: the class shown comes first
+        # stable sort: the class shown comes first
+        ranking.sort(key=lambda pair: pair[0] != names.get(label))
         return _list(ranking[:3])
 
 

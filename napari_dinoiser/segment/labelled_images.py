@@ -146,6 +146,7 @@ class LabelledImages:
         for part in known.session.parts(self.plane(known)):
             place = part.part.place
             drawn = known.heat.get(place)
+            # the same class from the same result is on the layer already
             if drawn and drawn[0] == name and drawn[1] is part:
                 continue
             if overlap(part.part.rectangle, view):

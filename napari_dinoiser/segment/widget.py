@@ -132,6 +132,7 @@ class SegmentWidget(QWidget):
 
     def _follow_words(self) -> None:
         """Update the labels for the words in the table, without encoding the image again."""
+        # while a request runs, it is replaced; otherwise what is encoded is labelled again
         prompts, request = self.table.prompt_set(), self.runner.request
         if prompts is None:
             return

@@ -192,9 +192,8 @@ def train_backbone(steps: int, seed: int, workers: Workers) -> Trainee:
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, progress)
         optimizer.zero_grad()
-        size = draw_size(
-            np.random.default_rng((seed, step)), progress
-        )  # one size for all, so that no process waits
+        # one size for all, so that no process waits
+        size = draw_size(np.random.default_rng((seed, step)), progress)
         for share in range(SHARES)[workers.share]:
             rng = np.random.default_rng((seed, step, share))
             torch.manual_seed(int(rng.integers(2**32)))  # for drawing target phrases

@@ -57,9 +57,8 @@ class SceneBatch:
     def classes_present(self) -> Tensor:
         """(B, number of ``CLASSES``), bool."""
         present = torch.zeros(len(self.pixels), len(CLASSES) + 1, dtype=torch.bool)
-        column = self.region_classes % (
-            len(CLASSES) + 1
-        )  # -1 (no region) becomes the last, which is cut off
+        # -1 (no region) becomes the last, which is cut off
+        column = self.region_classes % (len(CLASSES) + 1)
         return present.scatter_(1, column, True)[:, :-1]
 
 

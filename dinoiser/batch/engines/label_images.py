@@ -95,6 +95,7 @@ def _label_opened(
     if len(opened) > 1:
         with suppress(Exception):  # retried one by one below, to find the image
             results[:] = pipeline.segment([one.image for one in opened], job.prompts)
+    # each image's share of the time that they spent together
     share = (time.perf_counter() - start) / max(1, len(opened))
     for (job_image, image, seconds), result in zip(opened, results, strict=True):
         with _failure_noted(job_image, records):

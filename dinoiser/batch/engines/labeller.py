@@ -101,12 +101,12 @@ class Labeller:
         """Return the pipeline, the number of threads, and the images each takes at a time."""
         pipeline, side = self.pipeline, self.pipeline.windows.window
         pipeline.embed(self.job.prompts)  # once, before the threads need it
+        # windows of the usual, square size
         in_a_pass = pipeline.passes.windows(pipeline.model, (side, side))
         if pipeline.passes.one_thread:
             stack.enter_context(_one_thread_a_window())
-            threads = 1 + (
-                self.threads or torch.get_num_threads()
-            )  # one more, as one waits for the disk
+            # one more, as one waits for the disk
+            threads = 1 + (self.threads or torch.get_num_threads())
             return pipeline, threads, in_a_pass
         # enough images to fill a batch even with one window each, and more to decode meanwhile
         shared = stack.enter_context(BatchedModel(pipeline.model, pipeline.passes))

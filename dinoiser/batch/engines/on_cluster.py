@@ -85,6 +85,7 @@ class OnCluster:
         found; only that image fails.
         """
         news, patience = _News(self.client), _Patience(local=job.running.scheduler == "local")
+        # shards left to submit, pieces of shards that killed a worker, and running tasks
         todo, again, running = iter(shards), deque[Shard](), dict[Any, Shard]()
         try:
             while not (cancelled and cancelled()):
@@ -151,6 +152,7 @@ class _News:
     """Records as the workers write them, before their shards end; each is passed on once."""
 
     def __init__(self, client: Client) -> None:
+        # a topic per run, so that runs on the same scheduler do not get each other's records
         self.topic = f"dinoiser-{uuid4().hex}"
         self._client = client
         self._events: SimpleQueue[str] = SimpleQueue()
@@ -202,9 +204,10 @@ def _finish(job: LabelJob, task: Future, shard: Shard) -> tuple[list[Record], li
 
     try:
         return _result(task), []
-    except KilledWorker:
+    except KilledWorker:  # dask's answer after a second worker died with this task
         if len(shard) > 1:
             return [], split_shard(shard)
+    # a single image: it is to blame
     records = [failed_record(shard[0], KILLER)]
     RecordFile(job.output).append(records)
     return records, []

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in PRECISIONS.items()}
 Shard = tuple[JobImage, ...]
 
+# a user's dask worker may have several threads, but there is one model per process
 _one_at_a_time = threading.Lock()
 
 
@@ -84,6 +85,7 @@ def label_shard(
     """
     with _one_at_a_time, silent_decoders():
         labeller = _labeller(job, model, threads)
+        # within a size by name, so that the order of the shard does not matter
         by_size = sorted(shard, key=lambda image: (read_size(image.path), image.name))
         yield from labeller.label(by_size, cancelled)
 
@@ -111,6 +113,7 @@ def _labeller(job: LabelJob, expected: dict[str, Any], threads: int | None) -> L
         if earlier
         else load_model(what.model, job.running.device, precision, heads=what.heads)
     )
+    # all workers must have the weights that job.yaml records
     if _identity(model) != wanted:
         msg = (
             f"This worker's weights of {what.model} differ from those that the job began with "

@@ -54,6 +54,7 @@ class BatchedModel:
     def __init__(self, model: SegmentationModel, passes: Passes) -> None:
         self._model = model
         self._passes = passes
+        # windows wait by shape (3, h, w), the same in a batch; `_changed` guards it and `_closed`
         self._waiting: dict[tuple[int, ...], list[_Ticket]] = defaultdict(list)
         self._changed = threading.Condition()
         self._closed = False
@@ -101,9 +102,11 @@ class BatchedModel:
         """Take the next full batch or, after some time, the fullest; empty at the end."""
         with self._changed:
             while not self._closed:
+                # a full batch of any shape runs at once
                 for shape, waiting in self._waiting.items():
                     if len(waiting) >= self.batch_size(shape):
                         return self._take(shape)
+                # otherwise wait: while windows keep coming, a batch may still fill up
                 came = self._changed.wait(PATIENCE)
                 fullest = max(self._waiting, key=lambda s: len(self._waiting[s]), default=None)
                 if not came and fullest is not None:
@@ -113,6 +116,7 @@ class BatchedModel:
     def _take(self, shape: tuple[int, ...]) -> list[_Ticket]:
         size = self.batch_size(shape)
         tickets, rest = self._waiting[shape][:size], self._waiting[shape][size:]
+        # empty lists are removed, so that `fullest` never picks one
         if rest:
             self._waiting[shape] = rest
         else:

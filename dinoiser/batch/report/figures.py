@@ -142,9 +142,8 @@ class JobFigures:
             confidence = record.confidence.get(label) if label != IGNORE else None
             self.labels[label].add(pixels, confidence, record.histogram.get(label, ()))
         self._add_mask(record, review)
-        shown = record.model_copy(
-            update={"histogram": {}}
-        )  # already counted, and the largest part of a record
+        # already counted, and the largest part of a record
+        shown = record.model_copy(update={"histogram": {}})
         self.spread.add(shown)
         self._keep_if_uncertain(shown)
         if record.seconds > 0:

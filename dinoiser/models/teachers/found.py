@@ -68,12 +68,14 @@ class Found:
         antialiasing; for half as many patches per side, that is the mean of 2 x 2.
         """
         probabilities = self.objectness(pixels).sigmoid()[:, None]
+        # probabilities are resized, not logits, and not smoothed: both as in the published code
         return F.interpolate(probabilities, grid, mode="bilinear", align_corners=False)[:, 0]
 
     def mask(self, pixels: Tensor) -> Tensor:
         """Objects in pixels (B, 3, H, W) as (B, H, W) bool: enlarged logits above 0."""
         height, width = pixels.shape[-2:]
         logits = self.objectness(pixels)[:, None]
+        # here logits are enlarged, by the size of a patch, and the padding is cut off at the end
         enlarged = F.interpolate(
             logits, scale_factor=self.dino.patch_size, mode="bilinear", align_corners=False
         )
