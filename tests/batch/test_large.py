@@ -176,7 +176,7 @@ class TestErrors:
             (
                 lambda rgb: np.dstack([rgb, rgb[..., 0]]).astype(np.uint16),
                 {"extrasamples": ["unassalpha"]},
-                "transparency at 16 bits",
+                "transparency with 16 bits",
             ),
             (lambda rgb: rgb, {"photometric": "cielab"}, "CIELAB"),
         ],
@@ -191,7 +191,7 @@ class TestErrors:
         monkeypatch.setattr("dinoiser.images.large_tiff.SEGMENT_BYTES", 10_000)
         path = tmp_path / "image.tif"
         tifffile.imwrite(path, small, photometric="rgb", compression="zlib", rowsperstrip=334)
-        with pytest.raises(ImageError, match=r"strips have 445 x 334 pixels.*in tiles"):
+        with pytest.raises(ImageError, match=r"strips are 445 x 334 pixels each.*tiled"):
             read_in_parts(path)
         tifffile.imwrite(path, small, photometric="rgb", rowsperstrip=334)
         np.testing.assert_array_equal(read_in_parts(path), small)

@@ -145,13 +145,13 @@ def test_masks_of_another_size_are_refused(tmp_path):
 def test_what_is_no_coco_file_is_said_so(content, tmp_path):
     path = tmp_path / "some.json"
     path.write_text(content)
-    with pytest.raises(InputError, match="is no COCO file"):
+    with pytest.raises(InputError, match="is not a COCO file"):
         score_masks(path, path)
 
 
 def test_images_in_colours_are_no_masks(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
-    with pytest.raises(InputError, match="holds colours"):
+    with pytest.raises(InputError, match="contains colours"):
         score_masks(tmp_path, tmp_path)
 
 

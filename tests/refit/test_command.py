@@ -47,7 +47,7 @@ def test_twenty_images_give_heads_that_label_takes(folder, tmp_path, dinoiser):
     path = tmp_path / "mine.safetensors"
     code, out, err = dinoiser("train", folder, "-o", path, *QUICK, "--steps", 4)
     assert code == 0
-    assert "18 images to learn from, 2 kept back" in err
+    assert "18 images to learn from, 2 held out" in err
     assert "Skipped notes.jpg" in err
     assert "No GPU is used: 4 steps take about" in err
     for row in ("new", "shipped", "untrained"):

@@ -214,7 +214,11 @@ def test_removing_the_labels_layer_starts_anew(labelled, viewer, finish, looks):
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("tiny", "no object"), ("talk2dino-vitb", "none of the classes"), ("maskclip", "the word")],
+    [
+        ("tiny", "like an object"),
+        ("talk2dino-vitb", "none of the classes"),
+        ("maskclip", "the word"),
+    ],
 )
 def test_the_background_box_says_what_it_means_to_the_model(segment, name, told):
     segment.models.set_model_name("clip-dinoiser")
