@@ -58,10 +58,7 @@ class Labelling:
     settings: SegmentSettings = field(default_factory=SegmentSettings)
 
     def __post_init__(self) -> None:
-        given: object = self.settings  # whatever the type says
-        if not isinstance(given, SegmentSettings):
-            kind = type(given).__name__
-            _refuse([f"settings is a {kind}, expected SegmentSettings(short_side=..., ...)"])
+        SegmentSettings.expect(self.settings)
 
     def windows(self) -> WindowSettings:
         """Return how images are cut up, with the defaults of the model in the catalogue.

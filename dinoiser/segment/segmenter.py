@@ -63,8 +63,9 @@ class Segmenter:
         if settings is not None and keywords:
             msg = f"give either settings or keywords such as {next(iter(keywords))}, not both."
             raise SettingsError(msg)
-        settings = settings or SegmentSettings.of(**keywords)
-        self.pipeline = Pipeline.build(model, settings, phrases=phrases)
+        if settings is None:
+            settings = SegmentSettings.of(**keywords)
+        self.pipeline = Pipeline.build(model, SegmentSettings.expect(settings), phrases=phrases)
 
     def encode(
         self,

@@ -79,6 +79,23 @@ class SegmentSettings:
             raise SettingsError(msg)
         return cls(**given)
 
+    @classmethod
+    def expect(cls, given: object) -> Self:
+        """Return settings as they are, and refuse everything else, such as a dictionary.
+
+        Raises
+        ------
+        SettingsError
+            They are of another type.
+        """
+        if isinstance(given, cls):
+            return given
+        msg = (
+            f"settings is a {type(given).__name__}, expected SegmentSettings, such as "
+            "SegmentSettings(short_side=896)."
+        )
+        raise SettingsError(msg)
+
     def windows(self, defaults: WindowDefaults) -> WindowSettings:
         """Fill in a model's defaults.
 

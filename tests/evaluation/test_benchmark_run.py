@@ -17,10 +17,11 @@ from dinoiser.models.catalog import find_model, list_models
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
 from dinoiser.segment.segmenter import Segmenter
+from dinoiser.segment.settings import SegmentSettings
 from tests.helpers.benchmark_folders import write_benchmark
 
 COUNT = 3
-PROTOCOL = {"short_side": 448, "window": 448, "stride": 224, "antialias": False}
+PROTOCOL = SegmentSettings(short_side=448, window=448, stride=224, antialias=False)
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +167,13 @@ def test_models_are_evaluated_with_the_windows_they_were_published_with():
             continue
         entry = find_model(model.name)
         for benchmark in ("voc", "ade20k"):
-            settings = dict(find_benchmark(benchmark).settings(entry.method))
-            smoothed = settings.pop("antialias")
+            settings = find_benchmark(benchmark).settings(entry.method)
+            smoothed = settings.antialias
             assert smoothed == (entry.method == "dinotxt")  # by Pillow, the others by OpenCV
-            assert settings.pop("delta", 0.99) == (0.99 if benchmark == "voc" else 0)
-            assert settings == entry.windows.model_dump(exclude={"cubic"})
+            assert settings.delta == (0.99 if benchmark == "voc" else 0)
+            assert settings.windows(entry.windows) == replace(
+                SegmentSettings().windows(entry.windows), antialias=smoothed
+            )
 
 
 @pytest.mark.parametrize("name", ["voc", "context"])

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dinoiser import Segmenter, segment_array
+from dinoiser.batch import Labelling
 from dinoiser.errors import SettingsError
 from dinoiser.models.catalog import WindowDefaults, find_model
 from dinoiser.prompts import PromptSet
@@ -56,6 +57,15 @@ def test_unknown_names_are_refused_with_the_nearest_one(tiny):
 def test_settings_and_keywords_are_not_mixed(tiny):
     with pytest.raises(SettingsError, match="settings or keywords such as window, not both"):
         Segmenter(tiny, SegmentSettings(), window=64)
+
+
+def test_a_dictionary_is_no_settings(tiny):
+    for make in (
+        lambda: Segmenter(tiny, {"window": 64}),
+        lambda: Labelling(PROMPTS, settings={"window": 64}),
+    ):
+        with pytest.raises(SettingsError, match="settings is a dict, expected SegmentSettings"):
+            make()
 
 
 def test_a_stride_that_leaves_gaps_between_the_models_windows_is_refused(tiny):
