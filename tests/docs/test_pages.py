@@ -111,8 +111,7 @@ def test_python_compiles_and_names_what_exists(code):
             assert hasattr(importlib.import_module("dinoiser"), node.attr), node.attr
 
 
-# the drawings of the architecture are wider
-@pytest.mark.parametrize("page", [p for p in SITE if p.name != "architecture.md"], ids=name_of)
+@pytest.mark.parametrize("page", SITE, ids=name_of)
 def test_code_is_no_wider_than_the_page(page):
     for block in code_blocks(page):
         for line in block.text.splitlines():
