@@ -167,7 +167,7 @@ def test_ctrl_c_saves_and_resume_goes_on(folder, tmp_path, dinoiser):
     assert "unfinished fit: use --resume" in err
     code, _, err = dinoiser(*arguments[:-1], 7, "--resume")
     assert code == 2
-    assert "steps was 100000 and is 7" in err
+    assert "steps was 100000 and is now 7" in err
 
 
 def run_fit(folder, path, *, processes):

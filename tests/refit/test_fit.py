@@ -83,7 +83,9 @@ class TestResuming:
 
     def test_other_settings_are_refused_by_name(self, make_fit):
         make_fit().run(cancelled=stop_after(2))
-        with pytest.raises(SettingsError, match=r"batch_size was 3 and is 4; rate was 0\.001 and"):
+        with pytest.raises(
+            SettingsError, match=r"batch_size was 3 and is now 4; rate was 0\.001 and"
+        ):
             make_fit(batch_size=4, rate=0.5).run(resume=True)
 
     def test_a_damaged_checkpoint_is_told(self, make_fit):

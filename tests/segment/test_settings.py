@@ -97,7 +97,7 @@ def test_what_a_model_brings_fills_the_gaps_and_windows_leave_none(window, strid
         (["--refine", "magic"], "refine is 'magic'"),
         (["--batch-size", "0"], "batch_size is 0"),
         (["--batch-size", "some"], "--batch-size is 'some'"),
-        (["--whole", "--window", "100"], "leave out window"),
+        (["--whole", "--window", "100"], "omit window"),
     ],
     ids=" ".join,
 )
