@@ -161,7 +161,7 @@ def swap_image(job):
         (paint_unknown_class, "coco", "class ids [99]"),
         (remove_image, "yolo", "there is no image"),
         (remove_image, "overlay", "there is no file"),
-        (swap_image, "overlay", "is (9, 9) pixels"),
+        (swap_image, "overlay", "has (9, 9) pixels"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_that_names_the_image(job, dinoiser, spoil, format_, said):
