@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
-from dinoiser.errors import OutputError
+from dinoiser.errors import OutputError, PlaceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,21 @@ PARTIAL_SUFFIX = ".part"
 _PARTIAL = re.compile(rf"\..*\.[0-9a-f]{{8}}\{PARTIAL_SUFFIX}", re.DOTALL)
 # bytes of the final name kept in the temporary one; file systems allow 255
 _LONGEST_NAME = 200
+_PLACE = {
+    errno.ENAMETOOLONG: "give the image a shorter name",
+    errno.EISDIR: "move the folder of that name away, or rename the image",
+    errno.ENOTDIR: "a file is in the place of its folder: move it away, or rename the image",
+    errno.EEXIST: "a file is in the place of its folder: move it away, or rename the image",
+    errno.EINVAL: "the disk does not take such a name: rename the image",
+}
+_CURES = {
+    errno.ENOSPC: "free space on the disk",
+    errno.EDQUOT: "free space, your quota is used up",
+    errno.EACCES: "give an output folder that you may write to",
+    errno.EPERM: "give an output folder that you may write to",
+    errno.EROFS: "give an output folder on a disk that is not read-only",
+    errno.EIO: "the disk or the connection to it fails",
+}
 
 
 @contextmanager
@@ -31,7 +47,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     Raises
     ------
     OutputError
-        The file or its folder cannot be written.
+        The file or its folder cannot be written, see `write_error`.
     """
     path = Path(path)
     # shortened: a name just within the limit would exceed it with the prefix and suffix added
@@ -44,16 +60,39 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        _sync_folder(path.parent)
     except OutputError:  # of another file
         raise
     except OSError as error:
-        msg = (
-            f"Cannot write {path}: {error.strerror or error}; choose an output folder that you may "
-            "write to, on a disk with enough free space."
-        )
-        raise OutputError(msg) from error
+        raise write_error(path, error) from error
     finally:
         partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
+
+
+def write_error(path: Path, error: OSError) -> OutputError:
+    """Say why a file could not be written, and what to do.
+
+    Returns
+    -------
+    OutputError
+        A `PlaceError` where only a file of another name could be written.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in _PLACE:
+        msg = f"Cannot write {path}: {reason}; {_PLACE[error.errno]}."
+        return PlaceError(msg)
+    cure = _CURES.get(error.errno or 0, "give an output folder that can be written")
+    return OutputError(f"Cannot write {path}: {reason}; {cure}.")
+
+
+def _sync_folder(folder: Path) -> None:
+    """See a new name onto the disk; not all systems can open a folder, nor need it."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -85,3 +85,7 @@ class ClusterError(DinoiserError, RuntimeError):
 
 class OutputError(DinoiserError, OSError):
     """A result cannot be written."""
+
+
+class PlaceError(OutputError):
+    """A result cannot have its name: it is too long, or something else is in the way."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from dinoiser.batch.folder import refuse_half_emptied, refuse_links
 from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, format_problems
 from dinoiser.batch.job_images import YOLO_FILE, result_file
 from dinoiser.batch.records import RECORDS, read_records
@@ -83,7 +84,11 @@ def export(
     # refuse what is wrong before any file is touched
     if problems := format_problems(formats):
         raise SettingsError("; ".join(problems) + ".")
-    job = _Job(output, read_prompts(output), options)
+    prompts = read_prompts(output)
+    refuse_half_emptied(output)
+    refuse_links(output)
+    _refuse_damage(output)
+    job = _Job(output, prompts, options)
     total = 0
     if progress:
         total = sum(1 for _ in _labelled(output))
@@ -128,6 +133,11 @@ class _OwnFiles:
 
     def __init__(self, job: _Job, stack: ExitStack) -> None:
         self.job = job
+        for record in _labelled(job.output, left_out=True):
+            self._remove(record)
+
+    def _remove(self, record: Record) -> None:
+        """Take out what was exported before the image was rejected, or gone."""
 
     def make(self, record: Record, labels: np.ndarray) -> Any:
         """Do nothing."""
@@ -142,6 +152,9 @@ class _Png(_OwnFiles):
 
 
 class _Overlay(_OwnFiles):
+    def _remove(self, record: Record) -> None:
+        result_file(self.job.output, record.stem, "overlay").unlink(missing_ok=True)
+
     def make(self, record: Record, labels: np.ndarray) -> None:
         image = read_labelled_image(record.path, labels.shape)
         path = result_file(self.job.output, record.stem, "overlay")
@@ -171,9 +184,9 @@ class _Coco:
         self.file.add(record.image, *made)
 
 
-class _Panoptic:
+class _Panoptic(_OwnFiles):
     def __init__(self, job: _Job, stack: ExitStack) -> None:
-        self.job = job
+        super().__init__(job, stack)
         writer = PanopticWriter(job.output / "panoptic.json", job.prompts, job.options)
         self.file = stack.enter_context(writer)
 
@@ -183,6 +196,9 @@ class _Panoptic:
         write_panoptic_png(ids, self.job.output / "panoptic" / name)
         return labels.shape, name, segments
 
+    def _remove(self, record: Record) -> None:
+        (self.job.output / "panoptic" / f"{check_inside(record.stem)}.png").unlink(missing_ok=True)
+
     def add(self, record: Record, made: Any) -> None:
         self.file.add(record.image, *made)
 
@@ -190,10 +206,6 @@ class _Panoptic:
 class _Yolo(_OwnFiles):
     def __init__(self, job: _Job, stack: ExitStack) -> None:
         super().__init__(job, stack)
-        # an earlier export may hold images that were rejected since
-        if (job.output / YOLO_FILE).exists():  # else a folder of this name belongs to the user
-            for record in _labelled(job.output, rejected=True):
-                self._remove(record)
         write_data_yaml(job.output, job.prompts)
 
     def make(self, record: Record, labels: np.ndarray) -> None:
@@ -203,7 +215,8 @@ class _Yolo(_OwnFiles):
         write_yolo(text, lines)
 
     def _remove(self, record: Record) -> None:
-        """Remove what was exported before the image was rejected."""
+        if not (self.job.output / YOLO_FILE).exists():  # a folder of the same name is the user's
+            return
         image, link, lines = self._files(record)
         lines.unlink(missing_ok=True)
         # a link, or the copy made where links are impossible; never the image itself
@@ -244,14 +257,32 @@ def read_prompts(output: Path) -> PromptSet:
     return PromptSet.load(output / PROMPT_FILE)
 
 
-def _labelled(output: Path, *, rejected: bool = False) -> Iterator[Record]:
-    """Yield the records of labelled images: those to export, or the rejected ones."""
+def _labelled(output: Path, *, left_out: bool = False) -> Iterator[Record]:
+    """Give the records of labelled images: those to export, or those that are left out.
+
+    Left out are images that a person rejected, and those that are no longer
+    among the job's inputs.
+    """
     reviews = read_reviews(output)
-    for record in read_records(output):
+    for record in read_records(output, gone=True):
         review = reviews.get(record.image)
-        is_rejected = review is not None and review.state == "rejected"
-        if record.status == "done" and is_rejected == rejected:
+        is_left_out = record.gone or (review is not None and review.state == "rejected")
+        if record.status == "done" and is_left_out == left_out:
             yield record
+
+
+def _refuse_damage(output: Path) -> None:
+    """Refuse to export fewer images than were labelled without a word."""
+    damaged: list[str] = []
+    for _ in read_records(output, gone=True, damaged=damaged):
+        break
+    if damaged:
+        msg = (
+            f"the records of {output} are damaged ({'; '.join(damaged)}), so that some images "
+            "would be missing; run the same `dinoiser label` command again, which labels what is "
+            "missing and mends them"
+        )
+        raise InputError(msg)
 
 
 def _make_all(

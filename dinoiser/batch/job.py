@@ -122,7 +122,12 @@ class Running:
     limit
         Maximum number of images; None for all.
     overwrite
-        Start over instead of resuming an earlier job in the folder.
+        Start anew, where a folder with an earlier job is resumed otherwise.
+        Refused where people have reviewed its images.
+    discard_reviews
+        Let `overwrite` and `prune` delete reviews and corrected masks.
+    prune
+        Remove the results of images that are no longer among the inputs.
     retry_failed
         Retry images that failed in an earlier run.
 
@@ -138,6 +143,8 @@ class Running:
     shard_size: int = 32
     limit: int | None = None
     overwrite: bool = False
+    discard_reviews: bool = False
+    prune: bool = False
     retry_failed: bool = False
 
     def __post_init__(self) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import os
-from contextlib import ExitStack
+from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict
 
-from dinoiser.atomic import atomic_file
-from dinoiser.errors import OutputError
+from dinoiser.atomic import atomic_file, write_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 RECORDS = Path("records")
 MERGED = RECORDS / "labels.jsonl"
@@ -35,6 +35,12 @@ class Record(BaseModel):
         Whether it was labelled.
     digest
         SHA-256 of the image's file.
+    file_size, modified
+        Bytes of the image's file and when it was last changed, in nanoseconds:
+        an image that has been replaced since is told by them.
+    gone
+        Whether the image was no longer among the job's inputs when they were
+        last looked at: its results are kept, and left out of exports.
     size
         (height, width) in pixels.
     pixels
@@ -57,6 +63,9 @@ class Record(BaseModel):
     path: str
     status: Literal["done", "failed"]
     digest: str | None = None
+    file_size: int | None = None
+    modified: int | None = None
+    gone: bool = False
     size: tuple[int, int] | None = None
     pixels: dict[int, int] = {}
     confidence: dict[int, float | None] = {}
@@ -95,7 +104,8 @@ class RecordFile:
         OutputError
             The records cannot be written.
         """
-        append_lines(self.path, b"".join(r.model_dump_json().encode() + b"\n" for r in records))
+        if records:
+            append_lines(self.path, b"".join(r.model_dump_json().encode() + b"\n" for r in records))
 
 
 def append_lines(path: Path, lines: bytes) -> None:
@@ -118,61 +128,113 @@ def append_lines(path: Path, lines: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        msg = f"Cannot write {path}: {error.strerror or error}; free some disk space."
-        raise OutputError(msg) from error
+        raise write_error(path, error) from error
 
 
-def read_records(output: Path) -> Iterator[Record]:
+def read_records(
+    output: Path, *, gone: bool = False, damaged: list[str] | None = None
+) -> Iterator[Record]:
     """Read a job's records in the order of the images' names, one per image.
 
-    If an image has several, "done" takes precedence over "failed", and among
-    equals the last line of the newest file counts. A line that a crash cut
-    short is skipped: its image counts as not done.
+    Where an image has several, the newest run's counts; of one run's, one that
+    says done counts before one that says failed, and of its equals the last.
 
     Parameters
     ----------
     output
         The job's folder.
+    gone
+        Whether to give those of images that are no longer among the inputs, too.
+    damaged
+        Gets a sentence about every file with lines that are no records, such as
+        one that a crash cut short: their images count as not done.
     """
-    # two passes, between which only the places of records are kept: a job may have millions
-    paths = sorted((output / RECORDS).glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
-    with ExitStack() as stack:
-        files = [stack.enter_context(path.open("rb")) for path in paths]
-        places: dict[str, _Place] = {}
-        for file in files:
-            _find_records(file, places)
-        # read each record again where it is, in the order of names
+    paths = sorted(
+        (output / RECORDS).glob("*.jsonl"), key=lambda path: (path != output / MERGED, path)
+    )
+    places: dict[str, _Place] = {}
+    for path in paths:
+        count = _find_records(path, places)
+        if count and damaged is not None:
+            damaged.append(f"{count} damaged line{'s' * (count > 1)} in {path.relative_to(output)}")
+    with _OpenFiles() as files:
         for name in sorted(places):
             place = places[name]
-            place.file.seek(place.offset)
-            yield Record.model_validate_json(place.file.readline())
+            file = files.open(place.path)
+            file.seek(place.offset)
+            record = _parse(file.readline())
+            if record is not None and (gone or not record.gone):
+                yield record
 
 
 class _Place(NamedTuple):
-    """Where the record of an image begins."""
+    """Where the record of an image begins, and how much it counts."""
 
-    file: BinaryIO
+    path: Path
     offset: int
-    done: bool
+    rank: tuple[bool, bool]
 
 
-def _find_records(file: BinaryIO, places: dict[str, _Place]) -> None:
-    """Note where in a file the records are; only these places are kept in memory."""
-    offset = 0
-    for line in file:
-        try:
-            record = Record.model_validate_json(line)
-        except ValueError:  # cut short by a crash
-            pass
-        else:
-            done, earlier = record.status == "done", places.get(record.image)
-            if earlier is None or done >= earlier.done:
-                places[record.image] = _Place(file, offset, done)
-        offset += len(line)
+class _OpenFiles:
+    """Files that are read by turns; no more are open at a time than any system allows."""
+
+    MOST = 64
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[Path, BinaryIO] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def open(self, path: Path) -> BinaryIO:
+        if path not in self._files:
+            if len(self._files) == self.MOST:
+                self._files.popitem(last=False)[1].close()
+            self._files[path] = path.open("rb")
+        self._files.move_to_end(path)
+        return self._files[path]
 
 
-def merge_records(output: Path) -> None:
-    """Merge all records into one file, in the order of the images' names.
+def _find_records(path: Path, places: dict[str, _Place]) -> int:
+    """Note where the records of a file are, only their places; count the lines that are none."""
+    offset = damaged = 0
+    # What earlier runs left is merged when a run begins: all other files are the newest run's.
+    newest = path.name != MERGED.name
+    with path.open("rb") as file:
+        for line in file:
+            record = _parse(line)
+            if record is None:
+                damaged += bool(line.strip())
+            else:
+                rank, earlier = (newest, record.status == "done"), places.get(record.image)
+                if earlier is None or rank >= earlier.rank:
+                    places[record.image] = _Place(path, offset, rank)
+            offset += len(line)
+    return damaged
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        return Record.model_validate_json(line.removeprefix(codecs.BOM_UTF8))
+    except ValueError:
+        return None
+
+
+def merge_records(output: Path, without: Collection[str] = (), *, mend: bool = False) -> None:
+    """Gather all records into one file, in the order of the images' names.
+
+    Parameters
+    ----------
+    output
+        The job's folder.
+    without
+        Names of images whose records are dropped.
+    mend
+        Write the file anew where it is the only one, too: damaged lines go.
 
     Raises
     ------
@@ -180,12 +242,12 @@ def merge_records(output: Path) -> None:
         The file cannot be written.
     """
     parts = [path for path in (output / RECORDS).glob("*.jsonl") if path != output / MERGED]
-    if not parts:
+    if not (parts or without or mend):
         return
     with atomic_file(output / MERGED) as file:
-        for record in read_records(output):
-            file.write(record.model_dump_json().encode() + b"\n")
-    # only now: a crash before this leaves records twice, which reading resolves
+        for record in read_records(output, gone=True):
+            if record.image not in without:
+                file.write(record.model_dump_json().encode() + b"\n")
     for path in parts:
         path.unlink(missing_ok=True)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import filelock
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,11 +19,12 @@ from dinoiser.images.inputs import check_inside
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dinoiser.prompts import PromptSet
 
 REVIEWS = Path("reviews.jsonl")
+MASK_LOCK = ".masks.lock"
 UNSAVED = Path(".unsaved")
 """Folder of unsaved edits; hidden, so that it is never searched for images."""
 
@@ -36,6 +39,8 @@ class Review(BaseModel):
     ----------
     image
         Name of the image, as in its record.
+    stem
+        Name of its results; None in reviews of earlier versions.
     state
         Rejected images are left out of exports.
     edited
@@ -50,6 +55,7 @@ class Review(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     image: str
+    stem: str | None = None
     state: State = "unchecked"
     edited: bool = False
     pixels: dict[int, int] | None = None
@@ -108,7 +114,7 @@ class Reviews:
 
         Parameters
         ----------
-        image
+        labelled
             The image.
         state
             The decision.
@@ -126,12 +132,18 @@ class Reviews:
         edited, pixels = earlier.edited, earlier.pixels
         if labels is not None:
             edited, pixels = True, self._check(labelled, labels)
-            # the mask first: a decision must never be about a mask that was not written
-            write_mask(labels.astype(np.uint8), self.prompts, mask_file(self.output, labelled))
         review = Review(
-            image=labelled.image, state=state, edited=edited, pixels=pixels, time=datetime.now(UTC)
+            image=labelled.image,
+            stem=labelled.stem,
+            state=state,
+            edited=edited,
+            pixels=pixels,
+            time=datetime.now(UTC),
         )
-        append_lines(self.output / REVIEWS, review.model_dump_json().encode() + b"\n")
+        with masks_locked(self.output):
+            if labels is not None:
+                write_mask(labels.astype(np.uint8), self.prompts, mask_file(self.output, labelled))
+            append_lines(self.output / REVIEWS, review.model_dump_json().encode() + b"\n")
         self.latest[labelled.image] = review
         return review
 
@@ -152,6 +164,40 @@ class Reviews:
             )
             raise InputError(msg)
         return counts
+
+
+@contextmanager
+def masks_locked(output: Path) -> Iterator[None]:
+    """Let only one at a time replace a mask that is there: a running job, or a person."""
+    with filelock.FileLock(output / MASK_LOCK):
+        yield
+
+
+class CorrectedMasks:
+    """Which masks people have corrected, as of the moment that one asks.
+
+    Parameters
+    ----------
+    output
+        The job's folder.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self._seen: tuple[int, int] | None = None
+        self._edited: frozenset[str] = frozenset()
+
+    def __contains__(self, image: str) -> bool:
+        """Whether the mask of an image, by its name, was corrected."""
+        try:
+            status = (self.output / REVIEWS).stat()
+        except OSError:
+            return False
+        if (status.st_size, status.st_mtime_ns) != self._seen:
+            self._seen = (status.st_size, status.st_mtime_ns)
+            reviews = read_reviews(self.output).values()
+            self._edited = frozenset(review.image for review in reviews if review.edited)
+        return image in self._edited
 
 
 def read_reviews(output: Path) -> dict[str, Review]:

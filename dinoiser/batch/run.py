@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from dinoiser.atomic import atomic_file, remove_partial_files
-from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, read_job, refuse_other_job, write_job
-from dinoiser.batch.job_images import RESULTS, JobImage, find_job_images, in_groups, result_files
-from dinoiser.batch.records import RECORDS, Record, merge_records, read_records
-from dinoiser.batch.reviews import REVIEWS, UNSAVED, read_reviews
-from dinoiser.batch.summary import Summary
+from dinoiser.batch.folder import (
+    open_folder,
+    refuse_links,
+    refuse_to_lose_reviews,
+    refuse_what_is_not_ours,
+    sole_writer,
+)
+from dinoiser.batch.job_images import RESULTS, in_groups, search_inputs
+from dinoiser.batch.records import Record, RecordFile, merge_records
+from dinoiser.batch.stock import prune, take_stock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
     from dinoiser.batch.engines.engine import Engine
     from dinoiser.batch.job import LabelJob
+    from dinoiser.batch.job_images import JobImage
+    from dinoiser.batch.summary import Summary
 
 SMALL_JOB = 64
 """Number of images below which starting a cluster takes longer than it saves."""
@@ -95,29 +101,43 @@ def run(
     # Everything that can be refused without the model is checked before it is loaded or fetched.
     start = time.perf_counter()
     job = _with_whole_paths(job)
-    job.labelling.windows()  # raises if a setting does not suit the model
-    images = find_job_images(job)
+    job.labelling.windows()  # a setting that does not suit the model is named before its download
+    found = search_inputs(job)
+    # Nothing is written before it is known that the folder is ours, and ours alone
+    refuse_what_is_not_ours(job)
+    refuse_links(job.output)
+    refuse_to_lose_reviews(job)
     _check_writable(job.output)
-    summary, todo = _sort_out(job, images)
-    if job.running.scheduler == "auto":
-        scheduler = "local" if len(todo) >= SMALL_JOB else "sync"
-        job = replace(job, running=replace(job.running, scheduler=scheduler))
-    # Load the model, make sure that the folder belongs to this job, and label.
-    with open_engine(job, download_progress, cancelled) as engine:
-        description = engine.describe(job)
-        _open_folder(job, description)
-        labelled = _label(job, engine, description["model"], todo, summary, progress, cancelled)
-        merge_records(job.output)
-        # Exports and report are made once, when all images are labelled.
-        summary.cancelled = len(todo) > labelled
-        if not summary.cancelled:
-            remove_partial_files(job.output)
-            _export(job, summary, progress, cancelled)
-        if job.results.report and not summary.cancelled:
-            seconds = time.perf_counter() - start
-            new = summary.done - summary.resumed
-            write_report(job.output, RunFigures(seconds, new, engine.where))
+    with sole_writer(job.output, "label"):
+        stock = take_stock(job, found)
+        job = _with_scheduler(job, len(stock.todo))
+        with open_engine(job, download_progress, cancelled) as engine:
+            description = engine.describe(job)
+            open_folder(job, description)
+            # After this, all other files of records are this run's.
+            merge_records(job.output, mend=stock.damaged)
+            RecordFile(job.output).append(stock.news)
+            summary, model = stock.summary, description["model"]
+            labelled = _label(job, engine, model, stock.todo, summary, progress, cancelled)
+            merge_records(job.output)
+            summary.cancelled = len(stock.todo) > labelled
+            if not summary.cancelled:
+                summary.notes += prune(job, stock.gone) if job.running.prune else []
+                remove_partial_files(job.output)
+                _export(job, summary, progress, cancelled)
+            if job.results.report and not summary.cancelled:
+                seconds = time.perf_counter() - start
+                new = summary.done - summary.resumed
+                write_report(job.output, RunFigures(seconds, new, engine.where))
     return summary
+
+
+def _with_scheduler(job: LabelJob, todo: int) -> LabelJob:
+    """Decide where a job runs that leaves it open."""
+    if job.running.scheduler != "auto":
+        return job
+    scheduler = "local" if todo >= SMALL_JOB else "sync"
+    return replace(job, running=replace(job.running, scheduler=scheduler))
 
 
 def _with_whole_paths(job: LabelJob) -> LabelJob:
@@ -125,31 +145,6 @@ def _with_whole_paths(job: LabelJob) -> LabelJob:
     heads = job.labelling.heads
     labelling = replace(job.labelling, heads=heads and heads.resolve())
     return replace(job, output=job.output.resolve(), labelling=labelling)
-
-
-def _sort_out(job: LabelJob, images: list[JobImage]) -> tuple[Summary, list[JobImage]]:
-    """Count what earlier runs finished; return the remaining images."""
-    summary = Summary(total=len(images))
-    todo = {image.name: image for image in images}
-    reviews = read_reviews(job.output)
-    # an image is finished if its record and all files that this job asks for exist
-    for record in () if job.running.overwrite else read_records(job.output):
-        image, review = todo.get(record.image), reviews.get(record.image)
-        corrected = bool(review and review.edited)
-        if image and _is_through(job, record, image, corrected):
-            del todo[record.image]
-            summary.add(record)
-            summary.resumed += record.status == "done"
-    return summary, list(todo.values())
-
-
-def _is_through(job: LabelJob, record: Record, image: JobImage, corrected: bool) -> bool:
-    if record.status == "failed":
-        return not job.running.retry_failed
-    # a corrected mask is kept, whatever is missing
-    formats = () if corrected else job.results.formats
-    files = result_files(job.output, image.stem, formats)
-    return record.stem == image.stem and all(path.exists() for path in files)
 
 
 def _label(
@@ -200,30 +195,3 @@ def _check_writable(output: Path) -> None:
     with atomic_file(output / ".probe"):
         pass
     (output / ".probe").unlink()
-
-
-def _open_folder(job: LabelJob, description: dict[str, Any]) -> None:
-    """Start the output folder, or make sure that it belongs to the same job."""
-    from dinoiser.export.png import write_classes
-
-    earlier = read_job(job.output)
-    if earlier is not None and not job.running.overwrite:
-        refuse_other_job(job.output, earlier, description)
-    elif earlier is not None:
-        _remove_results(job.output)
-    if earlier is None or job.running.overwrite:
-        # job.yaml after the prompts: a folder without it counts as new
-        job.prompts.save(job.output / PROMPT_FILE)
-        write_job(job.output, description)
-    write_classes(job.prompts, job.output / CLASSES_FILE)
-
-
-def _remove_results(output: Path) -> None:
-    """Remove the results listed in the earlier job's records, and its reviews, but nothing else."""
-    (output / REVIEWS).unlink(missing_ok=True)
-    shutil.rmtree(output / UNSAVED, ignore_errors=True)
-    # only files named in records: other files in the folder may be the user's
-    for record in read_records(output):
-        for path in result_files(output, record.stem):
-            path.unlink(missing_ok=True)
-    shutil.rmtree(output / RECORDS, ignore_errors=True)

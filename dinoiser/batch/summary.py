@@ -28,7 +28,10 @@ class Summary:
     confidence_sums
         Sum of the confidence over each class id's pixels.
     cancelled
-        Whether the run was stopped early.
+        Whether the run was stopped before its end.
+    notes
+        What else a person wants to know, a sentence each: files that were
+        passed over, images that are gone, damage.
     """
 
     total: int
@@ -38,6 +41,7 @@ class Summary:
     pixels: dict[int, int] = field(default_factory=dict)
     confidence_sums: dict[int, float] = field(default_factory=dict)
     cancelled: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @property
     def through(self) -> int:

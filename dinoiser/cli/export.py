@@ -43,13 +43,17 @@ def export(
 
     Exit code 0: everything exported; 2: could not run.
     """
+    from dinoiser.batch.export import read_prompts
+    from dinoiser.batch.folder import sole_writer
     from dinoiser.batch.report.page import REPORT_FILE, write_report
     from dinoiser.export import ExportOptions
 
     shape = ExportOptions(polygons=polygons, instances=instances, min_area=min_area)
-    images = _run(output, formats, shape)
-    if (output / REPORT_FILE).is_file():
-        write_report(output)
+    read_prompts(output)  # where there is no job, nothing is written, a lock neither
+    with sole_writer(output, "export"):
+        images = _run(output, formats, shape)
+        if (output / REPORT_FILE).is_file():
+            write_report(output)
     if as_json:
         print_json({"output": str(output), "formats": formats, "images": images})
     else:

@@ -96,6 +96,19 @@ def label(
     scheduler: options.Scheduler = "auto",
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
+    discard_reviews: Annotated[
+        bool,
+        typer.Option(
+            "--discard-reviews",
+            help="Let --overwrite and --prune delete reviews and corrected masks.",
+        ),
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="Remove the results of images that are no longer among the inputs."
+        ),
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Retry images that failed before.")
     ] = False,
@@ -155,6 +168,8 @@ def label(
             workers=workers,
             limit=limit,
             overwrite=overwrite,
+            discard_reviews=discard_reviews,
+            prune=prune,
             retry_failed=retry_failed,
         ),
     )
@@ -255,6 +270,7 @@ def _document(job: LabelJob, summary: Summary) -> dict[str, Any]:
             for c in job.prompts.classes
         ],
         "ignored_share": summary.share(255),
+        "notes": summary.notes,
     }
 
 
@@ -277,6 +293,8 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
     say(f"{summary.done} of {summary.total} images labelled{earlier}: {job.output}")
     if job.results.report:
         say(f"Report: {job.output / REPORT_FILE}")
+    for text in summary.notes:
+        note(f"Note: {text}.")
     if summary.failures:
         say_error(f"{len(summary.failures)} of {summary.total} images failed:")
         for name, reason in list(summary.failures.items())[:SHOWN_FAILURES]:

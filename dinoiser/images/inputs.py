@@ -6,8 +6,9 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path, PurePath
 
 from dinoiser.errors import InputError
@@ -27,7 +28,10 @@ IMAGE_SUFFIXES = (
     ".tiff",
     ".webp",
 )
-"""Suffixes of the images found in folders, in upper or lower case."""
+"""Endings by which images are found in folders, in upper or lower case."""
+JOB_MARKS = {"job.yaml", "records"}
+"""What a folder holds that `dinoiser label` has filled."""
+SHOWN_ENDINGS = 6
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,55 @@ def check_inside(name: str) -> str:
     return name
 
 
-def find_images(paths: Sequence[str | Path] | str | Path) -> list[ImageFile]:
-    """Find the images that files, folders and globs stand for.
+@dataclass(frozen=True)
+class Found:
+    """What files, folders and globs hold.
 
-    Folders are searched recursively for files ending in one of IMAGE_SUFFIXES.
-    Hidden files and folders are skipped, and a linked folder is searched only
-    once. Files given by name are accepted whatever their suffix. Globs that the
-    shell has not expanded, including ``**``, are expanded here; they match only
-    files that a folder search would find.
+    Attributes
+    ----------
+    images
+        The images, each once, with absolute paths, sorted by name.
+    other
+        Number of files that were passed over, by their endings.
+    jobs
+        Folders of results that were passed over: masks and previews are no
+        photographs.
+    """
+
+    images: list[ImageFile]
+    other: Counter[str]
+    jobs: list[str]
+
+    def notes(self) -> list[str]:
+        """Say in sentences what was passed over."""
+        notes = [
+            f"the folder {folder} holds the results of a job and was passed over"
+            for folder in self.jobs
+        ]
+        if self.other:
+            kinds = ", ".join(
+                f"{ending} {n}" for ending, n in self.other.most_common(SHOWN_ENDINGS)
+            )
+            more = ", ..." if len(self.other) > SHOWN_ENDINGS else ""
+            total = self.other.total()
+            notes.append(f"{total} other file{'s' * (total > 1)} passed over ({kinds}{more})")
+        return notes
+
+
+def find_images(paths: Sequence[str | Path] | str | Path) -> list[ImageFile]:
+    """Find the images that files, folders and globs stand for, see `search`."""
+    return search(paths).images
+
+
+def search(paths: Sequence[str | Path] | str | Path) -> Found:
+    """Find the images that files, folders and globs stand for, and what is passed over.
+
+    Folders are searched with all their subfolders for files ending in one of
+    IMAGE_SUFFIXES; hidden files and folders are passed over, and linked folders
+    are searched once. Files are taken as they are. Globs that no shell has
+    expanded are expanded here, ``**`` included, and find the same files as the
+    search of a folder. A folder that `dinoiser label` has filled is passed over
+    below an input, not as one.
 
     All names are relative to one folder: the given folder or, for several
     inputs, the deepest folder that contains them all. A file counts as its own
@@ -99,8 +144,8 @@ def find_images(paths: Sequence[str | Path] | str | Path) -> list[ImageFile]:
 
     Returns
     -------
-    list of ImageFile
-        Every image once, with its absolute path, sorted by name.
+    Found
+        The images, and what else was there.
 
     Raises
     ------
@@ -112,26 +157,30 @@ def find_images(paths: Sequence[str | Path] | str | Path) -> list[ImageFile]:
     if not given:
         msg = "no inputs were given; expected image files, folders or globs"
         raise InputError(msg)
-    # search each input, then name all files relative to the one folder that contains them
-    found = [_search(os.fspath(path)) for path in given]
+    passed = _PassedOver()
+    found = [_search(os.fspath(path), passed) for path in given]
     root = _common_folder([folder for folder, _ in found])
     start = len(os.path.join(root, ""))
     files = {file for _, files in found for file in files}
     images = [ImageFile(Path(file), file[start:].replace(os.sep, "/")) for file in files]
-    return sorted(images, key=lambda image: image.name)
+    other = Counter(_ending(file) for file in passed.files)
+    return Found(sorted(images, key=lambda image: image.name), other, sorted(passed.jobs))
 
 
-def output_stem(files: Sequence[ImageFile]) -> dict[str, str]:
-    """Name the results of images: each image's name without its suffix.
+def output_stem(files: Sequence[ImageFile], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Name the results of images: the images' names without their suffixes.
 
-    Where two images would share a name ("a.jpg" and "a.png", or "A.png" on some
-    file systems), they keep their suffixes. Two full names that differ only in
-    case are left alone: a file system that holds both tells them apart.
+    Where this would give two images the same name ("a.jpg" and "a.png", on some
+    file systems also "A.png"), or one that is taken, they keep their suffixes.
+    Where that is not enough, as for names that differ in case only, a number
+    follows.
 
     Parameters
     ----------
     files
-        The images of a job.
+        The images to name.
+    taken
+        Names of results that belong to other images.
 
     Returns
     -------
@@ -140,15 +189,34 @@ def output_stem(files: Sequence[ImageFile]) -> dict[str, str]:
         forward slashes, such as "a/b" for "a/b.jpg".
     """
     stems = {file.name: os.path.splitext(file.name)[0] for file in files}
+    others = Counter(_without_case(stem) for stem in taken)
     while True:
-        # repeated, as a kept suffix may clash with another stem: "a.jpg", "a.png", "a.jpg.tif"
-        counts = Counter(_without_case(stem) for stem in stems.values())
+        # a kept suffix may be another's stem: "a.jpg", "a.png" and "a.jpg.tif"
+        counts = others + Counter(_without_case(stem) for stem in stems.values())
         shared = [
             name for name, stem in stems.items() if stem != name and counts[_without_case(stem)] > 1
         ]
         if not shared:
-            return stems
+            break
         stems |= {name: name for name in shared}
+    used = set(others)
+    for name, stem in stems.items():
+        numbered = (f"{stem}-{number}" for number in count(2))
+        stems[name] = next(s for s in chain([stem], numbered) if _without_case(s) not in used)
+        used.add(_without_case(stems[name]))
+    return stems
+
+
+@dataclass
+class _PassedOver:
+    """What a search does not take."""
+
+    files: set[str] = field(default_factory=set)
+    jobs: set[str] = field(default_factory=set)
+
+
+def _ending(path: str) -> str:
+    return os.path.splitext(path)[1].lower() or "without an ending"
 
 
 def _without_case(name: str) -> str:
@@ -156,15 +224,15 @@ def _without_case(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _search(given: str) -> tuple[str, list[str]]:
-    """Return the folder that an input's names are relative to, and its images' absolute paths."""
+def _search(given: str, passed: _PassedOver) -> tuple[str, list[str]]:
+    """Return the folder that names an input's images, and their absolute paths."""
     path = os.path.abspath(given)
     if os.path.isdir(path):
-        root, files = path, _walk(path)
+        root, files = path, _walk(path, passed)
     elif os.path.exists(path):
         return os.path.dirname(path), [path]
     elif _is_glob(given):
-        root, files = _expand_glob(given)
+        root, files = _expand_glob(given, passed)
     else:
         raise _unreachable(given)
     if not files:
@@ -199,7 +267,7 @@ def _is_glob(text: str) -> bool:
     return re.search(r"[*?\[]", text) is not None
 
 
-def _expand_glob(pattern: str) -> tuple[str, list[str]]:
+def _expand_glob(pattern: str, passed: _PassedOver) -> tuple[str, list[str]]:
     """Return the folder before the first wildcard, and the images that match."""
     parts = PurePath(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if _is_glob(part))
@@ -213,7 +281,8 @@ def _expand_glob(pattern: str) -> tuple[str, list[str]]:
         if os.path.isdir(path):
             rest = parts[len(plain) :] or ("**",)
             start = len(os.path.join(path, ""))
-            files += [file for file in _walk(path) if _matches(file[start:].split(os.sep), rest)]
+            inside = _walk(path, passed)
+            files += [file for file in inside if _matches(file[start:].split(os.sep), rest)]
         elif len(plain) == len(parts) and _has_image_suffix(path):
             files.append(path)
     return os.path.commonpath([root, *{os.path.dirname(file) for file in files}]), files
@@ -234,8 +303,8 @@ def _matches(parts: list[str], pattern: tuple[str, ...]) -> bool:
     return any(_matches(parts[i:], rest) for i in range(len(parts)))
 
 
-def _walk(top: str) -> list[str]:
-    """Return the images in a folder and its subfolders."""
+def _walk(top: str, passed: _PassedOver) -> list[str]:
+    """Return the images in a folder and all folders below it."""
     files: list[str] = []
     unreadable: list[str] = []
     # a link to a parent folder is a loop too
@@ -253,6 +322,10 @@ def _walk(top: str) -> list[str]:
         except OSError:
             unreadable.append(folder)
             continue
+        names = {entry.name for entry in entries}
+        if folder != top and names >= JOB_MARKS:
+            passed.jobs.add(folder)
+            continue
         for entry in entries:
             if entry.is_symlink() and os.path.isdir(entry.path):
                 links.append(entry.path)
@@ -260,6 +333,8 @@ def _walk(top: str) -> list[str]:
                 folders.append(entry.path)
             elif _has_image_suffix(entry.name):
                 files.append(entry.path)
+            else:
+                passed.files.add(entry.path)
     if unreadable:
         raise _unsearchable(unreadable)
     return files

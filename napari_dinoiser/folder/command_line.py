@@ -39,7 +39,7 @@ def to_command(job: LabelJob) -> str:
     if running.scheduler != "auto":
         words += ["--scheduler", running.scheduler]
     if running.overwrite:
-        words.append("--overwrite")
+        words.append("--overwrite")  # without --discard-reviews, which should be typed by hand
     return shlex.join(map(str, words))
 
 

@@ -120,6 +120,11 @@ def describe_outcome(summary: Summary) -> str:
     return f"{text}; {len(summary.failures):,} failed." if summary.failures else f"{text}."
 
 
+def describe_notes(summary: Summary) -> str:
+    """List what else is worth knowing, one sentence per line; empty if there is nothing."""
+    return "\n".join(f"Note: {note}." for note in summary.notes)
+
+
 def describe_failures(summary: Summary) -> str:
     """List the first failures, one per line; empty if there are none."""
     lines = [f"{name}: {reason}" for name, reason in summary.failures.items()]

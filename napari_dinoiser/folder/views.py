@@ -28,7 +28,12 @@ from dinoiser.batch.job import DEFAULT_FORMATS
 from dinoiser.batch.job_images import result_file
 from dinoiser.errors import DinoiserError
 from napari_dinoiser.folder.command_line import prompt_file, save_prompt_file, to_command
-from napari_dinoiser.folder.job import RunStatus, describe_failures, describe_outcome
+from napari_dinoiser.folder.job import (
+    RunStatus,
+    describe_failures,
+    describe_notes,
+    describe_outcome,
+)
 
 if TYPE_CHECKING:
     from dinoiser.batch import LabelJob, Progress, Summary
@@ -272,7 +277,7 @@ class OutcomeView(QWidget):
     def show_summary(self, output: Path, summary: Summary) -> None:
         """Show the outcome of a run whose results are in the folder `output`."""
         self._output = output
-        lines = [describe_outcome(summary), describe_failures(summary)]
+        lines = [describe_outcome(summary), describe_failures(summary), describe_notes(summary)]
         self.show_text("\n".join(filter(None, lines)))
         self.report.setVisible(self._report_file.is_file())
         self.review.setVisible(summary.done > 0)

@@ -12,11 +12,13 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QMessageBox,
     QPushButton,
     QVBoxLayout,
     QWidget,
 )
 
+from dinoiser.batch.folder import count_reviews
 from dinoiser.batch.job import SCHEDULERS, LabelJob, Labelling, Results, Running
 from dinoiser.errors import DinoiserError, InputError
 from napari_dinoiser.folder.job import describe_classes, run_job
@@ -100,8 +102,23 @@ class FolderWidget(QWidget):
         except DinoiserError as problem:
             show_error(str(problem))
             return
+        if job.running.overwrite and not self._may_discard_reviews(job):
+            return
         self.overwrite.setChecked(False)  # so that the next run resumes this one
         self._start(job)
+
+    def _may_discard_reviews(self, job: LabelJob) -> bool:
+        """Ask before starting over deletes what people have reviewed."""
+        count = count_reviews(job.output)
+        if not job.running.discard_reviews or not count:
+            return True
+        answer = QMessageBox.question(
+            self,
+            "Start over",
+            f"{job.output} holds the reviews of {count:,} images. Delete them, with the masks "
+            "that were corrected?",
+        )
+        return answer == QMessageBox.StandardButton.Yes
 
     def cancel(self) -> None:
         """Stop after the images that are being labelled."""
@@ -131,6 +148,7 @@ class FolderWidget(QWidget):
                 device=choice.device,
                 scheduler=self.scheduler.currentText().strip(),
                 overwrite=self.overwrite.isChecked(),
+                discard_reviews=self.overwrite.isChecked(),  # which `run` asks about
             ),
         )
 

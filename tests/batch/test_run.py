@@ -84,9 +84,8 @@ def test_a_mask_that_is_gone_is_made_again(make_job, undisturbed, tmp_path):
 
 
 def test_overwriting_removes_what_the_job_made_and_nothing_else(make_job, tmp_path):
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "masks" / "mine.png").write_bytes(b"kept")
     run(make_job(tmp_path, limit=3))
+    (tmp_path / "masks" / "mine.png").write_bytes(b"kept")
     run(make_job(tmp_path, limit=1, overwrite=True))
     assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["000.png", "mine.png"]
     assert [record.image for record in read_records(tmp_path)] == ["000.jpg"]

@@ -14,7 +14,9 @@ import psutil
 from PIL import Image
 
 from dinoiser.batch import LabelJob, Labelling, Results, Running, read_records
+from dinoiser.batch.folder import LOCK
 from dinoiser.batch.records import RECORDS
+from dinoiser.batch.reviews import MASK_LOCK
 from dinoiser.scenes import draw_scenes
 
 WORDS = "background, red circle, blue star, green square"
@@ -37,8 +39,9 @@ def command(images, out, *more):
 
 
 def contents(out):
-    """All files of a job but the records, which hold how long each image took."""
-    files = [path for path in out.rglob("*") if path.is_file() and RECORDS.name not in path.parts]
+    """All files of a job but locks, and the records, which hold how long each image took."""
+    left_out = {RECORDS.name, LOCK, MASK_LOCK}
+    files = [p for p in out.rglob("*") if p.is_file() and not left_out.intersection(p.parts)]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 

@@ -9,19 +9,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from dinoiser.batch.job_images import RESULTS, JobImage, as_text, result_file
 from dinoiser.batch.large_images import LargeSegmentation, label_large_tiff
 from dinoiser.batch.records import Record
-from dinoiser.errors import DinoiserError, ImageError, OutputError, SettingsError
-from dinoiser.export import write_confidence, write_label_overlay, write_overlay, write_png
+from dinoiser.batch.reviews import CorrectedMasks, masks_locked
+from dinoiser.errors import DinoiserError, ImageError, OutputError, PlaceError, SettingsError
+from dinoiser.export import (
+    read_mask,
+    write_confidence,
+    write_label_overlay,
+    write_overlay,
+    write_png,
+)
 from dinoiser.images import read_image
 from dinoiser.images.large_tiff import is_large_tiff
 from dinoiser.weights.digests import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    import numpy as np
 
     from dinoiser.batch.job import LabelJob
     from dinoiser.segment.pipeline import Pipeline
@@ -39,72 +46,169 @@ class _Opened(NamedTuple):
     seconds: float
 
 
-def label_images(
-    job: LabelJob, pipeline: Pipeline, images: Iterable[JobImage], threads: int | None = None
-) -> list[Record]:
-    """Label images and write their results; a failure goes into the image's record.
+class ImageLabeller:
+    """Labels images and writes their results; what is wrong with one goes into its record.
 
     Parameters
     ----------
     job
         The job.
     pipeline
-        The pipeline; if its passes have room for windows of several images,
-        these share passes.
-    images
-        A few images.
+        What labels; where its passes hold windows of several images, these
+        share them.
     threads
         See `Labeller`.
-
-    Raises
-    ------
-    OutputError
-        Results cannot be written.
-    SettingsError
-        A batch of windows does not fit into the device's memory.
     """
-    records: list[Record] = []
-    opened: list[_Opened] = []
-    for image in images:
-        with _failure_noted(image, records):
-            path, start = _path(image), time.perf_counter()
-            # too large for memory: labelled in parts, by itself
-            if is_large_tiff(path) and not pipeline.windows.whole:
-                result = _label_in_parts(job, pipeline, path, _places(job, image), threads)
-                records.append(_done(image, result, time.perf_counter() - start))
-                continue
-            opened.append(_Opened(image, read_image(path), time.perf_counter() - start))
-        # `size` counts values, three per pixel
-        if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
-            _label_opened(job, pipeline, opened, records)
-            opened = []
-    _label_opened(job, pipeline, opened, records)
-    return records
+
+    def __init__(self, job: LabelJob, pipeline: Pipeline, threads: int | None = None) -> None:
+        self.job = job
+        self.pipeline = pipeline
+        self.threads = threads
+        self._corrected = CorrectedMasks(job.output)
+        self._folder = _identity(job.output)
+
+    def label(self, images: Iterable[JobImage]) -> list[Record]:
+        """Label a few images.
+
+        A mask that a person has corrected is never written over, whatever
+        records say and however often an image is given out.
+
+        Raises
+        ------
+        OutputError
+            Results cannot be written.
+        SettingsError
+            A batch of windows does not fit into the device's memory.
+        """
+        records: list[Record] = []
+        opened: list[_Opened] = []
+        for image in images:
+            with _failure_noted(image, records):
+                path, start = _path(image), time.perf_counter()
+                if self._is_corrected(image):
+                    records.append(self._done(image, self._read_corrected(image), 0.0))
+                elif is_large_tiff(path) and not self.pipeline.windows.whole:
+                    result = self._label_in_parts(image, path)
+                    records.append(self._done(image, result, time.perf_counter() - start))
+                else:
+                    opened.append(_Opened(image, read_image(path), time.perf_counter() - start))
+            if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
+                self._label_opened(opened, records)
+                opened = []
+        self._label_opened(opened, records)
+        return records
+
+    def _label_opened(self, opened: list[_Opened], records: list[Record]) -> None:
+        start = time.perf_counter()
+        results: list[Segmentation | None] = [None] * len(opened)
+        if len(opened) > 1:
+            with suppress(Exception):  # whichever image it comes from, it fails again by itself
+                results[:] = self.pipeline.segment([one.image for one in opened], self.job.prompts)
+        share = (time.perf_counter() - start) / max(1, len(opened))
+        for (job_image, image, seconds), result in zip(opened, results, strict=True):
+            with _failure_noted(job_image, records):
+                start = time.perf_counter()
+                if result is None:
+                    [result] = self.pipeline.segment([image], self.job.prompts)
+                written = self._write(job_image, image, result)
+                seconds += share + time.perf_counter() - start
+                records.append(self._done(job_image, written, seconds))
+
+    def _write(
+        self, job_image: JobImage, image: np.ndarray, result: Segmentation
+    ) -> Segmentation | _Corrected:
+        """Write the results of an image; give what its mask holds then."""
+        self._check_folder()
+        places = self._places(job_image)
+        if os.path.exists(places["png"]):
+            with masks_locked(self.job.output):
+                if job_image.name in self._corrected:  # just now, while the model was at work
+                    return self._read_corrected(job_image)
+                write_png(result, places["png"])
+        else:
+            write_png(result, places["png"])
+        if "confidence" in places:
+            write_confidence(result, places["confidence"])
+        if "overlay" in places:
+            write_overlay(image, result, places["overlay"])
+        self._check_folder()  # a folder that is gone is made again by whoever writes into it
+        return result
+
+    def _label_in_parts(self, image: JobImage, path: Path) -> LargeSegmentation:
+        self._check_folder()
+        prompts, places = self.job.prompts, self._places(image)
+        result = label_large_tiff(
+            path,
+            prompts,
+            self.pipeline,
+            places["png"],
+            places.get("confidence"),
+            threads=self.threads,
+        )
+        assert result is not None  # it is None only where it was cancelled
+        if "overlay" in places:
+            shown = result.preview_image, result.preview_labels
+            write_label_overlay(*shown, prompts, places["overlay"])
+        self._check_folder()
+        return result
+
+    def _is_corrected(self, image: JobImage) -> bool:
+        there = os.path.isfile(result_file(self.job.output, image.stem, "png"))
+        return there and image.name in self._corrected
+
+    def _read_corrected(self, image: JobImage) -> _Corrected:
+        return _Corrected(read_mask(result_file(self.job.output, image.stem, "png")))
+
+    def _places(self, image: JobImage) -> dict[str, Path]:
+        wanted = [name for name in ("png", *self.job.results.formats) if name in RESULTS]
+        return {name: result_file(self.job.output, image.stem, name) for name in wanted}
+
+    def _check_folder(self) -> None:
+        if _identity(self.job.output) != self._folder:
+            msg = (
+                f"The output folder {self.job.output} was moved, removed or unmounted while the "
+                "job ran; put it back and run the same command to resume."
+            )
+            raise OutputError(msg)
+
+    def _done(
+        self, image: JobImage, result: Segmentation | LargeSegmentation | _Corrected, seconds: float
+    ) -> Record:
+        return _record(
+            image,
+            status="done",
+            seconds=round(seconds, 3),
+            digest=file_digest(Path(image.path), "sha256").value,
+            size=result.size,
+            pixels=result.pixel_counts(),
+            confidence=result.mean_confidence(),
+            histogram=result.confidence_histogram(),
+        )
+
+
+class _Corrected(NamedTuple):
+    """A mask that a person has corrected, where the model's own is not known any more."""
+
+    labels: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.labels.shape[0], self.labels.shape[1]
+
+    def pixel_counts(self) -> dict[int, int]:
+        values, counts = np.unique(self.labels, return_counts=True)
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+    def mean_confidence(self) -> dict[int, float | None]:
+        return {}
+
+    def confidence_histogram(self) -> dict[int, tuple[int, ...]]:
+        return {}
 
 
 def failed_record(image: JobImage, reason: str) -> Record:
     """Make the record of an image that could not be labelled."""
     return _record(image, status="failed", error=reason)
-
-
-def _label_opened(
-    job: LabelJob, pipeline: Pipeline, opened: list[_Opened], records: list[Record]
-) -> None:
-    start = time.perf_counter()
-    results: list[Segmentation | None] = [None] * len(opened)
-    if len(opened) > 1:
-        with suppress(Exception):  # retried one by one below, to find the image
-            results[:] = pipeline.segment([one.image for one in opened], job.prompts)
-    # each image's share of the time that they spent together
-    share = (time.perf_counter() - start) / max(1, len(opened))
-    for (job_image, image, seconds), result in zip(opened, results, strict=True):
-        with _failure_noted(job_image, records):
-            start = time.perf_counter()
-            if result is None:
-                [result] = pipeline.segment([image], job.prompts)
-            _write(image, result, _places(job, job_image))
-            seconds += share + time.perf_counter() - start
-            records.append(_done(job_image, result, seconds))
 
 
 def _path(image: JobImage) -> Path:
@@ -116,58 +220,29 @@ def _path(image: JobImage) -> Path:
     return path
 
 
-def _places(job: LabelJob, image: JobImage) -> dict[str, Path]:
-    wanted = [name for name in ("png", *job.results.formats) if name in RESULTS]
-    return {name: result_file(job.output, image.stem, name) for name in wanted}
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Tell a folder from another that has taken its place; None where there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
-def _write(image: np.ndarray, result: Segmentation, places: dict[str, Path]) -> None:
-    write_png(result, places["png"])
-    if "confidence" in places:
-        write_confidence(result, places["confidence"])
-    if "overlay" in places:
-        write_overlay(image, result, places["overlay"])
-
-
-def _label_in_parts(
-    job: LabelJob,
-    pipeline: Pipeline,
-    path: Path,
-    places: dict[str, Path],
-    threads: int | None,
-) -> LargeSegmentation:
-    result = label_large_tiff(
-        path, job.prompts, pipeline, places["png"], places.get("confidence"), threads=threads
-    )
-    assert result is not None  # None only if cancelled
-    if "overlay" in places:
-        image, labels = result.preview_image, result.preview_labels
-        write_label_overlay(image, labels, job.prompts, places["overlay"])
-    return result
-
-
-def _done(image: JobImage, result: Segmentation | LargeSegmentation, seconds: float) -> Record:
-    return _record(
-        image,
-        status="done",
-        seconds=round(seconds, 3),
-        digest=file_digest(Path(image.path), "sha256").value,
-        size=result.size,
-        pixels=result.pixel_counts(),
-        confidence=result.mean_confidence(),
-        histogram=result.confidence_histogram(),
-    )
-
-
-def _record(job_image: JobImage, **found: Any) -> Record:
-    return Record(image=job_image.name, stem=job_image.stem, path=as_text(job_image.path), **found)
+def _record(image: JobImage, **found: Any) -> Record:
+    with suppress(OSError):  # else the image is gone
+        status = os.stat(image.path)
+        found |= {"file_size": status.st_size, "modified": status.st_mtime_ns}
+    return Record(image=image.name, stem=image.stem, path=as_text(image.path), **found)
 
 
 @contextmanager
 def _failure_noted(image: JobImage, records: list[Record]) -> Iterator[None]:
     try:
         yield
-    except (OutputError, SettingsError):  # they would fail for every image: stop the job
+    except PlaceError as error:  # of this image alone
+        records.append(failed_record(image, str(error)))
+    except (OutputError, SettingsError):
         raise
     except DinoiserError as error:
         records.append(failed_record(image, str(error)))

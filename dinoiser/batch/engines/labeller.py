@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dinoiser.batch.engines.label_images import label_images
+from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.job_images import JobImage, in_groups
 from dinoiser.segment.pipeline import Pipeline
@@ -84,6 +84,7 @@ class Labeller:
         with ExitStack() as stack:
             pipeline, threads, together = self._prepare(stack)
             pool = stack.enter_context(ThreadPoolExecutor(threads))
+            labeller = ImageLabeller(self.job, pipeline, self.threads)
             running: set[Future[list[Record]]] = set()
             for some in in_groups(images, together):
                 if cancelled and cancelled():
@@ -92,7 +93,7 @@ class Labeller:
                 if len(running) >= threads:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from self._keep(done)
-                running.add(pool.submit(label_images, self.job, pipeline, some, self.threads))
+                running.add(pool.submit(labeller.label, some))
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from self._keep(done)

@@ -1,0 +1,233 @@
+"""A job's folder: whose it is, who writes in it, how it begins, and how it begins anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from dinoiser.atomic import atomic_file, remove_partial_files
+from dinoiser.batch.job import (
+    CLASSES_FILE,
+    JOB_FILE,
+    PROMPT_FILE,
+    read_job,
+    refuse_other_job,
+    write_job,
+)
+from dinoiser.batch.job_images import YOLO_FILE, result_files
+from dinoiser.batch.records import RECORDS, read_records
+from dinoiser.batch.reviews import REVIEWS, UNSAVED, read_reviews
+from dinoiser.errors import OutputError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from dinoiser.batch.job import LabelJob
+
+LOCK = ".lock"
+WRITER = ".writer.json"
+"""Says who holds the lock: opening the lock's own file empties it."""
+OVERWRITING = "overwriting"
+"""Mark in job.yaml: the earlier job's results are being removed."""
+
+ALWAYS = ("masks", str(RECORDS), str(REVIEWS), PROMPT_FILE, CLASSES_FILE)
+"""What every job writes, besides what its formats say."""
+OF_FORMAT = {
+    "overlay": ("overlays",),
+    "confidence": ("confidence",),
+    "coco": ("annotations.json",),
+    "panoptic": ("panoptic", "panoptic.json"),
+    "yolo": ("images", "labels", YOLO_FILE),
+}
+REPORT = "report.html"
+
+
+@contextmanager
+def sole_writer(output: Path, work: str) -> Iterator[None]:
+    """Be the only one that writes into a job's folder.
+
+    Reviewing is not writing in this sense: its files are its own, and a mask
+    is written by one side only, see `reviews`.
+
+    Parameters
+    ----------
+    output
+        The folder, which is there.
+    work
+        What is done, such as "label".
+
+    Raises
+    ------
+    OutputError
+        Somebody else writes there, or the folder cannot be written.
+    """
+    lock = filelock.FileLock(output / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise OutputError(_busy(output)) from error
+    except (OSError, NotImplementedError) as error:
+        msg = f"Cannot lock {output}: {error}; give an output folder that you may write to."
+        raise OutputError(msg) from error
+    try:
+        about = {
+            "work": work,
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        with atomic_file(output / WRITER) as file:
+            file.write(json.dumps(about).encode())
+        yield
+    finally:
+        (output / WRITER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _busy(output: Path) -> str:
+    try:
+        about = json.loads((output / WRITER).read_bytes())
+        who = "`dinoiser {work}` on {host} (process {process}, since {since})".format(**about)
+    except (OSError, ValueError, LookupError, TypeError):
+        who = "another process"
+    return f"{who} writes into {output}: wait for it or stop it, or give another output folder."
+
+
+def refuse_what_is_not_ours(job: LabelJob) -> None:
+    """Refuse to begin a job where the user's own files would be in the way.
+
+    Raises
+    ------
+    SettingsError
+        Something lies where results go, and there is no job.
+    """
+    if not job.output.is_dir() or read_job(job.output) is not None:
+        return
+    names = [*ALWAYS, *(name for f in job.results.formats for name in OF_FORMAT.get(f, ()))]
+    names += [REPORT] if job.results.report else []
+    there = [name for name in names if os.path.lexists(job.output / name)]
+    if there:
+        msg = (
+            f"{job.output} holds {', '.join(there)}, which no job of dinoiser has written and "
+            "which results would go over; give another output folder, or move these away."
+        )
+        raise SettingsError(msg)
+
+
+def refuse_links(output: Path) -> None:
+    """Refuse a folder whose parts are links that lead out of it.
+
+    Raises
+    ------
+    OutputError
+        With the links.
+    """
+    names = [
+        *ALWAYS,
+        JOB_FILE,
+        REPORT,
+        str(UNSAVED),
+        *(n for some in OF_FORMAT.values() for n in some),
+    ]
+    inside = output.resolve()
+    leading_out = [
+        name
+        for name in names
+        if (output / name).is_symlink() and inside not in (output / name).resolve().parents
+    ]
+    if leading_out:
+        msg = (
+            f"{output} holds links that lead out of it ({', '.join(leading_out)}), where nothing "
+            "is written; put real files and folders in their place, or give another output folder."
+        )
+        raise OutputError(msg)
+
+
+def refuse_to_lose_reviews(job: LabelJob) -> None:
+    """Refuse to start anew over the work of people.
+
+    Raises
+    ------
+    SettingsError
+        There are reviews, and nothing says that they may go.
+    """
+    if not job.running.overwrite or job.running.discard_reviews:
+        return
+    checked = count_reviews(job.output)
+    edited = sum(review.edited for review in read_reviews(job.output).values())
+    if checked:
+        msg = (
+            f"{job.output} holds the reviews of {checked} images, {edited} of them with corrected "
+            "masks, which --overwrite would delete; give another output folder, or "
+            "--discard-reviews as well."
+        )
+        raise SettingsError(msg)
+
+
+def count_reviews(output: Path) -> int:
+    """Count the images that people have checked or corrected."""
+    reviews = read_reviews(output).values()
+    return sum(review.edited or review.state != "unchecked" for review in reviews)
+
+
+def open_folder(job: LabelJob, description: dict[str, Any]) -> None:
+    """Start the output folder, or make sure that it belongs to the same job.
+
+    Starting anew is safe to be killed at any point: job.yaml says from the
+    first step on whose folder it is and that it is being emptied, so that an
+    old command is refused and the new one goes on.
+    """
+    from dinoiser.export.png import write_classes
+
+    earlier = read_job(job.output)
+    emptying = earlier is not None and bool(earlier.pop(OVERWRITING, False))
+    if earlier is not None and not job.running.overwrite:
+        refuse_other_job(job.output, earlier, description)
+    if earlier is not None and (emptying or job.running.overwrite):
+        write_job(job.output, {**description, OVERWRITING: True})
+        remove_results(job.output)
+        emptying = True
+    if earlier is None or emptying:
+        job.prompts.save(job.output / PROMPT_FILE)
+        write_job(job.output, description)
+    write_classes(job.prompts, job.output / CLASSES_FILE)
+    remove_partial_files(job.output)
+
+
+def is_emptied(output: Path) -> bool:
+    """Whether a run that starts the folder anew was stopped before its end."""
+    return bool((read_job(output) or {}).get(OVERWRITING))
+
+
+def refuse_half_emptied(output: Path) -> None:
+    """Refuse to use results that are being removed.
+
+    Raises
+    ------
+    SettingsError
+        A run with --overwrite was stopped before its end.
+    """
+    if is_emptied(output):
+        msg = (
+            f"{output} was being started anew when that was stopped: run the last "
+            "`dinoiser label` command again to finish it."
+        )
+        raise SettingsError(msg)
+
+
+def remove_results(output: Path) -> None:
+    """Remove what the records of the earlier job tell of, and its reviews, and nothing else."""
+    (output / REVIEWS).unlink(missing_ok=True)
+    shutil.rmtree(output / UNSAVED, ignore_errors=True)
+    for record in read_records(output, gone=True):
+        for path in result_files(output, record.stem):
+            path.unlink(missing_ok=True)
+    shutil.rmtree(output / RECORDS, ignore_errors=True)

@@ -1,0 +1,179 @@
+"""What a job's inputs and folder hold before a run: what is through, to do, gone, changed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dinoiser.batch.folder import is_emptied
+from dinoiser.batch.job_images import Naming, as_text, has_changed, result_files
+from dinoiser.batch.records import merge_records, read_records
+from dinoiser.batch.reviews import read_reviews
+from dinoiser.batch.summary import Summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dinoiser.batch.job import LabelJob
+    from dinoiser.batch.job_images import JobImage
+    from dinoiser.batch.records import Record
+    from dinoiser.batch.reviews import Review
+    from dinoiser.images.inputs import Found
+
+SHOWN = 5
+
+
+@dataclass
+class Stock:
+    """What a job's inputs and folder hold.
+
+    Attributes
+    ----------
+    todo
+        Images that are to be labelled.
+    summary
+        Counts what earlier runs are through with.
+    gone
+        Records of images that are no longer among the inputs.
+    news
+        Records that have changed, though nothing was labelled: of images that
+        have gone, come back, or moved.
+    damaged
+        Whether there are lines that are no records.
+    """
+
+    todo: list[JobImage]
+    summary: Summary
+    gone: list[Record]
+    news: list[Record]
+    damaged: bool
+
+
+def take_stock(job: LabelJob, found: Found) -> Stock:
+    """Hold the inputs against the records of earlier runs.
+
+    Parameters
+    ----------
+    job
+        The job.
+    found
+        What its inputs hold.
+    """
+    naming, damaged = Naming(found.images), list[str]()
+    known = _Known(job)
+    if not (job.running.overwrite or is_emptied(job.output)):
+        for record in read_records(job.output, gone=True, damaged=damaged):
+            image = naming.take(record)
+            if image is not None:
+                known.judge(record, image)
+        for record, image in naming.moved():
+            known.judge(record, image)
+        for review in known.reviews.values():
+            if review.edited and review.stem:
+                naming.take_back(review.image, review.stem)
+    images = naming.images()[: job.running.limit]
+    notes = [*found.notes(), *damaged, *_notes(naming.gone(), known.changed)]
+    summary = Summary(len(images), notes=notes)
+    for image in images:
+        if image.name in known.through:
+            summary.add(known.through[image.name])
+            summary.resumed += known.through[image.name].status == "done"
+    lost = [r.model_copy(update={"gone": True}) for r in naming.gone() if not r.gone]
+    todo = [image for image in images if image.name not in known.through]
+    return Stock(todo, summary, naming.gone(), known.news + lost, bool(damaged))
+
+
+class _Known:
+    """What earlier runs did to images that are still there.
+
+    Attributes
+    ----------
+    through
+        Records of the images that need nothing more, by name.
+    news
+        Those of them that have changed: their images have come back, or moved.
+    changed
+        Names of images that were replaced after their masks were corrected.
+    reviews
+        What people decided, by name.
+    """
+
+    def __init__(self, job: LabelJob) -> None:
+        self.through: dict[str, Record] = {}
+        self.news: list[Record] = []
+        self.changed: list[str] = []
+        self._job = job
+        self.reviews = read_reviews(job.output)
+
+    def judge(self, record: Record, image: JobImage) -> None:
+        """Decide whether an image is through."""
+        review = self.reviews.get(record.image)
+        if not _is_through(self._job, record, review):
+            return
+        if has_changed(record, image.path):
+            if review is None or not review.edited:
+                return
+            self.changed.append(record.image)
+        now = record.model_copy(update={"path": as_text(image.path), "gone": False})
+        self.through[record.image] = now
+        if now != record:
+            self.news.append(now)
+
+
+def prune(job: LabelJob, gone: list[Record]) -> list[str]:
+    """Remove what images that are no longer among the inputs have left.
+
+    Returns
+    -------
+    list of str
+        What was kept all the same, in a sentence: corrected masks go only where
+        the job discards reviews.
+    """
+    reviews = read_reviews(job.output)
+    kept, names = list[str](), set[str]()
+    for record in gone:
+        review = reviews.get(record.image)
+        if review is not None and review.edited and not job.running.discard_reviews:
+            kept.append(record.image)
+            continue
+        for path in left_files(job.output, record):
+            path.unlink(missing_ok=True)
+        names.add(record.image)
+    merge_records(job.output, without=names)
+    if not kept:
+        return []
+    return [f"corrected masks were not pruned, give --discard-reviews too: {_list(kept)}"]
+
+
+def left_files(output: Path, record: Record) -> list[Path]:
+    """Give all files that labelling and exporting an image may have left, but YOLO's."""
+    return [*result_files(output, record.stem), output / "panoptic" / f"{record.stem}.png"]
+
+
+def _is_through(job: LabelJob, record: Record, review: Review | None) -> bool:
+    if record.status == "failed":
+        return not job.running.retry_failed
+    corrected = review is not None and review.edited
+    formats = () if corrected else job.results.formats  # a mask that a person corrected is kept
+    return all(map(os.path.exists, result_files(job.output, record.stem, formats)))
+
+
+def _notes(gone: list[Record], changed: list[str]) -> list[str]:
+    notes = []
+    if gone:
+        notes.append(
+            f"{len(gone)} image{'s' * (len(gone) > 1)} labelled earlier, no longer among the "
+            f"inputs and left out of exports (--prune removes what they left): "
+            f"{_list([record.image for record in gone])}"
+        )
+    if changed:
+        notes.append(
+            f"{len(changed)} image{'s' * (len(changed) > 1)} replaced since the mask was "
+            f"corrected, whose masks are kept: {_list(changed)}"
+        )
+    return notes
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if names[SHOWN:] else "")
