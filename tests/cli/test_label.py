@@ -70,7 +70,9 @@ def test_its_prompt_file_gives_the_same_masks(dinoiser, images, tmp_path):
     first, second = tmp_path / "1", tmp_path / "2"
     dinoiser(*label(images, "-p", WORDS, "-o", first))
     dinoiser(*label(images, "--prompts", first / "prompts.yaml", "-o", second))
-    for path in first.rglob("*.png"):
+    masks = list(first.rglob("*.png"))
+    assert len(masks) == 3
+    for path in masks:
         assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
 
 

@@ -63,7 +63,9 @@ def test_pycocotools_reads_back_every_pixel(labels, polygons, instances, tmp_pat
 @settings(max_examples=60, deadline=None)
 @given(labels=label_arrays())
 def test_run_lengths_are_those_that_pycocotools_makes(labels):
-    for annotation in build_annotations(labels, "a.png", PROMPTS):
+    annotations = list(build_annotations(labels, "a.png", PROMPTS))
+    assert [a["category_id"] for a in annotations] == list(np.unique(labels[objects(labels) > 0]))
+    for annotation in annotations:
         inside = np.asfortranarray(labels == annotation["category_id"], np.uint8)
         expected = mask.encode(inside)
         assert annotation["segmentation"]["counts"].encode() == expected["counts"]

@@ -41,7 +41,9 @@ def test_every_part_has_one_polygon_that_holds_exactly_its_pixels(labels):
 @given(share=st.floats(0.3, 0.98), seed=st.integers(0, 99))
 def test_parts_full_of_holes_come_back_exactly(share, seed):
     parts = map_parts((np.random.default_rng(seed).random((60, 50)) < share).astype(np.uint8))
-    for part, polygon in trace_polygons(parts).items():
+    polygons = trace_polygons(parts)
+    assert sorted(polygons) == [*range(1, parts.max() + 1)]
+    for part, polygon in polygons.items():
         np.testing.assert_array_equal(fill(polygon, parts.shape), parts == part)
 
 
@@ -50,8 +52,11 @@ def test_parts_full_of_holes_come_back_exactly(share, seed):
 def test_polygons_run_along_pixels_and_slits_stay_inside_the_part(labels):
     parts = map_parts(labels)
     padded = np.pad(parts, 1)
-    for part, polygon in trace_polygons(parts).items():
+    polygons = trace_polygons(parts)
+    assert len(polygons) == parts.max()
+    for part, polygon in polygons.items():
         sides = [tuple(map(int, side)) for side in unit_steps(polygon)]
+        assert len(sides) >= 4
         for x, y, next_x, next_y in sides:
             assert (x == next_x) != (y == next_y)
             if x == next_x:
