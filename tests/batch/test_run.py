@@ -3,18 +3,27 @@
 import resource
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dinoiser.batch import Record, SegmentSettings, read_records, run
+from dinoiser.batch import Record, read_records, run
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
 from dinoiser.segment.passes import Passes
 from dinoiser.segment.segmenter import Segmenter
-from tests.helpers.job_driver import assert_same, command, count_lines, finish, start
+from tests.helpers.job_driver import (
+    COUNT,
+    SETTINGS,
+    assert_same,
+    command,
+    count_lines,
+    finish,
+    start,
+)
 
 
 def test_no_scheduler_at_the_address(make_job, tmp_path):
@@ -33,8 +42,8 @@ def test_no_scheduler_at_the_address(make_job, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"settings": SegmentSettings(batch_size=1), "shard_size": 8},
-        {"settings": SegmentSettings(batch_size=16), "shard_size": 64},
+        {"settings": replace(SETTINGS, batch_size=1), "shard_size": 8},
+        {"settings": replace(SETTINGS, batch_size=16), "shard_size": 64},
         {"scheduler": "local", "workers": 1, "shard_size": 64},
         {"scheduler": "local", "workers": 2, "shard_size": 8},
     ],
@@ -61,7 +70,7 @@ def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(images, undis
     for path in tmp_path.rglob("*.jpg"):
         with Image.open(path) as preview:
             preview.load()
-    assert count_lines(tmp_path) < 200
+    assert count_lines(tmp_path) < COUNT
     finish(images, tmp_path)
     assert_same(tmp_path, undisturbed)
 
@@ -71,7 +80,7 @@ def test_a_format_that_is_asked_for_later_needs_no_model(make_job, undisturbed, 
     assert not (tmp_path / "annotations.json").exists()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("masks/*.png")}
     summary = run(make_job(tmp_path, formats=("png", "coco")))
-    assert summary.resumed == 200
+    assert summary.resumed == COUNT
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("masks/*.png")}
     assert_same(tmp_path, undisturbed)
 
@@ -79,7 +88,7 @@ def test_a_format_that_is_asked_for_later_needs_no_model(make_job, undisturbed, 
 def test_a_mask_that_is_gone_is_made_again(make_job, undisturbed, tmp_path):
     run(make_job(tmp_path))
     (tmp_path / "masks" / "123.png").unlink()
-    assert run(make_job(tmp_path)).resumed == 199
+    assert run(make_job(tmp_path)).resumed == COUNT - 1
     assert_same(tmp_path, undisturbed)
 
 
@@ -99,7 +108,7 @@ def test_cancelling_stops_soon_and_can_be_resumed(make_job, undisturbed, tmp_pat
     assert 20 <= summary.done < 60
     assert not (tmp_path / "annotations.json").exists()
     assert [progress.through for progress in seen] == list(range(len(seen)))
-    assert {progress.total for progress in seen} == {200}
+    assert {progress.total for progress in seen} == {COUNT}
     assert run(make_job(tmp_path)).resumed == summary.done
     assert_same(tmp_path, undisturbed)
 
