@@ -4,6 +4,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hypothesis import settings
 
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
@@ -11,6 +12,11 @@ from dinoiser.scenes import draw_scene
 from dinoiser.weights import download
 from tests.helpers import command_line
 from tests.helpers.weight_server import CONTENT, serving, weights_at
+
+# Series of random cases. No deadlines: a busy machine is no failure.
+settings.register_profile("short", max_examples=100, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)
+settings.load_profile("short")  # unless the command names the long ones
 
 
 @pytest.fixture(autouse=True, scope="session")

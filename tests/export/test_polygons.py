@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask
@@ -10,6 +10,7 @@ from pycocotools import mask
 from dinoiser.export import trace_polygons
 from dinoiser.export.regions import map_parts
 from tests.helpers.export_jobs import decodes, label_arrays
+from tests.helpers.series import cases
 
 pytestmark = decodes
 
@@ -27,7 +28,7 @@ def unit_steps(polygon):
         yield from zip(xs[:-1], ys[:-1], xs[1:], ys[1:], strict=True)
 
 
-@settings(max_examples=300, deadline=None)
+@cases(300)
 @given(labels=label_arrays())
 def test_every_part_has_one_polygon_that_holds_exactly_its_pixels(labels):
     parts = map_parts(labels)
@@ -37,7 +38,7 @@ def test_every_part_has_one_polygon_that_holds_exactly_its_pixels(labels):
         np.testing.assert_array_equal(fill(polygon, parts.shape), parts == part)
 
 
-@settings(max_examples=50, deadline=None)
+@cases(50)
 @given(share=st.floats(0.3, 0.98), seed=st.integers(0, 99))
 def test_parts_full_of_holes_come_back_exactly(share, seed):
     parts = map_parts((np.random.default_rng(seed).random((60, 50)) < share).astype(np.uint8))
@@ -47,7 +48,7 @@ def test_parts_full_of_holes_come_back_exactly(share, seed):
         np.testing.assert_array_equal(fill(polygon, parts.shape), parts == part)
 
 
-@settings(max_examples=200, deadline=None)
+@cases(200)
 @given(labels=hnp.arrays(np.uint8, (9, 9), elements=st.integers(0, 1)))
 def test_polygons_run_along_pixels_and_slits_stay_inside_the_part(labels):
     parts = map_parts(labels)
