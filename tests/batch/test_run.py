@@ -1,16 +1,18 @@
 """Jobs: the same bytes however the work is cut up, and nothing lost when it stops."""
 
+import os
 import resource
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
 
-from dinoiser.batch import Record, read_records, run
+from dinoiser.batch import Record, SegmentSettings, read_records, run
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
 from dinoiser.segment.passes import Passes
@@ -164,3 +166,22 @@ def test_of_several_records_of_an_image_the_one_that_says_done_counts(tmp_path):
     merge_records(tmp_path)
     assert [path.name for path in (tmp_path / RECORDS).iterdir()] == [MERGED.name]
     assert [(r.image, r.status) for r in read_records(tmp_path)] == expected
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_images(make_job, tmp_path):
+    folder, used, process = tmp_path / "images", {}, psutil.Process()
+    folder.mkdir()
+    Image.new("RGB", (32, 32), "red").save(folder / "00000.png")
+    for i in range(1, 20_000):
+        os.link(folder / "00000.png", folder / f"{i:05}.png")
+
+    def note(progress):
+        used[progress.step, progress.through] = process.memory_info().rss
+
+    settings = SegmentSettings(whole=True)
+    job = replace(make_job(tmp_path / "out", settings=settings, report=True), inputs=(folder,))
+    assert run(job, progress=note).done == 20_000
+    for step in ("label", "export"):
+        more = used[step, 20_000] - used[step, 5_000]
+        assert more < 15_000 * 2_000  # bytes an image, whose pixels alone have 3072
