@@ -1,5 +1,6 @@
 # make demo: labels drawn scenes with the embedded model, offline. make test: runs the test suite.
-# Both create their own environment in .venv first.
+# make test-slow: its long part, dozens of kills, thousands of images and long random series.
+# Each creates its own environment in .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 # Start-up takes twice as long without compiled bytecode, which some systems switch off.
@@ -7,13 +8,20 @@ export PYTHONDONTWRITEBYTECODE :=
 
 UV := $(BIN)/uv pip install --quiet --python .venv
 
-.PHONY: demo test lint format docs tiny-model clean
+.PHONY: demo test test-slow lint format docs tiny-model clean
 
 demo: .venv/.installed
 	$(BIN)/dinoiser demo
 
+# Torch's threads spin while they wait for work. Two processes on two cores then keep each other
+# from it, and everything takes four times as long; "passive" threads sleep.
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: .venv/.tools .venv/.system
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST)
+
+test-slow: .venv/.tools .venv/.system
+	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=long
 
 lint: .venv/.tools
 	$(BIN)/ruff check .
@@ -28,9 +36,8 @@ docs: .venv/.tools
 	$(UV) --group docs
 	$(BIN)/mkdocs build --strict
 
-# Trains the embedded model again: its backbone, which takes half an hour, then its heads with the
-# code of `dinoiser train`, which takes a few minutes. Without OMP_NUM_THREADS, torchrun warns that
-# it sets it.
+# The embedded model made anew: a backbone, which takes half an hour, and its heads by the code of
+# `dinoiser train`, which take some minutes. Without OMP_NUM_THREADS torchrun warns that it sets it.
 TINY := build/tiny-model
 tiny-model: .venv/.installed
 	mkdir -p $(TINY)

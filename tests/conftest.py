@@ -1,18 +1,22 @@
 """What several test files need."""
 
-import sys
-
 import numpy as np
 import open_clip
 import pytest
 import torch
+from hypothesis import settings
 
-from dinoiser.cli import main
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
 from dinoiser.weights import download
+from tests.helpers import command_line
 from tests.helpers.weight_server import CONTENT, serving, weights_at
+
+# Series of random cases. No deadlines: a busy machine is no failure.
+settings.register_profile("short", max_examples=100, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)
+settings.load_profile("short")  # unless the command names the long ones
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -91,17 +95,6 @@ def file(server):
 
 
 @pytest.fixture
-def dinoiser(capsys, monkeypatch):
+def dinoiser():
     """Run the command line: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dinoiser", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return command_line.dinoiser

@@ -1,10 +1,13 @@
 """Jobs: the same bytes however the work is cut up, and nothing lost when it stops."""
 
+import os
 import resource
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +17,15 @@ from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
 from dinoiser.segment.passes import Passes
 from dinoiser.segment.segmenter import Segmenter
-from tests.helpers.job_driver import assert_same, command, count_lines, finish, start
+from tests.helpers.job_driver import (
+    COUNT,
+    SETTINGS,
+    assert_same,
+    command,
+    count_lines,
+    finish,
+    start,
+)
 
 
 def test_no_scheduler_at_the_address(make_job, tmp_path):
@@ -33,8 +44,8 @@ def test_no_scheduler_at_the_address(make_job, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"settings": SegmentSettings(batch_size=1), "shard_size": 8},
-        {"settings": SegmentSettings(batch_size=16), "shard_size": 64},
+        {"settings": replace(SETTINGS, batch_size=1), "shard_size": 8},
+        {"settings": replace(SETTINGS, batch_size=16), "shard_size": 64},
         {"scheduler": "local", "workers": 1, "shard_size": 64},
         {"scheduler": "local", "workers": 2, "shard_size": 8},
     ],
@@ -61,7 +72,7 @@ def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(images, undis
     for path in tmp_path.rglob("*.jpg"):
         with Image.open(path) as preview:
             preview.load()
-    assert count_lines(tmp_path) < 200
+    assert count_lines(tmp_path) < COUNT
     finish(images, tmp_path)
     assert_same(tmp_path, undisturbed)
 
@@ -71,7 +82,7 @@ def test_a_format_that_is_asked_for_later_needs_no_model(make_job, undisturbed, 
     assert not (tmp_path / "annotations.json").exists()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("masks/*.png")}
     summary = run(make_job(tmp_path, formats=("png", "coco")))
-    assert summary.resumed == 200
+    assert summary.resumed == COUNT
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("masks/*.png")}
     assert_same(tmp_path, undisturbed)
 
@@ -79,7 +90,7 @@ def test_a_format_that_is_asked_for_later_needs_no_model(make_job, undisturbed, 
 def test_a_mask_that_is_gone_is_made_again(make_job, undisturbed, tmp_path):
     run(make_job(tmp_path))
     (tmp_path / "masks" / "123.png").unlink()
-    assert run(make_job(tmp_path)).resumed == 199
+    assert run(make_job(tmp_path)).resumed == COUNT - 1
     assert_same(tmp_path, undisturbed)
 
 
@@ -98,7 +109,7 @@ def test_cancelling_stops_soon_and_can_be_resumed(make_job, undisturbed, tmp_pat
     assert 20 <= summary.done < 60
     assert not (tmp_path / "annotations.json").exists()
     assert [progress.through for progress in seen] == list(range(len(seen)))
-    assert {progress.total for progress in seen} == {200}
+    assert {progress.total for progress in seen} == {COUNT}
     assert run(make_job(tmp_path)).resumed == summary.done
     assert_same(tmp_path, undisturbed)
 
@@ -154,3 +165,22 @@ def test_of_several_records_of_an_image_the_one_that_says_done_counts(tmp_path):
     merge_records(tmp_path)
     assert [path.name for path in (tmp_path / RECORDS).iterdir()] == [MERGED.name]
     assert [(r.image, r.status) for r in read_records(tmp_path)] == expected
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_images(make_job, tmp_path):
+    folder, used, process = tmp_path / "images", {}, psutil.Process()
+    folder.mkdir()
+    Image.new("RGB", (32, 32), "red").save(folder / "00000.png")
+    for i in range(1, 20_000):
+        os.link(folder / "00000.png", folder / f"{i:05}.png")
+
+    def note(progress):
+        used[progress.step, progress.through] = process.memory_info().rss
+
+    settings = SegmentSettings(whole=True)
+    job = replace(make_job(tmp_path / "out", settings=settings, report=True), inputs=(folder,))
+    assert run(job, progress=note).done == 20_000
+    for step in ("label", "export"):
+        more = used[step, 20_000] - used[step, 5_000]
+        assert more < 15_000 * 2_000  # bytes an image, whose pixels alone have 3072

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, jaccard_score
 
 from dinoiser.evaluation.metrics import ConfusionMatrix
+from tests.helpers.series import cases
 
 NAMES = ["sky", "dog", "grass", "road", "car"]
 
@@ -23,7 +24,7 @@ def maps(draw):
 
 
 @given(maps())
-@settings(max_examples=50, deadline=None)
+@cases(50)
 def test_it_counts_as_scikit_learn_does(drawn):
     true, predicted = drawn
     matrix = ConfusionMatrix(NAMES)

@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask
@@ -23,6 +23,7 @@ from tests.helpers.export_jobs import (
     scene,
     supervision,
 )
+from tests.helpers.series import cases
 
 pytestmark = decodes
 
@@ -44,7 +45,7 @@ def compose(coco, image_id, shape):
     return labels
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(labels=label_arrays(), polygons=st.booleans(), instances=st.booleans())
 def test_pycocotools_reads_back_every_pixel(labels, polygons, instances, tmp_path_factory):
     path = tmp_path_factory.mktemp("coco") / "annotations.json"
@@ -60,10 +61,12 @@ def test_pycocotools_reads_back_every_pixel(labels, polygons, instances, tmp_pat
         assert isinstance(annotation["segmentation"], list if polygons else dict)
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(labels=label_arrays())
 def test_run_lengths_are_those_that_pycocotools_makes(labels):
-    for annotation in build_annotations(labels, "a.png", PROMPTS):
+    annotations = list(build_annotations(labels, "a.png", PROMPTS))
+    assert [a["category_id"] for a in annotations] == list(np.unique(labels[objects(labels) > 0]))
+    for annotation in annotations:
         inside = np.asfortranarray(labels == annotation["category_id"], np.uint8)
         expected = mask.encode(inside)
         assert annotation["segmentation"]["counts"].encode() == expected["counts"]

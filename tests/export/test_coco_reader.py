@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dinoiser.errors import InputError
 from dinoiser.export import CocoWriter, ExportOptions, build_annotations
 from dinoiser.export.coco_reader import CocoReader, is_coco
 from tests.helpers.export_jobs import PROMPTS, decodes, label_arrays, objects
+from tests.helpers.series import cases
 
 pytestmark = decodes
 CAT = {"id": 3, "name": "cat"}
@@ -31,7 +32,7 @@ def place(tmp_path):
     return tmp_path / "instances.json"
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(labels=label_arrays(), instances=st.booleans())
 def test_what_was_written_is_read_back(labels, instances, tmp_path_factory):
     path = tmp_path_factory.mktemp("coco") / "annotations.json"

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -24,6 +24,7 @@ from dinoiser.export import (
 from dinoiser.export.overlay import outline
 from dinoiser.prompts import PromptSet
 from tests.helpers.export_jobs import segmentation as make_segmentation
+from tests.helpers.series import cases
 
 PROMPTS = PromptSet.parse("background, dog, grass")
 
@@ -35,7 +36,7 @@ def segmentation(labels, confidence=None):
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)
 
 
-@settings(max_examples=50, deadline=None)
+@cases(50)
 @given(labels=hnp.arrays(np.uint8, shapes, elements=st.integers(0, 255)))
 def test_pillow_reads_back_the_labels_and_the_colours(labels, tmp_path_factory):
     path = tmp_path_factory.mktemp("png") / "mask.png"
@@ -46,7 +47,7 @@ def test_pillow_reads_back_the_labels_and_the_colours(labels, tmp_path_factory):
         np.testing.assert_array_equal(np.asarray(mask.convert("RGB")), PROMPTS.palette[labels])
 
 
-@settings(max_examples=50, deadline=None)
+@cases(50)
 @given(labels=hnp.arrays(np.uint8, shapes, elements=st.integers(0, 255)))
 def test_a_mask_is_read_back_as_it_was_written(labels, tmp_path_factory):
     path = tmp_path_factory.mktemp("png") / "mask.png"
@@ -80,7 +81,7 @@ def test_what_is_no_mask_is_refused_by_name(tmp_path):
         read_mask(path)
 
 
-@settings(max_examples=50, deadline=None)
+@cases(50)
 @given(confidence=hnp.arrays(np.float16, shapes, elements=st.floats(0, 1, width=16)))
 def test_confidence_is_grey_within_half_a_step(confidence, tmp_path_factory):
     path = tmp_path_factory.mktemp("confidence") / "a.png"

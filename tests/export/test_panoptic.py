@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from dinoiser.errors import InputError
 from dinoiser.export import ExportOptions, PanopticWriter, build_panoptic, write_panoptic_png
 from tests.helpers.export_jobs import PROMPTS, label_arrays, objects, scene
+from tests.helpers.series import cases
 
 
 def read_ids(path):
@@ -20,7 +21,7 @@ def read_ids(path):
     return colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2]
 
 
-@settings(max_examples=60, deadline=None)
+@cases(60)
 @given(labels=label_arrays(), instances=st.booleans())
 def test_segments_say_what_the_image_holds(labels, instances, tmp_path_factory):
     path = tmp_path_factory.mktemp("panoptic") / "a.png"

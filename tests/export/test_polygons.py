@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask
@@ -10,6 +10,7 @@ from pycocotools import mask
 from dinoiser.export import trace_polygons
 from dinoiser.export.regions import map_parts
 from tests.helpers.export_jobs import decodes, label_arrays
+from tests.helpers.series import cases
 
 pytestmark = decodes
 
@@ -27,7 +28,7 @@ def unit_steps(polygon):
         yield from zip(xs[:-1], ys[:-1], xs[1:], ys[1:], strict=True)
 
 
-@settings(max_examples=300, deadline=None)
+@cases(300)
 @given(labels=label_arrays())
 def test_every_part_has_one_polygon_that_holds_exactly_its_pixels(labels):
     parts = map_parts(labels)
@@ -37,21 +38,26 @@ def test_every_part_has_one_polygon_that_holds_exactly_its_pixels(labels):
         np.testing.assert_array_equal(fill(polygon, parts.shape), parts == part)
 
 
-@settings(max_examples=50, deadline=None)
+@cases(50)
 @given(share=st.floats(0.3, 0.98), seed=st.integers(0, 99))
 def test_parts_full_of_holes_come_back_exactly(share, seed):
     parts = map_parts((np.random.default_rng(seed).random((60, 50)) < share).astype(np.uint8))
-    for part, polygon in trace_polygons(parts).items():
+    polygons = trace_polygons(parts)
+    assert sorted(polygons) == [*range(1, parts.max() + 1)]
+    for part, polygon in polygons.items():
         np.testing.assert_array_equal(fill(polygon, parts.shape), parts == part)
 
 
-@settings(max_examples=200, deadline=None)
+@cases(200)
 @given(labels=hnp.arrays(np.uint8, (9, 9), elements=st.integers(0, 1)))
 def test_polygons_run_along_pixels_and_slits_stay_inside_the_part(labels):
     parts = map_parts(labels)
     padded = np.pad(parts, 1)
-    for part, polygon in trace_polygons(parts).items():
+    polygons = trace_polygons(parts)
+    assert len(polygons) == parts.max()
+    for part, polygon in polygons.items():
         sides = [tuple(map(int, side)) for side in unit_steps(polygon)]
+        assert len(sides) >= 4
         for x, y, next_x, next_y in sides:
             assert (x == next_x) != (y == next_y)
             if x == next_x:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from PIL import Image
 from pycocotools import mask
 from scipy.ndimage import binary_dilation
@@ -23,6 +23,7 @@ from tests.helpers.export_jobs import (
     scene,
     supervision,
 )
+from tests.helpers.series import cases
 
 pytestmark = decodes
 
@@ -41,7 +42,7 @@ def compose(text, shape):
     return labels
 
 
-@settings(max_examples=100, deadline=None)
+@cases(100)
 @given(labels=label_arrays())
 def test_polygons_hold_every_pixel_with_holes_and_all_parts(labels):
     np.testing.assert_array_equal(

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from dinoiser.errors import PromptError
@@ -17,7 +16,6 @@ TEXTS = st.one_of(
         ["no", "yes", "null", "~", "1", "1e3", "0x1f", "true", "2024-01-01", "=", "<<"]
     ),
 )
-PATIENT = settings(deadline=None)  # a busy machine is no failure
 COLORS = st.integers(0, 2**24 - 1).map("#{:06x}".format)
 
 

@@ -122,7 +122,9 @@ def test_models_without_heads_share_the_clip_of_those_with_heads() -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "maskclip-tiny"])
 def test_the_embedded_files_are_there_and_are_those_of_the_catalogue(name: str) -> None:
-    for file in find_model(name).files:
+    files = find_model(name).files
+    assert files
+    for file in files:
         assert isinstance(file, PackageFile)
         assert file_digest(file.place(), "sha256").value == file.sha256, file.name
 

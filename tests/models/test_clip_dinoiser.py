@@ -3,7 +3,7 @@
 import open_clip
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -12,6 +12,7 @@ from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
 from dinoiser.models.maskclip import CLIP_MEAN, CLIP_STD, MaskClip, position_table
 from dinoiser.models.pooling import pool_by_correlation
 from dinoiser.segment.background import apply_background
+from tests.helpers.series import cases
 
 
 def published_way(clip, pixels):
@@ -79,7 +80,7 @@ def test_a_grid_with_as_many_patches_as_the_table_has_rows_works(make_clip):
     assert model.encode_image(torch.rand(1, 3, 16, 17 * 16)).features.shape[-2:] == (1, 17)
 
 
-@settings(max_examples=25, deadline=None)
+@cases(25)
 @given(
     height=st.integers(1, 7),
     width=st.integers(1, 7),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.nn import functional as F
@@ -22,6 +22,7 @@ from dinoiser.segment.windows import WindowLayout
 from tests.helpers.drawn_images import random_squares
 from tests.helpers.official_dino import official_dino
 from tests.helpers.places import SHARED
+from tests.helpers.series import cases
 from tests.helpers.small_talk2dino import small_talk2dino
 
 OFFICIAL = SHARED / "talk2dino"
@@ -193,7 +194,7 @@ class TestSegmenting:
         torch.testing.assert_close(patches.guide, alone.guide, atol=1e-4, rtol=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(
     grid=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from dinoiser.errors import OutputError
 from dinoiser.prompts import PromptClass, PromptSet
-from tests.helpers.prompt_sets import PATIENT, prompt_sets, refusal
+from tests.helpers.prompt_sets import prompt_sets, refusal
 
 
 def refused_file(*lines: str, version: str = "version: 1") -> str:
@@ -63,7 +63,6 @@ class TestFile:
 
         assert PromptSet.from_yaml(text).templates == ("a {}.", "the {}.")
 
-    @PATIENT
     @given(prompt_sets())
     def test_what_is_written_is_read_back(self, prompts: PromptSet) -> None:
         assert PromptSet.from_yaml(prompts.to_yaml()) == prompts

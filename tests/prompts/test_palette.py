@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageColor
 from skimage.color import rgb2lab
@@ -101,7 +101,6 @@ def test_css_colours_become_six_hexadecimal_digits(written: str, meant: str) -> 
     assert normalize_color(written) == meant
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.tuples(*[st.integers(0, 255)] * 3))
 def test_every_rgb_colour_is_kept_as_it_is(rgb: tuple[int, int, int]) -> None:
     color = "#{:02X}{:02X}{:02X}".format(*rgb)

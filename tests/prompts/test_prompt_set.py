@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dinoiser.errors import PromptError
 from dinoiser.prompts import PromptClass, PromptSet
-from tests.helpers.prompt_sets import PATIENT, prompt_sets, refusal
+from tests.helpers.prompt_sets import prompt_sets, refusal
 
 
 class TestInline:
@@ -86,7 +86,6 @@ class TestInline:
         assert "templates is 'vogue'" in message
         assert "ignore_below is -1" in message
 
-    @PATIENT
     @example(PromptSet.parse("background, dog; puppy, lawn=grass;turf, sum=a=b"))
     @given(prompt_sets())
     def test_the_inline_form_is_read_back_or_refused(self, prompts: PromptSet) -> None:
@@ -99,7 +98,6 @@ class TestInline:
             again = PromptSet.parse(text, templates=templates, ignore_below=threshold)
             assert again == prompts
 
-    @PATIENT
     @given(st.lists(st.text("abcdé =", min_size=1).filter(lambda t: t.strip(" =")), min_size=1))
     def test_every_set_that_was_typed_inline_has_an_inline_form(self, typed: list[str]) -> None:
         try:

@@ -19,6 +19,7 @@ from dinoiser.errors import CheckpointError
 from dinoiser.models.clip_dinoiser import DinoiserHeads
 from dinoiser.models.load import load_model
 from dinoiser.scenes import draw_scenes
+from tests.helpers import command_line
 
 QUICK = ("-m", "tiny", "-d", "cpu", "--precision", "fp32", "--batch-size", 2, "--crop", 64)
 
@@ -35,25 +36,29 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def heads(folder, tmp_path, dinoiser):
-    path = tmp_path / "heads.safetensors"
-    code, _, err = dinoiser("train", folder, "-o", path, *QUICK, "--steps", 4)
+@pytest.fixture(scope="module")
+def fit(folder, tmp_path_factory):
+    """The heads of a short fit, and what it said on stdout and stderr."""
+    path = tmp_path_factory.mktemp("fit") / "mine.safetensors"
+    code, out, err = command_line.dinoiser("train", folder, "-o", path, *QUICK, "--steps", 4)
     assert code == 0, err
-    return path
+    return path, out, err
 
 
-def test_twenty_images_give_heads_that_label_takes(folder, tmp_path, dinoiser):
-    path = tmp_path / "mine.safetensors"
-    code, out, err = dinoiser("train", folder, "-o", path, *QUICK, "--steps", 4)
-    assert code == 0
+@pytest.fixture
+def heads(fit):
+    return fit[0]
+
+
+def test_twenty_images_give_heads_that_label_takes(fit, folder, tmp_path, dinoiser):
+    path, out, err = fit
     assert "18 images to learn from, 2 held out" in err
     assert "Skipped notes.jpg" in err
     assert "No GPU is used: 4 steps take about" in err
     for row in ("new", "shipped", "untrained"):
         assert row in out
     assert f"--heads {path}" in " ".join(out.split())
-    files = {p.name for p in (tmp_path / "mine.fit").iterdir()}
+    files = {p.name for p in path.with_suffix(".fit").iterdir()}
     assert {"log.csv", "previews", "agreement.json"} <= files
     assert "checkpoint.safetensors" not in files
     label = ("label", folder / "day", "-p", "background, red circle", "-m", "tiny", "-d", "cpu")
@@ -170,21 +175,18 @@ def test_ctrl_c_saves_and_resume_goes_on(folder, tmp_path, dinoiser):
     assert "steps was 100000 and is now 7" in err
 
 
-def run_fit(folder, path, *, processes):
-    """Fit in so many processes, on one thread each; the heads' weights."""
-    arguments = ["train", folder, "-o", path, *QUICK[:-3], 5, "--crop", 64, "--steps", 5]
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without")
+def test_two_processes_fit_what_one_does(folder, tmp_path, dinoiser):
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    options = (*QUICK[:-3], 5, "--crop", 64, "--steps", 5)
+    assert dinoiser("train", folder, "-o", one, *options)[0] == 0
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     program = ["--no-python", sys.executable, "-c", "import dinoiser.cli; dinoiser.cli.main()"]
-    command = [*launcher, f"--nproc-per-node={processes}", *program, *map(str, arguments)]
+    arguments = map(str, ("train", folder, "-o", two, *options))
+    command = [*launcher, "--nproc-per-node=2", *program, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return DinoiserHeads.load(path).state_dict(), done
-
-
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without")
-def test_two_processes_fit_what_one_does(folder, tmp_path):
-    one, _ = run_fit(folder, tmp_path / "one.safetensors", processes=1)
-    two, done = run_fit(folder, tmp_path / "two.safetensors", processes=2)
-    for name, expected in one.items():
-        np.testing.assert_allclose(two[name], expected, atol=2e-5, err_msg=name)
     assert done.stdout.count("The heads are in") == 1  # one of them speaks
+    fitted = DinoiserHeads.load(two).state_dict()
+    for name, expected in DinoiserHeads.load(one).state_dict().items():
+        np.testing.assert_allclose(fitted[name], expected, atol=2e-5, err_msg=name)

@@ -70,10 +70,11 @@ class TestFolder:
     def test_images_are_scaled_by_their_shorter_side(self, folder):
         paths = sorted(folder.glob("[ab]/*.png"))
         images = FileImages(paths, 64)
-        for path, image in zip(paths, images, strict=False):
+        assert len(images) == len(paths) == 12
+        for i, path in enumerate(paths):
             with Image.open(path) as file:
                 width, height = file.size
-            _, new_height, new_width = image.image.shape
+            _, new_height, new_width = images[i].image.shape
             assert min(new_height, new_width) == 64
             assert new_width / new_height == pytest.approx(width / height, rel=0.02)
 

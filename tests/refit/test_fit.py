@@ -16,7 +16,7 @@ from dinoiser_training.student import new_heads
 from dinoiser_training.teachers import SegmentTeacher
 from dinoiser_training.validation import agreement, average_precision, prepare_held_out
 from dinoiser_training.whitening import WhitenedHeads, whitening
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
@@ -189,7 +189,6 @@ class TestAveragePrecision:
             (1 / 3 + 2 / 4) / 2
         )
 
-    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(st.integers(0, 10**6), st.booleans()),

@@ -4,12 +4,13 @@ import colorsys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dinoiser.errors import SettingsError
 from dinoiser.scenes import BACKGROUNDS, COLORS, SHAPES, draw_scene, draw_scenes
 from dinoiser.scenes.degradations import scatter_clutter
+from tests.helpers.series import cases
 
 SIZES = [(224, 224), (320, 448), (97, 64)]
 HUES = {"red": 0, "orange": 30, "yellow": 57, "green": 125, "cyan": 180, "blue": 230}
@@ -73,7 +74,7 @@ def test_a_ring_has_a_hole_and_a_circle_has_none():
     assert all(filled["cross"])
 
 
-@settings(max_examples=25, deadline=None)
+@cases(25)
 @given(seed=st.integers(0, 2**32), size=st.sampled_from(SIZES), hard=st.booleans())
 def test_every_scene_is_described_completely_and_correctly(seed, size, hard):
     scene = scene_of_seed(seed, size, hard=hard)

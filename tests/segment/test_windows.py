@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
@@ -17,6 +17,7 @@ from dinoiser.segment.resize import resize, resize_columns, resize_rows
 from dinoiser.segment.score_map import ScoreMap
 from dinoiser.segment.settings import SegmentSettings, WindowSettings
 from dinoiser.segment.windows import WindowLayout, spans, working_size
+from tests.helpers.series import cases
 
 sides = st.integers(1, 20_000)
 
@@ -86,7 +87,7 @@ def straightforward(layout, windows, mode="bilinear", softmax=False):
     return F.interpolate(mean, layout.size, mode="bilinear", align_corners=False)[0]
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     window=st.integers(8, 40),
@@ -106,7 +107,7 @@ def test_tiles_are_the_whole_map(size, window, stride, height, width, seed):
 
 
 @pytest.mark.parametrize("spread", ["stretched", "cubic"])
-@settings(max_examples=30, deadline=None)
+@cases(30)
 @given(
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     window=st.integers(8, 40),
@@ -134,7 +135,7 @@ def test_scores_become_probabilities_in_each_window(
 
 
 @pytest.mark.parametrize("antialias", [False, True])
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(
     size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
     new=st.tuples(st.integers(1, 200), st.integers(1, 200)),
@@ -176,7 +177,7 @@ def test_a_whole_image_is_enlarged_by_the_patch_and_cut():
     np.testing.assert_allclose(pixels, enlarged[0, :, :30, :45], atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(seed=st.integers(0, 10_000), sharpness=st.floats(1, 30))
 def test_classes_that_are_left_out_win_nowhere(seed, sharpness):
     layout = WindowLayout.plan((50, 60), WindowSettings(short_side=40, window=32, stride=16))

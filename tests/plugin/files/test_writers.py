@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from napari.layers import Labels
@@ -16,6 +16,7 @@ from dinoiser.errors import InputError
 from napari_dinoiser.files.writers import name_labels, write_coco, write_png
 from napari_dinoiser.label_layers import style_labels
 from tests.helpers.export_jobs import PROMPTS, decodes, label_arrays, objects, scene
+from tests.helpers.series import cases
 
 pytestmark = decodes
 
@@ -129,7 +130,7 @@ def test_labels_that_a_byte_cannot_hold_are_refused_and_nothing_is_written(tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(labels=label_arrays())
 def test_png_and_back_changes_nothing(labels, tmp_path_factory):
     path = tmp_path_factory.mktemp("png") / "mask.png"
@@ -138,7 +139,7 @@ def test_png_and_back_changes_nothing(labels, tmp_path_factory):
         assert np.array_equal(np.asarray(mask), labels)
 
 
-@settings(max_examples=40, deadline=None)
+@cases(40)
 @given(
     labels=hnp.arrays(
         np.uint8, hnp.array_shapes(min_dims=2, max_dims=2), elements=st.integers(0, 255)

@@ -8,7 +8,7 @@ from dinoiser.errors import PromptError
 from dinoiser.prompts import PromptClass, PromptSet
 from dinoiser.prompts.palette import default_color
 from napari_dinoiser.prompts.rows import PromptRows, read_synonyms, write_synonyms
-from tests.helpers.prompt_sets import PATIENT, prompt_sets
+from tests.helpers.prompt_sets import prompt_sets
 
 # letters and all that separates or quotes words, in the table and in the inline form
 TEXTS = st.one_of(
@@ -28,7 +28,6 @@ def asked(rows: PromptRows) -> list[tuple[int, str, tuple[str, ...]]]:
     return [(item.id, item.name, item.phrases) for item in rows.prompt_set().classes]
 
 
-@PATIENT
 @given(prompt_sets(TEXTS, naming=None))
 def test_a_prompt_set_comes_back_as_it_was(prompts: PromptSet) -> None:
     rows = PromptRows()
@@ -36,7 +35,6 @@ def test_a_prompt_set_comes_back_as_it_was(prompts: PromptSet) -> None:
     assert rows.prompt_set() == prompts
 
 
-@PATIENT
 @given(prompt_sets(TEXTS, naming=None), st.data())
 def test_moving_and_removing_rows_leaves_the_others_their_ids_and_colours(
     prompts: PromptSet, data: st.DataObject
@@ -56,7 +54,6 @@ def test_moving_and_removing_rows_leaves_the_others_their_ids_and_colours(
     assert all(looks[row.name] == (row.id, row.color) for row in rows.rows)
 
 
-@PATIENT
 @given(TEXTS.filter(str.strip), st.text('ab ,;"only:', max_size=20))
 def test_whatever_is_typed_reads_the_same_once_it_is_written_anew(name: str, text: str) -> None:
     name = " ".join(name.split())
@@ -187,7 +184,6 @@ class TestPaste:
         rows.paste(text)
         assert rows.prompt_set() is None
 
-    @PATIENT
     @given(st.text('ab\n,;=\t "', max_size=30))
     def test_any_text_can_be_pasted(self, text: str) -> None:
         rows = PromptRows()

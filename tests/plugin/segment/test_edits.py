@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from napari_dinoiser.segment.edits import Edits
 from napari_dinoiser.segment.parts import Part
+from tests.helpers.series import cases
 
 SIZE = (6, 7)
 WHOLE = Part((), slice(0, 6), slice(0, 7))
@@ -53,6 +54,7 @@ class Person:
             self.labels[touched] = label
 
 
+@cases(400)
 @given(events)
 def test_every_pixel_is_the_last_stroke_over_it_or_else_the_models(happened):
     edits = Edits(np.zeros(SIZE, np.uint8))

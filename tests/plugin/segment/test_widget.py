@@ -200,7 +200,12 @@ def test_the_widget_can_be_taken_away_and_the_viewer_used_on(labelled, viewer, s
     image.data = scene.image[::-1]
     image.name = "renamed"
     viewer.layers.remove(image)
-    layer_of(viewer).paint((5, 5), 1)
+    labels = layer_of(viewer)
+    other = int(labels.data[5, 5] == 0)
+    labels.paint((5, 5), other)
+    assert labels.data[5, 5] == other
+    labels.undo()
+    assert labels.data[5, 5] != other
 
 
 def test_removing_the_labels_layer_starts_anew(labelled, viewer, finish, looks):

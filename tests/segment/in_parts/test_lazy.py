@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -23,6 +23,7 @@ from dinoiser.segment.in_parts.lazy import lazy_segmentation, segment_array
 from dinoiser.segment.resize import resize, resize_columns, resize_rows
 from dinoiser.segment.segmenter import Segmenter
 from dinoiser.segment.windows import WindowLayout
+from tests.helpers.series import cases
 
 PROMPTS = PromptSet.parse("background, red star, circle, green triangle", ignore_below=0.3)
 
@@ -74,9 +75,7 @@ def assert_same(lazy, eager):
 
 
 class TestEquality:
-    @settings(
-        max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @cases(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
         chunk=st.tuples(st.integers(7, 90), st.integers(7, 90)),
@@ -204,7 +203,7 @@ class TestErrors:
 
 
 class TestResizing:
-    @settings(max_examples=60, deadline=None)
+    @cases(60)
     @given(
         size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
         new=st.tuples(st.integers(1, 300), st.integers(1, 300)),
@@ -229,7 +228,7 @@ class TestResizing:
         rows = resize_rows(band, used.start, size[0], new[0], places, antialias)
         np.testing.assert_array_equal(rows, whole[:, places])
 
-    @settings(max_examples=60, deadline=None)
+    @cases(60)
     @given(length=st.integers(1, 400), new=st.integers(1, 400), antialias=st.booleans())
     def test_weights_are_steps_and_sum_to_one(self, length, new, antialias):
         _, weights = interpolation.linear_weights(length, new, slice(0, new), antialias)
