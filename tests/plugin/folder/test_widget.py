@@ -7,9 +7,18 @@ from types import SimpleNamespace
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QThreadPool
-from qtpy.QtWidgets import QApplication, QCheckBox, QLabel, QLineEdit, QPlainTextEdit, QPushButton
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QPlainTextEdit,
+    QPushButton,
+)
 
 from dinoiser.batch import Progress, Record, read_records
+from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.settings import SegmentSettings
 from napari_dinoiser.folder.command_line import save_prompt_file, to_command
@@ -153,6 +162,27 @@ def test_other_words_for_the_same_folder_need_a_new_start(open_tab, images, tmp_
     assert text(tab, "folder_outcome") == "3 of 3 images labelled."
     assert not anew.isChecked()
     assert PromptSet.load(out / "prompts.yaml").names == ("blue square", "grass")
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_starting_over_asks_before_reviews_are_deleted(
+    open_tab, images, tmp_path, qtbot, monkeypatch, agreed
+):
+    out, tab, asked = tmp_path / "out", open_tab(), []
+    fill(tab, images, out)
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    reviews = Reviews(out, PromptSet.load(out / "prompts.yaml"))
+    reviews.save(read_labelled(out)[0], "accepted")
+    buttons = QMessageBox.StandardButton
+    answer = buttons.Yes if agreed else buttons.No
+    monkeypatch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or answer)
+    tab.findChild(QCheckBox, "overwrite").setChecked(True)
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    [question] = asked
+    assert "holds the reviews of 1 images" in question
+    assert bool(read_reviews(out)) is not agreed
 
 
 def test_without_an_output_folder_results_go_beside_the_images(open_tab, images, qtbot):
