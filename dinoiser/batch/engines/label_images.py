@@ -14,8 +14,8 @@ from dinoiser.batch.large_images import LargeSegmentation, label_large_tiff
 from dinoiser.batch.records import Record
 from dinoiser.errors import DinoiserError, ImageError, OutputError, SettingsError
 from dinoiser.export import write_confidence, write_label_overlay, write_overlay, write_png
-from dinoiser.images import read_image
 from dinoiser.images.large_tiff import is_large_tiff
+from dinoiser.images.reading import read_with_missing
 from dinoiser.weights.digests import file_digest
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 class _Opened(NamedTuple):
     job_image: JobImage
     image: np.ndarray
+    missing: np.ndarray | None
+    warning: str | None
     seconds: float
 
 
@@ -71,9 +73,11 @@ def label_images(
             # too large for memory: labelled in parts, by itself
             if is_large_tiff(path) and not pipeline.windows.whole:
                 result = _label_in_parts(job, pipeline, path, _places(job, image), threads)
-                records.append(_done(image, result, time.perf_counter() - start))
+                seconds = time.perf_counter() - start
+                records.append(_done(image, result, seconds, result.warning))
                 continue
-            opened.append(_Opened(image, read_image(path), time.perf_counter() - start))
+            read = read_with_missing(path, nodata=job.labelling.nodata)
+            opened.append(_Opened(image, *read, time.perf_counter() - start))
         # `size` counts values, three per pixel
         if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
             _label_opened(job, pipeline, opened, records)
@@ -97,14 +101,15 @@ def _label_opened(
             results[:] = pipeline.segment([one.image for one in opened], job.prompts)
     # each image's share of the time that they spent together
     share = (time.perf_counter() - start) / max(1, len(opened))
-    for (job_image, image, seconds), result in zip(opened, results, strict=True):
+    for (job_image, image, missing, warning, seconds), result in zip(opened, results, strict=True):
         with _failure_noted(job_image, records):
             start = time.perf_counter()
             if result is None:
                 [result] = pipeline.segment([image], job.prompts)
+            result = result.ignoring(missing)
             _write(image, result, _places(job, job_image))
             seconds += share + time.perf_counter() - start
-            records.append(_done(job_image, result, seconds))
+            records.append(_done(job_image, result, seconds, warning))
 
 
 def _path(image: JobImage) -> Path:
@@ -137,7 +142,13 @@ def _label_in_parts(
     threads: int | None,
 ) -> LargeSegmentation:
     result = label_large_tiff(
-        path, job.prompts, pipeline, places["png"], places.get("confidence"), threads=threads
+        path,
+        job.prompts,
+        pipeline,
+        places["png"],
+        places.get("confidence"),
+        threads=threads,
+        nodata=job.labelling.nodata,
     )
     assert result is not None  # None only if cancelled
     if "overlay" in places:
@@ -146,11 +157,17 @@ def _label_in_parts(
     return result
 
 
-def _done(image: JobImage, result: Segmentation | LargeSegmentation, seconds: float) -> Record:
+def _done(
+    image: JobImage,
+    result: Segmentation | LargeSegmentation,
+    seconds: float,
+    warning: str | None,
+) -> Record:
     return _record(
         image,
         status="done",
         seconds=round(seconds, 3),
+        warning=warning,
         digest=file_digest(Path(image.path), "sha256").value,
         size=result.size,
         pixels=result.pixel_counts(),
