@@ -282,7 +282,7 @@ def wait_for_records(out, seconds=120):
 
 
 def test_pixels_without_data_are_ignored_and_undeclared_ones_named(dinoiser, tmp_path):
-    deep = draw_scenes(1, 5)[0].image.astype(np.float32) * 3 + 100
+    deep = next(draw_scenes(1, 5)).image.astype(np.float32) * 3 + 100
     deep[:40, :50] = -9999
     folder = tmp_path / "images"
     folder.mkdir()
