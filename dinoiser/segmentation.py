@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -91,6 +91,12 @@ class Segmentation:
         assert self._source is not None
         pairs = zip(self.prompts.names, self._source.at(row, column).tolist(), strict=True)
         return sorted(pairs, key=lambda pair: -pair[1])
+
+    def ignoring(self, missing: np.ndarray | None) -> Segmentation:
+        """Return it with some pixels ignored: bool (H, W), or None for none."""
+        if missing is None:
+            return self
+        return replace(self, labels=np.where(missing, np.uint8(IGNORE), self.labels))
 
     def pixel_counts(self) -> dict[int, int]:
         """Count the pixels of every class id, and of `IGNORE`."""

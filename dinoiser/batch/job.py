@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ class Labelling:
         See `dinoiser.load_model`.
     settings
         How images are scaled, cut into windows and labelled.
+    nodata
+        See `dinoiser.read_image`.
 
     Raises
     ------
@@ -56,9 +59,12 @@ class Labelling:
     precision: str = "auto"
     heads: Path | None = None
     settings: SegmentSettings = field(default_factory=SegmentSettings)
+    nodata: float | None = None
 
     def __post_init__(self) -> None:
         SegmentSettings.expect(self.settings)
+        if self.nodata is not None and math.isnan(self.nodata):
+            _refuse(["nodata is nan, which counts as missing in any case: leave it out"])
 
     def windows(self) -> WindowSettings:
         """Return how images are cut up, with the defaults of the model in the catalogue.
@@ -203,7 +209,7 @@ def format_problems(formats: Sequence[str]) -> list[str]:
     return unknown if formats else [f"no format is given, {expected}"]
 
 
-def describe_job(prompts: PromptSet, pipeline: Pipeline) -> dict[str, Any]:
+def describe_job(labelling: Labelling, pipeline: Pipeline) -> dict[str, Any]:
     """Describe everything that determines the masks, for job.yaml."""
     # neither batch size, device nor scheduler: they do not change the masks
     model, windows = pipeline.model, pipeline.windows
@@ -215,7 +221,7 @@ def describe_job(prompts: PromptSet, pipeline: Pipeline) -> dict[str, Any]:
             "precision": dtype_name(model),
             "gamma": model.gamma,
         },
-        "prompts": yaml.safe_load(prompts.to_yaml()),
+        "prompts": yaml.safe_load(labelling.prompts.to_yaml()),
         "settings": {
             "short_side": windows.short_side,
             "window": windows.window,
@@ -224,6 +230,7 @@ def describe_job(prompts: PromptSet, pipeline: Pipeline) -> dict[str, Any]:
             "antialias": windows.antialias,
             "refine": pipeline.refine,
             "delta": pipeline.delta,
+            **({} if labelling.nodata is None else {"nodata": labelling.nodata}),
         },
         "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
     }

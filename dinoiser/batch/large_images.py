@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from dinoiser.images.large_tiff import LargeTiff
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.in_parts.chunks import TaskGraph
     from dinoiser.segment.in_parts.parts import PlannedPart
     from dinoiser.segment.pipeline import Pipeline
+    from dinoiser.segment.probability_map import Tile
 
 PART_SIZE = (1024, 2048)
 """Size (H, W) of the parts labelled at a time, and of chunks of images that keep their size."""
@@ -50,12 +52,15 @@ class LargeSegmentation:
     preview_image, preview_labels
         (h, w, 3) and (h, w) uint8: the image and its labels, with a longer side
         of at most `PREVIEW_SIDE`.
+    warning
+        See `dinoiser.images.nodata.ReadImage`.
     """
 
     size: tuple[int, int]
     prompts: PromptSet
     preview_image: np.ndarray
     preview_labels: np.ndarray
+    warning: str | None
     _measures: list[_Measure]
 
     def pixel_counts(self) -> dict[int, int]:
@@ -99,6 +104,7 @@ def label_large_tiff(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     threads: int | None = None,
+    nodata: float | None = None,
 ) -> LargeSegmentation | None:
     """Label a TIFF file that does not fit into memory, writing its mask as it is computed.
 
@@ -124,6 +130,8 @@ def label_large_tiff(
     threads
         Number of parts processed at a time; None for one per processor, at
         most `MOST_THREADS`.
+    nodata
+        See `dinoiser.read_image`.
 
     Returns
     -------
@@ -141,7 +149,7 @@ def label_large_tiff(
     """
     with suppress(_CancelledError), ExitStack() as stack:
         # What is read, and the plan of its labels
-        tiff = stack.enter_context(open_large_tiff(path))
+        tiff = stack.enter_context(open_large_tiff(path, nodata))
         # Chunks of an image that keeps its size are its parts; one that is shrunk is read in bands.
         keeps_its_size = pipeline.plan(tiff.size).working_size == tiff.size
         grid = ChunkGrid.of(tiff.pixels(PART_SIZE if keeps_its_size else BAND))
@@ -160,11 +168,12 @@ def label_large_tiff(
             grey = stack.enter_context(atomic_file(confidence_path))
             streams.append(stack.enter_context(PngStream(grey, tiff.size)))
         # Reading, labelling and writing, all in one graph: dask keeps no more parts than it needs
-        writer = _Writer(tiff.size, prompts, streams, progress, cancelled)
+        writer = _Writer(tiff, prompts, streams, progress, cancelled)
         keys = [_shrink(grid, writer.preview.shape), writer.plan(grid.graph, parts)]
         threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
         preview, _ = grid.graph.compute(keys, threads)
-        return LargeSegmentation(tiff.size, prompts, preview, writer.preview, writer.measures)
+        shown = preview, writer.preview
+        return LargeSegmentation(tiff.size, prompts, *shown, tiff.warning, writer.measures)
     return None
 
 
@@ -185,13 +194,14 @@ class _Writer:
 
     def __init__(
         self,
-        size: tuple[int, int],
+        tiff: LargeTiff,
         prompts: PromptSet,
         streams: list[PngStream],
         progress: Callable[[int, int], None] | None,
         cancelled: Callable[[], bool] | None,
     ) -> None:
-        self.size, self.prompts, self.streams = size, prompts, streams
+        size = tiff.size
+        self.tiff, self.size, self.prompts, self.streams = tiff, size, prompts, streams
         self.progress, self.cancelled = progress, cancelled
         factor = min(1.0, PREVIEW_SIDE / max(size))
         height, width = (max(1, round(side * factor)) for side in size)
@@ -201,12 +211,19 @@ class _Writer:
     def plan(self, graph: TaskGraph, parts: list[list[PlannedPart]]) -> str:
         """Plan the writing of all rows, each after the one before."""
         # A chain of writes: the PNG's rows have to come in order, their parts may not.
-        measure = partial(_measure, self.prompts, len(self.streams) > 1)
         before = graph.add(tuple)
         for row in parts:
-            measured = [graph.add(measure, part.result) for part in row]
+            measured = [graph.add(partial(self._measure, part.tile), part.result) for part in row]
             before = graph.add(partial(self._write, row[0].tile.rows), measured, before)
         return before
+
+    def _measure(self, tile: Tile, result: tuple[np.ndarray, np.ndarray]) -> tuple:
+        """Return the images of a part to write, and its measure."""
+        missing = self.tiff.missing(tile.rows, tile.columns)
+        part = Segmentation(*result, self.prompts).ignoring(missing)
+        counts = part.pixel_counts(), part.mean_confidence(), part.confidence_histogram()
+        grey = [np.asarray(build_confidence(part))] if len(self.streams) > 1 else []
+        return part.labels, *grey, _Measure(*counts)
 
     def _write(self, rows: slice, parts: list[tuple], _before: Any) -> None:
         if self.cancelled and self.cancelled():
@@ -228,16 +245,6 @@ class _Writer:
         )
         inside = (rows.start <= down) & (down < rows.stop)
         self.preview[inside] = labels[down[inside] - rows.start][:, across]
-
-
-def _measure(
-    prompts: PromptSet, with_confidence: bool, result: tuple[np.ndarray, np.ndarray]
-) -> tuple:
-    """Return the images of a part to write, and its measure."""
-    part = Segmentation(*result, prompts)
-    counts = part.pixel_counts(), part.mean_confidence(), part.confidence_histogram()
-    grey = [np.asarray(build_confidence(part))] if with_confidence else []
-    return part.labels, *grey, _Measure(*counts)
 
 
 def _shrink(grid: ChunkGrid, size: tuple[int, int]) -> str:

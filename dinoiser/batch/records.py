@@ -52,6 +52,8 @@ class Record(BaseModel):
         class id that has pixels.
     seconds
         From opening the file to the last result on disk.
+    warning
+        What is probably wrong with the image, in one sentence.
     error
         Why it failed, in one sentence.
     """
@@ -71,6 +73,7 @@ class Record(BaseModel):
     confidence: dict[int, float | None] = {}
     histogram: dict[int, tuple[int, ...]] = {}
     seconds: float = 0.0
+    warning: str | None = None
     error: str | None = None
 
     @property

@@ -27,6 +27,8 @@ class Summary:
         Number of pixels of each class id, and of 255 = ignore.
     confidence_sums
         Sum of the confidence over each class id's pixels.
+    warnings
+        Images that something is probably wrong with, by what it is.
     cancelled
         Whether the run was stopped before its end.
     notes
@@ -40,6 +42,7 @@ class Summary:
     failures: dict[str, str] = field(default_factory=dict)
     pixels: dict[int, int] = field(default_factory=dict)
     confidence_sums: dict[int, float] = field(default_factory=dict)
+    warnings: dict[str, list[str]] = field(default_factory=dict)
     cancelled: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -54,6 +57,8 @@ class Summary:
             self.failures[record.image] = record.error or "unknown"
             return
         self.done += 1
+        if record.warning:
+            self.warnings.setdefault(record.warning, []).append(record.image)
         for label, count in record.pixels.items():
             self.pixels[label] = self.pixels.get(label, 0) + count
             mean = record.confidence.get(label) or 0.0

@@ -29,6 +29,7 @@ EXAMPLE = options.example(
     'dinoiser label photos/ -p "background, dog; puppy" -o labels/ -f png,coco'
 )
 SHOWN_FAILURES = 20
+SHOWN_NAMES = 3
 
 
 def label(
@@ -86,6 +87,14 @@ def label(
         float | None,
         typer.Option(
             help="Pixels of a lower confidence become 255 (ignored).", metavar="CONFIDENCE"
+        ),
+    ] = None,
+    nodata: Annotated[
+        float | None,
+        typer.Option(
+            help="Pixels of this value in TIFF files become 255 (ignored), as those do that a "
+            "file declares.",
+            metavar="VALUE",
         ),
     ] = None,
     batch_size: Annotated[
@@ -156,6 +165,7 @@ def label(
             precision=precision,
             heads=heads,
             settings=settings,
+            nodata=nodata,
         ),
         results=Results(
             formats=tuple(formats or ("png", "overlay")),
@@ -253,6 +263,12 @@ def _describe(job: LabelJob, as_json: bool) -> None:
     say(f"{len(images)} images would be labelled into {job.output}.")
 
 
+def _in_short(names: list[str]) -> str:
+    """Name the first few of many images."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _document(job: LabelJob, summary: Summary) -> dict[str, Any]:
     return {
         "output": str(job.output),
@@ -260,6 +276,7 @@ def _document(job: LabelJob, summary: Summary) -> dict[str, Any]:
         "done": summary.done,
         "resumed": summary.resumed,
         "failed": summary.failures,
+        "warnings": summary.warnings,
         "classes": [
             {
                 "id": c.id,
@@ -295,6 +312,8 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
         say(f"Report: {job.output / REPORT_FILE}")
     for text in summary.notes:
         note(f"Note: {text}.")
+    for warning, names in summary.warnings.items():
+        note(f"Note: {_in_short(names)}: {warning}.")
     if summary.failures:
         say_error(f"{len(summary.failures)} of {summary.total} images failed:")
         for name, reason in list(summary.failures.items())[:SHOWN_FAILURES]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dinoiser.errors import SettingsError
+from dinoiser.errors import PromptError, SettingsError
 
 
 def example(command: str) -> str:
@@ -38,6 +40,35 @@ def read_formats(values: list[str] | None) -> list[str] | None:
     return list(dict.fromkeys(formats))
 
 
+def read_words(words: str | None) -> str | None:
+    """Refuse words whose letters the locale has not let through.
+
+    Raises
+    ------
+    PromptError
+        They were typed in UTF-8 and read in another encoding.
+    """
+    if words is None or words.isascii() or not _is_garbled(words):
+        return words
+    names = ("LC_ALL", "LC_CTYPE", "LANG")
+    locale = next((f"{name}={os.environ[name]}" for name in names if os.environ.get(name)), "C")
+    msg = (
+        f"The words after -p cannot be read, as the locale ({locale}) is not one of UTF-8: set "
+        "LC_ALL=C.UTF-8, or write the words into a file and give it with --prompts."
+    )
+    raise PromptError(msg)
+
+
+def _is_garbled(words: str) -> bool:
+    try:
+        typed = words.encode(sys.getfilesystemencoding(), "surrogateescape")
+        return typed.decode() != words
+    except UnicodeDecodeError:  # text in another encoding than UTF-8, read as such
+        return any("\udc80" <= letter <= "\udcff" for letter in words)
+    except UnicodeEncodeError:
+        return False
+
+
 Paths = Annotated[list[str], typer.Argument(help="Images, folders or globs.", metavar="PATH")]
 Prompt = Annotated[
     str | None,
@@ -47,6 +78,7 @@ Prompt = Annotated[
         help="Classes, separated by commas; a class's phrases by semicolons: "
         '"background, dog; puppy, grass".',
         metavar="WORDS",
+        callback=read_words,
     ),
 ]
 PromptFile = Annotated[

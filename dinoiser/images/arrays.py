@@ -35,7 +35,8 @@ def to_rgb(
         One image: shape (H, W), (H, W, C) or (C, H, W) with C = 1 (grey),
         3 (RGB) or 4 (RGBA), of a boolean, integer or float dtype. Anything that
         NumPy can turn into such an array is accepted too, including dask
-        arrays; Pillow images are converted according to their mode.
+        arrays; Pillow images are converted according to their mode. Masked
+        values of a masked array take no part in finding the percentiles.
     channels
         Indices of the channels to use as red, green and blue, or of the one
         to use as grey. With it, the array may have any number of channels.
@@ -66,7 +67,7 @@ def to_rgb(
         array = pillow_pixels(array)
         # known here, so that an image 3 pixels high is not ambiguous
         channel_axis = -1 if channel_axis is None and array.ndim == 3 else channel_axis
-    pixels = np.asarray(array)
+    pixels = array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
     _check_is_image(pixels)
     pixels = _channels_last(pixels, channels, channel_axis)
     if channels is not None:
@@ -195,7 +196,9 @@ def _pick(pixels: np.ndarray, channels: Sequence[int]) -> np.ndarray:
 
 def _eight_bit_rgb(pixels: np.ndarray) -> np.ndarray:
     """Turn (H, W, 1), (H, W, 3) or (H, W, 4) of any dtype into (H, W, 3) uint8."""
-    count = pixels.shape[2]
+    count, mask = pixels.shape[2], np.ma.getmask(pixels)
+    missing = None if mask is np.ma.nomask else mask
+    pixels = np.ma.getdata(pixels)
     if count not in _COLOR_CHANNELS:
         msg = (
             f"an image with {count} channels is not grey, RGB or RGBA; give the ones to use as "
@@ -205,9 +208,22 @@ def _eight_bit_rgb(pixels: np.ndarray) -> np.ndarray:
     if count == 4:
         # invisible pixels often hold arbitrary values, which must not set the percentiles
         alpha = pixels[..., 3]
-        rgb = on_white(to_uint8(pixels[..., :3], visible=alpha > 0), alpha)
+        visible = np.broadcast_to((alpha > 0)[..., np.newaxis], (*alpha.shape, 3))
+        rgb = on_white(_scaled(pixels[..., :3], visible, missing), alpha)
     else:
-        rgb = to_uint8(pixels)
+        rgb = _scaled(pixels, None, missing)
     if count == 1:
         rgb = np.repeat(rgb, 3, axis=2)
     return np.require(rgb, requirements=["C", "W"])
+
+
+def _scaled(
+    colors: np.ndarray, visible: np.ndarray | None, missing: np.ndarray | None
+) -> np.ndarray:
+    """Scale colours to 8 bits by those that are visible and not missing."""
+    if missing is None or colors.dtype == np.uint8:
+        return to_uint8(colors, visible)
+    missing = missing[..., : colors.shape[2]]
+    scaled = to_uint8(colors, ~missing if visible is None else visible & ~missing)
+    scaled[missing] = 0
+    return scaled

@@ -26,6 +26,7 @@ from tifffile import (
 
 from dinoiser.errors import ImageError
 from dinoiser.images.arrays import to_rgb, upright
+from dinoiser.images.nodata import declared_nodata, missing_pixels, warn_of_undeclared
 from dinoiser.images.pixel_limit import MAX_PIXELS_VARIABLE, check_pixels, pixel_limit
 from dinoiser.images.scaling import percentile_range, sample_step, stretch
 from dinoiser.images.tiff import (
@@ -33,6 +34,7 @@ from dinoiser.images.tiff import (
     color_samples,
     first_series,
     is_understood,
+    join_channels,
     orientation,
     pages_of_first_image,
     to_colors,
@@ -75,8 +77,15 @@ def is_large_tiff(path: str | Path) -> bool:
 
 
 @contextmanager
-def open_large_tiff(path: str | Path) -> Iterator[LargeTiff]:
+def open_large_tiff(path: str | Path, nodata: float | None = None) -> Iterator[LargeTiff]:
     """Open the first image of a TIFF file for reading in parts.
+
+    Parameters
+    ----------
+    path
+        The file.
+    nodata
+        See `dinoiser.read_image`.
 
     Raises
     ------
@@ -94,7 +103,7 @@ def open_large_tiff(path: str | Path) -> Iterator[LargeTiff]:
             if obstacle := _obstacle(layout):
                 msg = f"{obstacle}, which cannot be read in parts; save it as tiled 8-bit RGB"
                 raise ImageError(msg)
-            yield LargeTiff(pages_of_first_image(series), layout)
+            yield LargeTiff(pages_of_first_image(series), layout, nodata)
     except (ImageError, TiffFileError) as error:
         msg = f"{path}: {error}"
         raise ImageError(msg) from error
@@ -107,9 +116,13 @@ class LargeTiff:
     ----------
     size
         (H, W) in pixels, upright.
+    warning
+        See `dinoiser.images.tiff.ReadImage`; known once `pixels` was called.
     """
 
-    def __init__(self, pages: list[TiffPage | TiffFrame], layout: TiffPage) -> None:
+    def __init__(
+        self, pages: list[TiffPage | TiffFrame], layout: TiffPage, nodata: float | None = None
+    ) -> None:
         for page in pages:
             check_is_complete(page)
         # the lock: seek and read on the shared file handle must not interleave
@@ -122,6 +135,8 @@ class LargeTiff:
         self._segment = (1, 1) if in_one_run else _segment(layout)
         turned = orientation(layout) in (5, 6, 7, 8)
         self.size = self._stored[::-1] if turned else self._stored
+        self.warning: str | None = None
+        self._nodata = declared_nodata(layout, nodata)
 
     def pixels(self, chunk: tuple[int, int]) -> da.Array:
         """Plan reading the image as RGB, with the values that `dinoiser.read_image` gives.
@@ -151,10 +166,33 @@ class LargeTiff:
             # sampled over the whole image, as read_image does, not chunk by chunk
             step = sample_step(*self._stored)
             sample = samples[::step, ::step].compute(scheduler="threads")
-            to_eight_bits = partial(_stretch, *percentile_range(sample))
+            self.warning = warn_of_undeclared(sample)
+            known = np.ma.getdata(sample)[~np.ma.getmaskarray(sample)]
+            to_eight_bits = partial(_stretch, *percentile_range(known))
         chunks = (*samples.chunks[:2], (3,))
         rgb: Any = da.map_blocks(to_eight_bits, samples, chunks=chunks, **_described(np.uint8))
         return upright(rgb, orientation(self._layout))  # type: ignore[return-value]
+
+    def missing(self, rows: slice, columns: slice) -> np.ndarray | None:
+        """Find the pixels without data in a part of the upright image.
+
+        Returns
+        -------
+        np.ndarray or None
+            (H, W) bool; None if there are none.
+        """
+        if not self._nodata:
+            return None
+        turn, (height, width) = orientation(self._layout), self.size
+        # from upright to stored: what `upright` does, backwards
+        if turn in (2, 3, 6, 7):
+            columns = slice(width - columns.stop, width - columns.start)
+        if turn in (3, 4, 7, 8):
+            rows = slice(height - rows.stop, height - rows.start)
+        if turn in (5, 6, 7, 8):
+            rows, columns = columns, rows
+        found = missing_pixels(self._read_colors(rows, columns))
+        return None if found is None else upright(found, turn)
 
     def _in_chunks(self, least: tuple[int, int]) -> da.Array:
         """Cut the image (H, W, C), of any dtype, into chunks of whole tiles or strips."""
@@ -172,11 +210,15 @@ class LargeTiff:
 
     def _read_chunk(self, block_info: dict) -> np.ndarray:
         rows, columns, _ = (slice(*span) for span in block_info[None]["array-location"])
+        return self._read_colors(rows, columns)
+
+    def _read_colors(self, rows: slice, columns: slice) -> np.ndarray:
+        """Read a part of the image as stored, masked where the file can hold missing values."""
         if self._mapped:
             parts = [np.asarray(samples[rows, columns]) for samples in self._mapped]
         else:
             parts = [self._read(page, rows, columns) for page in self._pages]
-        return np.concatenate([to_colors(part, self._layout) for part in parts], axis=-1)
+        return join_channels([to_colors(part, self._layout, self._nodata) for part in parts])
 
     def _read(self, page: TiffPage | TiffFrame, rows: slice, columns: slice) -> np.ndarray:
         """Read samples (rows, columns, S) of a page."""
@@ -270,4 +312,6 @@ def _described(dtype: np.dtype | type) -> dict[str, Any]:
 
 
 def _stretch(low: float, high: float, pixels: np.ndarray) -> np.ndarray:
-    return to_rgb(stretch(pixels, low, high), channel_axis=-1)
+    scaled = stretch(np.ma.getdata(pixels), low, high)
+    scaled[np.ma.getmaskarray(pixels)] = 0
+    return to_rgb(scaled, channel_axis=-1)

@@ -2,6 +2,7 @@
 
 import re
 import stat
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from dinoiser.errors import ImageError
 from dinoiser.images.arrays import pillow_pixels, to_rgb, upright
+from dinoiser.images.nodata import ReadImage
 from dinoiser.images.pixel_limit import check_pixels, pixel_limit
 
 _HEADER_BYTES = 32
@@ -33,7 +35,9 @@ _SIGNATURES = {
 }
 
 
-def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray:
+def read_image(
+    path: str | Path, *, max_pixels: int | None = None, nodata: float | None = None
+) -> np.ndarray:
     """Read any image file as RGB.
 
     The format is detected from the content, not from the file name. The image
@@ -41,7 +45,8 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
     laid on white, CMYK is converted, and the first frame of an animation or
     stack is read. 8-bit images are never rescaled; deeper ones (16 or 32 bits,
     and floats beyond [0, 1]) are stretched between the 0.5th and the 99.5th
-    percentile of all their colour values, see `to_rgb`.
+    percentile of all their colour values, see `to_rgb`. Values that a TIFF file
+    declares as missing (GDAL_NODATA) do not count, nor does NaN.
 
     Parameters
     ----------
@@ -51,6 +56,9 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
     max_pixels
         Images with more pixels are refused before decoding. None uses the
         environment variable DINOISER_MAX_PIXELS or, if not set, 2**29.
+    nodata
+        A value of TIFF files that means missing data, in addition to those that
+        they declare.
 
     Returns
     -------
@@ -64,14 +72,29 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
         too large, or does not say which of its channels are the colours.
     SettingsError
         If the limit is not a whole number of at least 1.
+
+    Warns
+    -----
+    UserWarning
+        If a value looks like missing data but is not declared.
     """
+    image = read_with_missing(path, max_pixels=max_pixels, nodata=nodata)
+    if image.warning:
+        warnings.warn(f"{path}: {image.warning}", stacklevel=2)
+    return image.rgb
+
+
+def read_with_missing(
+    path: str | Path, *, max_pixels: int | None = None, nodata: float | None = None
+) -> ReadImage:
+    """Read an image and which of its pixels hold no data, see `read_image`."""
     path = Path(path)
     limit = pixel_limit(max_pixels)
     # detect the format, then decode; messages from decoding get the path in front
     header = _read_header(path)
     kind = _kind(path, header)
     try:
-        rgb = _decode(path, kind, header, limit)
+        image = _decode(path, kind, header, limit, nodata)
     except ImageError as error:
         msg = f"{path}: {error}"
         raise ImageError(msg) from error
@@ -83,7 +106,7 @@ def read_image(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray
             "truncated or of an unusual kind, so get a new copy or save it as PNG"
         )
         raise ImageError(msg) from error
-    return np.require(rgb, requirements=["C", "W"])
+    return image._replace(rgb=np.require(image.rgb, requirements=["C", "W"]))
 
 
 def read_labelled_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
@@ -170,15 +193,15 @@ def _kind(path: Path, header: bytes) -> str:
     raise ImageError(msg)
 
 
-def _decode(path: Path, kind: str, header: bytes, limit: int) -> np.ndarray:
-    """Decode a file to upright (H, W, 3) uint8."""
+def _decode(path: Path, kind: str, header: bytes, limit: int, nodata: float | None) -> ReadImage:
+    """Decode a file to an upright image."""
     # TIFF goes to tifffile; the few colour spaces that it leaves undecoded go on to Pillow
     if kind == "TIFF":
         from dinoiser.images.tiff import read_tiff
 
-        rgb = read_tiff(path, limit)
-        if rgb is not None:
-            return rgb
+        tiff = read_tiff(path, limit, nodata)
+        if tiff is not None:
+            return tiff
     with path.open("rb") as file, _open_image(kind, file) as image:
         check_pixels(*image.size, limit)
         if kind == "PNG" and header[24] == 16:  # the bit depth, byte 24 of every PNG
@@ -186,7 +209,8 @@ def _decode(path: Path, kind: str, header: bytes, limit: int) -> np.ndarray:
         else:
             pixels = pillow_pixels(image)
         channel_axis = -1 if pixels.ndim == 3 else None
-        return upright(to_rgb(pixels, channel_axis=channel_axis), _orientation(image))
+        rgb = to_rgb(pixels, channel_axis=channel_axis)
+        return ReadImage(upright(rgb, _orientation(image)))
 
 
 def _open_image(kind: str, file: BinaryIO) -> ImageFile:

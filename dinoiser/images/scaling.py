@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ _SAMPLE_PIXELS = 2**21  # enough for stable percentiles without sorting a large 
 _BAND_VALUES = 2**22  # values converted at a time: 32 MB in float64
 
 
-def to_uint8(pixels: np.ndarray, visible: np.ndarray | None = None) -> np.ndarray:
+def to_uint8(pixels: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
     """Scale pixel values to 8 bits.
 
     8-bit values stay as they are, booleans become 0 and 255, and floats that
@@ -27,9 +28,9 @@ def to_uint8(pixels: np.ndarray, visible: np.ndarray | None = None) -> np.ndarra
     pixels
         Values, shape (H, W, C), of a boolean, integer or float dtype. NaN and
         minus infinity become the lowest value, infinity the highest.
-    visible
-        Pixels over which the percentiles are taken, shape (H, W), bool; None
-        uses all.
+    counted
+        Values that decide how all are scaled, shape (H, W, C), bool; None uses
+        all.
 
     Returns
     -------
@@ -41,12 +42,12 @@ def to_uint8(pixels: np.ndarray, visible: np.ndarray | None = None) -> np.ndarra
         return pixels
     if pixels.dtype == bool:
         return pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.dtype.kind == "f" and _within_unit_range(pixels):
+    if pixels.dtype.kind == "f" and _within_unit_range(pixels, counted):
         return stretch(pixels, 0.0, 1.0)
     step = sample_step(*pixels.shape[:2])
     sample = pixels[::step, ::step]
-    if visible is not None:
-        sample = sample[visible[::step, ::step]]
+    if counted is not None:
+        sample = sample[counted[::step, ::step]]
     return stretch(pixels, *percentile_range(sample))
 
 
@@ -110,9 +111,13 @@ def on_white(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return composed
 
 
-def _within_unit_range(pixels: np.ndarray) -> bool:
+def _within_unit_range(pixels: np.ndarray, counted: np.ndarray | None) -> bool:
     # fmin and fmax ignore NaN and, unlike nanmin, do not copy the image
-    lowest, highest = np.fmin.reduce(pixels, axis=None), np.fmax.reduce(pixels, axis=None)
+    where: Any = True if counted is None else counted
+    lowest, highest = (
+        function.reduce(pixels, axis=None, where=where, initial=np.nan)
+        for function in (np.fmin, np.fmax)
+    )
     return bool(lowest >= 0 and highest <= 1)
 
 

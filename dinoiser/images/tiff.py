@@ -15,13 +15,20 @@ from tifffile import (
 
 from dinoiser.errors import ImageError
 from dinoiser.images.arrays import to_rgb, upright
+from dinoiser.images.nodata import (
+    ReadImage,
+    declared_nodata,
+    missing_pixels,
+    missing_values,
+    warn_of_undeclared,
+)
 from dinoiser.images.pixel_limit import check_pixels
 
 _ORIENTATION_TAG = 274
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 
 
-def read_tiff(path: Path, limit: int) -> np.ndarray | None:
+def read_tiff(path: Path, limit: int, nodata: float | None = None) -> ReadImage | None:
     """Read the first image of a TIFF file.
 
     For a stack (time, depth or plain pages), the first page is read. Three
@@ -35,12 +42,15 @@ def read_tiff(path: Path, limit: int) -> np.ndarray | None:
         The file.
     limit
         The largest number of pixels allowed.
+    nodata
+        The value of pixels without data, in addition to the one that the file
+        declares.
 
     Returns
     -------
-    np.ndarray or None
-        Shape (H, W, 3), uint8 RGB in [0, 255], upright; None for the colour
-        spaces that are left to Pillow (CMYK, Lab, YCbCr without JPEG).
+    ReadImage or None
+        None for the colour spaces that are left to Pillow (CMYK, Lab, YCbCr
+        without JPEG).
 
     Raises
     ------
@@ -54,9 +64,22 @@ def read_tiff(path: Path, limit: int) -> np.ndarray | None:
         check_pixels(layout.imagewidth, layout.imagelength, limit)
         if not is_understood(layout):
             return None
+        values, turn = declared_nodata(layout, nodata), orientation(layout)
         pages = pages_of_first_image(series)
-        pixels = np.concatenate([_read_page(page, layout) for page in pages], axis=-1)
-        return upright(to_rgb(pixels, channel_axis=-1), orientation(layout))
+        pixels = join_channels([_read_page(page, layout, values) for page in pages])
+        rgb = upright(to_rgb(pixels, channel_axis=-1), turn)
+        missing = missing_pixels(pixels)
+        return ReadImage(
+            rgb,
+            None if missing is None else upright(missing, turn),
+            warn_of_undeclared(pixels),
+        )
+
+
+def join_channels(pages: list[np.ndarray]) -> np.ndarray:
+    """Join the channels (H, W, C) of several pages; masked if one of them is."""
+    masked = any(isinstance(page, np.ma.MaskedArray) for page in pages)
+    return (np.ma if masked else np).concatenate(pages, axis=-1)
 
 
 def first_series(tiff: TiffFile) -> TiffPageSeries:
@@ -116,18 +139,35 @@ def _unclear_channels(count: int) -> ImageError:
     )
 
 
-def _read_page(page: TiffPage | TiffFrame, layout: TiffPage) -> np.ndarray:
+def _read_page(
+    page: TiffPage | TiffFrame, layout: TiffPage, nodata: tuple[float, ...]
+) -> np.ndarray:
     """Decode one page to (H, W, C): grey, RGB or RGBA of any dtype."""
     color_samples(layout)  # raises before anything is decoded
     check_is_complete(page)
     pixels = page.asarray()
     # to: Y, X, S
     pixels = np.moveaxis(pixels, layout.axes.index("S"), -1) if "S" in layout.axes else pixels
-    return to_colors(pixels.reshape(layout.imagelength, layout.imagewidth, -1), layout)
+    return to_colors(pixels.reshape(layout.imagelength, layout.imagewidth, -1), layout, nodata)
 
 
-def to_colors(pixels: np.ndarray, layout: TiffPage) -> np.ndarray:
-    """Turn a page's samples (H, W, S), or a part of them, into grey, RGB or RGBA (H, W, C)."""
+def to_colors(pixels: np.ndarray, layout: TiffPage, nodata: tuple[float, ...] = ()) -> np.ndarray:
+    """Turn a page's samples (H, W, S), or a part of them, into grey, RGB or RGBA (H, W, C).
+
+    It is a masked array if samples can be missing; alpha counts as missing where
+    all colours are.
+    """
+    colors = _colors(pixels, layout)
+    samples = color_samples(layout)
+    missing = missing_values(pixels[..., samples], nodata)
+    if missing is None:
+        return colors
+    if len(samples) == 4:
+        missing[..., 3] = missing[..., :3].all(axis=-1)
+    return np.ma.MaskedArray(colors, np.broadcast_to(missing, colors.shape))
+
+
+def _colors(pixels: np.ndarray, layout: TiffPage) -> np.ndarray:
     samples = color_samples(layout)
     if layout.colormap is not None and layout.photometric == PHOTOMETRIC.PALETTE:
         # (3, 2**bits) of 16 bits -> (2**bits, 3) of 8 bits, indexed by the samples

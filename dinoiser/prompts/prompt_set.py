@@ -1,7 +1,8 @@
 """Prompt sets: the classes to look for, the phrases that describe them, their ids and colours.
 
 The inline form separates classes by commas and the phrases of one class by semicolons.
-``name=phrase; phrase`` gives a class a name other than its first phrase. A class named
+``name=phrase; phrase`` gives a class a name other than its first phrase. Words that contain one
+of these signs are put in quotation marks, see `dinoiser.prompts.inline`. A class named
 ``background`` has id 0; without one, no pixel is labelled 0.
 """
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from dinoiser.errors import PromptError
 from dinoiser.prompts import file as prompt_file
-from dinoiser.prompts import palette
+from dinoiser.prompts import inline, palette
 from dinoiser.prompts.checks import (
     MAX_CLASSES,
     class_problems,
@@ -76,14 +77,14 @@ class PromptSet:
         PromptError
             If a class or phrase is empty or repeated, and so on.
         """
-        chunks = text.split(",") if text.strip() else []
+        chunks = inline.split(text, inline.COMMAS) if text.strip() else []
         empty = f"of {text!r} is empty: remove the extra comma or write a name"
         refuse(
             Problem(None, f"class {number} {empty}")
             for number, chunk in enumerate(chunks, start=1)
             if not chunk.strip()
         )
-        entries = [_parse_class(chunk) for chunk in chunks]
+        entries = [inline.read_class(chunk) for chunk in chunks]
         return cls(_number(entries), _frozen(templates), ignore_below)
 
     @classmethod
@@ -163,12 +164,12 @@ class PromptSet:
         Raises
         ------
         PromptError
-            If it cannot express this set: custom ids or colours, or commas in a phrase.
+            If it cannot express this set, because of custom ids or colours.
         """
         chunks = []
         for item in self.classes:
-            named = item.name != item.phrases[0] or "=" in item.name
-            chunks.append((f"{item.name}=" if named else "") + "; ".join(item.phrases))
+            name = f"{inline.quote(item.name)}=" if item.name != item.phrases[0] else ""
+            chunks.append(name + "; ".join(map(inline.quote, item.phrases)))
         # read back rather than checked by rules: what parse understands is what counts
         text, error = ", ".join(chunks), None
         try:
@@ -178,8 +179,8 @@ class PromptSet:
         except PromptError as problem:
             error = problem
         msg = (
-            f"the prompt set {list(self.names)} has ids, colours or characters (, ; =) that the "
-            "inline form cannot express: save it as a prompt file"
+            f"the prompt set {list(self.names)} has ids or colours that the inline form cannot "
+            "express: save it as a prompt file"
         )
         raise PromptError(msg) from error
 
@@ -221,16 +222,6 @@ class PromptSet:
         hint = f"did you mean {classes[nearest[0]].name!r}? " if nearest else ""
         msg = f"there is no class {name!r}: {hint}the classes are {', '.join(self.names)}"
         raise PromptError(msg)
-
-
-def _parse_class(chunk: str) -> ClassEntry:
-    """Read one class of the inline form."""
-    head, equals, rest = chunk.partition("=")
-    if equals and ";" in head:
-        msg = f"the name in {chunk.strip()!r} does not come first: write name=phrase; phrase"
-        raise PromptError(msg)
-    phrases = tuple((rest if equals else chunk).split(";"))
-    return ClassEntry(head if equals else phrases[0], phrases)
 
 
 def _frozen(templates: str | Sequence[str]) -> str | tuple[str, ...]:

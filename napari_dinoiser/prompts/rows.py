@@ -8,12 +8,14 @@ the name itself is not looked for. A phrase that contains a separator is put in 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dinoiser.errors import PromptError
 from dinoiser.prompts import PromptClass, PromptSet
 from dinoiser.prompts.checks import MAX_CLASSES, is_background
+from dinoiser.prompts.inline import COMMAS, SEMICOLONS, split, unquote
 from dinoiser.prompts.palette import default_color, normalize_color
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 
 _ONLY = re.compile(r"\s*only\s*:", re.IGNORECASE)
 # a phrase in quotation marks, in which "" stands for one, or plain text up to the next separator
-_PHRASE = re.compile(r'\s*"((?:[^"]|"")*)"\s*(?:[;,]|$)|([^;,]*)(?:[;,]|$)')
+_SEPARATOR = f"[{COMMAS}{SEMICOLONS}]"
+_PLAIN = f"[^{COMMAS}{SEMICOLONS}]*"
+_PHRASE = re.compile(rf'\s*"((?:[^"]|"")*)"\s*(?:{_SEPARATOR}|$)|({_PLAIN})(?:{_SEPARATOR}|$)')
 _PROMPT_FILE = re.compile(r"^(version|classes)\s*:", re.MULTILINE)
 
 
@@ -72,7 +76,7 @@ def _collapse(text: str) -> str:
 
 
 def _quote(phrase: str) -> str:
-    if re.search("[;,]", phrase) or phrase.startswith('"') or _ONLY.match(phrase):
+    if re.search(_SEPARATOR, phrase) or phrase.startswith('"') or _ONLY.match(phrase):
         return '"' + phrase.replace('"', '""') + '"'
     return phrase
 
@@ -244,13 +248,22 @@ def _read_list(text: str) -> list[tuple[str, tuple[str, ...]]]:
     """Read the names and phrases of a pasted list."""
     # a list copied from code may have a comma at the end of each line
     lines = [line.strip().removesuffix(",") for line in text.splitlines() if line.strip()]
-    chunks = lines if len(lines) > 1 else text.split(",")
-    return [_read_class(chunk) for chunk in chunks if chunk.strip("; \t\r\n")]
+    chunks = lines if len(lines) > 1 else split(text, COMMAS)
+    classes = [_read_class(chunk) for chunk in chunks]
+    return [(name, phrases) for name, phrases in classes if name and phrases]
 
 
 def _read_class(chunk: str) -> tuple[str, tuple[str, ...]]:
-    head, equals, rest = chunk.partition("=")
-    named = bool(equals and head.strip()) and ";" not in head
-    phrases = [_collapse(phrase) for phrase in re.split("[;\t]", rest if named else chunk)]
-    phrases = [phrase for phrase in phrases if phrase]
-    return (_collapse(head) if named else phrases[0]), tuple(phrases)
+    chunk = chunk.strip().replace("\t", ";")
+    head, *rest = split(chunk, "=")
+    named = bool(rest and head.strip()) and len(split(head, SEMICOLONS)) == 1
+    words = split("=".join(rest) if named else chunk, SEMICOLONS)
+    phrases = [phrase for word in words if (phrase := _collapse(_unquote(word)))]
+    name = _collapse(_unquote(head)) if named else next(iter(phrases), "")
+    return name, tuple(phrases)
+
+
+def _unquote(term: str) -> str:
+    with suppress(PromptError):  # half quoted: taken as it is, to be corrected in the table
+        return unquote(term)
+    return term

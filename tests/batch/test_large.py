@@ -13,6 +13,7 @@ from dinoiser.errors import ImageError, SettingsError
 from dinoiser.export import read_mask, write_confidence, write_png
 from dinoiser.images import read_image
 from dinoiser.images.large_tiff import is_large_tiff, open_large_tiff
+from dinoiser.images.reading import read_with_missing
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
 from dinoiser.segment.segmenter import Segmenter
@@ -125,6 +126,36 @@ def test_the_mask_is_that_of_the_whole_image(tiny, large_image, size, settings, 
     assert found.confidence_histogram() == expected.confidence_histogram()
     assert found.mean_confidence() == pytest.approx(expected.mean_confidence())
     assert rows == [(min(end, size[0]), size[0]) for end in range(1024, size[0] + 1024, 1024)]
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_pixels_without_data_are_ignored_in_parts_too(tiny, large_image, turn, tmp_path):
+    deep = large_image[:300, :400].astype(np.uint16) * 16
+    deep[:50, :70] = 65535
+    tags = [(42113, "s", 0, "65535", True), (274, 3, 1, turn, True)]
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, deep, **TILED, extratags=tags)
+    whole = read_with_missing(path)
+    assert whole.missing.sum() == 50 * 70
+    np.testing.assert_array_equal(read_in_parts(path), whole.rgb)
+    pipeline = Segmenter(tiny).pipeline
+    found = label_large_tiff(path, PROMPTS, pipeline, tmp_path / "mask.png")
+    expected = Segmenter(tiny).segment(whole.rgb, PROMPTS).ignoring(whole.missing)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected.labels)
+    assert found.pixel_counts() == expected.pixel_counts()
+
+
+def test_parts_are_warned_of_like_the_whole_image(tiny, large_image, tmp_path):
+    deep = large_image[:300, :400].astype(np.int16) * 16 + 500
+    deep[:50, :70] = -9999
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, deep, **TILED)
+    pipeline = Segmenter(tiny).pipeline
+    found = label_large_tiff(path, PROMPTS, pipeline, tmp_path / "mask.png")
+    assert "--nodata -9999" in found.warning
+    declared = label_large_tiff(path, PROMPTS, pipeline, tmp_path / "mask.png", nodata=-9999)
+    assert declared.warning is None
+    assert (read_mask(tmp_path / "mask.png")[:50, :70] == 255).all()
 
 
 def test_previews_are_the_image_in_small(tiny, large_image, tmp_path):

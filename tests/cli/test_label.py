@@ -9,10 +9,12 @@ import time
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import yaml
 from PIL import Image
 
+from dinoiser.export import read_mask
 from dinoiser.scenes import draw_scenes
 
 WORDS = "background, red circle, blue star, green square"
@@ -285,3 +287,37 @@ def wait_for_records(out, seconds=120):
         assert time.monotonic() < end, f"no records appeared in {out}"
         time.sleep(0.02)
     return found[0]
+
+
+def test_pixels_without_data_are_ignored_and_undeclared_ones_named(dinoiser, tmp_path):
+    deep = next(draw_scenes(1, 5)).image.astype(np.float32) * 3 + 100
+    deep[:40, :50] = -9999
+    folder = tmp_path / "images"
+    folder.mkdir()
+    tag = {"extratags": [(42113, "s", 0, "-9999", True)]}
+    tifffile.imwrite(folder / "declared.tif", deep, photometric="rgb", **tag)
+    tifffile.imwrite(folder / "silent.tif", deep, photometric="rgb")
+    out = tmp_path / "out"
+    code, _, stderr = dinoiser(*label(folder, "-p", WORDS, "-o", out))
+    assert code == 0
+    notes = [line for line in stderr.splitlines() if "-9999" in line]
+    assert len(notes) == 1
+    assert "silent.tif" in notes[0]
+    assert "declared.tif" not in notes[0]
+    assert "--nodata -9999" in notes[0]
+    mask = read_mask(out / "masks" / "declared.png")
+    assert (mask[:40, :50] == 255).all()
+    assert (mask[40:] != 255).all()
+    assert (read_mask(out / "masks" / "silent.png") != 255).all()
+
+    given = tmp_path / "given"
+    command = label(folder, "-p", WORDS, "-o", given, "--nodata", "-9999")
+    code, _, stderr = dinoiser(*command)
+    assert code == 0
+    assert "-9999" not in stderr
+    assert (read_mask(given / "masks" / "silent.png") == mask).all()
+    # the value decides about masks, so that a job cannot go on with another one
+    assert dinoiser(*command)[0] == 0
+    code, _, stderr = dinoiser(*label(folder, "-p", WORDS, "-o", given))
+    assert code == 2
+    one_sentence(stderr, "nodata was -9999")

@@ -98,7 +98,7 @@ class TestInline:
             again = PromptSet.parse(text, templates=templates, ignore_below=threshold)
             assert again == prompts
 
-    @given(st.lists(st.text("abcdé =", min_size=1).filter(lambda t: t.strip(" =")), min_size=1))
+    @given(st.lists(st.text('ab é=，；"', min_size=1).filter(lambda t: t.strip(" =")), min_size=1))
     def test_every_set_that_was_typed_inline_has_an_inline_form(self, typed: list[str]) -> None:
         try:
             prompts = PromptSet.parse(", ".join(typed))
@@ -106,8 +106,38 @@ class TestInline:
             return  # repeated or half-written classes
         assert PromptSet.parse(prompts.to_inline()) == prompts
 
-    def test_a_comma_in_a_name_has_no_inline_form(self) -> None:
-        assert "save it as a prompt file" in refusal(PromptSet.from_names(["cup, red"]).to_inline)
+    def test_signs_of_chinese_and_japanese_keyboards_separate_too(self) -> None:
+        prompts = PromptSet.parse("背景=background，狗；小狗、猫")
+
+        assert prompts.names == ("背景", "狗", "猫")
+        assert prompts.by_name("狗").phrases == ("狗", "小狗")
+
+    @pytest.mark.parametrize(
+        ("text", "phrases"),
+        [
+            ('"salt, pepper", dog', [("salt, pepper",), ("dog",)]),
+            ('dog ; "a; b" ,cat', [("dog", "a; b"), ("cat",)]),
+            ('"a=b"', [("a=b",)]),
+            ('"say ""ah"", doctor"', [('say "ah", doctor',)]),
+            ('"盐，胡椒"，狗', [("盐，胡椒",), ("狗",)]),
+            ('5" pipe, dog', [('5" pipe',), ("dog",)]),
+        ],
+    )
+    def test_quotation_marks_keep_words_together(self, text: str, phrases: list) -> None:
+        prompts = PromptSet.parse(text)
+
+        assert [item.phrases for item in prompts.classes] == phrases
+        assert PromptSet.parse(prompts.to_inline()) == prompts
+
+    def test_a_name_can_be_quoted(self) -> None:
+        prompts = PromptSet.parse('"tie, necktie"=tie; cravat')
+
+        assert prompts.by_name("tie, necktie").phrases == ("tie", "cravat")
+        assert prompts.to_inline() == '"tie, necktie"=tie; cravat'
+
+    @pytest.mark.parametrize("text", ['"salt, pepper', 'dog, "big" cat'])
+    def test_marks_that_do_not_enclose_are_refused(self, text: str) -> None:
+        assert "one before and one after" in refusal(PromptSet.parse, text)
 
 
 class TestPromptSet:

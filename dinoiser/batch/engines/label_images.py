@@ -23,8 +23,8 @@ from dinoiser.export import (
     write_overlay,
     write_png,
 )
-from dinoiser.images import read_image
 from dinoiser.images.large_tiff import is_large_tiff
+from dinoiser.images.reading import read_with_missing
 from dinoiser.weights.digests import file_digest
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ _log = logging.getLogger(__name__)
 class _Opened(NamedTuple):
     job_image: JobImage
     image: np.ndarray
+    missing: np.ndarray | None
+    warning: str | None
     seconds: float
 
 
@@ -89,9 +91,11 @@ class ImageLabeller:
                     records.append(self._done(image, self._read_corrected(image), 0.0))
                 elif is_large_tiff(path) and not self.pipeline.windows.whole:
                     result = self._label_in_parts(image, path)
-                    records.append(self._done(image, result, time.perf_counter() - start))
+                    seconds = time.perf_counter() - start
+                    records.append(self._done(image, result, seconds, result.warning))
                 else:
-                    opened.append(_Opened(image, read_image(path), time.perf_counter() - start))
+                    read = read_with_missing(path, nodata=self.job.labelling.nodata)
+                    opened.append(_Opened(image, *read, time.perf_counter() - start))
             if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
                 self._label_opened(opened, records)
                 opened = []
@@ -105,14 +109,16 @@ class ImageLabeller:
             with suppress(Exception):  # whichever image it comes from, it fails again by itself
                 results[:] = self.pipeline.segment([one.image for one in opened], self.job.prompts)
         share = (time.perf_counter() - start) / max(1, len(opened))
-        for (job_image, image, seconds), result in zip(opened, results, strict=True):
+        for one, result in zip(opened, results, strict=True):
+            job_image, image, missing, warning, seconds = one
             with _failure_noted(job_image, records):
                 start = time.perf_counter()
                 if result is None:
                     [result] = self.pipeline.segment([image], self.job.prompts)
+                result = result.ignoring(missing)
                 written = self._write(job_image, image, result)
                 seconds += share + time.perf_counter() - start
-                records.append(self._done(job_image, written, seconds))
+                records.append(self._done(job_image, written, seconds, warning))
 
     def _write(
         self, job_image: JobImage, image: np.ndarray, result: Segmentation
@@ -144,6 +150,7 @@ class ImageLabeller:
             places["png"],
             places.get("confidence"),
             threads=self.threads,
+            nodata=self.job.labelling.nodata,
         )
         assert result is not None  # it is None only where it was cancelled
         if "overlay" in places:
@@ -172,12 +179,17 @@ class ImageLabeller:
             raise OutputError(msg)
 
     def _done(
-        self, image: JobImage, result: Segmentation | LargeSegmentation | _Corrected, seconds: float
+        self,
+        image: JobImage,
+        result: Segmentation | LargeSegmentation | _Corrected,
+        seconds: float,
+        warning: str | None = None,
     ) -> Record:
         return _record(
             image,
             status="done",
             seconds=round(seconds, 3),
+            warning=warning,
             digest=file_digest(Path(image.path), "sha256").value,
             size=result.size,
             pixels=result.pixel_counts(),

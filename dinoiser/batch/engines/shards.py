@@ -50,7 +50,7 @@ def describe_here(
         )
         labeller = Labeller(job, model, RecordFile(job.output))
         _kept[:] = [labeller]
-        return describe_job(job.prompts, labeller.pipeline)
+        return describe_job(job.labelling, labeller.pipeline)
 
 
 def label_shard(

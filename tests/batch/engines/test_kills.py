@@ -58,15 +58,15 @@ CRASHING_DECODER = """
 import os, signal
 import dinoiser.batch.engines.label_images as label_images
 
-read_image = label_images.read_image
+read_with_missing = label_images.read_with_missing
 
-def crash(path):
+def crash(path, **settings):
     if path.name == "007.jpg":
         os.kill(os.getpid(), signal.SIGKILL)
-    return read_image(path)
+    return read_with_missing(path, **settings)
 
 def dask_setup(worker):
-    label_images.read_image = crash
+    label_images.read_with_missing = crash
 """
 
 

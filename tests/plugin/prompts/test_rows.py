@@ -178,13 +178,19 @@ class TestPaste:
         assert asked(rows) == [(1, "dog", ("dog", "puppy")), (2, "cat", ("cat",))]
         assert rows.rows[0].color == "#ff6347"
 
+    def test_quoted_words_and_full_width_signs_are_read_as_in_the_inline_form(self) -> None:
+        rows = PromptRows()
+        rows.paste('"salt, pepper", 狗；小狗、猫')
+        expected = [("salt, pepper",), ("狗", "小狗"), ("猫",)]
+        assert [phrases for _, _, phrases in asked(rows)] == expected
+
     @pytest.mark.parametrize("text", ["", "  \n ", ",;,", "\t"])
     def test_nothing_to_read_adds_nothing(self, text: str) -> None:
         rows = PromptRows()
         rows.paste(text)
         assert rows.prompt_set() is None
 
-    @given(st.text('ab\n,;=\t "', max_size=30))
+    @given(st.text('ab\n,;=\t "，', max_size=30))
     def test_any_text_can_be_pasted(self, text: str) -> None:
         rows = PromptRows()
         rows.paste(text)
