@@ -13,6 +13,7 @@ from dinoiser.atomic import atomic_file
 from dinoiser.errors import SettingsError
 from dinoiser.export.options import ExportOptions
 from dinoiser.models.catalog import find_model
+from dinoiser.safe_yaml import load_values
 from dinoiser.segment.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ SCHEDULERS = ("auto", "local", "sync")
 JOB_FILE = "job.yaml"
 PROMPT_FILE = "prompts.yaml"
 CLASSES_FILE = "classes.json"
+_MOST_BYTES = 2**22  # a prompt file has 1 MiB at most; a larger file is not read in full
 RECORDED_VERSIONS = ("napari-dinoiser", "torch", "open-clip-torch", "numpy", "pillow")
 
 
@@ -261,8 +263,10 @@ def read_job(output: Path) -> dict[str, Any] | None:
         return None
     cause: Exception | None = None
     try:
-        description = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        description = load_values(data.decode()) if len(data) <= _MOST_BYTES else None
+    except (OSError, ValueError) as error:
         description, cause = None, error
     if not isinstance(description, dict):
         msg = f"{path} is not a job file; move it elsewhere, or give another output folder."
@@ -299,7 +303,7 @@ def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any])
 def _flatten(node: Any, key: str = "") -> dict[str, Any]:
     """Flatten nested dictionaries, and lists of named entries, to one with dotted keys."""
     if isinstance(node, list) and all(isinstance(item, dict) and "name" in item for item in node):
-        node = {item["name"]: item for item in node}
+        node = {str(item["name"]): item for item in node}
     if not isinstance(node, dict):
         return {key: node}
     flat: dict[str, Any] = {}

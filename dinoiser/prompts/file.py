@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import OutputError, PromptError
 from dinoiser.prompts.palette import normalize_color
+from dinoiser.safe_yaml import PlainLoader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -84,18 +85,6 @@ class _DocumentModel(BaseModel):
     ignore_below: float = 0.0
 
 
-class _PlainLoader(yaml.BaseLoader):
-    """Reads every scalar as plain text, so that a class can be named ``no``."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        # anchors and tags are refused: a name such as *sky would be taken for an alias
-        event = self.peek_event()
-        if event.anchor is not None or event.tag is not None:
-            problem = "text that begins with &, * or ! must be in quotation marks"
-            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
-        return super().compose_node(parent, index)
-
-
 _Path = tuple[str | int, ...]
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -144,7 +133,7 @@ def read_document(text: str, source: str) -> Document:
 def _compose(text: str, source: str) -> yaml.MappingNode:
     """Parse YAML into nodes, which know their lines."""
     try:
-        root = yaml.compose(text, Loader=_PlainLoader)
+        root = yaml.compose(text, Loader=PlainLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         reason = ", ".join(filter(None, (error.context, error.problem)))
@@ -152,8 +141,6 @@ def _compose(text: str, source: str) -> yaml.MappingNode:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         refuse([Problem(line, "the text contains a control character: remove it")], source)
-    except RecursionError:
-        refuse([Problem(None, f"the nesting is too deep: {_YAML_CURE}")], source)
     else:
         if isinstance(root, yaml.MappingNode):
             return root

@@ -184,7 +184,7 @@ class TestFileMistakes:
             ((*with_class("&a {name: dog}"), "x: *a"), 3, "must be in quotation marks"),
             (with_class("!!python/name:os.system"), 3, "must be in quotation marks"),
             (with_class("{name: d\x07og}"), 3, "contains a control character"),
-            (("classes: " + "[" * 10_000,), None, "nesting is too deep"),
+            (("classes: " + "[" * 10_000,), 2, "nesting is too deep"),
         ],
     )
     def test_each_is_one_problem_with_its_line_and_cure(

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from dinoiser.batch.report.plausible import plausible_pixels, plausible_record
 from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE
 
 if TYPE_CHECKING:
@@ -114,6 +115,9 @@ class JobFigures:
         Labelled images from throughout the job.
     failures
         The first `SHOWN_FAILURES` images that failed, and the reasons.
+    implausible
+        Number of images whose records or reviews have figures that no image can
+        have, such as a label above 255; such figures are left out.
     """
 
     def __init__(self) -> None:
@@ -121,6 +125,7 @@ class JobFigures:
         self.failed = 0
         self.checked = 0
         self.rejected = 0
+        self.implausible = 0
         self.labels: dict[int, LabelFigures] = defaultdict(LabelFigures)
         self.mask_pixels: Counter[int] = Counter()
         self.mask_images: Counter[int] = Counter()
@@ -131,6 +136,10 @@ class JobFigures:
 
     def add(self, record: Record, review: Review | None = None) -> None:
         """Count one image and its review."""
+        found, record = record, plausible_record(record)
+        written = (review and review.pixels) or {}
+        corrected = plausible_pixels(written)
+        self.implausible += found != record or corrected != written
         if record.status == "failed":
             self.failed += 1
             if len(self.failures) < SHOWN_FAILURES:
@@ -141,7 +150,7 @@ class JobFigures:
         for label, pixels in record.pixels.items():
             confidence = record.confidence.get(label) if label != IGNORE else None
             self.labels[label].add(pixels, confidence, record.histogram.get(label, ()))
-        self._add_mask(record, review)
+        self._add_mask(corrected or record.pixels, review)
         # already counted, and the largest part of a record
         shown = record.model_copy(update={"histogram": {}})
         self.spread.add(shown)
@@ -150,14 +159,13 @@ class JobFigures:
             self._seconds[round(100 * math.log(record.seconds))] += 1  # steps of 1 %
         self.done += 1
 
-    def _add_mask(self, record: Record, review: Review | None) -> None:
-        """Count an image's current mask, and its review."""
+    def _add_mask(self, pixels: dict[int, int], review: Review | None) -> None:
+        """Count an image's current mask by its pixels, and its review."""
         if review and review.state != "unchecked":
             self.checked += 1
         if review and review.state == "rejected":
             self.rejected += 1
             return
-        pixels = (review and review.pixels) or record.pixels
         self.mask_pixels.update(pixels)
         self.mask_images.update(label for label, count in pixels.items() if count)
 

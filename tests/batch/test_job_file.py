@@ -1,0 +1,41 @@
+"""job.yaml as another program, or an attacker, might have left it."""
+
+import time
+
+import pytest
+
+from dinoiser.batch.job import read_job, refuse_other_job, write_job
+from dinoiser.errors import SettingsError
+from tests.test_safe_yaml import HOSTILE
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_job_file_is_refused_in_a_sentence_within_a_second(kind, tmp_path):
+    (tmp_path / "job.yaml").write_text(HOSTILE[kind])
+    start = time.process_time()
+    with pytest.raises(SettingsError) as caught:
+        read_job(tmp_path)
+    assert time.process_time() - start < 1
+    assert str(caught.value) == (
+        f"{tmp_path / 'job.yaml'} is not a job file; move it elsewhere, or give another output "
+        "folder."
+    )
+
+
+def test_a_file_of_gigabytes_is_not_read_in_full(tmp_path):
+    with (tmp_path / "job.yaml").open("wb") as file:
+        file.truncate(2**34)  # takes no space on disk
+    with pytest.raises(SettingsError, match="is not a job file"):
+        read_job(tmp_path)
+
+
+def test_classes_whose_names_are_lists_are_another_job(tmp_path):
+    (tmp_path / "job.yaml").write_text("prompts: {classes: [{name: [dog]}]}")
+    with pytest.raises(SettingsError, match="with other settings"):
+        refuse_other_job(tmp_path, read_job(tmp_path), {"prompts": {"classes": []}})
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    description = {"version": 1, "model": {"gamma": 0.25}, "prompts": {"classes": [{"name": "no"}]}}
+    write_job(tmp_path, description)
+    assert read_job(tmp_path) == description
