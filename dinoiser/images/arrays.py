@@ -196,8 +196,8 @@ def _pick(pixels: np.ndarray, channels: Sequence[int]) -> np.ndarray:
 
 def _eight_bit_rgb(pixels: np.ndarray) -> np.ndarray:
     """Turn (H, W, 1), (H, W, 3) or (H, W, 4) of any dtype into (H, W, 3) uint8."""
-    count, mask = pixels.shape[2], np.ma.getmask(pixels)
-    missing = None if mask is np.ma.nomask else mask
+    count = pixels.shape[2]
+    missing = np.ma.getmaskarray(pixels) if np.ma.is_masked(pixels) else None
     pixels = np.ma.getdata(pixels)
     if count not in _COLOR_CHANNELS:
         msg = (

@@ -81,8 +81,9 @@ def _as_stored(value: float, dtype: np.dtype) -> np.generic | None:
 
 def missing_pixels(pixels: np.ndarray) -> np.ndarray | None:
     """Find the pixels (H, W) of a masked array (H, W, C) that are masked in all channels."""
-    mask = np.ma.getmask(pixels)
-    return mask.all(axis=-1) if mask.any() else None
+    if not np.ma.is_masked(pixels):
+        return None
+    return np.asarray(np.ma.getmaskarray(pixels).all(axis=-1))
 
 
 def warn_of_undeclared(pixels: np.ndarray) -> str | None:

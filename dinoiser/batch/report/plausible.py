@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE
 
@@ -41,7 +41,7 @@ def plausible_record(record: Record) -> Record:
         if len(counts) == HISTOGRAM_BINS and all(map(_is_count, counts))
     }
     seconds = record.seconds if math.isfinite(record.seconds) and record.seconds >= 0 else 0.0
-    figures = {"size": size, "pixels": pixels, "confidence": confidence}
+    figures: dict[str, Any] = {"size": size, "pixels": pixels, "confidence": confidence}
     figures |= {"histogram": histogram, "seconds": seconds}
     return record.model_copy(update=figures)
 
