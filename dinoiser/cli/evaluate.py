@@ -176,7 +176,7 @@ def _show(score: Score, as_json: bool) -> None:
         ["class", "IoU"],
         [(name, percent(iou)) for name, iou in score.matrix.by_class().items()],
     )
-    paper = f"; the paper gives {percent(score.published)}" if score.published else ""
+    paper = f"; the paper reports {percent(score.published)}" if score.published else ""
     mean = percent(score.matrix.mean())
     say(f"{score.title}: mIoU {mean} over {score.images} images{paper}.")
     for sentence in _notes(score.facts, score.images):

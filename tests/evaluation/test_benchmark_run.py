@@ -107,10 +107,10 @@ def test_the_paper_is_shown_beside_what_was_measured(voc20, dinoiser, finished, 
     assert code == 0, err
     document = json.loads((finished / "evaluation.json").read_text())
     miou, ious = document["miou"], document["per_class"]
-    assert f"mIoU {100 * miou:.1f} over 3 images; the paper gives 62.1." in out
+    assert f"mIoU {100 * miou:.1f} over 3 images; the paper reports 62.1." in out
     assert "official split has 1449 images" in out
     page = (finished / "evaluation.md").read_text()
-    assert f"mIoU {100 * miou:.1f} over 3 images; the paper gives 62.1." in page
+    assert f"mIoU {100 * miou:.1f} over 3 images; the paper reports 62.1." in page
     assert all(f"| {name} | {100 * iou:.1f} |" in page for name, iou in ious.items() if iou)
 
 
