@@ -1,4 +1,4 @@
-"""Read any image file as an RGB array: JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF and HEIC."""
+"""Read any image file as an RGB array, whatever its format."""
 
 import re
 import stat
@@ -9,20 +9,24 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL.BmpImagePlugin import BmpImageFile, DibImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from dinoiser.errors import ImageError
 from dinoiser.images.arrays import pillow_pixels, to_rgb, upright
+from dinoiser.images.jpeg_xl import read_jpeg_xl_size
 from dinoiser.images.nodata import ReadImage
 from dinoiser.images.pixel_limit import check_pixels, pixel_limit
 
-_HEADER_BYTES = 32
+_HEADER_BYTES = 352  # enough for NIfTI, which is told by its end
+_SIGNATURE_BYTES = 32
 _SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -32,6 +36,23 @@ _SIGNATURES = {
     "GIF": rb"GIF8[79]a",
     "AVIF": rb".{4}ftyp(?=.*avi[fs])",
     "HEIC": rb".{4}ftyp(?=.*(hei|hev|mif1|msf1))",
+    "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+    "PNM": rb"P[1-6]\s",
+    "DIB": rb"[\x28\x6c\x7c]\0{3}.{8}\x01\0",
+}
+_SLICES = "save its slices as 16-bit PNG or TIFF"
+_OTHER_FILES = {
+    "a DICOM file": (rb".{128}DICM", f"{_SLICES} in a DICOM viewer, or with pydicom"),
+    "a CZI file": (rb"ZISRAWFILE", "export it as TIFF from ZEN or Fiji"),
+    "a NIfTI file": (rb".{344}(n[+i]1)\0|.{4}n[+i]2\0", f"{_SLICES} with nibabel or Fiji"),
+    "a gzip file, as NIfTI often is": (
+        rb"\x1f\x8b",
+        f"unpack it, or, if it is NIfTI, {_SLICES} with nibabel or Fiji",
+    ),
+    "an ND2 file": (rb"\xda\xce\xbe\x0a", "export it as TIFF from NIS-Elements or Fiji"),
+    "a LIF file": (rb"\x70\0{3}.{4}\x2a", "export it as TIFF from LAS X or Fiji"),
+    "a ZIP file": (rb"PK(\x03\x04|\x05\x06)", "unpack it and give the folder"),
 }
 
 
@@ -51,8 +72,8 @@ def read_image(
     Parameters
     ----------
     path
-        A JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or, with pillow-heif
-        installed, HEIC file.
+        A JPEG, JPEG 2000, JPEG XL, PNG, TIFF, WebP, BMP, GIF, AVIF, PNM or,
+        with pillow-heif installed, HEIC file.
     max_pixels
         Images with more pixels are refused before decoding. None uses the
         environment variable DINOISER_MAX_PIXELS or, if not set, 2**29.
@@ -145,6 +166,8 @@ def read_size(path: str | Path) -> tuple[int, int]:
     path = Path(path)
     try:
         kind = _kind(path, _read_header(path))
+        if kind == "JPEG XL":
+            return read_jpeg_xl_size(path)
         with path.open("rb") as file, _open_image(kind, file) as image:
             return image.height, image.width
     except Exception:  # decoders raise almost anything on damaged files
@@ -184,8 +207,12 @@ def _why_nothing_to_read(path: Path, mode: int) -> str:
 
 def _kind(path: Path, header: bytes) -> str:
     for kind, signature in _SIGNATURES.items():
-        if re.match(signature, header, re.DOTALL):
+        if re.match(signature, header[:_SIGNATURE_BYTES], re.DOTALL):
             return kind
+    for name, (signature, cure) in _OTHER_FILES.items():
+        if re.match(signature, header, re.DOTALL):
+            msg = f"{path} is {name}, which cannot be read; {cure}"
+            raise ImageError(msg)
     msg = (
         f"{path} is not an image, despite its name: it begins with {header[:12]!r}; "
         f"expected one of {', '.join(_SIGNATURES)}"
@@ -202,10 +229,18 @@ def _decode(path: Path, kind: str, header: bytes, limit: int, nodata: float | No
         tiff = read_tiff(path, limit, nodata)
         if tiff is not None:
             return tiff
+    if kind == "JPEG XL":
+        import imagecodecs
+
+        height, width = read_jpeg_xl_size(path)
+        check_pixels(width, height, limit)
+        # the first frame, which the decoder turns upright
+        pixels = _as_rgba(imagecodecs.jpegxl_decode(path.read_bytes(), index=0))
+        return ReadImage(to_rgb(pixels, channel_axis=-1))
     with path.open("rb") as file, _open_image(kind, file) as image:
         check_pixels(*image.size, limit)
-        if kind == "PNG" and header[24] == 16:  # the bit depth, byte 24 of every PNG
-            pixels = _decode_deep_png(path)
+        if kind == "JPEG 2000" or (kind == "PNG" and header[24] == 16):  # its bit depth
+            pixels = _decode_deep(path, kind)
         else:
             pixels = pillow_pixels(image)
         channel_axis = -1 if pixels.ndim == 3 else None
@@ -227,6 +262,9 @@ def _open_image(kind: str, file: BinaryIO) -> ImageFile:
         "TIFF": TiffImageFile,
         "WebP": WebPImageFile,
         "BMP": BmpImageFile,
+        "DIB": DibImageFile,
+        "JPEG 2000": Jpeg2KImageFile,
+        "PNM": PpmImageFile,
         "GIF": GifImageFile,
         "AVIF": AvifImageFile,
     }
@@ -249,14 +287,19 @@ def _open_heic(file: BinaryIO) -> ImageFile:
     return HeifImageFile(file)
 
 
-def _decode_deep_png(path: Path) -> np.ndarray:
-    """Decode a 16-bit PNG, of which Pillow would keep only 8 bits."""
+def _decode_deep(path: Path, kind: str) -> np.ndarray:
+    """Decode an image of which Pillow would keep only 8 bits."""
     import imagecodecs
 
-    pixels = imagecodecs.png_decode(path.read_bytes())
-    if pixels.ndim == 3 and pixels.shape[2] == 2:  # grey and alpha -> RGBA
-        pixels = pixels[..., [0, 0, 0, 1]]
-    return pixels
+    decode = imagecodecs.png_decode if kind == "PNG" else imagecodecs.jpeg2k_decode
+    return _as_rgba(decode(path.read_bytes()))
+
+
+def _as_rgba(pixels: np.ndarray) -> np.ndarray:
+    """Turn grey (H, W) into (H, W, 1), and grey with alpha into RGBA."""
+    if pixels.ndim == 2:
+        return pixels[..., np.newaxis]
+    return pixels[..., [0, 0, 0, 1]] if pixels.shape[2] == 2 else pixels
 
 
 def _orientation(image: Image.Image) -> int:
