@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
-from dinoiser.errors import InputError
+from dinoiser.errors import ImageError, InputError
+from dinoiser.images.pixel_limit import check_pixels, pixel_limit
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
@@ -77,11 +78,18 @@ class CocoReader:
         Raises
         ------
         InputError
-            An annotation has an unknown category, or does not fit the image.
+            An annotation has an unknown category, or does not fit the image,
+            or the image is larger than `dinoiser.read_image` accepts.
         """
+        height, width = self.sizes[name]
+        try:
+            check_pixels(width, height, pixel_limit())
+        except ImageError as error:
+            msg = f"{self.path}, {name}: {error}"
+            raise InputError(msg) from error
         # bytes suffice below 255, which is kept for ignored pixels
         small = max(self.names, default=0) < IGNORE
-        labels = np.zeros(self.sizes[name], np.uint8 if small else np.int32)
+        labels = np.zeros((height, width), np.uint8 if small else np.int32)
         annotations = self._annotations.get(self._ids[name], [])
         for annotation in sorted(annotations, key=lambda item: -item.area):
             label = annotation.category_id + self.shift
@@ -94,7 +102,6 @@ class CocoReader:
             try:
                 labels[_draw(annotation.segmentation, labels.shape)] = label
             except ValueError as error:
-                height, width = labels.shape
                 msg = (
                     f"{self.path} has an annotation of {name} that is neither polygons nor run "
                     f"lengths for an image of {width}x{height} pixels; export the file again."
@@ -139,8 +146,9 @@ class _RunLengths(BaseModel):
     counts: str | list[Annotated[int, Field(ge=0)]]
 
 
-# Bounded, as the memory that pycocotools needs grows with the length of a polygon's edges,
-# however small the image is.
+# Both are bounded, as the memory that pycocotools needs grows with the length of a polygon's edges,
+# about 100 bytes a pixel, however small the image is.
+_MOST_OUTLINE = 1e7  # pixels
 _Coordinate = Annotated[float, Field(gt=-1e6, lt=1e6)]
 _SEGMENTATION: TypeAdapter[_RunLengths | list[list[float]] | None] = TypeAdapter(
     _RunLengths | list[list[_Coordinate]] | None
@@ -150,7 +158,7 @@ _SEGMENTATION: TypeAdapter[_RunLengths | list[list[float]] | None] = TypeAdapter
 def _read(path: Path) -> _Document:
     try:
         return _Document.model_validate(json.loads(path.read_bytes()))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # deep nesting is no ValueError
         problem = _first_problem(error) if isinstance(error, ValidationError) else _no_lists()
         msg = f"{path} is not a COCO file{problem}; give another."
         raise InputError(msg) from error
@@ -190,13 +198,23 @@ def _draw(segmentation: Any, size: tuple[int, ...]) -> np.ndarray:
         fits = found.size == size
         if not isinstance(found.counts, str):
             fits = fits and sum(found.counts) == math.prod(size)
-            run_lengths = mask.frPyObjects(run_lengths, *size)
         if not fits:
             msg = f"run lengths of {found.size} pixels (height, width)"
             raise ValueError(msg)
+        if not isinstance(found.counts, str):
+            run_lengths = mask.frPyObjects(run_lengths, *size)
         return mask.decode(run_lengths).astype(bool)
     # polygons of one annotation are united
     polygons = [polygon for polygon in found or [] if len(polygon) >= LEAST_POLYGON]
     if not polygons:
         return np.zeros(size, bool)
+    if max(map(_outline, polygons)) > _MOST_OUTLINE:
+        msg = f"a polygon's outline is longer than {_MOST_OUTLINE:,.0f} pixels"
+        raise ValueError(msg)
     return mask.decode(mask.merge(mask.frPyObjects(polygons, *size))).astype(bool)
+
+
+def _outline(polygon: list[float]) -> float:
+    """Length of a polygon's outline in pixels, by the longer side of each edge."""
+    corners = np.reshape(polygon[: len(polygon) // 2 * 2], (-1, 2))
+    return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())

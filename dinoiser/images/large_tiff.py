@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -24,7 +24,7 @@ from tifffile import (
     TiffPage,
 )
 
-from dinoiser.errors import ImageError
+from dinoiser.errors import ImageError, InputError
 from dinoiser.images.arrays import to_rgb, upright
 from dinoiser.images.nodata import declared_nodata, missing_pixels, warn_of_undeclared
 from dinoiser.images.pixel_limit import MAX_PIXELS_VARIABLE, check_pixels, pixel_limit
@@ -94,18 +94,38 @@ def open_large_tiff(path: str | Path, nodata: float | None = None) -> Iterator[L
         it is of a kind that can only be read as a whole.
     """
     try:
-        with TiffFile(path) as tiff:
-            series = first_series(tiff)
-            layout = series.keyframe
-            # reading in parts needs no limit against memory; one set by the user still counts
-            if MAX_PIXELS_VARIABLE in os.environ:
-                check_pixels(layout.imagewidth, layout.imagelength, pixel_limit())
-            if obstacle := _obstacle(layout):
-                msg = f"{obstacle}, which cannot be read in parts; save it as tiled 8-bit RGB"
-                raise ImageError(msg)
-            yield LargeTiff(pages_of_first_image(series), layout, nodata)
+        with ExitStack() as stack:
+            with _damage_told():
+                tiff = stack.enter_context(TiffFile(path))
+                image = _large_tiff(tiff, nodata)
+            yield image
     except (ImageError, TiffFileError) as error:
         msg = f"{path}: {error}"
+        raise ImageError(msg) from error
+
+
+def _large_tiff(tiff: TiffFile, nodata: float | None) -> LargeTiff:
+    series = first_series(tiff)
+    layout = series.keyframe
+    # reading in parts needs no limit against memory; one set by the user still counts
+    if MAX_PIXELS_VARIABLE in os.environ:
+        check_pixels(layout.imagewidth, layout.imagelength, pixel_limit())
+    if obstacle := _obstacle(layout):
+        msg = f"{obstacle}, which cannot be read in parts; save it as tiled 8-bit RGB"
+        raise ImageError(msg)
+    return LargeTiff(pages_of_first_image(series), layout, nodata)
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Turn what tifffile and decoders raise on damaged files, which is almost anything."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        msg = f"the file is damaged or of an unusual kind ({reason}); get a new copy of it"
         raise ImageError(msg) from error
 
 
@@ -133,11 +153,14 @@ class LargeTiff:
         in_one_run = layout.is_memmappable and all(_is_one_run(page) for page in pages)
         self._mapped = [_map(page, layout) for page in pages] if in_one_run else []
         self._segment = (1, 1) if in_one_run else _segment(layout)
+        if not in_one_run:
+            _check_segments(pages, layout)
         turned = orientation(layout) in (5, 6, 7, 8)
         self.size = self._stored[::-1] if turned else self._stored
         self.warning: str | None = None
         self._nodata = declared_nodata(layout, nodata)
 
+    @_damage_told()
     def pixels(self, chunk: tuple[int, int]) -> da.Array:
         """Plan reading the image as RGB, with the values that `dinoiser.read_image` gives.
 
@@ -208,6 +231,7 @@ class LargeTiff:
             self._read_chunk, chunks=chunks, name=f"tiff-{uuid4().hex}", **_described(one.dtype)
         )
 
+    @_damage_told()
     def _read_chunk(self, block_info: dict) -> np.ndarray:
         rows, columns, _ = (slice(*span) for span in block_info[None]["array-location"])
         return self._read_colors(rows, columns)
@@ -263,6 +287,18 @@ def _place(samples: np.ndarray, pixels: np.ndarray, top: int, left: int) -> None
     columns = slice(max(left, 0), min(left + pixels.shape[1], samples.shape[1]))
     inside = pixels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     samples[rows, columns, : pixels.shape[2]] = inside
+
+
+def _check_segments(pages: list[TiffPage | TiffFrame], layout: TiffPage) -> None:
+    """Refuse a size for which the file lists too few tiles or strips."""
+    # planning to read them would take memory in proportion to a number that nothing stands for
+    height, width = _segment(layout)
+    planes = 1 if layout.planarconfig == PLANARCONFIG.CONTIG else layout.samplesperpixel
+    needed = planes * math.ceil(layout.imagelength / height) * math.ceil(layout.imagewidth / width)
+    listed = min(len(page.dataoffsets) for page in pages)
+    if listed < needed:
+        msg = f"the file lists {listed:,} of {needed:,} tiles or strips; get a new copy of the file"
+        raise ImageError(msg)
 
 
 def _is_one_run(page: TiffPage | TiffFrame) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 import unicodedata
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_CLASSES = 254  # a label is a byte: 0 is the background, 255 marks ignored pixels
 _MAX_TOKENS = 60  # of CLIP's 77, templates take up to 15 and the start and end tokens 2
+_MAX_LETTERS = 4 * _MAX_TOKENS  # longer texts, which are warned of, are not searched for typos
 
 
 def is_background(name: str) -> bool:
@@ -127,7 +127,10 @@ class _Term(NamedTuple):
     text: str
     owner: PromptClass
     words: tuple[str, ...]
-    joined: str
+
+    @property
+    def joined(self) -> str:
+        return "".join(self.words)
 
 
 def _term(text: str, owner: PromptClass) -> _Term:
@@ -141,7 +144,7 @@ def _term(text: str, owner: PromptClass) -> _Term:
     # nor does a leading article
     if len(words) > 1 and words[0] in ("a", "an", "the"):
         words = words[1:]
-    return _Term(text, owner, tuple(words), "".join(words))
+    return _Term(text, owner, tuple(words))
 
 
 def _alike(classes: Sequence[PromptClass]) -> Iterator[str]:
@@ -151,43 +154,69 @@ def _alike(classes: Sequence[PromptClass]) -> Iterator[str]:
         for item in classes
         for text in {text.casefold(): text for text in (item.name, *item.phrases)}.values()
     ]
-    for one, other in itertools.combinations(terms, 2):
-        if one.owner is not other.owner and _hardly_differ(one, other):
-            yield (
-                f"{one.text!r} of class {one.owner} and {other.text!r} of class {other.owner} "
-                "are nearly the same and compete for pixels: keep one, or put both in one class"
-            )
+    for i, j in sorted(_pairs_alike(terms)):
+        one, other = terms[i], terms[j]
+        yield (
+            f"{one.text!r} of class {one.owner} and {other.text!r} of class {other.owner} "
+            "are nearly the same and compete for pixels: keep one, or put both in one class"
+        )
 
 
-def _hardly_differ(one: _Term, other: _Term) -> bool:
-    if one.joined[:1] != other.joined[:1]:  # rules out most pairs quickly
-        return False
-    if one.joined == other.joined:
-        return True
-    short, long = sorted((one.joined, other.joined), key=len)
-    # box, boxes; berry, berries; leaf, leaves
-    plurals = [f"{short}s", f"{short}es", f"{short[:-1]}ies"]
-    plurals += [f"{short.removesuffix('e')[:-1]}ves"]
-    if long in plurals:
-        return True
-    if len(one.words) != len(other.words):
-        return False
-    pairs = [pair for pair in zip(one.words, other.words, strict=True) if pair[0] != pair[1]]
-    return len(pairs) == 1 and _is_typo(*pairs[0])
+def _pairs_alike(terms: Sequence[_Term]) -> set[tuple[int, int]]:
+    """Find pairs of terms of two classes that hardly differ, as indices in order.
 
-
-def _is_typo(one: str, other: str) -> bool:
-    """Tell whether two long words differ by one letter.
-
-    Short ones (cat, car) are usually both meant. So are words that differ in their first letter
-    (leather, feather), where typing errors are rare.
+    Each term is looked up by the forms that others may have, instead of being
+    compared with all others, as there may be thousands.
     """
-    if min(len(one), len(other)) < 7 or one[0] != other[0] or not (one + other).isalpha():
-        return False
-    if abs(len(one) - len(other)) > 1:
-        return False
-    changes = difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
-    return sum(max(b - a, d - c) for tag, a, b, c, d in changes if tag != "equal") == 1
+    # the first two classes that have a form stand for all: each other class differs from one
+    places: dict[tuple[str, str], dict[int, int]] = {}
+    for index, term in enumerate(terms):
+        for form in _forms(term):
+            owners = places.setdefault(form, {})
+            if len(owners) < 2:
+                owners.setdefault(id(term.owner), index)
+    return {
+        (min(index, other), max(index, other))
+        for index, term in enumerate(terms)
+        for form in itertools.chain(_forms(term), _longer_or_shorter(term))
+        for owner, other in places.get(form, {}).items()
+        if owner != id(term.owner)
+    }
+
+
+def _forms(term: _Term) -> Iterator[tuple[str, str]]:
+    """Forms that two terms share if they are the same, or differ by one letter replaced."""
+    yield "joined", term.joined
+    yield "spaced", " ".join(term.words)
+    for before, after in _around_letters(term, least=7):
+        yield "replaced", f"{before}\0{after}"  # no term contains a zero
+
+
+def _longer_or_shorter(term: _Term) -> Iterator[tuple[str, str]]:
+    """Forms that a term has if it is this one's plural, or lacks one of its letters."""
+    word = term.joined
+    # box, boxes; berry, berries; leaf, leaves
+    plurals = [f"{word}s", f"{word}es", f"{word[:-1]}ies", f"{word.removesuffix('e')[:-1]}ves"]
+    yield from (("joined", plural) for plural in plurals if plural[:1] == word[:1])
+    for before, after in _around_letters(term, least=8):
+        yield "spaced", before + after
+
+
+def _around_letters(term: _Term, least: int) -> Iterator[tuple[str, str]]:
+    """Cut a term before and after each letter that may be a typing error.
+
+    Short words (cat, car) are usually both meant. So are words that differ in
+    their first letter (leather, feather), where typing errors are rare.
+    """
+    spaced = " ".join(term.words)
+    if len(spaced) > _MAX_LETTERS:
+        return
+    start = 0
+    for word in term.words:
+        if len(word) >= least and word.isalpha():
+            for i in range(start + 1, start + len(word)):
+                yield spaced[:i], spaced[i + 1 :]
+        start += len(word) + 1
 
 
 def _too_long(classes: Sequence[PromptClass]) -> Iterator[str]:

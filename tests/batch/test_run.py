@@ -147,7 +147,7 @@ def test_what_goes_wrong_in_a_batch_reaches_its_threads(tiny, scene, scene_promp
         def encode_image(self, pixels):
             raise torch.OutOfMemoryError
 
-    refusal = pytest.raises(ValueError, match=r"7 windows .* give a smaller --batch-size")
+    refusal = pytest.raises(ValueError, match=r"7 windows .* choose a smaller --batch-size")
     with BatchedModel(Full(tiny), Passes(7)) as shared, refusal:
         Segmenter(shared, whole=True).segment(scene.image, scene_prompts)
 

@@ -1,6 +1,7 @@
 """COCO files read back: as other programs write them, and damaged ones."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -111,6 +112,9 @@ def test_other_files_are_told_apart(place, content):
         [[1, 1, 3, 1, 3, "x"]],
         [[1, 1, 3, 1, 3, 1e12]],
         [[1, 1, 3, 1, 3, float("nan")]],
+        [[x for i in range(40) for x in (9e5 * (-1) ** i, i)]],
+        {"size": [4, 6], "counts": [10**30]},
+        {"size": [4, 10**30], "counts": [0]},
     ],
 )
 def test_an_area_that_cannot_be_drawn_is_said_so(place, segmentation):
@@ -123,3 +127,82 @@ def test_an_annotation_of_no_category_is_said_so(place):
     path = write(place, category_id=300)
     with pytest.raises(InputError, match="category_id 300, which is not among its categories"):
         CocoReader(path).draw_labels("a.png")
+
+
+@pytest.mark.parametrize("size", [(30_000, 30_000), (2**31, 2**31), (10**30, 1)])
+def test_an_image_beyond_the_pixel_limit_is_refused_before_memory_is_taken(place, size):
+    path = write(place, images=[IMAGE | dict(zip(("height", "width"), size, strict=True))])
+    with pytest.raises(InputError, match=r"instances\.json, a\.png: .* the limit is 536,870,912"):
+        CocoReader(path).draw_labels("a.png")
+
+
+def test_deep_nesting_is_refused(place):
+    place.write_text('{"images": ' + "[" * 100_000)
+    with pytest.raises(InputError, match="is not a COCO file"):
+        CocoReader(place)
+
+
+ODD_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 30),
+    st.sampled_from([255, 2**31 - 1, 2**31, 2**32, 2**63, 2**64, 10**400]),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from([[], {}, [[]], [4, 6], [10**5, 10**5], [24], [[9e5, -9e5] * 2000]]),
+)
+
+
+def places(node):
+    """Every (container, key) within JSON values."""
+    keys = node if isinstance(node, dict) else range(len(node) if isinstance(node, list) else 0)
+    for key in keys:
+        yield node, key
+        yield from places(node[key])
+
+
+def read_all(path):
+    """Draw all images of a file, unless it is refused."""
+    with suppress(InputError):
+        reader = CocoReader(path)
+        for name in reader.sizes:
+            reader.draw_labels(name)
+
+
+def valid_file():
+    areas = [
+        SQUARE,
+        {"size": [4, 6], "counts": [5, 2, 2, 2, 13]},
+        {"size": [4, 6], "counts": "5220;"},
+    ]
+    annotations = [
+        {"image_id": 5, "category_id": 3, "area": 4.0, "segmentation": area} for area in areas
+    ]
+    return {"images": [IMAGE], "annotations": annotations, "categories": [CAT]}
+
+
+@settings(max_examples=150, deadline=2000)
+@given(data=st.data())
+def test_a_file_with_other_values_is_read_or_refused(data, tmp_path_factory):
+    document = json.loads(json.dumps(valid_file()))
+    for _ in range(data.draw(st.integers(1, 3))):
+        node, key = data.draw(st.sampled_from(list(places(document))))
+        node[key] = json.loads(json.dumps(data.draw(ODD_VALUES)))
+    path = tmp_path_factory.getbasetemp() / "mutated.json"
+    path.write_text(json.dumps(document))
+    read_all(path)
+
+
+@settings(max_examples=150, deadline=2000)
+@given(data=st.data())
+def test_a_file_with_other_bytes_is_read_or_refused(data, tmp_path_factory):
+    content = bytearray(json.dumps(valid_file()).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(content)))
+        end = start + data.draw(st.integers(0, 12))
+        content[start:end] = data.draw(
+            st.binary(max_size=4) | st.sampled_from([b"9" * 9, b"[", b"}"])
+        )
+    path = tmp_path_factory.getbasetemp() / "mutated.json"
+    path.write_bytes(content)
+    read_all(path)
