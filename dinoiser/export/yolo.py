@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import yaml
+from PIL import Image
 
 from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.export.polygons import trace_polygons
 from dinoiser.export.regions import annotated_classes, find_regions, map_parts
+from dinoiser.images.reading import read_format, read_image, read_orientation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,6 +116,10 @@ def write_data_yaml(output: Path, prompts: PromptSet) -> None:
 def link_image(image: Path, path: Path) -> None:
     """Put an image where YOLO readers look for it: as a link or, if that fails, a copy.
 
+    Polygons are those of the upright image, but not all readers turn images as
+    their EXIF or TIFF orientation says. An image that it turns becomes an
+    upright copy, of 8 bits.
+
     Parameters
     ----------
     image
@@ -130,7 +137,8 @@ def link_image(image: Path, path: Path) -> None:
     if not image.is_file():
         msg = f"there is no image {image}; restore it, or label the images where they are now"
         raise InputError(msg)
-    if _is_there(image, path):
+    turned = read_orientation(image) in range(2, 9)
+    if _is_there(image, path, turned):
         return
     if path.exists() and not path.is_symlink():
         msg = f"{path} is in the way of a link to {image}; move it and export again."
@@ -139,7 +147,10 @@ def link_image(image: Path, path: Path) -> None:
     link = path.with_name(f".{uuid4().hex}{PARTIAL_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _link_or_copy(image.resolve(), link)
+        if turned:
+            _copy_upright(image, link)
+        else:
+            _link_or_copy(image.resolve(), link)
         link.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -148,18 +159,22 @@ def link_image(image: Path, path: Path) -> None:
         raise OutputError(msg) from error
 
 
-def _is_there(image: Path, path: Path) -> bool:
+def _is_there(image: Path, path: Path, turned: bool) -> bool:
     """Whether a path is the image itself, a link to it, or a copy of it."""
     if not path.exists():
         return False
     if path.samefile(image):
-        return True
-    # copy2 keeps the time of the original, so size and time identify a copy made here
+        return not (turned and path.is_symlink())
+    # copies keep the time of the original; upright ones differ in size
     here, there = path.stat(), image.stat()
-    return not path.is_symlink() and (here.st_size, here.st_mtime_ns) == (
-        there.st_size,
-        there.st_mtime_ns,
-    )
+    same_size = turned or here.st_size == there.st_size
+    return not path.is_symlink() and same_size and here.st_mtime_ns == there.st_mtime_ns
+
+
+def _copy_upright(image: Path, path: Path) -> None:
+    Image.fromarray(read_image(image)).save(path, read_format(image), quality=95)
+    status = image.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _link_or_copy(image: Path, path: Path) -> None:

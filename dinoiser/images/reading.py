@@ -174,6 +174,28 @@ def read_size(path: str | Path) -> tuple[int, int]:
         return 0, 0
 
 
+def read_orientation(path: str | Path) -> int:
+    """Read how an image is turned, see `upright`; 1 if it is not, or cannot be read."""
+    path = Path(path)
+    try:
+        kind = _kind(path, _read_header(path))
+        with path.open("rb") as file, _open_image(kind, file) as image:
+            return _orientation(image)
+    except Exception:  # decoders raise almost anything on damaged files
+        return 1
+
+
+def read_format(path: str | Path) -> str:
+    """Detect the format of an image, in Pillow's name where Pillow writes it.
+
+    Raises
+    ------
+    ImageError
+        The file cannot be read or is not an image.
+    """
+    return _kind(Path(path), _read_header(Path(path))).upper()
+
+
 def _read_header(path: Path) -> bytes:
     """Return the first bytes of a file, or say why there are none."""
     try:

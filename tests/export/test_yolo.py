@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation
 from dinoiser.batch.export import export
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export import ExportOptions, build_yolo, link_image
+from tests.helpers.drawn_images import assert_shows_four_squares, four_squares
 from tests.helpers.export_jobs import (
     IDS,
     PROMPTS,
@@ -137,3 +138,24 @@ def test_an_image_that_is_gone_is_named(tmp_path):
     with pytest.raises(InputError, match=r"no image .*gone\.png"):
         link_image(tmp_path / "gone.png", tmp_path / "images" / "gone.png")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
+def test_a_turned_image_becomes_an_upright_copy(name, tmp_path):
+    upright = Image.fromarray(four_squares())
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = upright.transpose(Image.Transpose.ROTATE_90)
+    stored.save(tmp_path / name, exif=exif, **({"lossless": True} if "webp" in name else {}))
+    path = tmp_path / "images" / name
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / name)  # as exports were before
+    link_image(tmp_path / name, path)
+    assert not path.is_symlink()
+    with Image.open(path) as copy:  # as a reader that knows of no orientation
+        assert copy.getexif().get(0x0112, 1) == 1
+        assert_shows_four_squares(np.asarray(copy.convert("RGB")), tolerance=16)
+        assert copy.format == Image.open(tmp_path / name).format
+    before = path.stat()
+    link_image(tmp_path / name, path)
+    assert path.stat().st_ino == before.st_ino
