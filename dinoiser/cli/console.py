@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
+    from types import FrameType
 
     from rich.console import Console
     from rich.progress import Progress
@@ -18,9 +20,39 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C stopped: 128 + SIGINT."""
+TERMINATED = 143
+"""Exit code of a command that SIGTERM stopped: 128 + SIGTERM."""
 
 PROSE_WIDTH = 18
 """Characters that a column of prose needs to be pleasant to read."""
+
+
+@contextmanager
+def sigterm_is_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM stop a command as Ctrl-C does, but with the exit code `TERMINATED`.
+
+    SLURM, Kubernetes and `timeout` send it, the last even twice: only the first counts.
+    """
+    terminated = False
+
+    def interrupt(_: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ctrl_c = signal.getsignal(signal.SIGINT)
+        # in the background of a script, SIGINT is ignored and has no handler
+        handler = ctrl_c if callable(ctrl_c) else signal.default_int_handler
+        handler(signal.SIGINT, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except SystemExit as stop:
+        if terminated and stop.code == INTERRUPTED:
+            raise SystemExit(TERMINATED) from stop
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stderr() -> Console:

@@ -152,8 +152,9 @@ def wait_for(path, process):
     pytest.fail("no step was logged")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-def test_ctrl_c_saves_and_resume_goes_on(folder, tmp_path, dinoiser):
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for one process")
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_save_and_resume_goes_on(folder, tmp_path, dinoiser, stop, code):
     path = tmp_path / "heads.safetensors"
     arguments = ("train", folder, "-o", path, *QUICK, "--steps", 100_000)
     program = "import dinoiser.cli; dinoiser.cli.main()"
@@ -161,9 +162,9 @@ def test_ctrl_c_saves_and_resume_goes_on(folder, tmp_path, dinoiser):
         [sys.executable, "-c", program, *map(str, arguments)], stderr=subprocess.PIPE, text=True
     )
     wait_for(tmp_path / "heads.fit" / "log.csv", process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "--resume" in err
     with safe_open(tmp_path / "heads.fit" / "checkpoint.safetensors", "pt") as file:
         assert int(file.metadata()["step"]) >= 10
