@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 REPORT_EVERY = 10  # steps, as are the next two
 CHECKPOINT_EVERY = 200
 PREVIEW_EVERY = 500
+CHECKPOINT_SECONDS = 120  # on a slow machine, this comes first
 PREVIEWED = 4
 """Number of held-out images drawn with the teacher's and the student's outputs."""
 TIMED_CROPS = 4  # used to estimate the duration
@@ -147,6 +148,7 @@ class Fit:
         done = self._state.load(self.checkpoint, self._made_of) if resume else 0
         self.folder.mkdir(parents=True, exist_ok=True)
         steps, began = self.settings.steps, time.perf_counter()
+        saved = began
         with FitLog(self.folder, done, self._workers.is_first) as log:
             # step counts from 1 here; batches and rates count from 0
             for step, batch in enumerate(batches_ahead(self._batch, range(done, steps)), done + 1):
@@ -157,8 +159,10 @@ class Fit:
                     log.write(LogRow(step, *self._means(), now.images_per_second))
                     if progress is not None:
                         progress(now)
-                if stop or step == steps or step % CHECKPOINT_EVERY == 0:
+                due = time.perf_counter() - saved >= CHECKPOINT_SECONDS
+                if stop or due or step == steps or step % CHECKPOINT_EVERY == 0:
                     self._save(step)
+                    saved = time.perf_counter()
                 if step == steps or step % PREVIEW_EVERY == 0:
                     self._show(step, log)
                 if stop or step == steps:

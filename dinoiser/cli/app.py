@@ -9,7 +9,7 @@ import typer
 
 import dinoiser
 from dinoiser.cli import compare, demo, evaluate, export, info, label, models, train
-from dinoiser.cli.console import say, say_error
+from dinoiser.cli.console import say, say_error, sigterm_is_ctrl_c
 from dinoiser.cli.options import example
 from dinoiser.errors import DinoiserError
 
@@ -52,10 +52,11 @@ def main() -> None:
     """Run the command line.
 
     Exits with 0 when all was done, 1 when some images failed, 2 when the
-    command could not run, and 130 when it was interrupted.
+    command could not run, 130 when Ctrl-C stopped it and 143 when SIGTERM did.
     """
-    try:
-        app(prog_name="dinoiser")
-    except DinoiserError as error:
-        say_error(str(error))
-        sys.exit(2)
+    with sigterm_is_ctrl_c():
+        try:
+            app(prog_name="dinoiser")
+        except DinoiserError as error:
+            say_error(str(error))
+            sys.exit(2)

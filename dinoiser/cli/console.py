@@ -1,14 +1,18 @@
-"""Where words go: results to stdout, everything else to stderr."""
+"""Where words go: results to stdout, everything else to stderr; names in them are escaped."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from dinoiser.printable import printable, printable_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
+    from types import FrameType
 
     from rich.console import Console
     from rich.progress import Progress
@@ -18,9 +22,39 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C stopped: 128 + SIGINT."""
+TERMINATED = 143
+"""Exit code of a command that SIGTERM stopped: 128 + SIGTERM."""
 
 PROSE_WIDTH = 18
 """Characters that a column of prose needs to be pleasant to read."""
+
+
+@contextmanager
+def sigterm_is_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM stop a command as Ctrl-C does, but with the exit code `TERMINATED`.
+
+    SLURM, Kubernetes and `timeout` send it, the last even twice: only the first counts.
+    """
+    terminated = False
+
+    def interrupt(_: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ctrl_c = signal.getsignal(signal.SIGINT)
+        # in the background of a script, SIGINT is ignored and has no handler
+        handler = ctrl_c if callable(ctrl_c) else signal.default_int_handler
+        handler(signal.SIGINT, frame)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except SystemExit as stop:
+        if terminated and stop.code == INTERRUPTED:
+            raise SystemExit(TERMINATED) from stop
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def stderr() -> Console:
@@ -42,22 +76,22 @@ def _console(to_stderr: bool) -> Console:
 
 def say(line: str) -> None:
     """Print one line of the result to stdout; the terminal wraps it, so that paths stay whole."""
-    stdout().print(line, soft_wrap=True)
+    stdout().print(printable(line), soft_wrap=True)
 
 
 def note(line: str) -> None:
     """Print one line beside the result to stderr."""
-    stderr().print(line, soft_wrap=True)
+    stderr().print(printable(line), soft_wrap=True)
 
 
 def say_error(sentence: str) -> None:
-    """Print one sentence to stderr, as it is."""
-    print(f"Error: {sentence}", file=sys.stderr)  # noqa: T201
+    """Print one sentence to stderr, without wrapping it."""
+    print(f"Error: {printable(sentence)}", file=sys.stderr)  # noqa: T201
 
 
 def print_json(document: Any) -> None:
     """Print one JSON document to stdout."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201
+    print(printable_json(json.dumps(document, indent=2, ensure_ascii=False)))  # noqa: T201
 
 
 def print_table(
@@ -65,14 +99,14 @@ def print_table(
 ) -> None:
     """Print rows as a table, or as blocks where the terminal is too narrow for one.
 
-    Names and numbers are never cut off.
+    Names and numbers are never cut off; odd characters in them are escaped.
 
     Parameters
     ----------
     columns
         Headings. The first column names its row.
     rows
-        One cell per column.
+        One cell per column; a `Text` is printed as it is.
     prose
         Columns whose cells may wrap.
     """
@@ -80,6 +114,7 @@ def print_table(
     from rich.padding import Padding
     from rich.table import Table
 
+    rows = [[printable(c) if isinstance(c, str) else c for c in row] for row in rows]
     table = Table(box=None, pad_edge=False)
     for column, *cells in zip(columns, *rows, strict=True):
         whole = max(cell_len(str(cell)) for cell in (column, *cells))

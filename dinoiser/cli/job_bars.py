@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dinoiser.cli.console import images_per_second, stderr, stop_bar
+from dinoiser.printable import printable
 
 if TYPE_CHECKING:
     from dinoiser.batch import Progress
@@ -42,7 +43,7 @@ class JobBars:
             self._bar.start()
         if progress.dashboard:
             where = f"{progress.where}; dashboard: {progress.dashboard}"
-            self._bar.console.print(f"Running on {where}", soft_wrap=True)
+            self._bar.console.print(printable(f"Running on {where}"), soft_wrap=True)
         self._tasks[progress.step] = self._bar.add_task(
             STEPS[progress.step], completed=progress.through, total=progress.total, rate=""
         )

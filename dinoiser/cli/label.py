@@ -20,6 +20,7 @@ from dinoiser.cli.console import (
 )
 from dinoiser.cli.job_bars import JobBars
 from dinoiser.errors import PromptError, SettingsError
+from dinoiser.printable import printable
 
 if TYPE_CHECKING:
     from dinoiser.batch import LabelJob, Progress, Summary
@@ -301,7 +302,7 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
     for c in job.prompts.classes:
         confidence = summary.mean_confidence(c.id)
         shown = "-" if confidence is None else f"{confidence:.2f}"
-        named = Text.assemble(("██", c.color), f" {c.name}")
+        named = Text.assemble(("██", c.color), f" {printable(c.name)}")
         rows.append((named, f"{summary.share(c.id):.1%}", shown))
     if summary.share(255):
         rows.append((Text("   (ignored)"), f"{summary.share(255):.1%}", "-"))

@@ -21,6 +21,7 @@ from dinoiser.cli.console import (
     stderr,
     stop_bar,
 )
+from dinoiser.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,7 +115,7 @@ def _run(job: RefitJob) -> RefitSummary:
         stack.callback(bars.stop)
 
         def say(sentence: str) -> None:
-            bars.start().print(sentence, soft_wrap=True)
+            bars.start().print(printable(sentence), soft_wrap=True)
 
         return refit(
             job,

@@ -12,7 +12,7 @@ from dinoiser.errors import CheckpointError
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.maskclip import MaskClip
 from dinoiser.models.pooling import pool_by_correlation
-from dinoiser.weights.checkpoint import load_into, read_tensors
+from dinoiser.weights.checkpoint import check_numbers, load_into, read_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ class DinoiserHeads(nn.Module):
         Raises
         ------
         CheckpointError
-            The file is unsafe, unreadable, or holds other tensors.
+            The file is unsafe, unreadable, or holds other tensors or odd numbers.
         """
         tensors = read_tensors(path)
         weight = tensors.get("obj_proj.weight")
@@ -76,6 +76,7 @@ class DinoiserHeads(nn.Module):
             )
             raise CheckpointError(msg)
         heads = cls(in_dim=weight.shape[1], projection_dim=weight.shape[0])
+        check_numbers(tensors, path)
         load_into(heads, tensors, path)
         return heads
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 from dinoiser.errors import CheckpointError, SettingsError
@@ -154,7 +156,21 @@ def _with_heads_of(entry: ModelEntry, paths: dict[str, Path]) -> ModelEntry:
             f"{made_of.get('model')!r}, or fit new ones with `dinoiser train -m {entry.name}`."
         )
         raise CheckpointError(msg)
-    return entry.model_copy(update={"gamma": float(made_of.get("gamma", entry.gamma))})
+    gamma = _read_gamma(made_of["gamma"], paths["heads"]) if "gamma" in made_of else entry.gamma
+    return entry.model_copy(update={"gamma": gamma})
+
+
+def _read_gamma(text: str, path: Path) -> float:
+    """Read the threshold of the correlations, which are cosines."""
+    with suppress(ValueError):
+        gamma = float(text)
+        if -1 <= gamma <= 1:  # which NaN is not
+            return gamma
+    msg = (
+        f"The heads in {path} have the threshold gamma {shorten(text, 40)!r}, expected a number "
+        "from -1 to 1: choose another file, or fit the heads again."
+    )
+    raise CheckpointError(msg)
 
 
 def _build(

@@ -109,6 +109,23 @@ def check_shapes(
     raise CheckpointError(msg)
 
 
+def check_numbers(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Check that weights are finite real numbers.
+
+    Raises
+    ------
+    CheckpointError
+        If they are complex, or any is infinite or NaN; the message lists the weights.
+    """
+    odd = [name for name, t in sorted(tensors.items()) if t.is_complex() or not t.isfinite().all()]
+    if odd:
+        msg = (
+            f"{path} contains weights that are not finite real numbers ({', '.join(odd)}): choose "
+            "another file, or fit the heads again."
+        )
+        raise CheckpointError(msg)
+
+
 def load_into(
     module: nn.Module,
     tensors: Mapping[str, Tensor],

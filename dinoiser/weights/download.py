@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,26 +15,28 @@ import filelock
 import pooch
 import requests
 
+from dinoiser.errors import CheckpointError
+from dinoiser.weights.checkpoint import read_tensors
 from dinoiser.weights.digests import Digest, file_digest
 from dinoiser.weights.files import UrlFile
+from dinoiser.weights.transfer import (
+    SECONDS_BETWEEN_LOOKS,
+    Cancelled,
+    DownloadCancelledError,
+    Transfer,
+)
 
 ByteProgress = Callable[[str, int, int], None]
 """Called with the file's name, the bytes downloaded and the total bytes."""
-Cancelled = Callable[[], bool]
 
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds to wait before each retry."""
-TIMEOUTS = (5.0, 30.0)
-"""Seconds to wait for a connection, and for the next bytes."""
-CHUNK = 1 << 14  # bytes; small, so that cancelling takes effect soon on a slow connection
+TOLERANCE = 0.1
+"""How far a file may differ from its approximate size, as a share of it."""
 
 
 class DownloadError(Exception):
     """The file could not be downloaded; the message is the reason, as part of a sentence."""
-
-
-class DownloadCancelledError(Exception):
-    """The caller cancelled; what was downloaded so far is kept for the next time."""
 
 
 def download(file: UrlFile, progress: ByteProgress | None, cancelled: Cancelled | None) -> Path:
@@ -46,7 +49,7 @@ def download(file: UrlFile, progress: ByteProgress | None, cancelled: Cancelled 
     progress
         Called after every chunk.
     cancelled
-        Called between chunks; True stops the download.
+        Called several times per second; True stops the download.
 
     Returns
     -------
@@ -89,17 +92,17 @@ class ResumingDownloader:
 
     def __call__(self, url: str, output_file: str, _pooch: object) -> None:
         """Download ``url`` to ``output_file`` and verify it."""
-        # twice at most: a wrong digest may come from an old partial file, so start over once
+        # twice at most: the fault may come from an old partial file, so start over once
         for last in (False, True):
             self._transfer_patiently(url)
-            received = _mismatch(self.file, self.part)
-            if received is None:
+            fault = _fault(self.file, self.part)
+            if fault is None:
+                self.file.pin(self.part)
                 os.replace(self.part, output_file)
                 return
             self.part.unlink()
             if last:
-                msg = f"the downloaded file has the digest {received}, expected {self.file.digest}"
-                raise DownloadError(msg)
+                raise DownloadError(fault)
 
     def _transfer_patiently(self, url: str) -> None:
         for pause in (*PAUSES, None):
@@ -108,8 +111,15 @@ class ResumingDownloader:
             except requests.RequestException as error:
                 if pause is None or not _may_pass(error):
                     raise DownloadError(_reason(error, url)) from error
-                time.sleep(pause)
+                self._pause(pause)
         return None
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self.cancelled is not None and self.cancelled():
+                raise DownloadCancelledError
+            time.sleep(min(left, SECONDS_BETWEEN_LOOKS))
 
     def _transfer(self, url: str) -> None:
         here = self.part.stat().st_size if self.part.exists() else 0
@@ -117,22 +127,42 @@ class ResumingDownloader:
         headers = {"Accept-Encoding": "identity"}
         if here:
             headers["Range"] = f"bytes={here}-"
-        self._stop_if_cancelled()
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUTS) as response:
-            # the partial file is not shorter than the file on the server: start over
-            if here and response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        with Transfer(url, headers, self.cancelled) as transfer:
+            response = transfer.response()
+            if here and not _continues(response, here):
                 self.part.unlink()
                 return self._transfer(url)
             response.raise_for_status()
+            self._refuse_odd(response, here)
             # a server that ignores the range sends the whole file with 200
-            return self._save(response, resumed=response.status_code == HTTPStatus.PARTIAL_CONTENT)
+            resumed = response.status_code == HTTPStatus.PARTIAL_CONTENT
+            return self._save(transfer.chunks(), here if resumed else 0, _length(response))
 
-    def _save(self, response: requests.Response, *, resumed: bool) -> None:
-        with self.part.open("ab" if resumed else "wb") as output:
-            done = output.tell()
-            total = done + int(response.headers.get("Content-Length", 0))
-            for chunk in response.iter_content(CHUNK):
-                self._stop_if_cancelled()
+    def _refuse_odd(self, response: requests.Response, here: int) -> None:
+        """Refuse an answer that cannot be the file, before the partial file is touched."""
+        wanted = {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT if here else HTTPStatus.OK}
+        if response.status_code not in wanted:
+            msg = f"the server answered {response.status_code} {response.reason}"
+            raise DownloadError(msg)
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            msg = f"the server sends it compressed ({encoding}), which was not asked for"
+            raise DownloadError(msg)
+        length = _length(response)
+        whole = length and length + here * (response.status_code == HTTPStatus.PARTIAL_CONTENT)
+        if whole is not None and not _is_likely(self.file, whole):
+            kind = response.headers.get("Content-Type", "an unknown type")
+            msg = f"the server sends {whole:,} bytes of {kind}, {_expectation(self.file)}"
+            raise DownloadError(msg)
+
+    def _save(self, chunks: Iterator[bytes], done: int, length: int | None) -> None:
+        total = done + (length or 0)
+        with self.part.open("ab" if done else "wb") as output:
+            for chunk in chunks:
+                if done + len(chunk) > _largest(self.file):
+                    output.truncate(0)
+                    msg = f"the server sends over {done:,} bytes, {_expectation(self.file)}"
+                    raise DownloadError(msg)
                 output.write(chunk)
                 done += len(chunk)
                 if self.progress is not None:
@@ -142,17 +172,60 @@ class ResumingDownloader:
             msg = f"the connection ended after {done} of {total} bytes"
             raise requests.ConnectionError(msg)
 
-    def _stop_if_cancelled(self) -> None:
-        if self.cancelled is not None and self.cancelled():
-            raise DownloadCancelledError
+
+def _continues(response: requests.Response, here: int) -> bool:
+    """Whether an answer goes on after the first `here` bytes, or is not about them at all."""
+    # the partial file is not shorter than the file on the server
+    if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return False
+    if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+        return True
+    return response.headers.get("Content-Range", "").startswith(f"bytes {here}-")
+
+
+def _length(response: requests.Response) -> int | None:
+    """Bytes of the body as announced; None if the server does not say it in a number."""
+    text = response.headers.get("Content-Length", "")
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def _fault(file: UrlFile, path: Path) -> str | None:
+    """Say what is wrong with a downloaded file, as part of a sentence; None if nothing is."""
+    size = path.stat().st_size
+    if not _is_likely(file, size):
+        return f"the downloaded file has {size:,} bytes, {_expectation(file)}"
+    received = _mismatch(file, path)
+    if received is not None:
+        expected = file.expected_digest(file.place())
+        since = f" as when it was first downloaded, see {file.pin_path}" if file.unpinned else ""
+        return f"the downloaded file has the digest {received}, expected {expected}{since}"
+    if file.unpinned:
+        try:
+            read_tensors(path)
+        except CheckpointError:
+            return "the downloaded file holds no weights, or they are damaged"
+    return None
 
 
 def _mismatch(file: UrlFile, path: Path) -> Digest | None:
     """Digest of the content at ``path`` if it differs from the file's, and None otherwise."""
-    if file.digest is None:
+    expected = file.expected_digest(file.place())
+    if expected is None:
         return None
-    received = file_digest(path, file.digest.kind)
-    return None if received == file.digest else received
+    received = file_digest(path, expected.kind)
+    return None if received == expected else received
+
+
+def _is_likely(file: UrlFile, size: int) -> bool:
+    return (1 - TOLERANCE) * file.approximate_size <= size <= _largest(file)
+
+
+def _largest(file: UrlFile) -> float:
+    return (1 + TOLERANCE) * file.approximate_size
+
+
+def _expectation(file: UrlFile) -> str:
+    return f"expected about {file.approximate_size:,}; a network's login page may have answered"
 
 
 def _may_pass(error: requests.RequestException) -> bool:

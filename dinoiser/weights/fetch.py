@@ -114,7 +114,8 @@ def verify(files: Sequence[WeightFile]) -> list[FileCheck]:
     Returns
     -------
     list of FileCheck
-        One check per file. A file from the Hugging Face hub is compared with the digest
+        One check per file. A file published without a digest is compared with that of its
+        first download. A file from the Hugging Face hub is compared with the digest
         that came with it and is its name in the cache. So this finds damage on this
         machine, but not a file that was replaced on the hub.
     """
@@ -143,8 +144,9 @@ def _download(
     progress: Callable[[str, int, int], None] | None,
     cancelled: Callable[[], bool] | None,
 ) -> Path:
-    from dinoiser.weights.download import DownloadCancelledError, DownloadError, download
+    from dinoiser.weights.download import DownloadError, download
     from dinoiser.weights.hub import download_from_hub
+    from dinoiser.weights.transfer import DownloadCancelledError
 
     try:
         _probe(cache_dir())

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
 
-from dinoiser.weights.digests import Digest
+from dinoiser.weights.digests import Digest, file_digest
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 GitBlob = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
@@ -33,9 +33,9 @@ class FrozenModel(BaseModel):
 class UrlFile(FrozenModel):
     """A file at a URL, identified by its digest.
 
-    ``approximate_size`` is in bytes and only for display. ``unpinned`` is for files
-    published without any digest: such a file is accepted as it is, and checked only
-    when it is read.
+    ``approximate_size`` is in bytes; a download that is a tenth smaller or larger is
+    refused. ``unpinned`` is for files published without any digest: the SHA-256 of the
+    first good download is kept beside the file, and expected from then on.
     """
 
     url: str
@@ -78,8 +78,26 @@ class UrlFile(FrozenModel):
         return self.place() if self.place().is_file() else None
 
     def expected_digest(self, path: Path) -> Digest | None:
-        """Digest that the file at ``path`` must have; None if its authors publish none."""
-        return self.digest
+        """Digest that the file at ``path`` must have; None if it is not known."""
+        return self._pinned_digest() if self.unpinned else self.digest
+
+    @property
+    def pin_path(self) -> Path:
+        """Where the digest of the first download is kept, as ``sha256sum`` writes it."""
+        return self.place().with_name(f"{self.filename}.sha256")
+
+    def pin(self, path: Path) -> None:
+        """Keep the digest of a good download, if its authors publish none."""
+        if self.unpinned:
+            digest = file_digest(path, "sha256").value
+            self.pin_path.write_text(f"{digest}  {self.filename}\n", encoding="utf-8")
+
+    def _pinned_digest(self) -> Digest | None:
+        try:
+            value = self.pin_path.read_text(encoding="utf-8").partition(" ")[0]
+        except (OSError, ValueError):
+            return None
+        return Digest("sha256", value) if re.fullmatch(r"[0-9a-f]{64}", value) else None
 
 
 class HubFile(FrozenModel):

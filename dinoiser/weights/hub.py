@@ -15,14 +15,9 @@ from pathlib import Path
 
 import requests
 
-from dinoiser.weights.download import (
-    TIMEOUTS,
-    ByteProgress,
-    Cancelled,
-    DownloadCancelledError,
-    DownloadError,
-)
+from dinoiser.weights.download import ByteProgress, DownloadError
 from dinoiser.weights.files import HubFile, cache_dir
+from dinoiser.weights.transfer import TIMEOUTS, Cancelled, DownloadCancelledError
 
 CHILD_PROGRAM = Path(__file__).with_name("hub_child.py")
 CHILD_SETTINGS = {

@@ -1,12 +1,13 @@
 """A web server on this machine that hands out one weights file, well or badly, as told."""
 
 import hashlib
+import itertools
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -26,6 +27,14 @@ class Answer:
     cut_after: int | None = None
     ignore_range: bool = False
     seconds: float = 0.0
+    headers: dict[str, str | None] = field(default_factory=dict)
+    """Headers that replace the proper ones; None leaves one out."""
+    silent: float = 0.0
+    """Seconds before the first byte."""
+    drip: bool = False
+    """Send one byte at a time, ten a second."""
+    endless: bool = False
+    """Send the content again and again."""
 
 
 @dataclass
@@ -103,28 +112,36 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        time.sleep(answer.silent)
         content = self.server.content if answer.content is None else answer.content
         start = 0
         if request.range and not answer.ignore_range:
             start = int(request.range.removeprefix("bytes=").removesuffix("-"))
-        self._send_headers(content, start)
+        self._send_headers(answer, content, start)
         if request.method == "GET":
             self._send_body(request, answer, content[start:])
 
-    def _send_headers(self, content: bytes, start: int) -> None:
+    def _send_headers(self, answer: Answer, content: bytes, start: int) -> None:
         self.send_response(206 if start else 200)
+        proper = {
+            "Content-Length": str(len(content) - start),
+            # What the client of the Hugging Face hub wants to know.
+            "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+            "X-Repo-Commit": COMMIT,
+        }
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
-        # What the client of the Hugging Face hub wants to know.
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+            proper["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        for name, value in {**proper, **answer.headers}.items():
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
 
     def _send_body(self, request: Request, answer: Answer, body: bytes) -> None:
-        pieces = 20
+        pieces = len(body) if answer.drip else 20
+        seconds = 0.1 if answer.drip else answer.seconds / pieces
         step = max(1, -(-len(body) // pieces))
-        for first in range(0, len(body), step):
+        starts = range(0, len(body), step)
+        for first in itertools.cycle(starts) if answer.endless else starts:
             piece = body[first : first + step]
             if answer.cut_after is not None:
                 piece = piece[: max(0, answer.cut_after - request.sent)]
@@ -134,5 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
             except OSError:  # the client went away, as it does when it is cancelled
                 request.sent -= len(piece)
                 break
-            time.sleep(answer.seconds / pieces)
-        self.close_connection = answer.cut_after is not None
+            time.sleep(seconds)
+        # without a length, the end of the connection is the end of the body
+        whole = answer.headers.get("Content-Length", "known")
+        self.close_connection = answer.cut_after is not None or whole is None

@@ -108,6 +108,26 @@ def test_heads_for_another_backbone_are_refused(heads, tmp_path):
         load_model("tiny", device="cpu", heads=other)
 
 
+@pytest.mark.parametrize("gamma", ["nan", "1.01", "-inf", "1e400", "a lot", "", "0.2 " * 9000])
+def test_a_threshold_that_is_no_cosine_is_refused(tiny, tmp_path, gamma):
+    path = tmp_path / "odd.safetensors"
+    save_file(tiny.heads.state_dict(), path, {"gamma": gamma})
+    with pytest.raises(CheckpointError, match="expected a number from -1 to 1") as caught:
+        load_model("tiny", device="cpu", heads=path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("change", [float("nan"), float("inf"), 1j])
+def test_weights_that_are_no_finite_real_numbers_are_refused(tiny, tmp_path, change):
+    path = tmp_path / "odd.safetensors"
+    weights = {name: value.clone() for name, value in tiny.heads.state_dict().items()}
+    weights["bkg_decoder.bias"] = weights["bkg_decoder.bias"] * change
+    save_file(weights, path)
+    with pytest.raises(CheckpointError, match=r"not finite real numbers \(bkg_decoder\.bias\)"):
+        load_model("tiny", device="cpu", heads=path)
+
+
 def test_heads_for_another_width_are_refused(heads, make_clip):
     from dinoiser.models.clip_dinoiser import ClipDinoiser
 
@@ -152,8 +172,9 @@ def wait_for(path, process):
     pytest.fail("no step was logged")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-def test_ctrl_c_saves_and_resume_goes_on(folder, tmp_path, dinoiser):
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for one process")
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_save_and_resume_goes_on(folder, tmp_path, dinoiser, stop, code):
     path = tmp_path / "heads.safetensors"
     arguments = ("train", folder, "-o", path, *QUICK, "--steps", 100_000)
     program = "import dinoiser.cli; dinoiser.cli.main()"
@@ -161,9 +182,9 @@ def test_ctrl_c_saves_and_resume_goes_on(folder, tmp_path, dinoiser):
         [sys.executable, "-c", program, *map(str, arguments)], stderr=subprocess.PIPE, text=True
     )
     wait_for(tmp_path / "heads.fit" / "log.csv", process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "--resume" in err
     with safe_open(tmp_path / "heads.fit" / "checkpoint.safetensors", "pt") as file:
         assert int(file.metadata()["step"]) >= 10

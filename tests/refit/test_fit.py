@@ -19,6 +19,7 @@ from dinoiser_training.whitening import WhitenedHeads, whitening
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors import safe_open
 from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError, SettingsError, TrainingError
@@ -61,6 +62,28 @@ class TestResuming:
             make_fit().run(resume=True, cancelled=stop_after(steps))
         resumed = make_fit().run(resume=True)
         assert resumed.finished
+        assert torch.equal(weights(resumed.heads), weights(whole.heads))
+
+    def test_a_killed_fit_goes_on_where_it_was_last_saved(self, make_fit, monkeypatch):
+        whole = make_fit().run()
+        make_fit().checkpoint.unlink()
+        kill = stop_after(5)  # while the fifth step is taken
+
+        def killed():
+            assert not kill()
+            return False
+
+        with pytest.raises(AssertionError):
+            make_fit().run(cancelled=killed)
+        assert not make_fit().checkpoint.exists()  # nothing is written at every step
+
+        monkeypatch.setattr("dinoiser_training.fit.CHECKPOINT_SECONDS", 0)
+        kill = stop_after(5)
+        with pytest.raises(AssertionError):
+            make_fit().run(cancelled=killed)
+        with safe_open(make_fit().checkpoint, "pt") as file:
+            assert file.metadata()["step"] == "4"
+        resumed = make_fit().run(resume=True)
         assert torch.equal(weights(resumed.heads), weights(whole.heads))
 
     def test_whitened_heads_do_too(self, make_fit):

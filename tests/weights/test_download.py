@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dinoiser.errors import WeightsError
-from dinoiser.weights import download
+from dinoiser.weights import transfer
 from dinoiser.weights.fetch import fetch
 from dinoiser.weights.files import UrlFile
 from tests.helpers.places import ROOT
@@ -33,8 +33,8 @@ def test_progress_grows_to_the_whole_size(file: UrlFile) -> None:
 def test_a_sha256_is_checked_as_well_as_a_git_blob_id(server: WeightServer) -> None:
     sha256 = hashlib.sha256(CONTENT).hexdigest()
     url = f"{server.endpoint}/a"
-    good = UrlFile(url=url, filename="a", approximate_size=1, sha256=sha256)
-    bad = UrlFile(url=url, filename="b", approximate_size=1, sha256="0" * 64)
+    good = UrlFile(url=url, filename="a", approximate_size=10**6, sha256=sha256)
+    bad = UrlFile(url=url, filename="b", approximate_size=10**6, sha256="0" * 64)
     assert fetch(good).read_bytes() == CONTENT
     with pytest.raises(WeightsError, match=sha256):
         fetch(bad)
@@ -45,7 +45,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(file: UrlFile, server: Weigh
     assert fetch(file).read_bytes() == CONTENT
     assert [request.range is None for request in server.requests] == [True, False, False]
     # At most one chunk may be lost with each cut.
-    assert server.bytes_sent <= len(CONTENT) + 2 * download.CHUNK
+    assert server.bytes_sent <= len(CONTENT) + 2 * transfer.CHUNK
 
 
 def test_a_later_start_goes_on_from_the_part_that_is_here(

@@ -79,15 +79,22 @@ def threads_of_a_worker(job: LabelJob) -> int | None:
 
 @contextmanager
 def _local_cluster(job: LabelJob) -> Iterator[Any]:
-    """One process per GPU, or a single one on a CPU, each with a nanny that restarts it."""
+    """One process per GPU, or a single one on a CPU, each with a nanny that restarts it.
+
+    Whoever connects to a scheduler can run code as its owner. So only holders of this
+    cluster's certificate, which stays in memory, are let in: not the machine's other users.
+    """
     from distributed import Nanny, Scheduler, SpecCluster
+    from distributed.security import Security
 
     count = _local_workers(job)
-    workers = {i: {"cls": Nanny, "options": _worker_options(job, i, count)} for i in range(count)}
-    scheduler = {
-        "cls": Scheduler,
-        "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
+    security = Security.temporary()
+    place = {"host": "127.0.0.1", "protocol": "tls://", "security": security}
+    workers = {
+        i: {"cls": Nanny, "options": {**place, **_worker_options(job, i, count)}}
+        for i in range(count)
     }
+    scheduler = {"cls": Scheduler, "options": {**place, "dashboard_address": "127.0.0.1:0"}}
     config = {
         "distributed.scheduler.allowed-failures": 1,  # a second death is not chance
         "distributed.scheduler.worker-saturation": 1.0,
@@ -96,7 +103,9 @@ def _local_cluster(job: LabelJob) -> Iterator[Any]:
     }
     with (
         dask.config.set(config),
-        SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL) as cluster,
+        SpecCluster(
+            workers, scheduler, security=security, silence_logs=logging.CRITICAL
+        ) as cluster,
     ):
         yield cluster
 
@@ -120,7 +129,6 @@ def _worker_options(job: LabelJob, number: int, count: int) -> dict[str, Any]:
         env["CUDA_VISIBLE_DEVICES"] = str(gpus[number % len(gpus)])
     return {
         "nthreads": 1,  # one shard at a time; the labeller has threads of its own
-        "host": "127.0.0.1",
         "env": env,
         "memory_limit": 0.9 / count,  # share of the machine's memory
         "preload": [*([preload] if isinstance(preload, str) else preload), PRELOAD],

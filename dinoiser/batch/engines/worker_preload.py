@@ -7,6 +7,7 @@ from typing import Any
 
 
 def dask_setup(worker: Any) -> None:
-    """Ignore Ctrl-C, which a terminal sends to all processes; the main process handles it."""
+    """Ignore Ctrl-C and SIGTERM, which may reach all processes; the main process handles them."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -12,6 +12,7 @@ from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.report.figures import JobFigures
 from dinoiser.batch.report.images import thumbnail_uri
 from dinoiser.batch.reviews import read_reviews
+from dinoiser.printable import printable
 from dinoiser.prompts import PromptClass, PromptSet
 from dinoiser.prompts.palette import default_color, palette
 from dinoiser.segmentation import IGNORE
@@ -136,12 +137,18 @@ def _template() -> Template:
 
     environment = Environment(
         autoescape=True,  # names of images and reasons for failures are untrusted text
+        finalize=_show,
         undefined=ChainableUndefined,  # any key may be missing from job.yaml
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"seconds": _seconds, "percent": _percent, "shorten": _shorten}
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _show(value: object) -> object:
+    """Escape odd characters in plain text; parts of the page are no plain `str`."""
+    return printable(value) if type(value) is str else value
 
 
 def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRow]:

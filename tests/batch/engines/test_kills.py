@@ -135,12 +135,30 @@ def test_a_cluster_that_loses_its_scheduler(images, undisturbed, tmp_path):
     assert_same(out, undisturbed)
 
 
-def test_ctrl_c_on_a_local_cluster(images, undisturbed, tmp_path):
+def test_sigterm_in_the_background_of_a_script(images, undisturbed, tmp_path):
+    # a shell lets its background processes ignore SIGINT
+    in_background = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+    process = start([*in_background, *command(images, tmp_path, "--scheduler", "sync")])
+    wait_until(lambda: count_lines(tmp_path) > 10 or process.poll() is not None, "progress")
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)  # `timeout` sends two
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, said
+    assert said.splitlines()[-1] == "Error: Stopped. Run the same command again to resume."
+    assert "Traceback" not in said
+    assert 0 < count_lines(tmp_path) < 200
+    assert not list(tmp_path.rglob("*.part"))
+    finish(images, tmp_path)
+    assert_same(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_on_a_local_cluster(images, undisturbed, tmp_path, stop, code):
     process = start(command(images, tmp_path, "--scheduler", "local"))
     wait_until(lambda: count_lines(tmp_path) > 10 or process.poll() is not None, "progress")
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes of the group
+    os.killpg(process.pid, stop)  # a terminal and SLURM send it to all processes of the group
     said, _ = process.communicate(timeout=120)
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     assert "Run the same command again" in said
     assert "Traceback" not in said
     assert "KeyboardInterrupt" not in said

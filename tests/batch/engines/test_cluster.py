@@ -1,0 +1,89 @@
+"""Clusters on which nobody but their owner may run code."""
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+from distributed import Client
+from distributed.comm import connect as knock
+from distributed.security import Security
+
+from dinoiser.batch.engines.cluster import connect
+from dinoiser.prompts import PromptSet
+from tests.helpers.job_driver import command, job_of
+from tests.helpers.places import ROOT
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cluster")
+    job = job_of((folder,), folder / "out", PromptSet.parse("dog"), scheduler="local")
+    with connect(job) as client:
+        client.wait_for_workers(1, timeout=120)
+        yield client
+
+
+def test_its_owner_runs_code_in_another_process(client):
+    assert client.submit(os.getpid).result(timeout=60) != os.getpid()
+
+
+@pytest.mark.parametrize("security", [None, Security.temporary()], ids=["none", "another"])
+def test_a_client_without_its_certificate_is_refused(client, security):
+    address = client.scheduler.address
+    if security is None:
+        address = address.replace("tls://", "tcp://")
+    with pytest.raises(OSError, match=r"Timed out|refused|closed|TLS|certificate"):
+        Client(address, security=security, timeout=5, set_as_default=False)
+
+
+def test_workers_and_nannies_do_not_listen_to_strangers_either(client):
+    workers = client.scheduler_info()["workers"]
+    addresses = {*workers, *(worker["nanny"] for worker in workers.values())}
+    assert len(addresses) == 2
+    for address in addresses:
+        assert address.startswith("tls://127.0.0.1:")
+        with pytest.raises(OSError, match=r"Timed out|refused|closed"):
+            asyncio.run(knock(address.replace("tls://", "tcp://"), timeout=5))
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_cluster_secured_as_the_docs_say(images, tmp_path):
+    page = (ROOT / "docs/how-to/folders.md").read_text()
+    make_certificate = re.search(r"^openssl .*", page, re.MULTILINE)[0]
+    subprocess.run(make_certificate.split(), cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "dask").mkdir()
+    config = re.search(r"```yaml\n(distributed:.*?)```", page, re.DOTALL)[1]
+    (tmp_path / "dask" / "tls.yaml").write_text(config.replace("/shared", str(tmp_path)))
+    secured = {**os.environ, "DASK_CONFIG": str(tmp_path / "dask")}
+
+    port = free_port()
+    local = ["--host", "127.0.0.1", "--no-dashboard"]
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    scheduler = [*dask, "scheduler", "--protocol", "tls", "--port", str(port), *local]
+    worker = [*dask, "worker", f"tls://127.0.0.1:{port}", "--nthreads", "1", "--no-nanny", *local]
+    started = [subprocess.Popen(each, env=secured, **quiet) for each in (scheduler, worker)]
+    try:
+        label = command(images, tmp_path / "out", "--limit", "4", "--scheduler")
+        said = subprocess.run(
+            [*label, f"tls://127.0.0.1:{port}"], env=secured, capture_output=True, text=True
+        )
+        assert said.returncode == 0, said.stderr
+        assert "4 of 4 images labelled" in said.stdout
+        with pytest.raises(OSError, match=r"Timed out|refused|closed"):
+            Client(f"tcp://127.0.0.1:{port}", timeout=5, set_as_default=False)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
