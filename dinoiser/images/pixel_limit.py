@@ -1,6 +1,9 @@
 """Limit the size of images to decode: a guard against decompression bombs."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from dinoiser.errors import ImageError, SettingsError
 
@@ -9,6 +12,11 @@ DEFAULT_MAX_PIXELS = 2**29
 
 MAX_PIXELS_VARIABLE = "DINOISER_MAX_PIXELS"
 """Name of the environment variable that replaces the default."""
+
+RESULT_BYTES = 3
+"""Memory of a pixel of the RGB result."""
+PIXEL_BYTES = 4 + RESULT_BYTES
+"""Memory of a pixel of an 8-bit image while it is decoded: Pillow's 4 bytes, and the result."""
 
 
 def pixel_limit(max_pixels: int | None = None) -> int:
@@ -65,3 +73,59 @@ def check_pixels(width: int, height: int, limit: int) -> None:
             f"variable {MAX_PIXELS_VARIABLE}"
         )
         raise ImageError(msg)
+
+
+class _Decoding:
+    """The memory that the images being decoded in this process take together."""
+
+    def __init__(self) -> None:
+        self.memory = 0
+        self.changed = threading.Condition()
+
+
+_decoding = _Decoding()
+
+
+@contextmanager
+def decoding(width: int, height: int, sample_bytes: int, limit: int) -> Iterator[None]:
+    """Refuse an image that takes too much memory, or wait for it.
+
+    The limit stands for as much memory as an 8-bit image of so many pixels takes:
+    deeper images may have fewer, and images that are decoded at the same time in
+    other threads share it. An image waits until enough of them are done.
+
+    Parameters
+    ----------
+    width, height
+        Size of the image in pixels, as its header states it.
+    sample_bytes
+        Memory of a pixel as the file's decoder returns it.
+    limit
+        The most pixels allowed.
+
+    Raises
+    ------
+    ImageError
+        If the image exceeds the limit on its own.
+    """
+    check_pixels(width, height, limit)
+    memory, most = width * height * (sample_bytes + RESULT_BYTES), limit * PIXEL_BYTES
+    if memory > most:
+        msg = (
+            f"the image of {width} x {height} pixels takes {memory:,} bytes of memory, with "
+            f"{sample_bytes} bytes a pixel, and the limit is {most:,}; if you trust it, raise the "
+            f"limit with max_pixels or the environment variable {MAX_PIXELS_VARIABLE}, to at "
+            f"least {-(-memory // PIXEL_BYTES)}"
+        )
+        raise ImageError(msg)
+    with _decoding.changed:
+        _decoding.changed.wait_for(
+            lambda: not _decoding.memory or _decoding.memory + memory <= most
+        )
+        _decoding.memory += memory
+    try:
+        yield
+    finally:
+        with _decoding.changed:
+            _decoding.memory -= memory
+            _decoding.changed.notify_all()

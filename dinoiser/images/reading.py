@@ -23,10 +23,13 @@ from dinoiser.errors import ImageError
 from dinoiser.images.arrays import pillow_pixels, to_rgb, upright
 from dinoiser.images.jpeg_xl import read_jpeg_xl_size
 from dinoiser.images.nodata import ReadImage
-from dinoiser.images.pixel_limit import check_pixels, pixel_limit
+from dinoiser.images.pixel_limit import decoding, pixel_limit
 
 _HEADER_BYTES = 352  # enough for NIfTI, which is told by its end
 _SIGNATURE_BYTES = 32
+# memory of a pixel with 16 bits, by Pillow's mode; grey with transparency is decoded to RGBA
+_DEEP_BYTES = {"L": 2, "I;16": 2, "RGB": 6}
+_JPEG_XL_BYTES = 8  # RGBA with 16 bits: the depth shows only when it is decoded
 _SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -255,19 +258,19 @@ def _decode(path: Path, kind: str, header: bytes, limit: int, nodata: float | No
         import imagecodecs
 
         height, width = read_jpeg_xl_size(path)
-        check_pixels(width, height, limit)
-        # the first frame, which the decoder turns upright
-        pixels = _as_rgba(imagecodecs.jpegxl_decode(path.read_bytes(), index=0))
-        return ReadImage(to_rgb(pixels, channel_axis=-1))
+        with decoding(width, height, _JPEG_XL_BYTES, limit):
+            # the first frame, which the decoder turns upright
+            pixels = _as_rgba(imagecodecs.jpegxl_decode(path.read_bytes(), index=0))
+            return ReadImage(to_rgb(pixels, channel_axis=-1))
     with path.open("rb") as file, _open_image(kind, file) as image:
-        check_pixels(*image.size, limit)
-        if kind == "JPEG 2000" or (kind == "PNG" and header[24] == 16):  # its bit depth
-            pixels = _decode_deep(path, kind)
-        else:
-            pixels = pillow_pixels(image)
-        channel_axis = -1 if pixels.ndim == 3 else None
-        rgb = to_rgb(pixels, channel_axis=channel_axis)
-        return ReadImage(upright(rgb, _orientation(image)))
+        # a PNG's bit depth is its byte 24; that of JPEG 2000 shows only when it is decoded
+        is_deep = kind == "JPEG 2000" or (kind == "PNG" and header[24] == 16)
+        sample_bytes = _DEEP_BYTES.get(image.mode, 8) if is_deep else 4
+        with decoding(*image.size, sample_bytes, limit):
+            pixels = _decode_deep(path, kind) if is_deep else pillow_pixels(image)
+            channel_axis = -1 if pixels.ndim == 3 else None
+            rgb = to_rgb(pixels, channel_axis=channel_axis)
+            return ReadImage(upright(rgb, _orientation(image)))
 
 
 def _open_image(kind: str, file: BinaryIO) -> ImageFile:

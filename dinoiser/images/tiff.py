@@ -22,7 +22,7 @@ from dinoiser.images.nodata import (
     missing_values,
     warn_of_undeclared,
 )
-from dinoiser.images.pixel_limit import check_pixels
+from dinoiser.images.pixel_limit import check_pixels, decoding
 
 _ORIENTATION_TAG = 274
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
@@ -66,18 +66,22 @@ def read_tiff(path: Path, limit: int, nodata: float | None = None) -> ReadImage 
             return None
         values, turn = declared_nodata(layout, nodata), orientation(layout)
         pages = pages_of_first_image(series)
-        pixels = join_channels([_read_page(page, layout, values) for page in pages])
-        rgb = upright(to_rgb(pixels, channel_axis=-1), turn)
-        missing = missing_pixels(pixels)
-        return ReadImage(
-            rgb,
-            None if missing is None else upright(missing, turn),
-            warn_of_undeclared(pixels),
-        )
+        sample_bytes = len(pages) * layout.samplesperpixel * np.dtype(layout.dtype).itemsize
+        with decoding(layout.imagewidth, layout.imagelength, sample_bytes, limit):
+            pixels = join_channels([_read_page(page, layout, values) for page in pages])
+            rgb = upright(to_rgb(pixels, channel_axis=-1), turn)
+            missing = missing_pixels(pixels)
+            return ReadImage(
+                rgb,
+                None if missing is None else upright(missing, turn),
+                warn_of_undeclared(pixels),
+            )
 
 
 def join_channels(pages: list[np.ndarray]) -> np.ndarray:
     """Join the channels (H, W, C) of several pages; masked if one of them is."""
+    if len(pages) == 1:
+        return pages[0]
     masked = any(isinstance(page, np.ma.MaskedArray) for page in pages)
     return (np.ma if masked else np).concatenate(pages, axis=-1)
 

@@ -181,7 +181,7 @@ def valid_file():
     return {"images": [IMAGE], "annotations": annotations, "categories": [CAT]}
 
 
-@cases(150, deadline=2000)
+@cases(100)
 @given(data=st.data())
 def test_a_file_with_other_values_is_read_or_refused(data, tmp_path_factory):
     document = json.loads(json.dumps(valid_file()))
@@ -193,7 +193,7 @@ def test_a_file_with_other_values_is_read_or_refused(data, tmp_path_factory):
     read_all(path)
 
 
-@cases(150, deadline=2000)
+@cases(100)
 @given(data=st.data())
 def test_a_file_with_other_bytes_is_read_or_refused(data, tmp_path_factory):
     content = bytearray(json.dumps(valid_file()).encode())
