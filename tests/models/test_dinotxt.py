@@ -66,7 +66,7 @@ def segment_golden(model, golden):
     pixels = pixels_of(golden)
     layout = WindowLayout.plan(tuple(pixels.shape[-2:]), segmenter.pipeline.windows)
     blank = np.zeros((*layout.size, 3), np.uint8)
-    encoded = EncodedImage(segmenter, blank, layout, model.encode_image(pixels))
+    encoded = EncodedImage(segmenter.pipeline, blank, layout, model.encode_image(pixels))
     return encoded.segment(PromptSet.parse("a, b, c, d, e", templates=["{}"]))
 
 
