@@ -14,6 +14,7 @@ from dinoiser.models.talk2dino import TEMPLATES, Talk2Dino, TextProjection
 from dinoiser.models.text import PhraseEmbeddings
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.background import clean_background
+from dinoiser.segment.passes import Passes
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.scoring import class_cosines, head_cosines, score_patches
 from dinoiser.segment.segmenter import Segmenter
@@ -187,7 +188,7 @@ class TestSegmenting:
 
     def test_windows_of_several_threads_keep_their_attention(self, model):
         pixels = torch.rand(3, 3, 448, 448)
-        with BatchedModel(model, 2) as shared:
+        with BatchedModel(model, Passes(2)) as shared:
             patches = shared.encode_image(pixels)
         alone = model.encode_image(pixels)
         torch.testing.assert_close(patches.features, alone.features, atol=1e-4, rtol=1e-4)
