@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dinoiser.models.base import SegmentationModel
 from dinoiser.models.maskclip import MaskClip
 from dinoiser.models.text import PhraseEmbeddings, TextTower, template_sentences
 
@@ -44,7 +45,7 @@ def test_the_named_templates_are_open_clips():
     assert all("{}" in sentence for sentence in template_sentences("simple"))
 
 
-class Counting:
+class Counting(SegmentationModel):
     """A model that says how many sentences it was asked for."""
 
     name, digest, embedding_dim = "counting", "0123456789abcdef", 4
