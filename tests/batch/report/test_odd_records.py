@@ -3,12 +3,13 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from PIL import Image
 
 from dinoiser.batch.report.page import write_report
 from tests.helpers.report_page import Page, done, report
+from tests.helpers.series import cases
 
 ODD = {
     "a short histogram": {"histogram": {"1": [5, 5]}},
@@ -71,11 +72,7 @@ LABELS = st.one_of(st.integers(-2, 400), NUMBERS).map(str)
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 
 
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@cases(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     figures=st.fixed_dictionaries(
         {

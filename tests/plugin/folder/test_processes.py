@@ -9,12 +9,14 @@ WITHOUT_GUARD = """
 import sys
 from pathlib import Path
 print("begins", flush=True)
+from dinoiser.batch import LabelJob, Labelling, Running
 from dinoiser.prompts import PromptSet
-from napari_dinoiser.folder.job import FolderChoice, run_job
+from napari_dinoiser.folder.job import run_job
 images, output = map(Path, sys.argv[1:])
 seen = []
 prompts = PromptSet.parse("background, red circle")
-job = FolderChoice(images, output, prompts, model="tiny", scheduler="local").to_job()
+labelling, running = Labelling(prompts, model="tiny"), Running(scheduler="local")
+job = LabelJob((images,), output, labelling, running=running)
 print(run_job(job, progress=seen.append).done, seen[-1].where)
 """
 
@@ -34,8 +36,9 @@ OPENED = """
 import sys
 import napari
 from napari_dinoiser.folder.widget import FolderWidget
+from napari_dinoiser.model_choice import ModelChoice
 viewer = napari.Viewer()
-viewer.window.add_dock_widget(FolderWidget(viewer, lambda: {"prompts": None, "model": "tiny"}))
+viewer.window.add_dock_widget(FolderWidget(viewer, lambda: (None, ModelChoice("tiny"))))
 print([name for name in ("torch", "open_clip", "distributed") if name in sys.modules])
 viewer.close()
 """
