@@ -62,7 +62,8 @@ def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(images, undis
     def few_bytes():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
 
-    arguments = command(images, tmp_path, "-f", "overlay")
+    # in this process: a cluster's certificates alone are larger
+    arguments = command(images, tmp_path, "-f", "overlay", "--scheduler", "sync")
     process = start(arguments, preexec_fn=few_bytes)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 2
