@@ -10,6 +10,7 @@ import typer
 from dinoiser.cli import options
 from dinoiser.cli.console import INTERRUPTED, print_json, say, say_error
 from dinoiser.cli.job_bars import JobBars
+from dinoiser.errors import SettingsError
 
 if TYPE_CHECKING:
     from dinoiser.export import ExportOptions
@@ -45,10 +46,13 @@ def export(
     """
     from dinoiser.batch.export import read_prompts
     from dinoiser.batch.folder import sole_writer
+    from dinoiser.batch.job import format_problems
     from dinoiser.batch.report.page import REPORT_FILE, write_report
     from dinoiser.export import ExportOptions
 
     shape = ExportOptions(polygons=polygons, instances=instances, min_area=min_area)
+    if problems := format_problems(formats):
+        raise SettingsError("; ".join(problems) + ".")
     read_prompts(output)  # where there is no job, nothing is written, a lock neither
     with sole_writer(output, "export"):
         images = _run(output, formats, shape)
