@@ -152,10 +152,11 @@ def test_a_turned_image_becomes_an_upright_copy(name, tmp_path):
     path.symlink_to(tmp_path / name)  # as exports were before
     link_image(tmp_path / name, path)
     assert not path.is_symlink()
-    with Image.open(path) as copy:  # as a reader that knows of no orientation
+    # as a reader that knows of no orientation
+    with Image.open(path) as copy, Image.open(tmp_path / name) as original:
         assert copy.getexif().get(0x0112, 1) == 1
         assert_shows_four_squares(np.asarray(copy.convert("RGB")), tolerance=16)
-        assert copy.format == Image.open(tmp_path / name).format
+        assert copy.format == original.format
     before = path.stat()
     link_image(tmp_path / name, path)
     assert path.stat().st_ino == before.st_ino
