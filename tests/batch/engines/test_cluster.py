@@ -60,8 +60,8 @@ def free_port():
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_a_cluster_secured_as_the_docs_say(images, tmp_path):
     page = (ROOT / "docs/how-to/folders.md").read_text()
-    make_certificate = re.search(r"^openssl .*", page, re.MULTILINE)[0]
-    subprocess.run(make_certificate.split(), cwd=tmp_path, check=True, capture_output=True)
+    make_certificate = re.search(r"```sh\n(openssl .*?)```", page, re.DOTALL)[1]
+    subprocess.run(make_certificate, shell=True, cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / "dask").mkdir()
     config = re.search(r"```yaml\n(distributed:.*?)```", page, re.DOTALL)[1]
     (tmp_path / "dask" / "tls.yaml").write_text(config.replace("/shared", str(tmp_path)))
