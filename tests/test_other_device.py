@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers.places import ROOT
 
 
+@pytest.mark.slow
 def test_the_models_the_jobs_and_the_fits_keep_to_their_device():
     checks = ROOT / "tests" / "other_device" / "checks.py"
     # In a process of its own: the device, once registered, is there for good.

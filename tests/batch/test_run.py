@@ -15,6 +15,7 @@ from PIL import Image
 from dinoiser.batch import Record, SegmentSettings, read_records, run
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
+from dinoiser.errors import ClusterError
 from dinoiser.segment.passes import Passes
 from dinoiser.segment.segmenter import Segmenter
 from tests.helpers.job_driver import (
@@ -28,17 +29,13 @@ from tests.helpers.job_driver import (
 )
 
 
-def test_no_scheduler_at_the_address(make_job, tmp_path):
+def test_no_scheduler_at_the_address(make_job, tmp_path, monkeypatch):
+    monkeypatch.setattr("dinoiser.batch.engines.cluster.SECONDS_TO_CONNECT", 3)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = command(
-        make_job(tmp_path).inputs[0], tmp_path, "--scheduler", f"tcp://127.0.0.1:{port}"
-    )
-    process = start(arguments)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert f"no dask scheduler at tcp://127.0.0.1:{port}" in " ".join(said.split())
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(ClusterError, match=f"no dask scheduler at {address}"):
+        run(make_job(tmp_path, scheduler=address))
 
 
 @pytest.mark.parametrize(
@@ -46,7 +43,9 @@ def test_no_scheduler_at_the_address(make_job, tmp_path):
     [
         {"settings": replace(SETTINGS, batch_size=1), "shard_size": 8},
         {"settings": replace(SETTINGS, batch_size=16), "shard_size": 64},
-        {"scheduler": "local", "workers": 1, "shard_size": 64},
+        pytest.param(
+            {"scheduler": "local", "workers": 1, "shard_size": 64}, marks=pytest.mark.slow
+        ),
         {"scheduler": "local", "workers": 2, "shard_size": 8},
     ],
     ids=["batch 1, shard 8", "batch 16, shard 64", "1 worker, shard 64", "2 workers, shard 8"],

@@ -154,4 +154,5 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(seconds)
         # without a length, the end of the connection is the end of the body
         whole = answer.headers.get("Content-Length", "known")
-        self.close_connection = answer.cut_after is not None or whole is None
+        asked = answer.headers.get("Connection") == "close"
+        self.close_connection = asked or answer.cut_after is not None or whole is None

@@ -85,6 +85,9 @@ def test_the_one_image_that_kills_its_worker_is_found(images, undisturbed, tmp_p
         assert (out / mask).read_bytes() == (undisturbed / mask).read_bytes()
 
 
+STOPS = [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+
+
 @contextmanager
 def own_cluster(folder, workers):
     """A scheduler and workers as a person starts them by hand."""
@@ -108,6 +111,7 @@ def own_cluster(folder, workers):
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker(images, undisturbed, tmp_path):
     out = tmp_path / "out"
     with own_cluster(tmp_path, 2) as (address, _, workers):
@@ -119,6 +123,7 @@ def test_a_cluster_that_loses_a_worker(images, undisturbed, tmp_path):
     assert_same(out, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_its_scheduler(images, undisturbed, tmp_path):
     out = tmp_path / "out"
     with own_cluster(tmp_path, 1) as (address, scheduler, _):
@@ -152,7 +157,7 @@ def test_sigterm_in_the_background_of_a_script(images, undisturbed, tmp_path):
     assert_same(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("stop", "code"), STOPS)
 def test_ctrl_c_and_sigterm_on_a_local_cluster(images, undisturbed, tmp_path, stop, code):
     process = start(command(images, tmp_path, "--scheduler", "local"))
     wait_until(lambda: count_lines(tmp_path) > 10 or process.poll() is not None, "progress")
