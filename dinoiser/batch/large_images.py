@@ -143,7 +143,7 @@ def label_large_tiff(
     ImageError
         The file cannot be read in parts, see `open_large_tiff`.
     SettingsError
-        The pipeline is for whole images.
+        The pipeline is for whole images, see `label_parts`.
     OutputError
         A result cannot be written.
     """
@@ -159,7 +159,8 @@ def label_large_tiff(
             pipeline.windows,
             lambda: pipeline,
             PART_SIZE,
-            with_pixels=pipeline.refine != "none",
+            refine=pipeline.refine,
+            patch_size=pipeline.model.patch_size,
         )
         # Where the labels go: files that appear under their names only when they are whole
         mask = stack.enter_context(atomic_file(mask_path))

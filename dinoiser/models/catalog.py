@@ -57,6 +57,7 @@ class ModelEntry(FrozenModel):
     ``architecture`` and ``pretrained`` are open_clip's names; ``config`` is the
     architecture's file if open_clip does not know it. ``gamma`` is the threshold of
     the correlations if the heads' file does not state one, 0.2 in the paper.
+    ``patch_size`` is the side of a patch in pixels, known before a model is loaded.
     ``teacher`` is the default teacher of new heads. ``parts`` are a method's other
     files, see `PARTS`. ``threshold`` is the probability below which Talk2DINO
     predicts background.
@@ -77,6 +78,7 @@ class ModelEntry(FrozenModel):
     threshold: float = Field(default=0.55, gt=0, lt=1)
     gamma: float = Field(default=0.2, ge=0, lt=1)
     teacher: Literal["dino", "regions"] = "dino"
+    patch_size: PositiveInt
     windows: WindowDefaults
 
     @model_validator(mode="after")
@@ -252,7 +254,7 @@ def _entries() -> dict[str, ModelEntry]:
 
 
 def _make_entry(name: str) -> ModelEntry:
-    architecture, pretrained, file = open_clip_names.find_open_clip(name)
+    architecture, pretrained, file, patch_size = open_clip_names.find_open_clip(name)
     source = f"https://huggingface.co/{file.repo}"
     return ModelEntry(
         name=name,
@@ -264,5 +266,6 @@ def _make_entry(name: str) -> ModelEntry:
         citation=f"see {source}",
         source=source,
         clip=file,
+        patch_size=patch_size,
         windows=WindowDefaults(),
     )

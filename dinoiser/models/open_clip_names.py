@@ -17,11 +17,12 @@ SHOWN_TAGS = 6
 
 
 class OpenClipWeights(NamedTuple):
-    """An open_clip model: its names for architecture and weights, and their file."""
+    """An open_clip model: its names for architecture and weights, their file, and its patches."""
 
     architecture: str
     pretrained: str
     file: HubFile
+    patch_size: int
 
 
 @cache
@@ -67,7 +68,8 @@ def find_open_clip(name: str) -> OpenClipWeights:
             f"{some or 'none'}; give them after a colon, as in {EXAMPLE}."
         )
         raise UnknownModelError(msg)
-    return OpenClipWeights(architecture, tag, _file(config, pretrained))
+    patch_size = config["vision_cfg"]["patch_size"]
+    return OpenClipWeights(architecture, tag, _file(config, pretrained), patch_size)
 
 
 def _obstacle(config: dict[str, Any], pretrained: dict[str, Any]) -> str | None:

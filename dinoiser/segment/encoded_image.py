@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from dinoiser.models.base import PatchFeatures
     from dinoiser.prompts import PromptSet
@@ -29,14 +30,17 @@ class EncodedImage:
         Its windows.
     patches
         Features of all windows, (n, D, h, w), and objectness (n, h, w).
+    colours
+        See `Pipeline.colours`.
     """
 
     pipeline: Pipeline
     image: np.ndarray
     layout: WindowLayout
     patches: PatchFeatures
+    colours: Tensor | None
 
     def segment(self, prompts: PromptSet) -> Segmentation:
         """Segment with these classes, without running the image tower."""
         scores = self.pipeline.score(self.patches, prompts)
-        return self.pipeline.decide(self.image, self.layout, scores, prompts)
+        return self.pipeline.decide(self.image, self.layout, scores, prompts, self.colours)

@@ -113,4 +113,4 @@ def _reach(length: int, new_length: int, antialias: bool) -> float:
 
 
 def _centers(places: slice) -> Tensor:
-    return torch.arange(places.start, places.stop, dtype=torch.float64) + 0.5
+    return torch.arange(places.start, places.stop, places.step or 1, dtype=torch.float64) + 0.5

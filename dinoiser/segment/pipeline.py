@@ -1,7 +1,8 @@
 """From pixels to labels: the single path of all images, whole or in parts, alone or with others.
 
     image --to_working_size--> pixels --cut--> windows --model--> patch features
-          --score--> scores --lay_out--> probability map --label--> labels, confidence
+          --score--> scores --lay_out--> probability map --refined--> the same, with edges
+          --label--> labels, confidence
 
 `Segmenter`, jobs, lazy arrays and large files all call these stages; they differ only in how much
 of an image is in memory.
@@ -17,9 +18,10 @@ import numpy as np
 import torch
 
 from dinoiser.models.text import PhraseEmbeddings
+from dinoiser.segment.edges import CellGrid, EdgeMap, cell_colours
 from dinoiser.segment.passes import Passes
-from dinoiser.segment.probability_map import TILE_WIDTH, ProbabilityMap, Tile
-from dinoiser.segment.refine import snap_to_superpixels
+from dinoiser.segment.probability_map import ProbabilityMap, Tile
+from dinoiser.segment.refine import refine_map
 from dinoiser.segment.resize import resize
 from dinoiser.segment.score_map import ScoreMap
 from dinoiser.segment.scoring import score_patches
@@ -127,7 +129,13 @@ class Pipeline:
         blocks = [self.blocks(*pair) for pair in zip(images, layouts, strict=True)]
         scores = iter(self.score_blocks([block for some in blocks for block in some], prompts))
         return [
-            self.decide(image, layout, torch.cat([next(scores) for _ in some]), prompts)
+            self.decide(
+                image,
+                layout,
+                torch.cat([next(scores) for _ in some]),
+                prompts,
+                self.colours(some),
+            )
             for image, layout, some in zip(images, layouts, blocks, strict=True)
         ]
 
@@ -218,37 +226,73 @@ class Pipeline:
         """Combine the mosaics of neighbouring blocks, see `ProbabilityMap`."""
         return self._map_type.join(mosaics, layout, spread=self.model.scoring.spread)
 
+    def refined(
+        self, probabilities: ProbabilityMap, image: np.ndarray, colours: Tensor | None
+    ) -> ProbabilityMap | EdgeMap:
+        """Refine the map of an image (H, W, 3) uint8 by its colours, as the settings say.
+
+        Parameters
+        ----------
+        probabilities
+            The map.
+        image
+            The image.
+        colours
+            See `colours`.
+        """
+        layout = probabilities.layout
+        if self.refine == "pamr":
+            return refine_map(probabilities, self.to_working_size(image, layout).float() / 255)
+        if colours is None:
+            return probabilities
+        return EdgeMap(probabilities, self.cells(layout), colours, image)
+
+    def cells(self, layout: WindowLayout) -> CellGrid:
+        """Lay the cells of the refinement over an image."""
+        return CellGrid.over(layout, self.model.patch_size)
+
+    def colours(self, blocks: Sequence[Block]) -> Tensor | None:
+        """Colours of the cells of a whole image, see `cell_colours`; None if they are not needed."""
+        if self.refine != "edges":
+            return None
+        block = blocks[0]  # each has all pixels
+        return cell_colours(block.pixels, self.cells(block.layout).side)
+
     def decide(
-        self, image: np.ndarray, layout: WindowLayout, scores: Tensor, prompts: PromptSet
+        self,
+        image: np.ndarray,
+        layout: WindowLayout,
+        scores: Tensor,
+        prompts: PromptSet,
+        colours: Tensor | None,
     ) -> Segmentation:
-        """Label an image (H, W, 3) from the scores (n, K, h, w) of its windows."""
+        """Label an image (H, W, 3) from the scores (n, K, h, w) of its windows.
+
+        Parameters
+        ----------
+        image, layout, scores, prompts
+            The image, its windows, their scores, and the classes.
+        colours
+            See `colours`.
+        """
         everything = Tile(slice(0, image.shape[0]), slice(0, image.shape[1]))
-        probabilities = self.lay_out(scores, layout)
-        labels, confidence = self.label(probabilities, prompts, everything, image)
-        return Segmentation(labels, confidence, prompts, probabilities)
+        refined = self.refined(self.lay_out(scores, layout), image, colours)
+        return Segmentation(*self.label(refined, prompts, everything), prompts, refined)
 
     @torch.no_grad()
     def label(
-        self,
-        probabilities: ProbabilityMap,
-        prompts: PromptSet,
-        within: Tile,
-        image: np.ndarray | None = None,
+        self, probabilities: ProbabilityMap | EdgeMap, prompts: PromptSet, within: Tile
     ) -> tuple[np.ndarray, np.ndarray]:
         """Label a part of an image.
 
         Parameters
         ----------
         probabilities
-            The map of all windows, or at least of those that overlap the part.
+            From `refined`.
         prompts
             The classes of the map.
         within
-            The part. With superpixels, it must begin at a multiple of
-            `TILE_WIDTH`, and end at one or at the image's edge.
-        image
-            (rows, columns, 3) uint8, the part's pixels; needed only for
-            superpixels.
+            The part.
 
         Returns
         -------
@@ -257,22 +301,11 @@ class Pipeline:
         """
         labels = np.empty(within.size, np.uint8)
         confidence = np.empty(within.size, np.float16)
-        # only classes that can win somewhere are interpolated to pixels
-        channels = probabilities.winners()
-        ids = torch.tensor([prompts.classes[channel].id for channel in channels])
-        ids = ids.to(probabilities.mosaic.device, torch.uint8)
-        # superpixels are found in square tiles, whose positions are the same in every part
-        height = TILE_WIDTH if self.refine == "superpixel" else None
-        for tile, pixels in probabilities.select(channels).tiles(height, within):
+        ids = torch.tensor([c.id for c in prompts.classes], dtype=torch.uint8)
+        for tile, channels, best in probabilities.decide(within):
             part = tile.inside(within)
-            if self.refine == "superpixel" and image is not None:
-                side = self._superpixel_side(probabilities.layout)
-                snapped = snap_to_superpixels(pixels.cpu().numpy(), image[part], side)
-                pixels = torch.from_numpy(snapped).to(ids.device)
-            best, winner = pixels.max(0)
-            labels[part] = ids[winner].cpu().numpy()
-            # patches changed by the background filter sum to more than 1, see `apply_background`
-            confidence[part] = best.clamp(max=1).cpu().numpy()
+            labels[part] = ids.to(channels.device)[channels].cpu().numpy()
+            confidence[part] = best.cpu().numpy()
         if prompts.ignore_below > 0:
             labels[confidence < prompts.ignore_below] = IGNORE
         return labels, confidence
@@ -282,7 +315,3 @@ class Pipeline:
         """The class that turns scores into pixels."""
         enlarged = self.model.scoring.enlarged
         return ProbabilityMap if enlarged == "probabilities" else ScoreMap
-
-    def _superpixel_side(self, layout: WindowLayout) -> float:
-        """Half a patch, in pixels of the image."""
-        return max(2.0, self.model.patch_size * min(layout.size) / min(layout.working_size) / 2)

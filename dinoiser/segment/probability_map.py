@@ -48,6 +48,14 @@ class Tile(NamedTuple):
             slice(self.columns.start - left, self.columns.stop - left),
         )
 
+    def overlap(self, other: Tile) -> Tile:
+        """Return what both tiles have in common."""
+        rows, columns = (
+            slice(max(one.start, two.start), min(one.stop, two.stop))
+            for one, two in zip(self, other, strict=True)
+        )
+        return Tile(rows, columns)
+
 
 @dataclass(frozen=True)
 class ProbabilityMap:
@@ -126,15 +134,27 @@ class ProbabilityMap:
         threshold = float(self.mosaic.sum(0).min()) / len(self.mosaic) - 1e-6
         return torch.nonzero(self.mosaic.amax((1, 2)) >= threshold).flatten().tolist()
 
-    def tiles(
-        self, height: int | None = None, within: Tile | None = None
-    ) -> Iterator[tuple[Tile, Tensor]]:
+    def decide(self, within: Tile) -> Iterator[tuple[Tile, Tensor, Tensor]]:
+        """Find the class of every pixel of a part of the image.
+
+        Yields
+        ------
+        tile, channels, probabilities
+            A tile, and for each of its pixels the channel that is the highest
+            and its probability, (rows, columns) int64 and float32.
+        """
+        # only classes that can win somewhere are interpolated to pixels
+        channels = torch.tensor(self.winners(), device=self.mosaic.device)
+        for tile, pixels in self.select(channels.tolist()).tiles(within):
+            best, winner = pixels.max(0)
+            # patches changed by the background filter sum to more than 1, see `apply_background`
+            yield tile, channels[winner], best.clamp_(max=1)
+
+    def tiles(self, within: Tile | None = None) -> Iterator[tuple[Tile, Tensor]]:
         """Iterate over the image from left to right and top to bottom.
 
         Parameters
         ----------
-        height
-            Rows per tile; None derives them from `VALUES_AT_ONCE`.
         within
             The part of the image; None for the whole image.
 
@@ -145,8 +165,7 @@ class ProbabilityMap:
         """
         within = within or Tile(*(slice(0, length) for length in self.layout.size))
         tiles_across = cut_places(within.columns, TILE_WIDTH)
-        height = height or self.rows_at_once(tiles_across[0])
-        for rows in cut_places(within.rows, height):
+        for rows in cut_places(within.rows, self.rows_at_once(tiles_across[0])):
             for columns in tiles_across:
                 tile = Tile(rows, columns)
                 yield tile, self.pixels(tile)
@@ -156,7 +175,7 @@ class ProbabilityMap:
         return max(1, VALUES_AT_ONCE // (len(self.mosaic) * (columns.stop - columns.start)))
 
     def pixels(self, tile: Tile) -> Tensor:
-        """Probabilities (K, rows, columns) float32 of one tile."""
+        """Probabilities (K, rows, columns) float32 of one tile, or of every n-th place in it."""
         (rows, down), (columns, across) = (
             axis.weights(places) for axis, places in zip(self.axes, tile, strict=True)
         )
@@ -237,7 +256,7 @@ class Axis:
             A slice of the mosaic's axis, and (pixels, patches) float64 with rows
             that sum to 1.
         """
-        return _weights(self, pixels.start, pixels.stop)
+        return _weights(self, pixels.start, pixels.stop, pixels.step or 1)
 
     def working_weights(self, places: slice) -> Tensor:
         """Return the weights (places, all patches) of patches in pixels of the working size."""
@@ -272,9 +291,9 @@ class Axis:
 
 
 @lru_cache(maxsize=32)  # images of a folder often have the same size
-def _weights(axis: Axis, start: int, stop: int) -> tuple[slice, Tensor]:
+def _weights(axis: Axis, start: int, stop: int, step: int) -> tuple[slice, Tensor]:
     # pixels of the image <- places of the working size <- patches
-    places, resized = linear_weights(axis.working, axis.length, slice(start, stop))
+    places, resized = linear_weights(axis.working, axis.length, slice(start, stop, step))
     mixed = to_steps(resized @ axis.working_weights(places))  # (pixels, all patches of the axis)
     # most patches are too far away to contribute
     used = mixed.any(0).nonzero()
@@ -291,7 +310,15 @@ def _lay_out(patches: Tensor, block: WindowLayout) -> Tensor:
     return to_steps(mosaic)
 
 
-def cut_places(places: slice, step: int) -> list[slice]:
-    """Divide a range of places into pieces of at most `step`."""
-    stop = places.stop
-    return [slice(start, min(start + step, stop)) for start in range(places.start, stop, step)]
+def at_working_size(probabilities: ProbabilityMap) -> ProbabilityMap:
+    """Return a map whose pixels are those of the working size."""
+    layout = probabilities.layout
+    return replace(probabilities, layout=replace(layout, size=layout.working_size))
+
+
+def cut_places(places: slice, length: int) -> list[slice]:
+    """Divide a range of places into pieces of at most `length`, or of one place."""
+    stop, step = places.stop, places.step or 1
+    length = max(1, length // step) * step
+    starts = range(places.start, stop, length)
+    return [slice(start, min(start + length, stop), step) for start in starts]

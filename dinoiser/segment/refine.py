@@ -1,39 +1,108 @@
-"""Superpixel refinement: patch-sized edges snapped to the edges of the image."""
+"""PAMR: the refinement of probabilities by neighbours of similar colour that papers use."""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from dinoiser.segment.probability_map import ProbabilityMap, at_working_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+ROUNDS = 10
+DILATIONS = (1, 2, 4, 8, 12, 24)
+CLASSES_AT_ONCE = 30
+DIRECTIONS = [
+    (down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)
+]
 
 
-def snap_to_superpixels(
-    probabilities: np.ndarray, image: np.ndarray, superpixel_side: float
-) -> np.ndarray:
-    """Average probabilities over the superpixels of an image.
+def pamr(
+    probabilities: Tensor,
+    image: Tensor,
+    rounds: int = ROUNDS,
+    dilations: Sequence[int] = DILATIONS,
+) -> Tensor:
+    """Replace each pixel's probabilities by those of similar pixels around it, several times.
 
     Parameters
     ----------
     probabilities
-        (K, H, W) float32.
+        (K, H, W), the map of each class.
     image
-        (H, W, 3) uint8 RGB.
-    superpixel_side
-        Side of an average superpixel, in pixels.
+        (3, H, W) in [0, 1].
+    rounds
+        How often.
+    dilations
+        Distances of the eight neighbours, in pixels.
 
     Returns
     -------
-    ndarray
-        (K, H, W) float32, constant within each superpixel.
+    Tensor
+        (K, H, W), within the range of `probabilities`.
 
     References
     ----------
-    Achanta et al., SLIC Superpixels Compared to State-of-the-art Superpixel
-    Methods, TPAMI 2012; scikit-image's implementation.
+    Araslanov and Roth, Single-Stage Semantic Segmentation from Image Labels,
+    CVPR 2020: pixel-adaptive mask refinement, with the constants of the
+    published code.
     """
-    from skimage.segmentation import slic
+    weights = _affinities(image, dilations)
+    refined = [
+        _mix(some, weights, rounds, dilations) for some in probabilities.split(CLASSES_AT_ONCE)
+    ]
+    return torch.cat(refined)
 
-    count = max(1, round(image.shape[0] * image.shape[1] / superpixel_side**2))
-    segments = slic(image, n_segments=count, compactness=10.0, start_label=0, channel_axis=-1)
-    flat = segments.ravel()
-    sizes = np.bincount(flat)
-    means = [np.bincount(flat, weights=channel.ravel()) / sizes for channel in probabilities]
-    return np.stack([mean.astype(np.float32)[segments] for mean in means])
+
+def refine_map(probabilities: ProbabilityMap, image: Tensor) -> ProbabilityMap:
+    """Apply `pamr` at an image's working size, as the published evaluations do.
+
+    Parameters
+    ----------
+    probabilities
+        The map of the whole image.
+    image
+        (3, h, w) in [0, 1], at the working size.
+    """
+    height, width = probabilities.layout.working_size
+    maps = probabilities.mosaic.new_empty((len(probabilities.mosaic), height, width))
+    for tile, pixels in at_working_size(probabilities).tiles():
+        maps[:, *tile] = pixels
+    refined = pamr(maps, image.to(maps.device))
+    # a single window, in which every pixel is a patch
+    layout = replace(probabilities.layout, rows=((0, height),), columns=((0, width),))
+    return ProbabilityMap.from_windows(refined[None], layout)
+
+
+def _affinities(image: Tensor, dilations: Sequence[int]) -> Tensor:
+    """Weights (neighbours, H, W) of the neighbours of each pixel, with sum 1."""
+    neighbours = torch.stack(list(_each_neighbour(image, dilations)))  # (neighbours, 3, H, W)
+    # the deviation of each colour around a pixel, which itself counts once for each dilation
+    around = torch.cat([neighbours, image.expand(len(dilations), -1, -1, -1)])
+    spread = 1e-8 + 0.1 * around.std(0)
+    return (-(neighbours - image).abs() / spread).mean(1).softmax(0)
+
+
+def _mix(maps: Tensor, weights: Tensor, rounds: int, dilations: Sequence[int]) -> Tensor:
+    for _ in range(rounds):
+        mixed = torch.zeros_like(maps)
+        for neighbour, weight in zip(_each_neighbour(maps, dilations), weights, strict=True):
+            mixed += neighbour * weight
+        maps = mixed
+    return maps
+
+
+def _each_neighbour(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
+    """Yield maps (C, H, W) shifted to each neighbour, with the edges repeated."""
+    height, width = maps.shape[-2:]
+    for distance in dilations:
+        padded = F.pad(maps[None], (distance,) * 4, mode="replicate")[0]
+        for down, right in DIRECTIONS:
+            top, left = distance * (1 + down), distance * (1 + right)
+            yield padded[:, top : top + height, left : left + width]

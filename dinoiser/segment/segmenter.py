@@ -95,7 +95,8 @@ class Segmenter:
         layout = self.pipeline.plan(image.shape[:2])
         passes: list[PatchFeatures] = []
         done, total = 0, len(layout.windows)
-        for block in self.pipeline.blocks(image, layout):
+        blocks = self.pipeline.blocks(image, layout)
+        for block in blocks:
             for patches in self.pipeline.encode([block]):
                 passes.append(patches)
                 done += len(patches.features)
@@ -103,7 +104,8 @@ class Segmenter:
                     progress(done, total)
                 if cancelled and cancelled():
                     raise CancelledError
-        return EncodedImage(self.pipeline, image, layout, PatchFeatures.cat(passes))
+        patches, colours = PatchFeatures.cat(passes), self.pipeline.colours(blocks)
+        return EncodedImage(self.pipeline, image, layout, patches, colours)
 
     def segment(self, image: ArrayLike, prompts: PromptSet) -> Segmentation:
         """Encode an image and segment it, without keeping its features.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from dinoiser.models.catalog import WindowDefaults
 
-Refinement = Literal["none", "superpixel"]
+Refinement = Literal["edges", "pamr", "none"]
 REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
 
 
@@ -34,7 +34,9 @@ class SegmentSettings:
         Smooth images when they are shrunk to `short_side`. The published code
         does not; False reproduces it.
     refine
-        "superpixel" snaps labels to edges in the image; "none" does not.
+        "edges" lets labels follow the edges of the image, see `edges`. "pamr" is
+        the refinement that papers use, see `refine.pamr`; it takes the whole
+        image at once. "none" leaves the pixels of the paper.
     batch_size
         Number of windows in one pass; "auto" chooses it for the device.
     delta
@@ -53,7 +55,7 @@ class SegmentSettings:
     stride: int | None = None
     whole: bool = False
     antialias: bool = True
-    refine: Refinement = "none"
+    refine: Refinement = "edges"
     batch_size: int | Literal["auto"] = "auto"
     delta: float = 0.99
 
@@ -139,7 +141,8 @@ class SegmentSettings:
                 yield f"{name} is {getattr(self, name)!r}, expected True or False"
         if self.refine not in REFINEMENTS:
             expected = " or ".join(map(repr, REFINEMENTS))
-            yield f"refine is {self.refine!r}, expected {expected}"
+            gone = ", of which 'edges' replaces superpixels" if self.refine == "superpixel" else ""
+            yield f"refine is {self.refine!r}, expected {expected}{gone}"
         if self.batch_size != "auto" and not _is_count(self.batch_size):
             yield f"batch_size is {self.batch_size!r}, expected 'auto' or at least 1"
         if not isinstance(self.delta, int | float) or not 0 <= self.delta <= 1:

@@ -96,9 +96,9 @@ def test_tiles_that_are_not_in_the_file_are_empty(tmp_path):
     [
         ((3000, 4000), {}),
         ((2100, 1100), {"short_side": 1100, "stride": 224}),
-        ((1200, 1100), {"refine": "superpixel"}),
+        ((1200, 1100), {"refine": "none"}),
     ],
-    ids=["shrunk", "at its own size", "superpixels"],
+    ids=["shrunk", "at its own size", "without edges"],
 )
 def test_the_mask_is_that_of_the_whole_image(tiny, large_image, size, settings, tmp_path):
     large_image = large_image[: size[0], : size[1]]

@@ -104,7 +104,7 @@ def build_dinotxt(tmp_path):
     [
         ("tiny", {}),
         ("tiny", {"whole": True}),
-        ("tiny", {"refine": "superpixel"}),
+        ("tiny", {"refine": "none"}),
         ("refined", {}),
         ("guided", {}),
         ("talk2dino", {}),

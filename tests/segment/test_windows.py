@@ -66,9 +66,9 @@ def random_patches(layout, grid, classes=3, seed=0):
     return torch.rand(len(layout.windows), classes, *grid, generator=generator)
 
 
-def all_pixels(found, height=None):
+def all_pixels(found):
     pixels = torch.full((len(found.mosaic), *found.layout.size), torch.nan)
-    for tile, probabilities in found.tiles(height):
+    for tile, probabilities in found.tiles():
         pixels[:, *tile] = probabilities
     return pixels
 
@@ -92,17 +92,18 @@ def straightforward(layout, windows, mode="bilinear", softmax=False):
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     window=st.integers(8, 40),
     stride=st.integers(4, 8),
-    height=st.integers(1, 100),
+    values=st.integers(1, 20_000),
     width=st.integers(1, 100),
     seed=st.integers(0, 99),
 )
-def test_tiles_are_the_whole_map(size, window, stride, height, width, seed):
+def test_tiles_are_the_whole_map(size, window, stride, values, width, seed):
     settings_ = WindowSettings(short_side=32, window=window, stride=stride)
     layout = WindowLayout.plan(size, settings_)
     patches = random_patches(layout, (3, 4), seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dinoiser.segment.probability_map.TILE_WIDTH", width)
-        pixels = all_pixels(ProbabilityMap.from_windows(patches, layout), height)
+        patch.setattr("dinoiser.segment.probability_map.VALUES_AT_ONCE", values)
+        pixels = all_pixels(ProbabilityMap.from_windows(patches, layout))
     np.testing.assert_allclose(pixels, straightforward(layout, patches), atol=2e-5)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dinoiser.segment.in_parts.parts import PipelineSource
 
 PART_SIZE = (2048, 2048)
-"""Size of the results' chunks: multiples of `TILE_WIDTH`, as superpixels require."""
+"""Size of the results' chunks."""
 
 
 class LazySegmentation(NamedTuple):
@@ -59,7 +59,8 @@ def segment_array(
         computes a part; or a model from `dinoiser.load_model`, to compute in
         this process.
     **settings
-        Fields of `SegmentSettings`, except `whole`, which is not possible in parts.
+        Fields of `SegmentSettings`, except `whole` and "pamr", which are not
+        possible in parts.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def segment_array(
     ImageError
         The array is not an 8-bit RGB image.
     SettingsError
-        A setting is unknown or out of range, or is `whole`.
+        A setting is unknown, out of range, or not possible in parts.
     UnknownModelError
         The catalogue has no model of this name.
 
@@ -102,12 +103,20 @@ def lazy_segmentation(
     grid = ChunkGrid.of(as_chunks(array))
     if isinstance(model, str):
         pipeline: PipelineSource = partial(_load, model, given)
-        windows = given.windows(find_model(model).windows)
+        entry = find_model(model)
+        windows, patch_size = given.windows(entry.windows), entry.patch_size
     else:
         built = Pipeline.build(model, given)
-        windows, pipeline = built.windows, lambda: built
-    with_pixels = given.refine != "none"
-    parts = label_parts(grid, prompts, windows, pipeline, PART_SIZE, with_pixels=with_pixels)
+        windows, patch_size, pipeline = built.windows, model.patch_size, lambda: built
+    parts = label_parts(
+        grid,
+        prompts,
+        windows,
+        pipeline,
+        PART_SIZE,
+        refine=given.refine,
+        patch_size=patch_size,
+    )
     chunks = (
         tuple(row[0].tile.size[0] for row in parts),
         tuple(part.tile.size[1] for part in parts[0]),

@@ -1,9 +1,10 @@
 """The tasks of a lazy segmentation: blocks of windows, and parts of the image.
 
-There are three layers of tasks, each of which needs only some tasks of the layer before:
+There are three layers of tasks, each of which needs only some tasks of the layers before:
 
     chunks of the image --_narrow--> bands of rows, with columns at the working size
           --_score_block--> mosaics of patch scores, one for each block of windows
+          --_average_cells--> colours of cells, for edges that follow the image
           --_label_part--> labels and confidence, one pair for each part of the image
 
 Results do not depend on how the image is cut into chunks, bands or parts, see `interpolation`.
@@ -23,17 +24,18 @@ import torch
 from dask.utils import SerializableLock
 
 from dinoiser.errors import SettingsError
+from dinoiser.segment.edges import CellGrid, EdgeMap, cell_colours, support
 from dinoiser.segment.in_parts.chunks import ChunkGrid
 from dinoiser.segment.interpolation import source
 from dinoiser.segment.pipeline import Block
-from dinoiser.segment.probability_map import Tile
+from dinoiser.segment.probability_map import Tile, cut_places
 from dinoiser.segment.resize import resize_columns, resize_rows, to_numpy, to_torch
 from dinoiser.segment.windows import WindowLayout
 
 if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.pipeline import Pipeline
-    from dinoiser.segment.settings import WindowSettings
+    from dinoiser.segment.settings import Refinement, WindowSettings
     from dinoiser.segment.windows import Spans
 
 BAND_BYTES = 2**25
@@ -57,7 +59,8 @@ def label_parts(
     pipeline: PipelineSource,
     part_size: tuple[int, int],
     *,
-    with_pixels: bool,
+    refine: Refinement,
+    patch_size: int,
 ) -> list[list[PlannedPart]]:
     """Plan the labels of an image, part by part, in the grid's graph.
 
@@ -72,9 +75,9 @@ def label_parts(
     pipeline
         Returns the pipeline to use.
     part_size
-        (height, width) of the parts, multiples of `TILE_WIDTH`.
-    with_pixels
-        Whether labelling a part needs the image's pixels, for `refine`.
+        (height, width) of the parts.
+    refine, patch_size
+        The pipeline's refinement, and its model's patches.
 
     Returns
     -------
@@ -92,17 +95,25 @@ def label_parts(
             "set short_side to the image's own short side to keep every pixel."
         )
         raise SettingsError(msg)
+    if refine == "pamr":
+        msg = (
+            "refine='pamr' takes an image in one pass, which is not possible in parts; use "
+            "'edges', which is, or 'none'."
+        )
+        raise SettingsError(msg)
     size = (grid.rows[-1], grid.columns[-1])
     layout = WindowLayout.plan(size, windows)
-    mosaics = _score_blocks(grid, layout, prompts, windows, pipeline)
-
-    groups = [row[0].rows for row in layout.blocks], [some.columns for some in layout.blocks[0]]
+    narrow = _narrow(grid, layout.working_size[1], windows)
+    mosaics = _score_blocks(narrow, layout, prompts, windows, pipeline)
+    cells = CellGrid.over(layout, patch_size) if refine == "edges" else None
+    bands = _average_cells(narrow, cells, windows) if cells else []
 
     def part(tile: Tile) -> PlannedPart:
-        near, down, across = _windows_near(tile, layout, groups)
-        work = partial(_label_part, pipeline, prompts, near, tile)
-        pixels = grid.apply(np.asarray, *tile) if with_pixels else None
-        key = grid.graph.add(work, [row[across] for row in mosaics[down]], pixels)
+        near, down, across = _windows_near(_places(tile, layout, cells), layout)
+        work = partial(_label_part, pipeline, prompts, near, tile, cells)
+        colours = bands[_bands_near(tile, cells)] if cells else []
+        pixels = grid.apply(np.asarray, *_with_neighbours(tile, size)) if cells else None
+        key = grid.graph.add(work, [row[across] for row in mosaics[down]], colours, pixels)
         return PlannedPart(tile, key)
 
     rows, columns = (
@@ -141,24 +152,18 @@ def _narrow_band(width: int, windows: WindowSettings, band: np.ndarray) -> np.nd
 
 
 def _score_blocks(
-    grid: ChunkGrid,
+    narrow: ChunkGrid,
     layout: WindowLayout,
     prompts: PromptSet,
     windows: WindowSettings,
     pipeline: PipelineSource,
 ) -> list[list[str]]:
     """Plan the mosaics of all blocks of windows, see `ProbabilityMap`."""
-    narrow = _narrow(grid, layout.working_size[1], windows)
     turns = SerializableLock()
 
     def score(block: WindowLayout) -> str:
         top, bottom, left, right = block.extent
-        rows = slice(top, bottom)
-        if layout.size[0] != layout.working_size[0]:
-            # the rows of the image from which the block's rows are made: more than it covers, by
-            # the reach of the interpolation
-            lengths = (layout.size[0], layout.working_size[0])
-            rows = source(*lengths, rows, windows.antialias, windows.cubic)
+        rows = _rows_for(slice(top, bottom), layout.size, layout.working_size, windows)
         work = partial(_score_block, pipeline, turns, prompts, block, rows.start)
         return narrow.apply(work, rows, slice(left, right))
 
@@ -188,27 +193,90 @@ def _score_block(
     return found.lay_out(scores.cpu(), layout).mosaic.numpy()
 
 
+def _rows_for(
+    places: slice, size: tuple[int, int], working_size: tuple[int, int], windows: WindowSettings
+) -> slice:
+    """Return the rows of the image from which rows of the working size are made.
+
+    They cover more than those, by the reach of the interpolation.
+    """
+    if size[0] == working_size[0]:
+        return places
+    return source(size[0], working_size[0], places, windows.antialias, windows.cubic)
+
+
+# -- Colours of cells, a band of rows at a time
+
+
+def _average_cells(narrow: ChunkGrid, cells: CellGrid, windows: WindowSettings) -> list[str]:
+    """Plan the colours of all cells, band by band, see `cell_colours`."""
+
+    def band(places: slice) -> str:
+        rows = _rows_for(places, cells.size, cells.working_size, windows)
+        work = partial(_average_band, cells, windows, places, rows.start)
+        return narrow.apply(work, rows, slice(0, cells.working_size[1]))
+
+    return [band(places) for places in cut_places(slice(0, cells.working_size[0]), _band(cells))]
+
+
+def _average_band(
+    cells: CellGrid, windows: WindowSettings, places: slice, first: int, rows: np.ndarray
+) -> np.ndarray:
+    """Compute the colours (3, n, m) of cells from narrowed rows (n, w, 3) uint8."""
+    lengths = cells.size[0], cells.working_size[0]
+    pixels = resize_rows(to_torch(rows), first, *lengths, places, windows.antialias, windows.cubic)
+    return cell_colours(pixels, cells.side).numpy()
+
+
+def _band(cells: CellGrid) -> int:
+    """Rows of the working size in a band of cells."""
+    return max(1, BAND_BYTES // (3 * cells.working_size[1] * cells.side)) * cells.side
+
+
+def _bands_near(tile: Tile, cells: CellGrid) -> slice:
+    """Return the bands that decide about some pixels."""
+    rows, step = support(cells, tile).rows, _band(cells) // cells.side
+    return slice(rows.start // step, -(-rows.stop // step))
+
+
 # -- Patch scores to labels
 
 
-def _windows_near(
-    tile: Tile, layout: WindowLayout, groups: tuple[list[Spans], list[Spans]]
-) -> tuple[WindowLayout, slice, slice]:
-    """Return the windows of the blocks that some pixels need, and the blocks' rows and columns."""
-    (rows, down), (columns, across) = (
-        _spans_under(pixels, axis, layout, groups[axis]) for axis, pixels in enumerate(tile)
-    )
+def _places(tile: Tile, layout: WindowLayout, cells: CellGrid | None) -> Tile:
+    """Return the places of the working size that some pixels need."""
+    if cells:
+        rows, columns = (
+            slice(near.start * cells.side, min(near.stop * cells.side, length))
+            for near, length in zip(support(cells, tile), layout.working_size, strict=True)
+        )
+        return Tile(rows, columns)
+    sizes = zip(layout.working_size, layout.size, strict=True)
+    rows, columns = (source(*pair, pixels) for pair, pixels in zip(sizes, tile, strict=True))
+    return Tile(rows, columns)
+
+
+def _windows_near(places: Tile, layout: WindowLayout) -> tuple[WindowLayout, slice, slice]:
+    """Return the windows of the blocks over some places, and the blocks' rows and columns."""
+    blocks = layout.blocks
+    groups = [row[0].rows for row in blocks], [block.columns for block in blocks[0]]
+    (rows, down), (columns, across) = map(_spans_over, places, groups)
     return replace(layout, rows=rows, columns=columns), down, across
 
 
-def _spans_under(
-    pixels: slice, axis: int, layout: WindowLayout, groups: list[Spans]
-) -> tuple[Spans, slice]:
-    """Return the windows along an axis in the blocks that some pixels need, and these blocks."""
-    places = source(layout.working_size[axis], layout.size[axis], pixels)
+def _spans_over(places: slice, groups: list[Spans]) -> tuple[Spans, slice]:
+    """Return the windows along an axis in the blocks over some places, and these blocks."""
     near = [i for i, g in enumerate(groups) if g[0][0] < places.stop and g[-1][1] > places.start]
     some = slice(near[0], near[-1] + 1)
     return tuple(span for group in groups[some] for span in group), some
+
+
+def _with_neighbours(tile: Tile, size: tuple[int, int]) -> Tile:
+    """Add a pixel on each side, inside the image."""
+    rows, columns = (
+        slice(max(places.start - 1, 0), min(places.stop + 1, length))
+        for places, length in zip(tile, size, strict=True)
+    )
+    return Tile(rows, columns)
 
 
 def _label_part(
@@ -216,11 +284,25 @@ def _label_part(
     prompts: PromptSet,
     near: WindowLayout,
     tile: Tile,
+    cells: CellGrid | None,
     mosaics: list[list[np.ndarray]],
+    colours: list[np.ndarray],
     pixels: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute labels and confidence of a tile from the mosaics of the blocks near it."""
+    """Compute labels and confidence of a tile from what is near it."""
     found = pipeline()
     device = found.model.device if found.model.device.type != "mps" else torch.device("cpu")
     on_device = [[torch.from_numpy(mosaic).to(device) for mosaic in row] for row in mosaics]
-    return found.label(found.join(on_device, near), prompts, tile, pixels)
+    probabilities = found.join(on_device, near)
+    if cells is None or pixels is None:
+        return found.label(probabilities, prompts, tile)
+    around = _with_neighbours(tile, cells.size)
+    refined = EdgeMap(
+        probabilities,
+        cells,
+        torch.from_numpy(np.concatenate(colours, 1)),
+        pixels,
+        first_cell=(_bands_near(tile, cells).start * _band(cells) // cells.side, 0),
+        first_pixel=(around.rows.start, around.columns.start),
+    )
+    return found.label(refined, prompts, tile)

@@ -105,7 +105,7 @@ def files(folder):
         (PromptSet.from_yaml(OWN_IDS), {"settings": SegmentSettings(whole=True)}),
         (
             PromptSet.parse("background, red circle", templates="simple"),
-            {"settings": SegmentSettings(short_side=96, refine="superpixel", antialias=False)},
+            {"settings": SegmentSettings(short_side=96, refine="none", antialias=False)},
         ),
     ],
     ids=["words", "threshold and formats", "own ids", "templates and settings"],

@@ -1,0 +1,500 @@
+"""Edges that follow the image: labels of patches, refined by the colours around them.
+
+    probabilities --at cells--> which class wins --fit to colours, twice--> which class wins
+                                                 --fit, at pixels--> labels
+
+A cell is a square of half a patch. Around each cell, the share of a class is a linear function of
+colour, fitted by least squares within a window; each place takes the mean of the functions of all
+windows that it is in. That is the guided filter (He, Sun and Tang, Guided Image Filtering, TPAMI
+2013), with functions at cells and colours at pixels as in its fast version (He and Sun, Fast Guided
+Filter, 2015). The first fit is to the probabilities, and each further one to the classes that won
+the fit before: a blurred border hides how colours divide, a sharp one shows it.
+
+Nothing depends on how an image is cut up. A cell depends only on cells at most `HALO` away, sums
+are exact (see `GRAIN`), and all else is computed value by value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from dinoiser.segment.interpolation import to_steps
+from dinoiser.segment.probability_map import Tile, at_working_size, cut_places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from dinoiser.segment.probability_map import ProbabilityMap
+    from dinoiser.segment.windows import WindowLayout
+
+REACH = 3
+"""How far a class may spread from where its probability is the highest, in cells."""
+RADIUS = 6
+"""Half the side of a window of the fits, in cells: three patches."""
+FITS = 3
+"""Number of fits, the one at pixels included."""
+EPSILON = 1e-4
+"""Variance of colours, in [0, 1], below which a fit follows them less: a just visible step."""
+AVERAGED = 2
+"""How far the probabilities of a class are averaged along a border, in cells."""
+HALO = REACH + 2 * RADIUS * FITS + 1
+"""How far the support of a pixel reaches, in cells."""
+
+GRAIN = 2.0**-20
+"""Shares of classes and functions of colours are multiples of it. With weights that are multiples of
+2^-25, see `interpolation`, all their sums and products fit into the 53 bits of float64."""
+COLOR_GRAIN = 2.0**-16
+"""The same for colours, whose products are summed too."""
+CELLS_AT_ONCE = 256
+"""Side, in cells, of the part of an image for which functions are fitted at a time."""
+TILE_SIDE = 384
+"""Side, in pixels, of a tile that is labelled at a time."""
+ROWS_AT_ONCE = 512
+"""Rows of pixels that become colours of cells at a time."""
+
+
+@dataclass(frozen=True)
+class CellGrid:
+    """The cells of an image.
+
+    Attributes
+    ----------
+    size, working_size
+        (H, W) and (h, w), see `WindowLayout`.
+    side
+        Side of a cell, in pixels of the working size.
+    """
+
+    size: tuple[int, int]
+    working_size: tuple[int, int]
+    side: int
+
+    @classmethod
+    def over(cls, layout: WindowLayout, patch_size: int) -> CellGrid:
+        """Lay cells of half a patch over an image."""
+        return cls(layout.size, layout.working_size, max(1, patch_size // 2))
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of cells along rows and columns; the last ones may be cut off."""
+        height, width = (-(-length // self.side) for length in self.working_size)
+        return height, width
+
+    def cells(self, pixels: Tile) -> Tile:
+        """Return the cells in which the centres of some pixels are."""
+        rows, columns = (
+            slice(self._cell_of(axis, places.start), self._cell_of(axis, places.stop - 1) + 1)
+            for axis, places in enumerate(pixels)
+        )
+        return Tile(rows, columns)
+
+    def pixels(self, cells: Tile) -> Tile:
+        """Return the pixels whose centres are in some cells."""
+        rows, columns = (
+            slice(self._first_pixel(axis, places.start), self._first_pixel(axis, places.stop))
+            for axis, places in enumerate(cells)
+        )
+        return Tile(rows, columns)
+
+    def grow(self, cells: Tile, by: int) -> Tile:
+        """Add cells on all sides, as far as there are any."""
+        rows, columns = (
+            slice(max(places.start - by, 0), min(places.stop + by, count))
+            for places, count in zip(cells, self.counts, strict=True)
+        )
+        return Tile(rows, columns)
+
+    def cell_of_each(self, axis: int, pixels: slice) -> Tensor:
+        """Index of the cell of each of some pixels along an axis."""
+        return self._cell_of(axis, torch.arange(pixels.start, pixels.stop))
+
+    def weights(self, axis: int, pixels: slice) -> tuple[slice, Tensor]:
+        """Return the cells from which some pixels are interpolated, and their weights.
+
+        Returns
+        -------
+        cells, weights
+            A slice of the axis, and (pixels, cells) float64.
+        """
+        return _weights(self, axis, pixels.start, pixels.stop)
+
+    # a pixel x has its centre at (2 x + 1) / 2, in pixels of the image; in integers, which are exact
+
+    def _cell_of(self, axis: int, pixel: int | Tensor) -> int | Tensor:
+        length, working = self.size[axis], self.working_size[axis]
+        return (2 * pixel + 1) * working // (2 * length * self.side)
+
+    def _first_pixel(self, axis: int, cell: int) -> int:
+        length, working = self.size[axis], self.working_size[axis]
+        first = -((working - 2 * length * self.side * cell) // (2 * working))  # rounded up
+        return min(max(first, 0), length)
+
+
+@lru_cache(maxsize=64)
+def _weights(grid: CellGrid, axis: int, start: int, stop: int) -> tuple[slice, Tensor]:
+    scale = grid.working_size[axis] / grid.size[axis] / grid.side
+    centres = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * scale - 0.5
+    centres = centres.clamp(0, grid.counts[axis] - 1)  # beyond the last centre, nothing changes
+    used = slice(int(centres[0]), min(int(centres[-1]) + 2, grid.counts[axis]))
+    distance = (centres[:, None] - torch.arange(used.start, used.stop)).abs()
+    return used, to_steps((1 - distance).clamp(min=0))
+
+
+def cell_colours(pixels: Tensor, side: int) -> Tensor:
+    """Mean colours of cells.
+
+    Parameters
+    ----------
+    pixels
+        (3, h, w) uint8, at the working size, from the top of a cell on.
+    side
+        Side of a cell, in pixels.
+
+    Returns
+    -------
+    Tensor
+        (3, n, m) float32 in [0, 1].
+    """
+    rows = max(1, ROWS_AT_ONCE // side) * side
+    # sums of pixels are exact in float32, so it does not matter where the rows are cut
+    means = [
+        F.avg_pool2d(some.float(), side, ceil_mode=True, count_include_pad=False)
+        for some in pixels.split(rows, 1)
+    ]
+    return torch.cat(means, 1) / 255
+
+
+@dataclass(frozen=True)
+class EdgeMap:
+    """A probability map whose labels follow the edges of the image.
+
+    Attributes
+    ----------
+    patches
+        The map to refine.
+    grid
+        The cells of the image.
+    colours
+        (3, n, m) float32 in [0, 1], see `cell_colours`: of all cells, or of
+        those that `support` names.
+    image
+        (rows, columns, 3) uint8 RGB: the image, or at least the pixels to label
+        and one more on each side.
+    first_cell, first_pixel
+        (row, column) at which the colours and the image begin.
+    """
+
+    patches: ProbabilityMap
+    grid: CellGrid
+    colours: Tensor
+    image: np.ndarray
+    first_cell: tuple[int, int] = (0, 0)
+    first_pixel: tuple[int, int] = (0, 0)
+
+    def decide(self, within: Tile) -> Iterator[tuple[Tile, Tensor, Tensor]]:
+        """See `ProbabilityMap.decide`."""
+        for fit, tiles in self._fits(within):
+            shares = fit.spread(fit.shares)
+            for tile in tiles:
+                winner, found = self._winner(fit, tile)
+                best = self._pick(shares, fit, tile, winner, found)
+                yield tile, fit.channels[found][winner], best
+
+    def heat_map(self, channel: int) -> np.ndarray:
+        """See `Probabilities`."""
+        heat = np.empty(self.grid.size, np.float32)
+        for fit, tiles in self._fits(Tile(*(slice(0, length) for length in heat.shape))):
+            shares = fit.spread(self._shares([channel], fit.cells))
+            for tile in tiles:
+                heat[tile] = self._pick(shares, fit, tile, *self._winner(fit, tile)).cpu().numpy()
+        return heat
+
+    def at(self, row: int, column: int) -> np.ndarray:
+        """See `Probabilities`."""
+        pixel = Tile(slice(row, row + 1), slice(column, column + 1))
+        [(fit, _)] = self._fits(pixel)
+        winner = self._winner(fit, pixel)
+        every = self._shares(list(range(len(self.patches.mosaic))), fit.cells)
+        picked = [self._pick(fit.spread(one[None]), fit, pixel, *winner) for one in every]
+        return torch.cat(picked).flatten().cpu().numpy()
+
+    # -- Cells
+
+    def _fits(self, within: Tile) -> Iterator[tuple[Fit, Iterator[Tile]]]:
+        """Fit a part of the image piece by piece; yield each fit, and the pixels that it is for."""
+        rows, columns = (cut_places(places, CELLS_AT_ONCE) for places in self.grid.cells(within))
+        for down in rows:
+            for across in columns:
+                cells = Tile(down, across)
+                yield self._fit(cells), _tiles(self.grid.pixels(cells).overlap(within))
+
+    def _fit(self, cells: Tile) -> Fit:
+        near, kept = self.grid.grow(cells, HALO), self.grid.grow(cells, 1 + AVERAGED)
+        channels = torch.tensor(self.patches.winners(), device=self.patches.mosaic.device)
+        shares = self._shares(channels.tolist(), near)
+
+        # Which class may be where: it wins there or close by
+        region = _one_hot(shares)
+        allowed = F.max_pool2d(region, 2 * REACH + 1, stride=1, padding=REACH) > 0
+        found = allowed.any(2).any(1)
+        channels, shares, allowed, region = (
+            values[found] for values in (channels, shares, allowed, region)
+        )
+
+        # From one fit to the next
+        functions = shares.new_zeros((1, 4, 1, 1)).expand(1, -1, *shares.shape[1:])
+        if len(channels) > 1:
+            colours = ColourFits(self._colours(near))
+            functions = colours.fit(shares)
+            for _ in range(FITS - 1):
+                values = colours.evaluate(functions)
+                region = _one_hot(values.where(allowed, -torch.inf))
+                functions = colours.fit(region)
+        inside = kept.inside(near)
+        fitted = (values[..., *inside] for values in (shares, allowed, region, functions))
+        return Fit(kept, channels, *fitted)
+
+    def _shares(self, channels: list[int], cells: Tile) -> Tensor:
+        """Probabilities (K, rows, columns) float64 in the middle of cells."""
+        middles, missing = [], []
+        side = self.grid.side
+        for places, length in zip(cells, self.grid.working_size, strict=True):
+            first = min(places.start * side + side // 2, length - 1)
+            middles.append(slice(first, min(places.stop * side, length), side))
+            # a last cell that is cut off before its middle takes what the one before it has
+            missing.append(places.stop - places.start - -(-(middles[-1].stop - first) // side))
+        values = at_working_size(self.patches.select(channels)).pixels(Tile(*middles))
+        return _to_grain(F.pad(values, (0, missing[1], 0, missing[0]), mode="replicate").double())
+
+    def _colours(self, cells: Tile) -> Tensor:
+        """Colours (3, rows, columns) float64 of cells."""
+        top, left = self.first_cell
+        inside = cells.inside(Tile(slice(top, None), slice(left, None)))
+        colours = self.colours[:, *inside].to(self.patches.mosaic.device)
+        return _to_grain(colours.double(), COLOR_GRAIN)
+
+    # -- Pixels
+
+    def _winner(self, fit: Fit, tile: Tile) -> tuple[Tensor, list[int]]:
+        """Return the class of each pixel, as an index into the list of those that may win here."""
+        rows, columns = (
+            self.grid.cell_of_each(axis, places) - fit.cells[axis].start
+            for axis, places in enumerate(tile)
+        )
+        allowed = fit.allowed[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        found = torch.nonzero(allowed.any(2).any(1)).flatten().tolist()
+        if len(found) == 1:
+            return torch.zeros(tile.size, dtype=torch.int64, device=allowed.device), found
+        functions = self._enlarge(fit.functions[found], fit, tile)  # (K, 4, rows, columns)
+        values = functions[:, 3]
+        for channel, colour in enumerate(self._smoothed(tile)):
+            values += functions[:, channel] * colour
+        allowed = allowed[found][:, rows - rows[0]][:, :, columns - columns[0]]
+        return values.where(allowed, -torch.inf).argmax(0), found
+
+    def _pick(
+        self, shares: Tensor, fit: Fit, tile: Tile, winner: Tensor, found: list[int]
+    ) -> Tensor:
+        """Return what each pixel's class has (rows, columns) float32, in [0, 1]."""
+        values = self._enlarge(shares[found], fit, tile)
+        # patches changed by the background filter sum to more than 1, see `apply_background`
+        return values.gather(0, winner[None])[0].clamp_(max=1)
+
+    def _enlarge(self, maps: Tensor, fit: Fit, tile: Tile) -> Tensor:
+        """Interpolate maps (..., n, m) float64 of cells to pixels (..., rows, columns) float32."""
+        (rows, down), (columns, across) = (
+            self.grid.weights(axis, places) for axis, places in enumerate(tile)
+        )
+        used = maps[..., *Tile(rows, columns).inside(fit.cells)]
+        mixed = _to_grain(down.to(maps) @ used)  # (..., rows, m)
+        return (mixed @ across.to(maps).T).float()
+
+    def _smoothed(self, tile: Tile) -> Tensor:
+        """Colours (3, rows, columns) float32 in [0, 1], each the median of 3 x 3 pixels."""
+        (top, bottom), (left, right) = (
+            (max(places.start - 1, 0), min(places.stop + 1, length))
+            for places, length in zip(tile, self.grid.size, strict=True)
+        )
+        first_row, first_column = self.first_pixel
+        pixels = self.image[
+            top - first_row : bottom - first_row, left - first_column : right - first_column
+        ]
+        # from: rows, columns, channels
+        channels = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        # at the image's edge, its last pixels are repeated
+        rows, columns = (
+            torch.arange(places.start - 1, places.stop + 1).clamp(start, stop - 1) - start
+            for places, start, stop in zip(tile, (top, left), (bottom, right), strict=True)
+        )
+        around = channels[:, rows][:, :, columns].to(self.patches.mosaic.device)
+        return median_of_nine(around).float() / 255
+
+
+class Fit(NamedTuple):
+    """What cells know about K classes.
+
+    Attributes
+    ----------
+    cells
+        The cells: n rows and m columns.
+    channels
+        (K,) int64, the classes' channels in the map.
+    shares
+        (K, n, m) float64, the classes' probabilities.
+    allowed
+        (K, n, m) bool, whether the class may be there.
+    region
+        (K, n, m) float64, 1 where the class won the last fit at cells, else 0.
+    functions
+        (K, 4, n, m) float64: the factors of red, green and blue, and what is
+        added to them.
+    """
+
+    cells: Tile
+    channels: Tensor
+    shares: Tensor
+    allowed: Tensor
+    region: Tensor
+    functions: Tensor
+
+    def spread(self, shares: Tensor) -> Tensor:
+        """Spread a probability over the regions of the classes.
+
+        Near borders, the probabilities of patches are a mixture of both sides.
+        There, each class gets the mean of what its own side has.
+
+        Parameters
+        ----------
+        shares
+            (K, n, m), or (1, n, m) to spread one class over the regions of all.
+
+        Returns
+        -------
+        Tensor
+            (K, n, m): what a pixel of each class has if it lies in the cell.
+        """
+        counts = window_sums(self.region, AVERAGED)
+        means = window_sums(shares * self.region, AVERAGED) / counts.clamp(min=1)
+        alone = self.allowed.sum(0) == 1
+        return _to_grain(shares.where(alone | (counts == 0), means))
+
+
+class ColourFits:
+    """Least squares of shares by colour, in the window around each cell.
+
+    Parameters
+    ----------
+    colours
+        (3, n, m) float64 in [0, 1], multiples of `COLOR_GRAIN`.
+    """
+
+    def __init__(self, colours: Tensor) -> None:
+        self.colours = colours
+        self._counts = window_sums(torch.ones_like(colours[0]), RADIUS)
+        self._means = self._mean(colours)
+        # the covariance of colours, with EPSILON on its diagonal
+        red, green, blue = range(3)
+        rr, rg, rb, gg, gb, bb = (
+            self._mean(colours[i] * colours[j]) - self._means[i] * self._means[j]
+            for i, j in (
+                (red, red),
+                (red, green),
+                (red, blue),
+                (green, green),
+                (green, blue),
+                (blue, blue),
+            )
+        )
+        rr, gg, bb = rr + EPSILON, gg + EPSILON, bb + EPSILON
+        # its inverse, by cofactors: torch's own depends on how many matrices there are
+        first = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
+        second = rr * bb - rb * rb, rg * rb - rr * gb
+        cofactors = (first, (first[1], *second), (first[2], second[1], rr * gg - rg * rg))
+        determinant = rr * first[0] + rg * first[1] + rb * first[2]
+        self._inverse = [[value / determinant for value in row] for row in cofactors]
+
+    def fit(self, shares: Tensor) -> Tensor:
+        """Fit shares (K, n, m); return the mean function of all windows of a cell.
+
+        Returns
+        -------
+        Tensor
+            (K, 4, n, m), see `Fit.functions`.
+        """
+        means = self._mean(shares)
+        covariance = [
+            self._mean(shares * colour) - means * mean
+            for colour, mean in zip(self.colours, self._means, strict=True)
+        ]
+        slopes = [
+            row[0] * covariance[0] + row[1] * covariance[1] + row[2] * covariance[2]
+            for row in self._inverse
+        ]
+        offset = means - sum(slope * mean for slope, mean in zip(slopes, self._means, strict=True))
+        return _to_grain(self._mean(_to_grain(torch.stack([*slopes, offset], 1))))
+
+    def evaluate(self, functions: Tensor) -> Tensor:
+        """Return the shares (K, n, m) that functions give to the colours of the cells."""
+        red, green, blue, added = functions.unbind(1)
+        return red * self.colours[0] + green * self.colours[1] + blue * self.colours[2] + added
+
+    def _mean(self, values: Tensor) -> Tensor:
+        return window_sums(values, RADIUS) / self._counts
+
+
+def support(grid: CellGrid, pixels: Tile) -> Tile:
+    """Return the cells that decide about some pixels."""
+    return grid.grow(grid.cells(pixels), HALO)
+
+
+def window_sums(values: Tensor, radius: int) -> Tensor:
+    """Sum values (..., n, m) over the windows around all places, cut off at the edges."""
+    side = 2 * radius + 1
+    sums = F.pad(values, (radius + 1, radius, radius + 1, radius)).cumsum(-1)
+    sums = (sums[..., side:] - sums[..., :-side]).cumsum(-2)
+    return sums[..., side:, :] - sums[..., :-side, :]
+
+
+def median_of_nine(pixels: Tensor) -> Tensor:
+    """Median of 3 x 3 pixels, from (..., rows + 2, columns + 2) to (..., rows, columns)."""
+    # sort each column of three; of nine, the median is the median of the largest of the smallest,
+    # the median of the middle ones, and the smallest of the largest
+    above, here, below = pixels[..., :-2, :], pixels[..., 1:-1, :], pixels[..., 2:, :]
+    low, high = torch.minimum(above, here), torch.maximum(above, here)
+    middle, high = torch.minimum(high, below), torch.maximum(high, below)
+    low, middle = torch.minimum(low, middle), torch.maximum(low, middle)
+    lows, middles, highs = (
+        (values[..., :-2], values[..., 1:-1], values[..., 2:]) for values in (low, middle, high)
+    )
+    largest = torch.maximum(torch.maximum(lows[0], lows[1]), lows[2])
+    smallest = torch.minimum(torch.minimum(highs[0], highs[1]), highs[2])
+    return _median_of_three(largest, _median_of_three(*middles), smallest)
+
+
+def _median_of_three(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
+    low, high = torch.minimum(first, second), torch.maximum(first, second)
+    return torch.maximum(low, torch.minimum(high, third))
+
+
+def _one_hot(values: Tensor) -> Tensor:
+    """Return 1 where a class (K, n, m) is the highest, else 0, as float64."""
+    winner = values.argmax(0)
+    return (winner == torch.arange(len(values), device=values.device)[:, None, None]).double()
+
+
+def _to_grain(values: Tensor, grain: float = GRAIN) -> Tensor:
+    return torch.round(values / grain) * grain
+
+
+def _tiles(pixels: Tile) -> Iterator[Tile]:
+    for rows in cut_places(pixels.rows, TILE_SIDE):
+        for columns in cut_places(pixels.columns, TILE_SIDE):
+            yield Tile(rows, columns)
