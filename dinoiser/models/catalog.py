@@ -54,8 +54,9 @@ class WindowDefaults(FrozenModel):
 class ModelEntry(FrozenModel):
     """One model of the catalogue: its files, its source and its licence.
 
-    ``architecture`` and ``pretrained`` are open_clip's names; ``config`` is the
-    architecture's file if open_clip does not know it. ``gamma`` is the threshold of
+    ``architecture`` and ``pretrained`` are open_clip's names; ``quick_gelu`` is the
+    activation with which the weights were trained; ``config`` is the architecture's
+    file if open_clip does not know it. ``gamma`` is the threshold of
     the correlations if the heads' file does not state one, 0.2 in the paper.
     ``teacher`` is the default teacher of new heads. ``parts`` are a method's other
     files, see `PARTS`. ``threshold`` is the probability below which Talk2DINO
@@ -67,6 +68,7 @@ class ModelEntry(FrozenModel):
     method: Method
     architecture: str | None = None
     pretrained: str | None = None
+    quick_gelu: bool = False
     licence: str
     citation: str
     source: str
@@ -252,7 +254,7 @@ def _entries() -> dict[str, ModelEntry]:
 
 
 def _make_entry(name: str) -> ModelEntry:
-    architecture, pretrained, file = open_clip_names.find_open_clip(name)
+    architecture, pretrained, quick_gelu, file = open_clip_names.find_open_clip(name)
     source = f"https://huggingface.co/{file.repo}"
     return ModelEntry(
         name=name,
@@ -260,6 +262,7 @@ def _make_entry(name: str) -> ModelEntry:
         method="maskclip",
         architecture=architecture,
         pretrained=pretrained,
+        quick_gelu=quick_gelu,
         licence=f"see {source}",
         citation=f"see {source}",
         source=source,

@@ -17,10 +17,11 @@ SHOWN_TAGS = 6
 
 
 class OpenClipWeights(NamedTuple):
-    """An open_clip model: its names for architecture and weights, and their file."""
+    """An open_clip model: its names for architecture and weights, and what belongs to them."""
 
     architecture: str
     pretrained: str
+    quick_gelu: bool
     file: HubFile
 
 
@@ -67,7 +68,8 @@ def find_open_clip(name: str) -> OpenClipWeights:
             f"{some or 'none'}; give them after a colon, as in {EXAMPLE}."
         )
         raise UnknownModelError(msg)
-    return OpenClipWeights(architecture, tag, _file(config, pretrained))
+    quick_gelu = bool(pretrained.get("quick_gelu"))
+    return OpenClipWeights(architecture, tag, quick_gelu, _file(config, pretrained))
 
 
 def _obstacle(config: dict[str, Any], pretrained: dict[str, Any]) -> str | None:
