@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import dask.array as da
 import numpy as np
 from tifffile import (
     COMPRESSION,
@@ -42,6 +41,8 @@ from dinoiser.images.tiff import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import dask.array as da
 
 LARGE_PIXELS = 2**28
 """TIFF files with more pixels than this are read in parts (about 16,000 x 16,000)."""
@@ -183,6 +184,8 @@ class LargeTiff:
         ImageError
             A tile or strip is damaged.
         """
+        import dask.array as da  # slow to import, and other images do not need it
+
         samples = self._in_chunks(chunk)
         to_eight_bits: Callable = partial(to_rgb, channel_axis=-1)
         if samples.dtype.kind != "b" and samples.dtype != np.uint8:
@@ -219,6 +222,8 @@ class LargeTiff:
 
     def _in_chunks(self, least: tuple[int, int]) -> da.Array:
         """Cut the image (H, W, C), of any dtype, into chunks of whole tiles or strips."""
+        import dask.array as da
+
         rows, columns = (
             side * math.ceil(min(size, length) / side)
             for side, size, length in zip(self._segment, least, self._stored, strict=True)

@@ -54,8 +54,9 @@ class WindowDefaults(FrozenModel):
 class ModelEntry(FrozenModel):
     """One model of the catalogue: its files, its source and its licence.
 
-    ``architecture`` and ``pretrained`` are open_clip's names; ``config`` is the
-    architecture's file if open_clip does not know it. ``gamma`` is the threshold of
+    ``architecture`` and ``pretrained`` are open_clip's names; ``quick_gelu`` is the
+    activation with which the weights were trained; ``config`` is the architecture's
+    file if open_clip does not know it. ``gamma`` is the threshold of
     the correlations if the heads' file does not state one, 0.2 in the paper.
     ``patch_size`` is the side of a patch in pixels, known before a model is loaded.
     ``teacher`` is the default teacher of new heads. ``parts`` are a method's other
@@ -68,6 +69,7 @@ class ModelEntry(FrozenModel):
     method: Method
     architecture: str | None = None
     pretrained: str | None = None
+    quick_gelu: bool = False
     licence: str
     citation: str
     source: str
@@ -254,7 +256,7 @@ def _entries() -> dict[str, ModelEntry]:
 
 
 def _make_entry(name: str) -> ModelEntry:
-    architecture, pretrained, file, patch_size = open_clip_names.find_open_clip(name)
+    architecture, pretrained, quick_gelu, file, patch_size = open_clip_names.find_open_clip(name)
     source = f"https://huggingface.co/{file.repo}"
     return ModelEntry(
         name=name,
@@ -262,6 +264,7 @@ def _make_entry(name: str) -> ModelEntry:
         method="maskclip",
         architecture=architecture,
         pretrained=pretrained,
+        quick_gelu=quick_gelu,
         licence=f"see {source}",
         citation=f"see {source}",
         source=source,

@@ -13,6 +13,7 @@ from dinoiser.errors import CheckpointError
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.dino_registers import OnRegisterDino
+from dinoiser.models.open_clip_files import clip_tokenizer
 from dinoiser.models.text import encode_by_length
 
 if TYPE_CHECKING:
@@ -76,8 +77,6 @@ class DinoTxt(OnRegisterDino):
         digest: str | None = None,
         windows: WindowDefaults | None = None,
     ) -> None:
-        import open_clip
-
         if not dino.width == head.width == text.embedding_dim // 2:
             msg = (
                 f"The backbone has {dino.width} channels, the vision head {head.width} and the "
@@ -89,7 +88,7 @@ class DinoTxt(OnRegisterDino):
         self.scoring = SCORING[dino.generation]
         self.head = head.eval().requires_grad_(False).to(dino.device, dino.dtype)
         self.text = text.eval().requires_grad_(False).to(dino.device, dino.dtype)
-        self.tokenize = tokenizer or open_clip.SimpleTokenizer(context_length=text.context_length)
+        self.tokenize = tokenizer or clip_tokenizer(text.context_length)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:

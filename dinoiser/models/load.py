@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 from dinoiser.errors import CheckpointError, SettingsError
 from dinoiser.models.catalog import find_model
+from dinoiser.models.clip import Clip, is_plain
 from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
 from dinoiser.models.device import resolve_device, resolve_precision
 from dinoiser.models.maskclip import MaskClip
+from dinoiser.models.open_clip_files import architecture_config
 from dinoiser.weights.checkpoint import load_into, read_metadata, read_tensors
 from dinoiser.weights.digests import digest
 from dinoiser.weights.fetch import fetch_all
@@ -232,20 +234,22 @@ def _build_dinotxt(
 
 
 def build_clip(entry: ModelEntry, path: Path) -> nn.Module:
-    """Build the open_clip model of an entry and load its weights file."""
-    import open_clip
+    """Build the CLIP of an entry, of open_clip's class if it is not plain, and load its weights."""
+    # the activation depends on the weights, not the architecture
+    known = entry.read_config() or architecture_config(cast("str", entry.architecture))
+    config = {**known, "quick_gelu": entry.quick_gelu}
+    clip: Any
+    if is_plain(config):
+        clip = Clip(**config)
+    else:
+        import open_clip
 
-    config = entry.read_config() or open_clip.get_model_config(entry.architecture)
-    # the activation depends on the weights, not the architecture; open_clip only warns of another
-    if entry.pretrained:
-        trained = open_clip.get_pretrained_cfg(entry.architecture, entry.pretrained)
-        config = {**config, "quick_gelu": trained.get("quick_gelu", False)}
-    clip = open_clip.CLIP(**config)
+        clip = open_clip.CLIP(**config)
     tensors = read_tensors(path)
     if "token_embedding.rows" in tensors:
         tensors = expand_token_table(tensors, clip.vocab_size)
     load_into(clip, tensors, path, ignore=["attn_mask"])
-    return clip
+    return cast("nn.Module", clip)
 
 
 def expand_token_table(tensors: dict[str, Tensor], vocabulary: int) -> dict[str, Tensor]:

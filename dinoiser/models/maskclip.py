@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from dinoiser.errors import ModelError
 from dinoiser.models.base import PatchFeatures, Scoring, SegmentationModel
 from dinoiser.models.catalog import WindowDefaults
+from dinoiser.models.clip import VisionTower
 from dinoiser.models.text import TextTower
 
 if TYPE_CHECKING:
@@ -47,8 +49,8 @@ class MaskClip(SegmentationModel):
     Parameters
     ----------
     clip
-        An open_clip `CLIP` or `CustomTextCLIP` whose `visual` is open_clip's
-        own `VisionTransformer`; set to evaluation mode and frozen.
+        A `Clip`, or an open_clip `CLIP` or `CustomTextCLIP` whose `visual` is
+        open_clip's own `VisionTransformer`; set to evaluation mode and frozen.
     tokenizer
         Sentences to token ids (T, context length); CLIP's own by default.
     name, digest, windows
@@ -241,10 +243,7 @@ def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def _check_tower(visual: Any) -> None:
-    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
-
-    plain = isinstance(visual, VisionTransformer) and visual.attn_pool is None
-    if not plain or not isinstance(visual.transformer.resblocks[-1], ResidualAttentionBlock):
+    if not isinstance(visual, VisionTower) and not _is_plain_in_open_clip(visual):
         msg = (
             f"The vision tower is a {type(visual).__name__}, but dense features need open_clip's "
             "VisionTransformer with plain attention blocks; choose a ViT such as ViT-B-16."
@@ -256,3 +255,13 @@ def _check_tower(visual: Any) -> None:
             f"the third from the end; choose a model with at least {-GUIDE_BLOCK} blocks."
         )
         raise ModelError(msg)
+
+
+def _is_plain_in_open_clip(visual: Any) -> bool:
+    if "open_clip" not in sys.modules:  # then the tower is not one of its objects
+        return False
+    from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+
+    if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None:
+        return False
+    return isinstance(visual.transformer.resblocks[-1], ResidualAttentionBlock)

@@ -17,10 +17,11 @@ SHOWN_TAGS = 6
 
 
 class OpenClipWeights(NamedTuple):
-    """An open_clip model: its names for architecture and weights, their file, and its patches."""
+    """An open_clip model: its names for architecture and weights, and what belongs to them."""
 
     architecture: str
     pretrained: str
+    quick_gelu: bool
     file: HubFile
     patch_size: int
 
@@ -68,8 +69,10 @@ def find_open_clip(name: str) -> OpenClipWeights:
             f"{some or 'none'}; give them after a colon, as in {EXAMPLE}."
         )
         raise UnknownModelError(msg)
+    quick_gelu = bool(pretrained.get("quick_gelu"))
     patch_size = config["vision_cfg"]["patch_size"]
-    return OpenClipWeights(architecture, tag, _file(config, pretrained), patch_size)
+    file = _file(config, pretrained)
+    return OpenClipWeights(architecture, tag, quick_gelu, file, patch_size)
 
 
 def _obstacle(config: dict[str, Any], pretrained: dict[str, Any]) -> str | None:

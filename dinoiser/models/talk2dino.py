@@ -85,7 +85,7 @@ class Talk2Dino(OnRegisterDino):
     Parameters
     ----------
     clip
-        An open_clip model; only its text tower is used.
+        A `Clip` or an open_clip model; only its text tower is used.
     dino
         The source of patch features.
     projection

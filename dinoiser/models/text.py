@@ -10,6 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dinoiser.models.open_clip_files import (
+    clip_tokenizer,
+    imagenet_templates,
+    simple_templates,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -28,12 +34,10 @@ def template_sentences(templates: str | Sequence[str]) -> tuple[str, ...]:
         "imagenet" (open_clip's 80, as in the paper), "simple" (open_clip's 7),
         or custom sentences.
     """
-    import open_clip
-
     if templates == "imagenet":
-        return tuple(fill("{}") for fill in open_clip.OPENAI_IMAGENET_TEMPLATES)
+        return imagenet_templates()
     if templates == "simple":
-        return tuple(fill("{}") for fill in open_clip.SIMPLE_IMAGENET_TEMPLATES)
+        return simple_templates()
     return tuple(templates)
 
 
@@ -43,17 +47,15 @@ class TextTower:
     Parameters
     ----------
     clip
-        An open_clip `CLIP` or `CustomTextCLIP`.
+        A `Clip`, or an open_clip `CLIP` or `CustomTextCLIP`.
     tokenizer
         Sentences to token ids (T, context length); CLIP's own by default.
     """
 
     def __init__(self, clip: Any, tokenizer: Callable[[list[str]], Tensor] | None = None) -> None:
-        import open_clip
-
         self.clip = clip
         self.tower = getattr(clip, "text", clip)
-        self.tokenize = tokenizer or open_clip.SimpleTokenizer(context_length=clip.context_length)
+        self.tokenize = tokenizer or clip_tokenizer(clip.context_length)
         # Sentences may be cut only if the result is read at the end token ("argmax") and no token
         # is appended after it (CoCa's cls_emb).
         pool = getattr(self.tower, "pool_type", getattr(self.tower, "text_pool_type", None))

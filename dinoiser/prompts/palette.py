@@ -27,6 +27,15 @@ _FIRST_DOZEN = (
     *("#aa3377", "#99ddff", "#004488", "#666633", "#663333"),
 )
 
+_XYZ_OF_RGB = np.array(
+    [
+        [0.412453, 0.357580, 0.180423],
+        [0.212671, 0.715160, 0.072169],
+        [0.019334, 0.119193, 0.950227],
+    ]
+)
+_WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
+
 
 def default_color(class_id: int) -> str:
     """Return the default colour of a class.
@@ -50,17 +59,15 @@ def default_color(class_id: int) -> str:
 @cache
 def _later_colors() -> tuple[str, ...]:
     """Choose the colours of ids 13-254, each farthest in CIELAB from all earlier ones."""
-    from skimage.color import rgb2lab  # slow to import, and not needed for a dozen classes
-
     # candidates: 16 levels per channel, without those too dark to tell from the background
     levels = np.arange(0, 256, 17)
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
-    lab = rgb2lab(grid / 255)
+    lab = _to_lab(grid)
     visible = lab[:, 0] >= 25
     grid, lab = grid[visible], lab[visible]
     # distance of each candidate to the nearest colour taken so far
     taken = [BACKGROUND_COLOR, IGNORE_COLOR, *_FIRST_DOZEN]
-    start = rgb2lab(np.array([ImageColor.getrgb(color)[:3] for color in taken]) / 255)
+    start = _to_lab(np.array([ImageColor.getrgb(color)[:3] for color in taken]))
     distance = np.linalg.norm(lab[:, None] - start, axis=-1).min(axis=1)
     chosen = []
     for _ in range(13, 255):
@@ -69,6 +76,15 @@ def _later_colors() -> tuple[str, ...]:
         chosen.append("#{:02x}{:02x}{:02x}".format(*grid[farthest]))
         distance = np.minimum(distance, np.linalg.norm(lab - lab[farthest], axis=-1))
     return tuple(chosen)
+
+
+def _to_lab(colors: np.ndarray) -> np.ndarray:
+    """CIELAB (N, 3) of colours (N, 3) from 0 to 255, as scikit-image computes it."""
+    shares = colors / 255
+    linear = np.where(shares > 0.04045, ((shares + 0.055) / 1.055) ** 2.4, shares / 12.92)
+    xyz = linear @ _XYZ_OF_RGB.T / _WHITE
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def normalize_color(text: str) -> str:

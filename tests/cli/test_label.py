@@ -253,6 +253,26 @@ def test_info_names_what_a_bug_report_needs(dinoiser):
     assert document["models"]["tiny"] == "cached"
 
 
+LABELLED = """
+import sys
+from dinoiser.cli import main
+try:
+    main()
+finally:
+    slow = {"open_clip", "torchvision", "timm", "torch._dynamo", "dask.array", "distributed"}
+    print(sorted((slow | {"scipy", "skimage"}) & sys.modules.keys()))
+"""
+
+
+def test_a_small_image_needs_nothing_that_is_slow_to_import(images, tmp_path):
+    command = label(images / "a.png", "-p", "background, red circle", "-o", tmp_path)
+    program = [sys.executable, "-c", LABELLED, *map(str, command)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 images labelled" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_says_how_to_go_on_and_the_rest_is_byte_for_byte_the_same(
     dinoiser, images, tmp_path

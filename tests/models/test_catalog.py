@@ -147,6 +147,15 @@ def test_the_hub_files_are_those_that_open_clip_would_fetch() -> None:
     assert entry.clip.filenames == (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
 
 
+def test_the_activation_is_the_one_that_open_clip_knows_the_weights_by() -> None:
+    from open_clip import get_pretrained_cfg
+
+    for entry in (find_model(name) for name in NAMES):
+        if entry.pretrained:
+            known = get_pretrained_cfg(entry.architecture, entry.pretrained)
+            assert entry.quick_gelu == known.get("quick_gelu", False), entry.name
+
+
 def test_entries_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         find_model("tiny").name = "other"

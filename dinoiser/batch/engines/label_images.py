@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dinoiser.batch.job_images import RESULTS, JobImage, as_text, result_file
-from dinoiser.batch.large_images import LargeSegmentation, label_large_tiff
 from dinoiser.batch.records import Record
 from dinoiser.batch.reviews import CorrectedMasks, masks_locked
 from dinoiser.errors import DinoiserError, ImageError, OutputError, PlaceError, SettingsError
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dinoiser.batch.job import LabelJob
+    from dinoiser.batch.large_images import LargeSegmentation
     from dinoiser.segment.pipeline import Pipeline
     from dinoiser.segmentation import Segmentation
 
@@ -141,6 +141,8 @@ class ImageLabeller:
         return result
 
     def _label_in_parts(self, image: JobImage, path: Path) -> LargeSegmentation:
+        from dinoiser.batch.large_images import label_large_tiff  # brings dask along
+
         self._check_folder()
         prompts, places = self.job.prompts, self._places(image)
         result = label_large_tiff(
