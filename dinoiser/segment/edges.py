@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ import torch
 from torch.nn import functional as F
 
 from dinoiser.segment.interpolation import to_steps
-from dinoiser.segment.probability_map import Tile, at_working_size, cut_places
+from dinoiser.segment.probability_map import Decision, Tile, at_working_size, cut_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +50,8 @@ HALO = REACH + 2 * RADIUS * FITS + 1
 """How far the support of a pixel reaches, in cells."""
 
 GRAIN = 2.0**-20
-"""Shares of classes and functions of colours are multiples of it. With weights that are multiples of
-2^-25, see `interpolation`, all their sums and products fit into the 53 bits of float64."""
+"""Shares of classes and functions of colours are multiples of it. With weights that are multiples
+of 2^-25, see `interpolation`, all their sums and products fit into the 53 bits of float64."""
 COLOR_GRAIN = 2.0**-16
 """The same for colours, whose products are summed too."""
 CELLS_AT_ONCE = 256
@@ -114,7 +115,8 @@ class CellGrid:
 
     def cell_of_each(self, axis: int, pixels: slice) -> Tensor:
         """Index of the cell of each of some pixels along an axis."""
-        return self._cell_of(axis, torch.arange(pixels.start, pixels.stop))
+        doubled = 2 * torch.arange(pixels.start, pixels.stop) + 1
+        return doubled * self.working_size[axis] // (2 * self.size[axis] * self.side)
 
     def weights(self, axis: int, pixels: slice) -> tuple[slice, Tensor]:
         """Return the cells from which some pixels are interpolated, and their weights.
@@ -126,11 +128,10 @@ class CellGrid:
         """
         return _weights(self, axis, pixels.start, pixels.stop)
 
-    # a pixel x has its centre at (2 x + 1) / 2, in pixels of the image; in integers, which are exact
+    # The centre of pixel x is at (2 x + 1) / 2; these are in integers, which are exact.
 
-    def _cell_of(self, axis: int, pixel: int | Tensor) -> int | Tensor:
-        length, working = self.size[axis], self.working_size[axis]
-        return (2 * pixel + 1) * working // (2 * length * self.side)
+    def _cell_of(self, axis: int, pixel: int) -> int:
+        return (2 * pixel + 1) * self.working_size[axis] // (2 * self.size[axis] * self.side)
 
     def _first_pixel(self, axis: int, cell: int) -> int:
         length, working = self.size[axis], self.working_size[axis]
@@ -199,14 +200,14 @@ class EdgeMap:
     first_cell: tuple[int, int] = (0, 0)
     first_pixel: tuple[int, int] = (0, 0)
 
-    def decide(self, within: Tile) -> Iterator[tuple[Tile, Tensor, Tensor]]:
+    def decide(self, within: Tile) -> Iterator[Decision]:
         """See `ProbabilityMap.decide`."""
         for fit, tiles in self._fits(within):
             shares = fit.spread(fit.shares)
             for tile in tiles:
                 winner, found = self._winner(fit, tile)
                 best = self._pick(shares, fit, tile, winner, found)
-                yield tile, fit.channels[found][winner], best
+                yield Decision(tile, fit.channels[found].tolist(), winner, best)
 
     def heat_map(self, channel: int) -> np.ndarray:
         """See `Probabilities`."""
@@ -298,15 +299,17 @@ class EdgeMap:
         for channel, colour in enumerate(self._smoothed(tile)):
             values += functions[:, channel] * colour
         allowed = allowed[found][:, rows - rows[0]][:, :, columns - columns[0]]
-        return values.where(allowed, -torch.inf).argmax(0), found
+        return values.where(allowed, -torch.inf).max(0)[1], found
 
     def _pick(
         self, shares: Tensor, fit: Fit, tile: Tile, winner: Tensor, found: list[int]
     ) -> Tensor:
         """Return what each pixel's class has (rows, columns) float32, in [0, 1]."""
-        values = self._enlarge(shares[found], fit, tile)
+        first, *others = self._enlarge(shares[found], fit, tile)
+        for place, other in enumerate(others, start=1):
+            first = other.where(winner == place, first)
         # patches changed by the background filter sum to more than 1, see `apply_background`
-        return values.gather(0, winner[None])[0].clamp_(max=1)
+        return first.clamp(max=1)
 
     def _enlarge(self, maps: Tensor, fit: Fit, tile: Tile) -> Tensor:
         """Interpolate maps (..., n, m) float64 of cells to pixels (..., rows, columns) float32."""
@@ -401,17 +404,9 @@ class ColourFits:
         self._counts = window_sums(torch.ones_like(colours[0]), RADIUS)
         self._means = self._mean(colours)
         # the covariance of colours, with EPSILON on its diagonal
-        red, green, blue = range(3)
         rr, rg, rb, gg, gb, bb = (
             self._mean(colours[i] * colours[j]) - self._means[i] * self._means[j]
-            for i, j in (
-                (red, red),
-                (red, green),
-                (red, blue),
-                (green, green),
-                (green, blue),
-                (blue, blue),
-            )
+            for i, j in combinations_with_replacement(range(3), 2)
         )
         rr, gg, bb = rr + EPSILON, gg + EPSILON, bb + EPSILON
         # its inverse, by cofactors: torch's own depends on how many matrices there are
@@ -486,7 +481,7 @@ def _median_of_three(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
 
 def _one_hot(values: Tensor) -> Tensor:
     """Return 1 where a class (K, n, m) is the highest, else 0, as float64."""
-    winner = values.argmax(0)
+    winner = values.max(0)[1]  # much faster than `argmax`
     return (winner == torch.arange(len(values), device=values.device)[:, None, None]).double()
 
 

@@ -252,7 +252,7 @@ class Pipeline:
         return CellGrid.over(layout, self.model.patch_size)
 
     def colours(self, blocks: Sequence[Block]) -> Tensor | None:
-        """Colours of the cells of a whole image, see `cell_colours`; None if they are not needed."""
+        """Colours of the cells of a whole image, see `cell_colours`; None without `edges`."""
         if self.refine != "edges":
             return None
         block = blocks[0]  # each has all pixels
@@ -301,11 +301,11 @@ class Pipeline:
         """
         labels = np.empty(within.size, np.uint8)
         confidence = np.empty(within.size, np.float16)
-        ids = torch.tensor([c.id for c in prompts.classes], dtype=torch.uint8)
-        for tile, channels, best in probabilities.decide(within):
+        ids = np.array([c.id for c in prompts.classes], np.uint8)
+        for tile, channels, winner, probability in probabilities.decide(within):
             part = tile.inside(within)
-            labels[part] = ids.to(channels.device)[channels].cpu().numpy()
-            confidence[part] = best.cpu().numpy()
+            labels[part] = ids[channels][winner.cpu().numpy()]
+            confidence[part] = probability.half().cpu().numpy()
         if prompts.ignore_below > 0:
             labels[confidence < prompts.ignore_below] = IGNORE
         return labels, confidence

@@ -57,6 +57,27 @@ class Tile(NamedTuple):
         return Tile(rows, columns)
 
 
+class Decision(NamedTuple):
+    """The classes of the pixels of a tile.
+
+    Attributes
+    ----------
+    tile
+        The tile.
+    channels
+        The classes that take part.
+    winner
+        (rows, columns) integers, which of them a pixel belongs to.
+    probability
+        (rows, columns) float32 in [0, 1], its probability.
+    """
+
+    tile: Tile
+    channels: list[int]
+    winner: Tensor
+    probability: Tensor
+
+
 @dataclass(frozen=True)
 class ProbabilityMap:
     """Class probabilities of one image at patch resolution.
@@ -134,21 +155,14 @@ class ProbabilityMap:
         threshold = float(self.mosaic.sum(0).min()) / len(self.mosaic) - 1e-6
         return torch.nonzero(self.mosaic.amax((1, 2)) >= threshold).flatten().tolist()
 
-    def decide(self, within: Tile) -> Iterator[tuple[Tile, Tensor, Tensor]]:
-        """Find the class of every pixel of a part of the image.
-
-        Yields
-        ------
-        tile, channels, probabilities
-            A tile, and for each of its pixels the channel that is the highest
-            and its probability, (rows, columns) int64 and float32.
-        """
+    def decide(self, within: Tile) -> Iterator[Decision]:
+        """Find the class of every pixel of a part of the image, tile by tile."""
         # only classes that can win somewhere are interpolated to pixels
-        channels = torch.tensor(self.winners(), device=self.mosaic.device)
-        for tile, pixels in self.select(channels.tolist()).tiles(within):
+        channels = self.winners()
+        for tile, pixels in self.select(channels).tiles(within):
             best, winner = pixels.max(0)
             # patches changed by the background filter sum to more than 1, see `apply_background`
-            yield tile, channels[winner], best.clamp_(max=1)
+            yield Decision(tile, channels, winner, best.clamp(max=1))
 
     def tiles(self, within: Tile | None = None) -> Iterator[tuple[Tile, Tensor]]:
         """Iterate over the image from left to right and top to bottom.

@@ -34,9 +34,10 @@ def decide(found, within=None):
     """Classes and confidence of a part of the image, or of all of it."""
     within = within or Tile(*(slice(0, length) for length in found.grid.size))
     classes, confidence = np.full(within.size, -1), np.full(within.size, np.nan, np.float32)
-    for tile, channels, best in found.decide(within):
+    for tile, channels, winner, probability in found.decide(within):
         part = tile.inside(within)
-        classes[part], confidence[part] = channels.numpy(), best.numpy()
+        classes[part] = np.asarray(channels)[winner]
+        confidence[part] = probability
     return classes, confidence
 
 
