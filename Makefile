@@ -15,7 +15,7 @@ demo: .venv/.installed
 
 # Torch's threads spin while they wait for work. Two processes on two cores then keep each other
 # from it, and everything takes four times as long; "passive" threads sleep.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: .venv/.tools .venv/.system
 	$(PYTEST)
