@@ -65,6 +65,13 @@ def _benchmark_command(name: str) -> Callable[..., None]:
         device: options.Device = "auto",
         precision: options.Precision = "fp32",
         heads: options.Heads = None,
+        refine: Annotated[
+            str,
+            typer.Option(
+                help="none: the published pixels; pamr: the papers' refinement; or edges.",
+                metavar="METHOD",
+            ),
+        ] = "none",
         scheduler: options.Scheduler = "auto",
         workers: options.Workers = None,
         overwrite: options.Overwrite = False,
@@ -72,16 +79,26 @@ def _benchmark_command(name: str) -> Callable[..., None]:
     ) -> None:
         from dinoiser.evaluation.benchmark_run import BenchmarkJob
 
-        output = output or Path("evaluation") / f"{name}-{model.replace(':', '-')}"
+        place = "-".join([name, model.replace(":", "-"), *([] if refine == "none" else [refine])])
         job = BenchmarkJob(
-            name, root, output, model, device, precision, heads, scheduler, workers, overwrite
+            name,
+            root,
+            output or Path("evaluation") / place,
+            model,
+            device,
+            precision,
+            heads,
+            refine,  # type: ignore[arg-type]  # which the settings check
+            scheduler,
+            workers,
+            overwrite,
         )
         score = _run(job)
         _show(score, as_json)
         if score.failures:
             total = score.images + len(score.failures)
             failed = f"{len(score.failures)} of {total} images failed"
-            say_error(f"{failed} and are left out of the figures; {output} lists them.")
+            say_error(f"{failed} and are left out of the figures; {job.output} lists them.")
             raise typer.Exit(1)
 
     return command
@@ -100,20 +117,46 @@ def masks(
     true: Annotated[Path, typer.Argument(help="Ground truth, in either form.", metavar="TRUTH")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Markdown file for the figures.", metavar="FILE"),
+        typer.Option(
+            "-o",
+            "--output",
+            help="Markdown file for the figures; a CSV with one line per image and a picture of "
+            "the confusion matrix are written beside it.",
+            metavar="FILE",
+        ),
     ] = None,
+    band: Annotated[
+        str,
+        typer.Option(
+            help="Width of boundaries for boundary IoU: of the diagonal, or in pixels as in 4px.",
+            metavar="WIDTH",
+        ),
+    ] = "2%",
     as_json: options.Json = False,
 ) -> None:
     """Compare your own masks with ground truth."""
-    from dinoiser.atomic import atomic_file
+    from dinoiser.evaluation.boundaries import Band
     from dinoiser.evaluation.mask_scores import score_masks
 
+    width = Band.parse(band)
     with CountingBar() as bar:
-        score = score_masks(predicted, true, bar.show)
+        score = score_masks(predicted, true, band=width, counting=bar.show)
     if output:
-        with atomic_file(output) as file:
-            file.write(score.markdown().encode())
+        _write(score, output)
     _show(score, as_json)
+
+
+def _write(score: Score, output: Path) -> None:
+    """Write the figures, and beside them those of each image and the confusion matrix."""
+    from dinoiser.atomic import atomic_file
+    from dinoiser.evaluation.matrix_image import draw_matrix
+    from dinoiser.export.image_file import write_image
+
+    texts = {output: score.markdown(), output.with_suffix(".csv"): score.image_table()}
+    for path, text in texts.items():
+        with atomic_file(path) as file:
+            file.write(text.encode())
+    write_image(draw_matrix(score.matrix), output.with_suffix(".png"), "PNG")
 
 
 class CountingBar:
@@ -170,15 +213,18 @@ def _show(score: Score, as_json: bool) -> None:
     if as_json:
         print_json(score.document())
         return
+    from dinoiser.evaluation.scores import mean as mean_of
     from dinoiser.evaluation.scores import percent
 
-    print_table(
-        ["class", "IoU"],
-        [(name, percent(iou)) for name, iou in score.matrix.by_class().items()],
-    )
+    header, *rows = score.table()
+    print_table(header, rows)
     paper = f"; the paper reports {percent(score.published)}" if score.published else ""
     mean = percent(score.matrix.mean())
-    say(f"{score.title}: mIoU {mean} over {score.images} images{paper}.")
+    boundary = score.boundary
+    bands = f", boundary IoU {percent(mean_of(boundary.by_class))}" if boundary else ""
+    say(f"{score.title}: mIoU {mean}{bands} over {score.images} images{paper}.")
+    if boundary:
+        say(f"Boundaries are compared in a band of {boundary.band}.")
     for sentence in _notes(score.facts, score.images):
         say(sentence)
 
@@ -186,6 +232,9 @@ def _show(score: Score, as_json: bool) -> None:
 def _notes(facts: dict[str, Any], images: int) -> list[str]:
     """Say what a reader of the figures must know."""
     notes = []
+    if refine := facts.get("protocol", {}).get("refine"):
+        how = {"none": "as published, without refined edges", "pamr": "refined by PAMR"}
+        notes.append(f"Labels are {how.get(refine, f'refined by {refine}')} (refine: {refine}).")
     official = facts.get("official_images", images)
     if images != official:
         notes.append(

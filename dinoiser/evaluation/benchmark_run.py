@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dinoiser.batch import Progress
     from dinoiser.evaluation.benchmarks import Benchmark
     from dinoiser.evaluation.layouts import Pair
+    from dinoiser.segment.settings import Refinement
 
 RESULT_FILES = ("evaluation.json", "evaluation.md")
 
@@ -44,6 +45,9 @@ class BenchmarkJob:
         there.
     model, device, precision, heads
         See `dinoiser.load_model`; the published figures were computed in fp32.
+    refine
+        See `SegmentSettings`; the published figures are without, unless they
+        say PAMR.
     scheduler, workers, overwrite
         See `LabelJob`.
     """
@@ -55,6 +59,7 @@ class BenchmarkJob:
     device: str = "auto"
     precision: str = "fp32"
     heads: Path | None = None
+    refine: Refinement = "none"
     scheduler: str = "auto"
     workers: int | None = None
     overwrite: bool = False
@@ -115,7 +120,7 @@ def evaluate(
             "protocol": _protocol(label_job.labelling),
             "output": str(job.output),
         },
-        published=benchmark.published.get(job.model),
+        published=benchmark.published.get(job.model) if job.refine == "none" else None,
         failures=summary.failures,
     )
     _write(score, job.output)
@@ -131,7 +136,7 @@ def _label_job(job: BenchmarkJob, benchmark: Benchmark, pairs: list[Pair]) -> La
             model=job.model,
             precision=job.precision,
             heads=job.heads,
-            settings=benchmark.settings(find_model(job.model).method),
+            settings=replace(benchmark.settings(find_model(job.model).method), refine=job.refine),
         ),
         results=Results(formats=("png",), report=False),
         running=Running(

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from dinoiser.models.catalog import Method
 
 BENCHMARKS_PATH = Path(__file__).with_name("benchmarks.yaml")
-PROTOCOL = SegmentSettings(short_side=448, window=448, stride=224, antialias=False)
+PROTOCOL = SegmentSettings(short_side=448, window=448, stride=224, antialias=False, refine="none")
 """Settings in the evaluations of CLIP-DINOiser and Talk2DINO."""
 PROTOCOLS: dict[Method, SegmentSettings] = {
-    "dinotxt": SegmentSettings(short_side=512, window=384, stride=192),
+    "dinotxt": SegmentSettings(short_side=512, window=384, stride=192, refine="none"),
 }
 """Settings of methods that were published with others."""
 

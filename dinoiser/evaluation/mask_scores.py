@@ -3,27 +3,76 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dinoiser.errors import InputError
+from dinoiser.evaluation.boundaries import Band
 from dinoiser.evaluation.mask_files import LEFT_OUT, open_labels
 from dinoiser.evaluation.metrics import ConfusionMatrix
-from dinoiser.evaluation.scores import Score
+from dinoiser.evaluation.scores import BoundaryScore, Score, mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from dinoiser.evaluation.mask_files import LabelFiles
 
-Pairs = Counter[tuple[str, str | None]]
-"""Number of pixels by true and predicted class; None for pixels without a prediction."""
+Name = str | None
+"""A class; None for pixels without a prediction."""
+
+
+@dataclass
+class Counts:
+    """Pixels of one image or of many.
+
+    Attributes
+    ----------
+    pairs
+        By true and predicted class.
+    hits, true, predicted
+        Pixels in the bands of boundaries, by class: in both bands and of the
+        same class, in the truth's band, in the prediction's.
+    """
+
+    pairs: Counter[tuple[Name, Name]] = field(default_factory=Counter)
+    hits: Counter[Name] = field(default_factory=Counter)
+    true: Counter[Name] = field(default_factory=Counter)
+    predicted: Counter[Name] = field(default_factory=Counter)
+
+    def add(self, other: Counts) -> None:
+        """Add the pixels of other images."""
+        for name in ("pairs", "hits", "true", "predicted"):
+            getattr(self, name).update(getattr(other, name))
+
+    def iou(self) -> dict[str, float]:
+        """IoU in [0, 1] of each class that is in the truth or predicted."""
+        hits: Counter[Name] = Counter()
+        true: Counter[Name] = Counter()
+        predicted: Counter[Name] = Counter()
+        for (t, p), count in self.pairs.items():
+            true[t] += count
+            predicted[p] += count
+            hits[t] += count if t == p else 0
+        return _iou(hits, true, predicted)
+
+    def boundary_iou(self) -> dict[str, float]:
+        """IoU in [0, 1] of the bands, of each class that has one."""
+        return _iou(self.hits, self.true, self.predicted)
+
+
+def _iou(hits: Counter[Name], true: Counter[Name], predicted: Counter[Name]) -> dict[str, float]:
+    names = sorted({name for name in (*true, *predicted) if name is not None})
+    return {name: hits[name] / (true[name] + predicted[name] - hits[name]) for name in names}
 
 
 def score_masks(
-    predicted: Path, true: Path, counting: Callable[[int, int], None] | None = None
+    predicted: Path,
+    true: Path,
+    *,
+    band: Band | None = None,
+    counting: Callable[[int, int], None] | None = None,
 ) -> Score:
     """Compare labels with the ground truth.
 
@@ -36,6 +85,8 @@ def score_masks(
     predicted, true
         Folders of PNG masks or COCO files, in any combination. The prediction
         must contain all images of the truth, and may contain more.
+    band
+        The width of boundaries; by default that of the paper.
     counting
         Called with the number of images compared and the total.
 
@@ -44,6 +95,7 @@ def score_masks(
     InputError
         Labels cannot be read, or an image is missing or has another size.
     """
+    band = band or Band()
     answers, truth = open_labels(predicted), open_labels(true)
     images = sorted(truth.images)
     missing = [name for name in images if name not in answers.images]
@@ -56,12 +108,12 @@ def score_masks(
     # without names on one side, both use the names of the other for the same numbers
     by_name = bool(answers.names and truth.names)
     numbers = truth.names or answers.names
-    true_names, predicted_names = (truth.names, answers.names) if by_name else (numbers, numbers)
-    pairs: Pairs = Counter()
+    names = (answers.names, truth.names) if by_name else (numbers, numbers)
+    total, by_image = Counts(), {}
     for i, name in enumerate(images, start=1):
-        for (t, p), count in _count(answers, truth, name).items():
-            found = None if p == LEFT_OUT else _class_name(p, predicted_names)
-            pairs[_class_name(t, true_names), found] += count
+        counts = _count(answers.read(name), truth.read(name), names, band, name)
+        by_image[name] = (mean(counts.iou()), mean(counts.boundary_iou()))
+        total.add(counts)
         if counting:
             counting(i, len(images))
     facts = {
@@ -69,36 +121,65 @@ def score_masks(
         "true": str(true),
         "classes_matched_by": "name" if by_name else "number",
     }
-    ordered = [_class_name(label, true_names) for label in sorted({0, *true_names})]
-    return Score(f"{predicted} against {true}", _matrix(pairs, ordered), len(images), facts)
+    ordered = [_class_name(label, names[1]) for label in sorted({0, *names[1]})]
+    return Score(
+        f"{predicted} against {true}",
+        _matrix(total.pairs, ordered),
+        len(images),
+        facts,
+        boundary=BoundaryScore(str(band), total.boundary_iou()),
+        by_image=by_image,
+    )
 
 
-def _count(answers: LabelFiles, truth: LabelFiles, name: str) -> dict[tuple[int, int], int]:
-    """Count the pixels of one image by true and predicted label."""
-    predicted, true = answers.read(name), truth.read(name)
+def _count(
+    predicted: np.ndarray,
+    true: np.ndarray,
+    names: tuple[dict[int, str], dict[int, str]],
+    band: Band,
+    image: str,
+) -> Counts:
+    """Count the pixels of one image."""
     if predicted.shape != true.shape:
         msg = (
-            f"{name!r} has labels of {predicted.shape[1]}x{predicted.shape[0]} pixels but a truth "
+            f"{image!r} has labels of {predicted.shape[1]}x{predicted.shape[0]} pixels but a truth "
             f"of {true.shape[1]}x{true.shape[0]}; both must be for the same image"
         )
         raise InputError(msg)
-    known = true != LEFT_OUT
+    known, counts = true != LEFT_OUT, Counts()
+    in_predicted, in_true = (band.within(labels) & known for labels in (predicted, true))
+    for (t, p), count in _pairs(true, predicted, known):
+        found = None if p == LEFT_OUT else _class_name(p, names[0])
+        counts.pairs[_class_name(t, names[1]), found] += count
+    for (t, p), count in _pairs(true, predicted, in_true & in_predicted):
+        wanted = _class_name(t, names[1])
+        if p != LEFT_OUT and wanted == _class_name(p, names[0]):
+            counts.hits[wanted] += count
+    sides = (counts.predicted, predicted, in_predicted), (counts.true, true, in_true)
+    for own_names, (counter, labels, inside) in zip(names, sides, strict=True):
+        for label, count in zip(*np.unique(labels[inside], return_counts=True), strict=True):
+            if label != LEFT_OUT:
+                counter[_class_name(int(label), own_names)] += int(count)
+    return counts
+
+
+def _pairs(
+    true: np.ndarray, predicted: np.ndarray, among: np.ndarray
+) -> Iterator[tuple[tuple[int, int], int]]:
+    """Yield (true label, predicted label) and how many of some pixels have them."""
     # both labels in one integer: the true one in the upper half, the predicted one, made 0 or more,
     # in the lower
-    codes = (true[known].astype(np.int64) << 32) + (predicted[known] - LEFT_OUT)
-    pairs, counts = np.unique(codes, return_counts=True)
+    codes = (true[among].astype(np.int64) << 32) + (predicted[among] - LEFT_OUT)
     low = (1 << 32) - 1
-    return {
-        (pair >> 32, (pair & low) + LEFT_OUT): count
-        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True)
-    }
+    for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
+        yield (int(code) >> 32, (int(code) & low) + LEFT_OUT), int(count)
 
 
 def _class_name(label: int, names: dict[int, str]) -> str:
     return names.get(label, "background" if label == 0 else f"label {label}")
 
 
-def _matrix(pairs: Pairs, ordered: list[str]) -> ConfusionMatrix:
+def _matrix(pairs: Counter[tuple[Name, Name]], ordered: list[str]) -> ConfusionMatrix:
     """Build the matrix: classes in their order, then labels without a name, if any."""
     seen = {name for pair in pairs for name in pair if name is not None}
     names = [name for name in ordered if name in seen]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinoiser.errors import InputError
+from dinoiser.errors import InputError, SettingsError
+from dinoiser.evaluation.boundaries import Band
 from dinoiser.evaluation.mask_scores import score_masks
 from dinoiser.export import CocoWriter, build_annotations, write_classes, write_mask
 from dinoiser.prompts import PromptSet
@@ -158,3 +159,72 @@ def test_images_in_colours_are_no_masks(tmp_path):
 def test_a_folder_without_masks_is_said_so(tmp_path):
     with pytest.raises(InputError, match="no PNG masks"):
         score_masks(tmp_path, tmp_path)
+
+
+# -- Boundaries
+
+
+def published_boundary(mask, width):
+    """What Cheng et al.'s code takes as the boundary of a mask: eroded with a frame of zeros."""
+    from scipy import ndimage
+
+    eroded = ndimage.binary_erosion(mask, np.ones((3, 3)), iterations=width, border_value=0)
+    return mask & ~eroded
+
+
+@pytest.mark.parametrize("band", ["2%", "4px"])
+def test_boundary_iou_is_that_of_the_paper(tmp_path, band):
+    rng = np.random.default_rng(4)
+    coarse = [rng.integers(0, 3, (9, 12), np.uint8) for _ in range(2)]
+    coarse[1] = np.where(rng.random(coarse[1].shape) < 0.6, coarse[0], coarse[1])
+    true, predicted = (c.repeat(14, 0).repeat(13, 1) for c in coarse)
+    score = score_masks(
+        as_folder({"a": predicted}, tmp_path / "predicted"),
+        as_folder({"a": true}, tmp_path / "true"),
+        band=Band.parse(band),
+    )
+    width = 4 if band == "4px" else round(0.02 * np.hypot(*true.shape))
+    for label in range(3):
+        t, p = (published_boundary(labels == label, width) for labels in (true, predicted))
+        expected = (t & p).sum() / (t | p).sum()
+        assert score.boundary.by_class[f"label {label}" if label else "background"] == (
+            pytest.approx(expected)
+        )
+
+
+def test_what_is_ignored_counts_in_no_band(tmp_path):
+    true = np.ones((30, 40), np.uint8)
+    true[:, 20:] = 255
+    predicted = np.ones((30, 40), np.uint8)
+    predicted[:, 25:] = 2
+    score = score_masks(
+        as_folder({"a": predicted}, tmp_path / "p"),
+        as_folder({"a": true}, tmp_path / "t"),
+        band=Band(pixels=2),
+    )
+    # the truth has a boundary at the ignored pixels, the prediction has none there
+    assert score.boundary.by_class == {"label 1": pytest.approx((20 * 4 + 26 * 2) / (132 + 26 * 2))}
+
+
+@pytest.mark.parametrize("text", ["", "4", "0px", "-2%", "100%", "two"])
+def test_a_band_that_is_none_is_refused(text):
+    with pytest.raises(SettingsError, match=r"--band.*2%.*4px"):
+        Band.parse(text)
+
+
+def test_the_command_writes_a_table_of_images_and_a_picture(tmp_path, dinoiser):
+    answers, truth = as_job(PREDICTED, tmp_path / "p"), as_job(TRUE, tmp_path / "t")
+    code, out, _ = dinoiser("evaluate", "masks", answers, truth, "-o", tmp_path / "score.md")
+    assert code == 0
+    assert "boundary IoU" in out
+    rows = (tmp_path / "score.csv").read_text().splitlines()
+    assert rows[0] == "image,miou,boundary_iou"
+    assert [row.split(",")[0] for row in rows[1:]] == ["b", "a/1"]
+    # b: background 2 of 3, grass 1 of 2; a/1: background 2 of 4, dog 2 of 4, grass 2 of 2
+    figures = [float(row.split(",")[1]) for row in rows[1:]]
+    assert figures == pytest.approx([(2 / 3 + 1 / 2) / 2, (2 / 4 + 2 / 4 + 1) / 3], abs=1e-4)
+    page = (tmp_path / "score.md").read_text()
+    assert "| class | IoU | boundary IoU |" in page
+    with Image.open(tmp_path / "score.png") as picture:
+        colors = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(colors, axis=0)) > 3
