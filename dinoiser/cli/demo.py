@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from dinoiser.cli.console import note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from dinoiser.batch import Summary
+    from dinoiser.evaluation.drawn_scenes import StepScore
 
 IMAGES = 8
 IMAGE_SIZE = (320, 448)
@@ -35,16 +36,23 @@ def demo(
     Needs no connection.
     """
     from dinoiser import load_model
-    from dinoiser.evaluation.drawn_scenes import SCENE_SETS, mean_iou_by_step
+    from dinoiser.evaluation.drawn_scenes import SCENE_SETS, score_by_step
 
     start = time.perf_counter()
     note(f"Drawing {IMAGES} scenes and labelling them with words ...")
     summary = _label_images(output)
     note(f"Measuring on {len(SCENE_SETS)} sets of {MEASURED} scenes it was not trained on ...")
     model = load_model("tiny")
-    figures = {scenes.name: mean_iou_by_step(model, scenes.draw(MEASURED)) for scenes in SCENE_SETS}
+    figures = {scenes.name: score_by_step(model, scenes.draw(MEASURED)) for scenes in SCENE_SETS}
     if as_json:
-        print_json({"labelled": summary.done, "mean_iou": figures, "output": str(output)})
+        print_json(
+            {
+                "labelled": summary.done,
+                "mean_iou": _by_step(figures, "miou"),
+                "boundary_iou": _by_step(figures, "boundary"),
+                "output": str(output),
+            }
+        )
         return
     _print_figures(figures)
     say(f"{summary.done} images labelled in {output / 'labels'}; previews with legends:")
@@ -83,11 +91,20 @@ def _label_images(output: Path) -> Summary:
     return run(job)
 
 
-def _print_figures(figures: dict[str, dict[str, Any]]) -> None:
+def _print_figures(figures: dict[str, dict[str, StepScore]]) -> None:
     from dinoiser.evaluation.drawn_scenes import STEPS
 
-    say("Mean IoU after each step of the method:")
-    print_table(
-        ["scenes", *STEPS],
-        [[name, *(f"{by_step[step]:.3f}" for step in STEPS)] for name, by_step in figures.items()],
-    )
+    for kind, title in (("miou", "Mean IoU"), ("boundary", "Boundary IoU")):
+        say(f"{title} after each step of the method:")
+        rows = [
+            [name, *(f"{by_step[step]:.3f}" for step in STEPS)]
+            for name, by_step in _by_step(figures, kind).items()
+        ]
+        print_table(["scenes", *STEPS], rows)
+
+
+def _by_step(figures: dict[str, dict[str, StepScore]], kind: str) -> dict[str, dict[str, float]]:
+    return {
+        name: {step: getattr(score, kind) for step, score in by_step.items()}
+        for name, by_step in figures.items()
+    }

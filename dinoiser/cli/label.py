@@ -82,8 +82,12 @@ def label(
     ] = True,
     refine: Annotated[
         str,
-        typer.Option(help="none, or superpixel: align edges with the image's.", metavar="METHOD"),
-    ] = "none",
+        typer.Option(
+            help="edges: labels follow the image's edges; pamr: the papers' refinement, slow; "
+            "none: the paper's pixels.",
+            metavar="METHOD",
+        ),
+    ] = "edges",
     ignore_below: Annotated[
         float | None,
         typer.Option(

@@ -71,8 +71,9 @@ class Band:
         from scipy import ndimage  # type: ignore[import-untyped]
 
         side = 2 * self.width(labels.shape) + 1
+        signed = labels.astype("int32", copy=False)  # as `OUTSIDE` is negative
         smallest, largest = (
-            extreme(labels, side, mode="constant", cval=OUTSIDE)
+            extreme(signed, side, mode="constant", cval=OUTSIDE)
             for extreme in (ndimage.minimum_filter, ndimage.maximum_filter)
         )
         return smallest != largest

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from dinoiser.evaluation.metrics import ClassIoU
+from dinoiser.evaluation.boundaries import Band
+from dinoiser.evaluation.mask_scores import Counts, count_labels
 from dinoiser.models.base import PatchFeatures
 from dinoiser.models.maskclip import MaskClip
 from dinoiser.prompts import PromptSet
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from dinoiser.scenes import Scene
 
-STEPS = ("MaskCLIP", "+ pooling", "+ background", "full")
+STEPS = ("MaskCLIP", "+ pooling", "+ background", "full", "+ edges")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,23 @@ SCENE_SETS = (
 )
 
 
-def mean_iou_by_step(model: MaskClip, scenes: Iterable[Scene]) -> dict[str, float]:
-    """Mean IoU of plain MaskCLIP features, of each head alone, and of the full method.
+class StepScore(NamedTuple):
+    """Scores over all classes that occur in the scenes, the background included.
+
+    Attributes
+    ----------
+    miou
+        Mean IoU in [0, 1].
+    boundary
+        Mean boundary IoU in [0, 1], see `Band`.
+    """
+
+    miou: float
+    boundary: float
+
+
+def score_by_step(model: MaskClip, scenes: Iterable[Scene]) -> dict[str, StepScore]:
+    """Score plain MaskCLIP features, each head alone, the full method, and refined edges.
 
     The classes to look for in a scene are the background, those present and
     those listed as absent. An image is segmented as a whole, at its own size.
@@ -57,24 +73,33 @@ def mean_iou_by_step(model: MaskClip, scenes: Iterable[Scene]) -> dict[str, floa
     Returns
     -------
     dict
-        Mean IoU in [0, 1] for each of `STEPS`, over all classes that occur in
-        the scenes, including the background.
+        The scores of each of `STEPS`.
     """
-    segmenter = Segmenter(model, whole=True)
+    plain, refined = (Segmenter(model, whole=True, refine=how) for how in ("none", "edges"))
     without_heads = Segmenter(MaskClip(model.clip), whole=True)
-    counts = {step: ClassIoU() for step in STEPS}
+    totals = {step: Counts() for step in STEPS}
     for scene in scenes:
-        encoded = segmenter.encode(scene.image)
-        plain, full = without_heads.encode(scene.image).patches.features, encoded.patches
-        patches = (
-            PatchFeatures(plain, None),
-            PatchFeatures(full.features, None),
-            PatchFeatures(plain, full.foreground),
-            full,
-        )
-        names = ("background", *scene.names, *scene.absent)
-        prompts = PromptSet.from_names(names)
-        for step, features in zip(STEPS, patches, strict=True):
-            result = replace(encoded, patches=features).segment(prompts)
-            counts[step].add(result.labels, scene.labels, names)
-    return {step: count.mean() for step, count in counts.items()}
+        encoded = plain.encode(scene.image)
+        raw, full = without_heads.encode(scene.image).patches.features, encoded.patches
+        names = dict(enumerate(("background", *scene.names, *scene.absent)))
+        prompts = PromptSet.from_names(names.values())
+        results = {
+            "MaskCLIP": replace(encoded, patches=PatchFeatures(raw, None)),
+            "+ pooling": replace(encoded, patches=PatchFeatures(full.features, None)),
+            "+ background": replace(encoded, patches=PatchFeatures(raw, full.foreground)),
+            "full": encoded,
+            "+ edges": refined.encode(scene.image),
+        }
+        for step, result in results.items():
+            labels = result.segment(prompts).labels
+            totals[step].add(count_labels(labels, scene.labels, (names, names), Band()))
+    return {step: _score(counts) for step, counts in totals.items()}
+
+
+def _score(counts: Counts) -> StepScore:
+    true = {name for name, _ in counts.pairs}
+    means = (
+        sum(iou for name, iou in by_class.items() if name in true) / len(true)
+        for by_class in (counts.iou(), counts.boundary_iou())
+    )
+    return StepScore(*means)

@@ -111,7 +111,9 @@ def score_masks(
     names = (answers.names, truth.names) if by_name else (numbers, numbers)
     total, by_image = Counts(), {}
     for i, name in enumerate(images, start=1):
-        counts = _count(answers.read(name), truth.read(name), names, band, name)
+        predicted_labels, true_labels = answers.read(name), truth.read(name)
+        _expect_same_size(predicted_labels, true_labels, name)
+        counts = count_labels(predicted_labels, true_labels, names, band)
         by_image[name] = (mean(counts.iou()), mean(counts.boundary_iou()))
         total.add(counts)
         if counting:
@@ -132,20 +134,32 @@ def score_masks(
     )
 
 
-def _count(
-    predicted: np.ndarray,
-    true: np.ndarray,
-    names: tuple[dict[int, str], dict[int, str]],
-    band: Band,
-    image: str,
-) -> Counts:
-    """Count the pixels of one image."""
+def _expect_same_size(predicted: np.ndarray, true: np.ndarray, image: str) -> None:
     if predicted.shape != true.shape:
         msg = (
             f"{image!r} has labels of {predicted.shape[1]}x{predicted.shape[0]} pixels but a truth "
             f"of {true.shape[1]}x{true.shape[0]}; both must be for the same image"
         )
         raise InputError(msg)
+
+
+def count_labels(
+    predicted: np.ndarray,
+    true: np.ndarray,
+    names: tuple[dict[int, str], dict[int, str]],
+    band: Band,
+) -> Counts:
+    """Count the pixels of one image.
+
+    Parameters
+    ----------
+    predicted, true
+        (H, W) integers, `LEFT_OUT` where nothing is known.
+    names
+        Names of the predicted and of the true labels.
+    band
+        The width of boundaries.
+    """
     known, counts = true != LEFT_OUT, Counts()
     in_predicted, in_true = (band.within(labels) & known for labels in (predicted, true))
     for (t, p), count in _pairs(true, predicted, known):
@@ -169,7 +183,7 @@ def _pairs(
     """Yield (true label, predicted label) and how many of some pixels have them."""
     # both labels in one integer: the true one in the upper half, the predicted one, made 0 or more,
     # in the lower
-    codes = (true[among].astype(np.int64) << 32) + (predicted[among] - LEFT_OUT)
+    codes = (true[among].astype(np.int64) << 32) + (predicted[among].astype(np.int64) - LEFT_OUT)
     low = (1 << 32) - 1
     for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
         yield (int(code) >> 32, (int(code) & low) + LEFT_OUT), int(count)

@@ -90,8 +90,8 @@ class AdvancedSettings(QWidget):
             ("Stacks", self._planes, "planes", "Label the slice shown, or all slices"),
             ("Ignore below", self._ignore, "ignore_below", "Pixels with a lower confidence become "
              "255 and are ignored in training"),
-            ("Edges", self._refine, "refine", "superpixel: move the labels' edges to edges in "
-             "the image; slower"),
+            ("Edges", self._refine, "refine", "edges: labels follow the edges of the image; "
+             "pamr: the papers' refinement, slow; none: the pixels of the paper"),
             ("Look", self._looking, "looking", "in windows: as in the paper, for images of any "
              "size; as a whole: in one pass at the image's own size"),
             ("Short side", self._short_side, "short_side", "The image is resized to this before "

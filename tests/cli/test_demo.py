@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinoiser.evaluation.drawn_scenes import SCENE_SETS, mean_iou_by_step
-from dinoiser.evaluation.metrics import ClassIoU
+from dinoiser.evaluation.drawn_scenes import SCENE_SETS, score_by_step
 from tests.helpers.command_line import dinoiser
 
 
@@ -31,10 +30,20 @@ def test_the_heads_help_on_hard_scenes(demo):
     assert figures["full"] > figures["MaskCLIP"]
 
 
+def test_edges_follow_the_image(demo):
+    for scenes, by_step in demo[1]["boundary_iou"].items():
+        assert by_step["+ edges"] > by_step["full"] + 0.1
+        figures = demo[1]["mean_iou"][scenes]
+        assert figures["+ edges"] > figures["full"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scenes", SCENE_SETS, ids=lambda scenes: scenes.name)
 def test_on_a_hundred_scenes_the_heads_help_or_do_no_harm(tiny, scenes):
-    figures = mean_iou_by_step(tiny, scenes.draw())
+    scores = score_by_step(tiny, scenes.draw())
+    figures = {step: score.miou for step, score in scores.items()}
+    assert figures["+ edges"] > figures["full"]
+    assert scores["+ edges"].boundary > scores["full"].boundary + 0.1
     if scenes.hard:
         assert figures["full"] > figures["MaskCLIP"]
     else:
@@ -50,12 +59,3 @@ def test_it_leaves_images_masks_and_previews(demo):
         with Image.open(folder / "labels" / "masks" / image.name) as mask:
             assert len(np.unique(np.asarray(mask))) >= 2
         assert (folder / "labels" / "overlays" / image.with_suffix(".jpg").name).exists()
-
-
-def test_mean_iou_by_hand():
-    score = ClassIoU()
-    score.add(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]]), ["background", "dog"])
-    score.add(np.array([[0, 1]]), np.array([[0, 0]]), ["background", "cat"])
-    expected = {"background": 2 / 4, "dog": 2 / 3}
-    assert score.by_class() == pytest.approx(expected)
-    assert score.mean() == pytest.approx(np.mean(list(expected.values())))

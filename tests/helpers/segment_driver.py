@@ -5,7 +5,7 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
 
-from dinoiser.evaluation.metrics import ClassIoU
+from dinoiser.evaluation.metrics import ConfusionMatrix
 
 
 def child(widget, kind, name):
@@ -30,6 +30,7 @@ def layer_of(viewer):
 def mean_iou(labels, scene, names):
     ids = {name: number for number, name in enumerate(names)}
     truth = np.array([ids[name] for name in ("background", *scene.names)], np.uint8)[scene.labels]
-    count = ClassIoU()
-    count.add(labels, truth, names)
-    return count.mean()
+    matrix = ConfusionMatrix(names)
+    matrix.add(labels, truth)
+    ious = matrix.by_class()
+    return np.mean([ious[name] for name in ("background", *scene.names)])

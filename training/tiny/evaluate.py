@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dinoiser.evaluation.drawn_scenes import STEPS, SceneSet, mean_iou_by_step
+from dinoiser.evaluation.drawn_scenes import STEPS, SceneSet, score_by_step
 from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
 from dinoiser.weights.checkpoint import read_metadata
 
@@ -39,8 +39,8 @@ def main() -> None:
     print(f"| set | seed | {' | '.join(STEPS)} |")
     print("|---|---|" + "---|" * len(STEPS))
     for seed, (name, size, hard) in enumerate(SETS, arguments.seed):
-        figures = mean_iou_by_step(model, SceneSet(name, seed, size, hard).draw(arguments.count))
-        print(f"| {name} | {seed} | {' | '.join(f'{100 * figures[s]:.1f}' for s in STEPS)} |")
+        figures = score_by_step(model, SceneSet(name, seed, size, hard).draw(arguments.count))
+        print(f"| {name} | {seed} | {' | '.join(f'{100 * figures[s].miou:.1f}' for s in STEPS)} |")
 
 
 if __name__ == "__main__":

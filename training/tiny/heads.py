@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dinoiser.evaluation.drawn_scenes import SceneSet, mean_iou_by_step
+from dinoiser.evaluation.drawn_scenes import SceneSet, score_by_step
 from dinoiser.models.catalog import find_model
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.models.load import build_clip
@@ -102,8 +102,10 @@ def describe(backbone: Path, settings: FitSettings) -> dict[str, Any]:
 def measure(backbone: MaskClip, heads: DinoiserHeads, gamma: float, count: int) -> list[str]:
     """Mean IoU in per cent on `count` scenes of each of `SETS`, and in brackets MaskCLIP's."""
     model = ClipDinoiser(backbone.clip, heads, gamma)
-    figures = [mean_iou_by_step(model, scenes.draw(count)) for scenes in SETS]
-    return [f"{100 * some['full']:.1f} ({100 * some['MaskCLIP']:.1f})" for some in figures]
+    figures = [score_by_step(model, scenes.draw(count)) for scenes in SETS]
+    return [
+        f"{100 * some['full'].miou:.1f} ({100 * some['MaskCLIP'].miou:.1f})" for some in figures
+    ]
 
 
 def main() -> None:
