@@ -38,7 +38,7 @@ class EncodedImage:
     image: np.ndarray
     layout: WindowLayout
     patches: PatchFeatures
-    colours: Tensor | None
+    colours: Tensor | None = None
 
     def segment(self, prompts: PromptSet) -> Segmentation:
         """Segment with these classes, without running the image tower."""

@@ -10,6 +10,7 @@ from dinoiser.evaluation.agreement import Comparison
 from dinoiser.export.comparison import DISAGREEMENT, PANEL_WIDTH, ComparisonRow, build_comparison
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
+from dinoiser.scenes import draw_scene
 from dinoiser.segment.segmenter import Segmenter
 
 
@@ -20,10 +21,11 @@ def image_file(scene, tmp_path):
     return path
 
 
-def test_agreement_is_the_share_of_equal_pixels(
-    image_file, scene, scene_prompts, dinoiser, tmp_path
-):
-    words = scene_prompts.to_inline()
+def test_agreement_is_the_share_of_equal_pixels(dinoiser, tmp_path):
+    scene = draw_scene(np.random.default_rng(5), hard=True)
+    scene_prompts = PromptSet.from_names(["background", *scene.names, *scene.absent])
+    image_file, words = tmp_path / "scene.png", scene_prompts.to_inline()
+    Image.fromarray(scene.image).save(image_file)
     drawing = tmp_path / "side by side.png"
     arguments = ("-m", "tiny,maskclip-tiny", "-p", words, "-d", "cpu", "-o", drawing, "--json")
     code, out, err = dinoiser("compare", image_file, *arguments)

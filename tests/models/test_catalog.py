@@ -11,6 +11,7 @@ from pydantic import ValidationError
 import dinoiser
 from dinoiser.errors import UnknownModelError
 from dinoiser.models.catalog import ModelEntry, find_model, list_models
+from dinoiser.models.open_clip_files import architecture_config
 from dinoiser.weights.digests import file_digest
 from dinoiser.weights.files import HubFile, PackageFile, UrlFile
 
@@ -176,3 +177,16 @@ def test_a_wrong_entry_of_the_catalogue_is_refused(change: dict[str, object], me
     entry = find_model("tiny").model_dump()
     with pytest.raises(ValidationError, match=message):
         ModelEntry.model_validate(entry | change)
+
+
+@pytest.mark.parametrize("name", [model.name for model in list_models()])
+def test_patches_are_as_large_as_the_catalogue_says(name: str) -> None:
+    entry = find_model(name)
+    if "dino" in entry.parts and entry.method != "clip-dino-guided":
+        # the file of a DINO says it: dinov2_vitb14 ...
+        assert f"_vit{name[name.index('vit') + 3]}{entry.patch_size}_" in str(entry.parts["dino"])
+    elif entry.config is None:
+        config = architecture_config(str(entry.architecture))
+        assert config["vision_cfg"]["patch_size"] == entry.patch_size
+    else:
+        assert dinoiser.load_model(name, device="cpu").patch_size == entry.patch_size

@@ -16,7 +16,7 @@ from dinoiser.models.dinotxt import SCORING, DinoTxt
 from dinoiser.models.dinotxt_towers import DinoTextTower, VisionHead, read_towers
 from dinoiser.models.teachers.dino import IMAGENET_MEAN, IMAGENET_STD
 from dinoiser.prompts import PromptSet
-from dinoiser.segment import pipeline, probability_map, windows
+from dinoiser.segment import probability_map, windows
 from dinoiser.segment.encoded_image import EncodedImage
 from dinoiser.segment.in_parts import lazy
 from dinoiser.segment.in_parts.lazy import lazy_segmentation
@@ -62,7 +62,7 @@ def segment_golden(model, golden):
     """Label the golden's image by the engine, with its own tokens in the place of words."""
     tokens = dict(zip("abcde", torch.from_numpy(golden["token_ids"]), strict=True))
     model.tokenize = lambda texts: torch.stack([tokens[text] for text in texts])
-    segmenter = Segmenter(model, whole=True)
+    segmenter = Segmenter(model, whole=True, refine="none")
     pixels = pixels_of(golden)
     layout = WindowLayout.plan(tuple(pixels.shape[-2:]), segmenter.pipeline.windows)
     blank = np.zeros((*layout.size, 3), np.uint8)
@@ -183,7 +183,7 @@ def test_a_class_named_background_is_a_class_like_any_other(model):
     """It is in no way preferred: under another name it gets the same pixels."""
 
     model.tokenize = words
-    segmenter = Segmenter(model, short_side=56, window=56, stride=28)
+    segmenter = Segmenter(model, short_side=56, window=56, stride=28, refine="none")
     image = np.random.default_rng(3).integers(0, 256, (56, 70, 3), np.uint8)
     encoded = segmenter.encode(image)
 
@@ -202,11 +202,10 @@ def test_in_parts_an_image_gets_the_same_labels(model, monkeypatch):
     model.tokenize = words
     image = np.random.default_rng(3).integers(0, 256, (300, 431, 3), np.uint8)
     prompts = PromptSet.parse("dog, sky, tall grass", templates=["{}"])
-    sizes = {"short_side": 140, "window": 112, "stride": 56}
+    sizes = {"short_side": 140, "window": 112, "stride": 56, "refine": "none"}
     eager = Segmenter(model, **sizes).segment(image, prompts)
     assert len(np.unique(eager.labels)) > 1
-    for module in (probability_map, pipeline):
-        monkeypatch.setattr(module, "TILE_WIDTH", 64)
+    monkeypatch.setattr(probability_map, "TILE_WIDTH", 64)
     monkeypatch.setattr(lazy, "PART_SIZE", (128, 64))
     monkeypatch.setattr(windows, "BLOCK_SIDE", 50)
     monkeypatch.setattr(lazy, "load_model", lambda _name: model)

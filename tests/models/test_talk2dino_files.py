@@ -70,7 +70,7 @@ def test_benchmarks_clean_the_background_as_published(published, benchmark, tmp_
     root, found = tmp_path / "data", find_benchmark(benchmark)
     write_benchmark(benchmark, root, [(image, np.zeros(image.shape[:2], np.uint8))])
     [pair] = found.find_pairs(root)
-    segmenter = Segmenter(published.built, antialias=False, batch_size=1)
+    segmenter = Segmenter(published.built, antialias=False, batch_size=1, refine="none")
     encoded = segmenter.encode(read_image(pair.image))
     prompts = PromptSet.from_names(found.classes)
     cleaned = encoded.segment(prompts).labels
