@@ -146,7 +146,7 @@ def _with_regions(encoded: EncodedImage, classes: int) -> ProbabilityMap:
     layout = encoded.layout
     generator = torch.Generator().manual_seed(0)
     windows, _, height, width = encoded.patches.features.shape
-    coarse = torch.randn(windows, classes, height // 4, width // 4, generator=generator) * 6
+    coarse = torch.randn(windows, classes, height // 8, width // 8, generator=generator) * 9
     scores = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear").softmax(1)
     return ProbabilityMap.from_windows(scores, layout)
 
@@ -174,8 +174,8 @@ def _time(model: SegmentationModel, image: np.ndarray, title: str) -> None:
 
 def _print_times() -> None:
     photo = Image.fromarray(data.astronaut())
-    _time(random_model(), np.asarray(photo.resize((1024, 768))), "ViT-B/16, 1024x768, 20 classes")
-    _time(load_model("tiny"), np.asarray(photo.resize((6000, 4000))), "tiny, 24 megapixels")
+    _time(random_model(), np.array(photo.resize((1024, 768))), "ViT-B/16, 1024x768, 20 classes")
+    _time(load_model("tiny"), np.array(photo.resize((6000, 4000))), "tiny, 24 megapixels")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Edges that follow the image: labels of patches, refined by the colours around them.
 
-    probabilities --at cells--> which class wins --fit to colours, twice--> which class wins
+    probabilities --at cells--> which class wins --fit to colours--> which class wins
                                                  --fit, at pixels--> labels
 
 A cell is a square of half a patch. Around each cell, the share of a class is a linear function of
@@ -29,7 +29,7 @@ from dinoiser.segment.interpolation import to_steps
 from dinoiser.segment.probability_map import Decision, Tile, at_working_size, cut_places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -40,20 +40,20 @@ REACH = 3
 """How far a class may spread from where its probability is the highest, in cells."""
 RADIUS = 6
 """Half the side of a window of the fits, in cells: three patches."""
-FITS = 3
+FITS = 2
 """Number of fits, the one at pixels included."""
 EPSILON = 1e-4
 """Variance of colours, in [0, 1], below which a fit follows them less: a just visible step."""
+LEAST = 0.05
+"""Least middle of a class's shares, see `ColourFits.fit`."""
 AVERAGED = 2
 """How far the probabilities of a class are averaged along a border, in cells."""
 HALO = REACH + 2 * RADIUS * FITS + 1
 """How far the support of a pixel reaches, in cells."""
 
-GRAIN = 2.0**-20
-"""Shares of classes and functions of colours are multiples of it. With weights that are multiples
-of 2^-25, see `interpolation`, all their sums and products fit into the 53 bits of float64."""
-COLOR_GRAIN = 2.0**-16
-"""The same for colours, whose products are summed too."""
+GRAIN = 2.0**-16
+"""Shares, colours and functions are multiples of it. With weights that are multiples of 2^-25, see
+`interpolation`, all their sums and products fit into the 53 bits of float64."""
 CELLS_AT_ONCE = 256
 """Side, in cells, of the part of an image for which functions are fitted at a time."""
 TILE_SIDE = 384
@@ -280,7 +280,7 @@ class EdgeMap:
         top, left = self.first_cell
         inside = cells.inside(Tile(slice(top, None), slice(left, None)))
         colours = self.colours[:, *inside].to(self.patches.mosaic.device)
-        return _to_grain(colours.double(), COLOR_GRAIN)
+        return _to_grain(colours.double())
 
     # -- Pixels
 
@@ -396,7 +396,7 @@ class ColourFits:
     Parameters
     ----------
     colours
-        (3, n, m) float64 in [0, 1], multiples of `COLOR_GRAIN`.
+        (3, n, m) float64 in [0, 1], multiples of `GRAIN`.
     """
 
     def __init__(self, colours: Tensor) -> None:
@@ -419,6 +419,11 @@ class ColourFits:
     def fit(self, shares: Tensor) -> Tensor:
         """Fit shares (K, n, m); return the mean function of all windows of a cell.
 
+        Where colours explain little, least squares give every colour nearly the
+        mean share, so that small things would be drowned out by what is around
+        them. Functions are therefore scaled: one half is the middle between
+        what they give, on average, to the cells of a class and to the others.
+
         Returns
         -------
         Tensor
@@ -429,17 +434,20 @@ class ColourFits:
             self._mean(shares * colour) - means * mean
             for colour, mean in zip(self.colours, self._means, strict=True)
         ]
-        slopes = [
-            row[0] * covariance[0] + row[1] * covariance[1] + row[2] * covariance[2]
-            for row in self._inverse
-        ]
-        offset = means - sum(slope * mean for slope, mean in zip(slopes, self._means, strict=True))
-        return _to_grain(self._mean(_to_grain(torch.stack([*slopes, offset], 1))))
+        slopes = [_dot(row, covariance) for row in self._inverse]
+        offset = means - _dot(slopes, self._means)
+        # for shares of 0 and 1, functions give `mean + (1 - mean) * explained` on average where a
+        # share is 1, and `mean - mean * explained` where it is 0
+        variance = self._mean(shares * shares) - means * means
+        explained = (_dot(slopes, covariance) / variance.clamp(min=GRAIN)).clamp(0, 1)
+        middle = (means + (0.5 - means) * explained).clamp(min=LEAST)
+        functions = torch.stack([*slopes, offset], 1) / (2 * middle[:, None])
+        return _to_grain(self._mean(_to_grain(functions)))
 
     def evaluate(self, functions: Tensor) -> Tensor:
         """Return the shares (K, n, m) that functions give to the colours of the cells."""
-        red, green, blue, added = functions.unbind(1)
-        return red * self.colours[0] + green * self.colours[1] + blue * self.colours[2] + added
+        *slopes, offset = functions.unbind(1)
+        return _dot(slopes, self.colours) + offset
 
     def _mean(self, values: Tensor) -> Tensor:
         return window_sums(values, RADIUS) / self._counts
@@ -479,14 +487,19 @@ def _median_of_three(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
     return torch.maximum(low, torch.minimum(high, third))
 
 
+def _dot(first: Sequence[Tensor] | Tensor, second: Sequence[Tensor] | Tensor) -> Tensor:
+    """Multiply three channels in pairs and add, always in the same order."""
+    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
+
+
 def _one_hot(values: Tensor) -> Tensor:
     """Return 1 where a class (K, n, m) is the highest, else 0, as float64."""
     winner = values.max(0)[1]  # much faster than `argmax`
     return (winner == torch.arange(len(values), device=values.device)[:, None, None]).double()
 
 
-def _to_grain(values: Tensor, grain: float = GRAIN) -> Tensor:
-    return torch.round(values / grain) * grain
+def _to_grain(values: Tensor) -> Tensor:
+    return torch.round(values / GRAIN) * GRAIN
 
 
 def _tiles(pixels: Tile) -> Iterator[Tile]:
