@@ -34,6 +34,7 @@ def export(
     ],
     polygons: options.Polygons = False,
     instances: options.Instances = False,
+    split: options.Split = 0.7,
     min_area: options.MinArea = 0,
     as_json: options.Json = False,
 ) -> None:
@@ -50,7 +51,7 @@ def export(
     from dinoiser.batch.report.page import REPORT_FILE, write_report
     from dinoiser.export import ExportOptions
 
-    shape = ExportOptions(polygons=polygons, instances=instances, min_area=min_area)
+    shape = ExportOptions(polygons=polygons, instances=instances, min_area=min_area, split=split)
     if problems := format_problems(formats):
         raise SettingsError("; ".join(problems) + ".")
     read_prompts(output)  # where there is no job, nothing is written, a lock neither

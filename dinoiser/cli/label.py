@@ -55,6 +55,7 @@ def label(
     ] = None,
     polygons: options.Polygons = False,
     instances: options.Instances = False,
+    split: options.Split = 0.7,
     min_area: options.MinArea = 0,
     window: Annotated[
         int | None,
@@ -174,7 +175,7 @@ def label(
         ),
         results=Results(
             formats=tuple(formats or ("png", "overlay")),
-            export=ExportOptions(polygons, instances, min_area),
+            export=ExportOptions(polygons, instances, min_area, split),
             report=report,
         ),
         running=Running(

@@ -136,7 +136,15 @@ Polygons = Annotated[
 ]
 Instances = Annotated[
     bool,
-    typer.Option("--instances", help="One annotation per connected part instead of one per class."),
+    typer.Option("--instances", help="One annotation per object instead of one per class."),
+]
+Split = Annotated[
+    float,
+    typer.Option(
+        help="With --instances: how eagerly what touches is split at its necks, from 0 (connected "
+        "parts) to 1.",
+        metavar="SHARE",
+    ),
 ]
 MinArea = Annotated[
     int,

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from dinoiser.export.dataset_file import DatasetWriter, stable_id
 from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.export.polygons import trace_polygons
-from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_parts
+from dinoiser.export.regions import (
+    annotated_classes,
+    find_regions,
+    map_classes,
+    map_instances,
+    map_parts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +57,7 @@ def build_annotations(
     InputError
         A label is not a class of the prompt set.
     """
-    regions = map_parts(labels) if options.instances else map_classes(labels)
+    regions = map_instances(labels, options) if options.instances else map_classes(labels)
     found = find_regions(labels, regions, prompts)
     polygons = _polygons_by_region(labels, regions) if options.polygons else None
     return [

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dinoiser.errors import InputError
+from dinoiser.export.split import split_parts
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dinoiser.export.options import ExportOptions
     from dinoiser.prompts import PromptClass, PromptSet
 
 BACKGROUND = 0
@@ -79,6 +81,18 @@ def map_parts(labels: np.ndarray) -> np.ndarray:
     return label(map_classes(labels), background=BACKGROUND, connectivity=1)
 
 
+def map_instances(labels: np.ndarray, options: ExportOptions) -> np.ndarray:
+    """Map every pixel to its part of a class, divided where `options` ask for it.
+
+    Returns
+    -------
+    ndarray
+        (H, W) integers, see `map_parts`.
+    """
+    parts = map_parts(labels)
+    return split_parts(parts, options.split) if options.instances and options.split else parts
+
+
 def find_regions(labels: np.ndarray, regions: np.ndarray, prompts: PromptSet) -> list[Region]:
     """Measure the regions of a map.
 
@@ -87,7 +101,7 @@ def find_regions(labels: np.ndarray, regions: np.ndarray, prompts: PromptSet) ->
     labels
         (H, W) uint8 class ids; 0 = background, 255 = ignore.
     regions
-        (H, W) integers from `map_classes` or `map_parts` of these labels.
+        (H, W) integers from `map_classes` or `map_instances` of these labels.
     prompts
         The classes that the labels refer to.
 

@@ -15,7 +15,7 @@ from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.export.polygons import trace_polygons
-from dinoiser.export.regions import annotated_classes, find_regions, map_parts
+from dinoiser.export.regions import annotated_classes, find_regions, map_instances
 from dinoiser.images.reading import read_format, read_image, read_orientation
 
 if TYPE_CHECKING:
@@ -36,20 +36,21 @@ def build_yolo(labels: np.ndarray, prompts: PromptSet, options: ExportOptions = 
     prompts
         The classes that the labels refer to.
     options
-        Parts with fewer than `min_area` pixels are left out.
+        Parts with fewer than `min_area` pixels are left out; with instances, they are split.
 
     Returns
     -------
     str
-        One line per 4-connected part, in reading order: the class's index
-        (from 0, by id), then the polygon's x / W and y / H with 8 decimals.
+        One line per 4-connected part or, with instances, piece of one, in
+        reading order: the class's index (from 0, by id), then the polygon's
+        x / W and y / H with 8 decimals.
 
     Raises
     ------
     InputError
         A label is not a class of the prompt set.
     """
-    parts = map_parts(labels)
+    parts = map_instances(labels, options)
     polygons = trace_polygons(parts)
     indices = {c.id: index for index, c in enumerate(annotated_classes(prompts))}
     # each coordinate is formatted once per image rather than once per corner

@@ -112,7 +112,7 @@ def test_instances_are_parts_that_touch_by_sides_and_not_by_corners():
     labels = np.zeros((4, 6), np.uint8)
     labels[0, 0] = labels[1, 1] = labels[1, 2] = 1
     labels[0, 4:] = 7
-    found = build_annotations(labels, "a.png", PROMPTS, ExportOptions(instances=True))
+    found = build_annotations(labels, "a.png", PROMPTS, ExportOptions(instances=True, split=0))
     assert [(a["category_id"], a["bbox"]) for a in found] == [
         (1, [0, 0, 1, 1]),
         (1, [1, 1, 2, 1]),
@@ -122,8 +122,8 @@ def test_instances_are_parts_that_touch_by_sides_and_not_by_corners():
 
 @pytest.mark.parametrize("polygons", [False, True])
 def test_small_annotations_are_left_out_and_the_others_keep_their_ids(polygons):
-    whole = build_annotations(scene(), "a.png", PROMPTS, ExportOptions(polygons, True))
-    large = build_annotations(scene(), "a.png", PROMPTS, ExportOptions(polygons, True, 80))
+    whole = build_annotations(scene(), "a.png", PROMPTS, ExportOptions(polygons, True, split=0))
+    large = build_annotations(scene(), "a.png", PROMPTS, ExportOptions(polygons, True, 80, split=0))
     assert sorted(a["area"] for a in whole) == [4, 56, 80, 120, 460]
     assert large == [a for a in whole if a["area"] >= 80]
     by_class = build_annotations(scene(), "a.png", PROMPTS, ExportOptions(polygons, False, 57))
@@ -140,7 +140,7 @@ def test_ids_do_not_change_when_images_are_added(tmp_path):
     names = [f"{i}.png" for i in range(20)]
     everything = {name: scene(i % 4) for i, name in enumerate(names)}
     few = {name: everything[name] for name in names[5:8]}
-    options = ExportOptions(instances=True)
+    options = ExportOptions(instances=True, split=0)
     small = write(tmp_path / "few.json", few, options)
     large = write(tmp_path / "all.json", everything, options)
     assert len(large.imgs) == 20

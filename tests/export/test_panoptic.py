@@ -48,7 +48,9 @@ def test_ids_of_three_bytes_come_back(tmp_path):
 
 
 def test_small_segments_become_void():
-    ids, segments = build_panoptic(scene(), PROMPTS, ExportOptions(instances=True, min_area=80))
+    ids, segments = build_panoptic(
+        scene(), PROMPTS, ExportOptions(instances=True, min_area=80, split=0)
+    )
     assert sorted(s["area"] for s in segments) == [80, 120, 460]
     assert (ids > 0).sum() == 80 + 120 + 460
     assert (ids[scene() == 3] == 0).all()
@@ -56,7 +58,7 @@ def test_small_segments_become_void():
 
 @pytest.mark.parametrize(("instances", "segments"), [(False, 3), (True, 5)])
 def test_the_file_links_images_segments_and_categories(instances, segments, tmp_path):
-    options = ExportOptions(instances=instances)
+    options = ExportOptions(instances=instances, split=0)
     ids, found = build_panoptic(scene(), PROMPTS, options)
     with PanopticWriter(tmp_path / "panoptic.json", PROMPTS, options) as panoptic:
         panoptic.add("a/b.jpg", ids.shape, "a/b.png", found)
