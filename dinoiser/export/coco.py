@@ -13,7 +13,6 @@ from dinoiser.export.regions import (
     find_regions,
     map_classes,
     map_instances,
-    map_parts,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +58,8 @@ def build_annotations(
     """
     regions = map_instances(labels, options) if options.instances else map_classes(labels)
     found = find_regions(labels, regions, prompts)
-    polygons = _polygons_by_region(labels, regions) if options.polygons else None
+    parts = map_instances(labels, options) if options.polygons else regions
+    polygons = _polygons_by_region(parts, regions) if options.polygons else None
     return [
         {
             "id": stable_id(image_name, region.class_id, region.index),
@@ -131,10 +131,10 @@ def _rle(region: Region, shape: tuple[int, ...]) -> dict[str, Any]:
     return {"size": size, "counts": rle["counts"].decode("ascii")}
 
 
-def _polygons_by_region(labels: np.ndarray, regions: np.ndarray) -> dict[int, list[list[int]]]:
+def _polygons_by_region(parts: np.ndarray, regions: np.ndarray) -> dict[int, list[list[int]]]:
     """Collect the polygons of each region's parts, as lists x, y, x, y, ..."""
     polygons = defaultdict(list)
-    for polygon in trace_polygons(map_parts(labels)).values():
+    for polygon in trace_polygons(parts).values():
         # a polygon begins at its part's first pixel, which tells the region that it belongs to
         x, y = polygon[0]
         polygons[int(regions[y, x])].append(polygon.ravel().tolist())
