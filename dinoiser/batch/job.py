@@ -17,7 +17,7 @@ from dinoiser.safe_yaml import load_values
 from dinoiser.segment.settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from dinoiser.models.base import SegmentationModel
@@ -284,12 +284,17 @@ def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any])
     SettingsError
         Lists every setting that differs, with its value then and now.
     """
-    # compared key by key, such as prompts.classes.dog.id, so that the message can name what differs
+    # compared key by key, such as settings.window, so that the message can name what differs
+    classes = "prompts.classes."
     before, after = _flatten(earlier), _flatten(now)
     differences = [
-        f"{key} was {before.get(key, 'not set')}, now {after.get(key, 'not set')}"
-        for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key) and not key.startswith("versions.")
+        *_class_differences(_classes_of(earlier), _classes_of(now)),
+        *(
+            f"{key.partition('.')[2] or key} was {before.get(key, 'not set')}, "
+            f"now {after.get(key, 'not set')}"
+            for key in dict.fromkeys([*before, *after])
+            if before.get(key) != after.get(key) and not key.startswith(("versions.", classes))
+        ),
     ]
     if differences:
         msg = (
@@ -298,6 +303,26 @@ def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any])
             "over."
         )
         raise SettingsError(msg)
+
+
+def _classes_of(description: dict[str, Any]) -> dict[str, Any]:
+    """Return a job's classes by name."""
+    prompts = description.get("prompts")
+    classes = prompts.get("classes") if isinstance(prompts, dict) else None
+    entries = classes if isinstance(classes, list) else []
+    return {str(entry.get("name")): entry for entry in entries if isinstance(entry, dict)}
+
+
+def _class_differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """Say in words which classes were added, left out or changed."""
+    groups = {
+        "added": [name for name in after if name not in before],
+        "left out": [name for name in before if name not in after],
+        "changed": [name for name in after if name in before and before[name] != after[name]],
+    }
+    for how, names in groups.items():
+        if names:
+            yield f"class{'es' * (len(names) > 1)} {how}: {', '.join(names)}"
 
 
 def _flatten(node: Any, key: str = "") -> dict[str, Any]:

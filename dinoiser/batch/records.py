@@ -6,18 +6,32 @@ import codecs
 import os
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, NamedTuple, Self
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from dinoiser.atomic import atomic_file, write_error
+from dinoiser.errors import InputError
+from dinoiser.images.inputs import check_inside
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 RECORDS = Path("records")
 MERGED = RECORDS / "labels.jsonl"
+
+
+def _inside(stem: str) -> str:
+    """Take a line whose results would lie outside the job's folder for a damaged one."""
+    try:
+        return check_inside(stem)
+    except InputError as error:
+        raise ValueError(error) from error
+
+
+Stem = Annotated[str, AfterValidator(_inside)]
+"""Name of an image's results in a file that may be damaged, or made to do harm."""
 
 
 class Record(BaseModel):
@@ -61,7 +75,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     image: str
-    stem: str
+    stem: Stem
     path: str
     status: Literal["done", "failed"]
     digest: str | None = None

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dinoiser.batch.job_images import result_file
-from dinoiser.batch.records import append_lines, read_records
+from dinoiser.batch.records import Stem, append_lines, read_records
 from dinoiser.errors import InputError
 from dinoiser.export.png import write_mask
 from dinoiser.images.inputs import check_inside
@@ -55,7 +55,7 @@ class Review(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     image: str
-    stem: str | None = None
+    stem: Stem | None = None
     state: State = "unchecked"
     edited: bool = False
     pixels: dict[int, int] | None = None

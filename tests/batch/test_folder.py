@@ -14,7 +14,7 @@ from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.folder import WRITER, sole_writer
 from dinoiser.batch.job_images import find_job_images
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
-from dinoiser.batch.reviews import Reviews, read_labelled
+from dinoiser.batch.reviews import REVIEWS, Reviews, read_labelled, read_reviews
 from dinoiser.errors import InputError, OutputError, SettingsError
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet
@@ -274,16 +274,26 @@ class TestOwnership:
             with pytest.raises(OutputError, match=r"links that lead out of it \(masks\)"):
                 work()
 
-    def test_a_stem_that_leads_out_is_never_deleted(self, job, tmp_path):
+    @pytest.mark.parametrize("stem", ["../../precious", "/precious", ""])
+    def test_a_stem_that_leads_out_is_a_damaged_record(self, job, tmp_path, stem):
         run(job)
         victim = tmp_path / "precious.png"
         victim.write_bytes(b"mine")
         [record, _] = read_records(job.output)
-        evil = record.model_copy(update={"image": "z.jpg", "stem": "../../precious"})
+        evil = record.model_copy(update={"image": "z.jpg", "stem": stem})
         RecordFile(job.output).append([evil])
-        with pytest.raises(InputError, match="points outside the output folder"):
-            run(changed(job, overwrite=True))
+        damaged = []
+        assert [r.image for r in read_records(job.output, damaged=damaged)] == ["a.jpg", "b.jpg"]
+        assert len(damaged) == 1
+        assert run(changed(job, overwrite=True)).done == 2
         assert victim.read_bytes() == b"mine"
+
+    def test_a_review_whose_stem_leads_out_is_damaged(self, job):
+        run(job)
+        correct(job.output, "a.jpg")
+        with (job.output / REVIEWS).open("a") as file:
+            file.write('{"image": "b.jpg", "stem": "../../precious", "state": "rejected"}\n')
+        assert set(read_reviews(job.output)) == {"a.jpg"}
 
     def test_one_writer_at_a_time(self, job, dinoiser):
         run(job)

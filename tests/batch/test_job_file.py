@@ -39,3 +39,18 @@ def test_what_was_written_is_read_back(tmp_path):
     description = {"version": 1, "model": {"gamma": 0.25}, "prompts": {"classes": [{"name": "no"}]}}
     write_job(tmp_path, description)
     assert read_job(tmp_path) == description
+
+
+def test_classes_that_differ_are_named_in_words(tmp_path):
+    classes = [{"name": "dog", "id": 1}, {"name": "cat", "id": 2}, {"name": "hen", "id": 3}]
+    earlier = {"prompts": {"classes": classes}, "settings": {"window": 448}}
+    now = {
+        "prompts": {"classes": [classes[0], {"name": "cat", "id": 9}, {"name": "sky", "id": 4}]},
+        "settings": {"window": 224},
+    }
+    with pytest.raises(SettingsError) as caught:
+        refuse_other_job(tmp_path, earlier, now)
+    assert (
+        "(class added: sky; class left out: hen; class changed: cat; window was 448, now 224)"
+        in (str(caught.value))
+    )
