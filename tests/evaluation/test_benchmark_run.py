@@ -21,7 +21,7 @@ from dinoiser.segment.settings import SegmentSettings
 from tests.helpers.benchmark_folders import write_benchmark
 
 COUNT = 3
-PROTOCOL = SegmentSettings(short_side=448, window=448, stride=224, antialias=False)
+PROTOCOL = SegmentSettings(short_side=448, window=448, stride=224, antialias=False, refine="none")
 
 
 @pytest.fixture(scope="module")
