@@ -132,6 +132,7 @@ class Reviews:
         edited, pixels = earlier.edited, earlier.pixels
         if labels is not None:
             edited, pixels = True, self._check(labelled, labels)
+        check_inside(labelled.stem)
         review = Review(
             image=labelled.image,
             stem=labelled.stem,

@@ -63,7 +63,7 @@ def _heart(points: int = 40) -> np.ndarray:
 
 
 # Corners (x, y) within the unit circle, y down, and the largest tilt in radians.
-_OUTLINES: dict[str, tuple[np.ndarray, float]] = {
+OUTLINES: dict[str, tuple[np.ndarray, float]] = {
     "circle": (_regular(72), math.pi),
     "square": (0.85 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]), 0.35),
     "triangle": (_regular(3), math.pi),
@@ -73,7 +73,7 @@ _OUTLINES: dict[str, tuple[np.ndarray, float]] = {
     "hexagon": (_regular(6), math.pi),
     "heart": (_heart(), 0.35),
 }
-SHAPES: tuple[str, ...] = tuple(_OUTLINES)
+SHAPES: tuple[str, ...] = tuple(OUTLINES)
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def _free_places(
 
 def _shape_mask(rng: np.random.Generator, shape: str, diameter: int) -> np.ndarray:
     """Coverage of each pixel, shape (diameter, diameter), uint8; antialiased by 3x3 samples."""
-    outline, tilt = _OUTLINES[shape]
+    outline, tilt = OUTLINES[shape]
     angle = rng.uniform(-tilt, tilt)
     cos, sin = math.cos(angle), math.sin(angle)
     corners = outline @ np.array([(cos, sin), (-sin, cos)])

@@ -140,6 +140,24 @@ class LabelledImages:
         layer.name = f"{kind} of {known.image.name}" if kind == CONFIDENCE else f"{kind}: {name}"
         layer.refresh(extent=False)
 
+    def show_objects(self, known: Labelled, objects: np.ndarray) -> None:
+        """Show the objects of the plane in view in a Labels layer of their own.
+
+        Parameters
+        ----------
+        known
+            The image.
+        objects
+            (H, W) integers, see `map_instances`.
+        """
+        name = f"objects of {known.image.name}"
+        numbered = np.zeros(known.session.edits.labels.shape, np.int32)
+        numbered[self.plane(known)] = objects
+        if name in self.viewer.layers:
+            self.viewer.layers.remove(name)
+        place = place_labels(known.image, known.channel_axis)
+        self.viewer.add_labels(numbered, name=name, **place)
+
     def _draw_heat(self, known: Labelled, layer: Image, name: str) -> None:
         """Draw the parts in view that are not drawn yet."""
         view = visible_part(known.image)

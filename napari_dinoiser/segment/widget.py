@@ -26,12 +26,14 @@ from napari_dinoiser.segment.runner import Runner
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from napari import Viewer
     from napari.components import Camera
     from napari.layers import Image
 
     from dinoiser.segmentation import Segmentation
     from napari_dinoiser.segment.image_source import ImageSource
+    from napari_dinoiser.segment.labelled_images import Labelled
     from napari_dinoiser.segment.parts import Part
 
 PAUSE = 120
@@ -185,9 +187,28 @@ class SegmentWidget(QWidget):
         if known is not None:
             known.editor.clear()
 
+    def _count_objects(self) -> None:
+        """Divide the labels in view into objects, in a thread."""
+        from napari.qt.threading import create_worker
+
+        from dinoiser.export import ExportOptions
+        from dinoiser.export.regions import map_instances
+
+        known = self.images.of(self.picker.layer())
+        if known is not None:
+            labels = known.session.edits.labels[self.images.plane(known)].copy()
+            worker = create_worker(map_instances, labels, ExportOptions(instances=True))
+            worker.returned.connect(lambda objects: self._show_objects(known, objects))
+            worker.start()
+
+    def _show_objects(self, known: Labelled, objects: np.ndarray) -> None:
+        if known.image in self.viewer.layers:
+            self.images.show_objects(known, objects)
+            self._status.setText(f"{objects.max()} objects")
+
     def _create_children(self) -> None:
         self._run, self._cancel = QPushButton("Run"), QPushButton("Cancel")
-        self._clear = QPushButton("Clear my edits")
+        self._clear, self._objects = QPushButton("Clear my edits"), QPushButton("Objects")
         self._confidence, self._heat_map = QCheckBox("Confidence"), QCheckBox("Heat map")
         self._status = QLabel()
         self._status.setWordWrap(True)
@@ -195,10 +216,12 @@ class SegmentWidget(QWidget):
             (self._run, "run", "Label the image with the words in the table"),
             (self._cancel, "cancel", "Stop; existing labels are kept"),
             (self._clear, "clear_edits", "Reset all pixels that you painted to the model's labels"),
+            (self._objects, "objects", "Number the objects of all classes in a layer of its own; "
+             "those that touch are divided at their necks"),
             (self._confidence, "show_confidence", "Show the model's confidence in each pixel"),
             (self._heat_map, "show_heatmap", "Show where the selected class could be"),
             (self._status, "status", ""),
-        )
+        )  # fmt: skip
         for child, name, tooltip in children:
             child.setObjectName(name)
             child.setToolTip(tooltip)
@@ -211,12 +234,15 @@ class SegmentWidget(QWidget):
         layout = QVBoxLayout(self)
         for child in (self.picker, self.models, self.table):
             layout.addWidget(child, int(child is self.table))
-        for children in ((self._run, self._cancel), (self._confidence, self._heat_map)):
+        for children in (
+            (self._run, self._cancel),
+            (self._confidence, self._heat_map),
+            (self._objects, self._clear),
+        ):
             line = QHBoxLayout()
             for child in children:
                 line.addWidget(child)
             layout.addLayout(line)
-        line.addWidget(self._clear)
         layout.addWidget(self._status)
         layout.addWidget(fold)
 
@@ -224,6 +250,7 @@ class SegmentWidget(QWidget):
         self._run.clicked.connect(self.run)
         self._cancel.clicked.connect(self.runner.cancel)
         self._clear.clicked.connect(self._clear_edits)
+        self._objects.clicked.connect(self._count_objects)
         self.table.prompts_changed.connect(self._pause.start)
         self.table.prompts_changed.connect(self._show_threshold)
         self._pause.timeout.connect(self._follow_words)
@@ -257,7 +284,7 @@ class SegmentWidget(QWidget):
         running = self.runner.request is not None
         self._cancel.setEnabled(running)
         labelled = self.images.of(self.picker.layer()) is not None
-        for child in (self._clear, self._confidence, self._heat_map):
+        for child in (self._clear, self._objects, self._confidence, self._heat_map):
             child.setEnabled(labelled)
 
     def _show_running(self, running: bool) -> None:

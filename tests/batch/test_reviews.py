@@ -93,9 +93,10 @@ class TestReviews:
         assert read_reviews(job) == {}
 
     def test_masks_outside_the_folder_are_refused(self, job):
-        bad = Record(image="x.png", stem="../x", path="x.png", status="done", size=(40, 60))
-        RecordFile(job).append([bad])
-        [outside] = [p for p in read_labelled(job) if p.image == "x.png"]
+        good = Record(image="x.png", stem="x", path="x.png", status="done", size=(40, 60))
+        RecordFile(job).append([good.model_copy(update={"stem": "../x"})])
+        assert "x.png" not in [labelled.image for labelled in read_labelled(job)]
+        outside = read_labelled(job)[0]._replace(image="x.png", stem="../x")
         with pytest.raises(InputError, match="points outside"):
             Reviews(job, PROMPTS).save(outside, "accepted", np.zeros((40, 60), np.uint8))
         assert not (job / "x.png").exists()

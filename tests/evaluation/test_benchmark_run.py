@@ -100,6 +100,23 @@ def test_figures_are_those_of_the_published_protocol(voc20, dinoiser, finished):
     assert json.loads((finished / "evaluation.json").read_text()) == document
 
 
+def test_labels_are_as_published_unless_pamr_is_asked_for(voc20, dinoiser, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("evaluate", "voc20", "--root", voc20[0], "-m", "tiny", "-d", "cpu")
+    code, out, err = dinoiser(*arguments)
+    assert code == 0, err
+    assert "as published, without refined edges (refine: none)" in " ".join(out.split())
+    code, out, err = dinoiser(*arguments, "--refine", "pamr")
+    assert code == 0, err
+    assert "refined by PAMR (refine: pamr)" in " ".join(out.split())
+    plain, refined = (
+        json.loads((tmp_path / "evaluation" / name / "evaluation.json").read_text())
+        for name in ("voc20-tiny", "voc20-tiny-pamr")
+    )
+    assert plain["miou"] != refined["miou"]
+    assert dinoiser(*arguments, "--refine", "magic")[0] == 2
+
+
 def test_the_paper_is_shown_beside_what_was_measured(voc20, dinoiser, finished, monkeypatch):
     monkeypatch.setitem(benchmarks._document()["voc20"]["published"], "tiny", 62.1)
     arguments = ("--root", voc20[0], "-m", "tiny", "-d", "cpu", "-o", finished)

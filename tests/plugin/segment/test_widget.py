@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QThreadPool
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QTableView
+from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton, QTableView
 from superqt import QCollapsible
 
 from dinoiser.prompts import PromptSet
@@ -246,3 +246,22 @@ def test_the_controls_have_names_and_tooltips(segment):
     for kind, some in names.items():
         for name in some:
             assert child(segment, kind, name).toolTip()
+
+
+def test_objects_that_touch_are_numbered_in_a_layer_of_their_own(segment, viewer, finish, qtbot):
+    rows, columns = np.mgrid[:160, :240]
+    discs = [(rows - 80) ** 2 + (columns - x) ** 2 < 30**2 for x in (90, 142)]
+    image = np.full((160, 240, 3), 235, np.uint8)
+    image[np.any(discs, 0)] = (200, 20, 20)
+    viewer.add_image(image)
+    segment.table.set_prompt_set(PromptSet.parse("background, red circle"))
+    segment.run()
+    finish()
+    layer_of(viewer).data[...] = np.any(discs, 0)
+    status = child(segment, QLabel, "status")
+    for _ in range(2):  # the second time replaces the first
+        status.setText("")
+        click(segment, qtbot, "objects")
+        qtbot.waitUntil(lambda: status.text() == "2 objects", timeout=20_000)
+    [objects] = [layer for layer in viewer.layers if layer.name.startswith("objects of")]
+    assert [int(objects.data[80, x]) for x in (80, 152, 10)] == [1, 2, 0]
