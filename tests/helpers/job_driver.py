@@ -28,7 +28,7 @@ from dinoiser.scenes import draw_scenes
 
 WORDS = "background, red circle, blue star, green square"
 FORMATS = ("png", "coco")
-COUNT = 150
+COUNT = 200
 """Images of the job that is run, killed and compared."""
 SETTINGS = SegmentSettings(short_side=96, window=96, stride=48)
 """Two small windows an image: what is tested is the job, which they make six times as fast."""
