@@ -7,14 +7,17 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
+from dinoiser.batch import run
 from tests.helpers.job_driver import (
     COUNT,
     assert_same,
     command,
     count_lines,
+    draw_folder,
     finish,
     kill_client_at_random,
     kill_group,
@@ -26,8 +29,18 @@ from tests.helpers.job_driver import (
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_kills_leave_what_an_undisturbed_run_leaves(kills, images, undisturbed, tmp_path):
+def test_three_kills_leave_what_an_undisturbed_run_leaves(images, undisturbed, tmp_path):
+    kill_and_compare(3, images, COUNT, undisturbed, tmp_path)
+
+
+@pytest.mark.slow
+def test_twenty_kills_leave_what_an_undisturbed_run_leaves(make_job, tmp_path):
+    images = draw_folder(tmp_path / "images", 5 * COUNT)  # enough for twenty runs
+    run(replace(make_job(tmp_path / "undisturbed"), inputs=(images,)))
+    kill_and_compare(20, images, 5 * COUNT, tmp_path / "undisturbed", tmp_path / "out")
+
+
+def kill_and_compare(kills, images, count, undisturbed, tmp_path):
     moments = random.Random(5)
     for kill in range(kills):
         scheduler = "local" if kill % 5 == 4 else "sync"
@@ -38,7 +51,7 @@ def test_kills_leave_what_an_undisturbed_run_leaves(kills, images, undisturbed, 
             kill_group(process)
         else:
             kill_client_at_random(arguments, tmp_path, moments)
-    assert kills < count_lines(tmp_path) < COUNT
+    assert kills < count_lines(tmp_path) < count
     finish(images, tmp_path)
     assert_same(tmp_path, undisturbed)
 
