@@ -173,7 +173,10 @@ def wait_for(path, process):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for one process")
-@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_ctrl_c_and_sigterm_save_and_resume_goes_on(folder, tmp_path, dinoiser, stop, code):
     path = tmp_path / "heads.safetensors"
     arguments = ("train", folder, "-o", path, *QUICK, "--steps", 100_000)

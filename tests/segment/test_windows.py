@@ -108,7 +108,7 @@ def test_tiles_are_the_whole_map(size, window, stride, values, width, seed):
 
 
 @pytest.mark.parametrize("spread", ["stretched", "cubic"])
-@cases(30)
+@cases(15)
 @given(
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     window=st.integers(8, 40),
