@@ -154,8 +154,7 @@ def _with_regions(encoded: EncodedImage, classes: int) -> ProbabilityMap:
 def _label_map(pipeline: Pipeline, encoded: EncodedImage, regions: ProbabilityMap) -> None:
     colours = encoded.colours if pipeline.refine == "edges" else None
     refined = pipeline.refined(regions, encoded.image, colours)
-    height, width = encoded.layout.size
-    pipeline.label(refined, PROMPTS, Tile(slice(0, height), slice(0, width)))
+    pipeline.label(refined, PROMPTS, Tile.whole(encoded.layout.size))
 
 
 def _time(model: SegmentationModel, image: np.ndarray, title: str) -> None:

@@ -19,14 +19,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from dinoiser.segment.interpolation import to_steps
-from dinoiser.segment.probability_map import Decision, Tile, at_working_size, cut_places
+from dinoiser.segment.probability_map import Decision, Tile, at_working_size
+from dinoiser.segment.resize import to_torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,6 +61,9 @@ TILE_SIDE = 384
 """Side, in pixels, of a tile that is labelled at a time."""
 ROWS_AT_ONCE = 512
 """Rows of pixels that become colours of cells at a time."""
+
+
+Places = TypeVar("Places", int, torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -105,18 +109,9 @@ class CellGrid:
         )
         return Tile(rows, columns)
 
-    def grow(self, cells: Tile, by: int) -> Tile:
-        """Add cells on all sides, as far as there are any."""
-        rows, columns = (
-            slice(max(places.start - by, 0), min(places.stop + by, count))
-            for places, count in zip(cells, self.counts, strict=True)
-        )
-        return Tile(rows, columns)
-
     def cell_of_each(self, axis: int, pixels: slice) -> Tensor:
         """Index of the cell of each of some pixels along an axis."""
-        doubled = 2 * torch.arange(pixels.start, pixels.stop) + 1
-        return doubled * self.working_size[axis] // (2 * self.size[axis] * self.side)
+        return self._cell_of(axis, torch.arange(pixels.start, pixels.stop))
 
     def weights(self, axis: int, pixels: slice) -> tuple[slice, Tensor]:
         """Return the cells from which some pixels are interpolated, and their weights.
@@ -130,7 +125,7 @@ class CellGrid:
 
     # The centre of pixel x is at (2 x + 1) / 2; these are in integers, which are exact.
 
-    def _cell_of(self, axis: int, pixel: int) -> int:
+    def _cell_of(self, axis: int, pixel: Places) -> Places:
         return (2 * pixel + 1) * self.working_size[axis] // (2 * self.size[axis] * self.side)
 
     def _first_pixel(self, axis: int, cell: int) -> int:
@@ -212,7 +207,7 @@ class EdgeMap:
     def heat_map(self, channel: int) -> np.ndarray:
         """See `Probabilities`."""
         heat = np.empty(self.grid.size, np.float32)
-        for fit, tiles in self._fits(Tile(*(slice(0, length) for length in heat.shape))):
+        for fit, tiles in self._fits(Tile.whole(heat.shape)):
             shares = fit.spread(self._shares([channel], fit.cells))
             for tile in tiles:
                 heat[tile] = self._pick(shares, fit, tile, *self._winner(fit, tile)).cpu().numpy()
@@ -231,14 +226,12 @@ class EdgeMap:
 
     def _fits(self, within: Tile) -> Iterator[tuple[Fit, Iterator[Tile]]]:
         """Fit a part of the image piece by piece; yield each fit, and the pixels that it is for."""
-        rows, columns = (cut_places(places, CELLS_AT_ONCE) for places in self.grid.cells(within))
-        for down in rows:
-            for across in columns:
-                cells = Tile(down, across)
-                yield self._fit(cells), _tiles(self.grid.pixels(cells).overlap(within))
+        for cells in self.grid.cells(within).cut(CELLS_AT_ONCE, CELLS_AT_ONCE):
+            pixels = self.grid.pixels(cells).overlap(within)
+            yield self._fit(cells), pixels.cut(TILE_SIDE, TILE_SIDE)
 
     def _fit(self, cells: Tile) -> Fit:
-        near, kept = self.grid.grow(cells, HALO), self.grid.grow(cells, 1 + AVERAGED)
+        near, kept = (cells.grow(by, self.grid.counts) for by in (HALO, 1 + AVERAGED))
         channels = torch.tensor(self.patches.winners(), device=self.patches.mosaic.device)
         shares = self._shares(channels.tolist(), near)
 
@@ -322,23 +315,17 @@ class EdgeMap:
 
     def _smoothed(self, tile: Tile) -> Tensor:
         """Colours (3, rows, columns) float32 in [0, 1], each the median of 3 x 3 pixels."""
-        (top, bottom), (left, right) = (
-            (max(places.start - 1, 0), min(places.stop + 1, length))
-            for places, length in zip(tile, self.grid.size, strict=True)
-        )
-        first_row, first_column = self.first_pixel
-        pixels = self.image[
-            top - first_row : bottom - first_row, left - first_column : right - first_column
-        ]
-        # from: rows, columns, channels
-        channels = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        around = tile.grow(1, self.grid.size)
+        top, left = self.first_pixel
+        pixels = to_torch(self.image[around.inside(Tile(slice(top, None), slice(left, None)))])
         # at the image's edge, its last pixels are repeated
         rows, columns = (
-            torch.arange(places.start - 1, places.stop + 1).clamp(start, stop - 1) - start
-            for places, start, stop in zip(tile, (top, left), (bottom, right), strict=True)
+            torch.arange(wanted.start - 1, wanted.stop + 1).clamp(there.start, there.stop - 1)
+            - there.start
+            for wanted, there in zip(tile, around, strict=True)
         )
-        around = channels[:, rows][:, :, columns].to(self.patches.mosaic.device)
-        return median_of_nine(around).float() / 255
+        repeated = pixels[:, rows][:, :, columns].to(self.patches.mosaic.device)
+        return median_of_nine(repeated).float() / 255
 
 
 class Fit(NamedTuple):
@@ -455,7 +442,7 @@ class ColourFits:
 
 def support(grid: CellGrid, pixels: Tile) -> Tile:
     """Return the cells that decide about some pixels."""
-    return grid.grow(grid.cells(pixels), HALO)
+    return grid.cells(pixels).grow(HALO, grid.counts)
 
 
 def window_sums(values: Tensor, radius: int) -> Tensor:
@@ -500,9 +487,3 @@ def _one_hot(values: Tensor) -> Tensor:
 
 def _to_grain(values: Tensor) -> Tensor:
     return torch.round(values / GRAIN) * GRAIN
-
-
-def _tiles(pixels: Tile) -> Iterator[Tile]:
-    for rows in cut_places(pixels.rows, TILE_SIDE):
-        for columns in cut_places(pixels.columns, TILE_SIDE):
-            yield Tile(rows, columns)

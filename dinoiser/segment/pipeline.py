@@ -275,9 +275,10 @@ class Pipeline:
         colours
             See `colours`.
         """
-        everything = Tile(slice(0, image.shape[0]), slice(0, image.shape[1]))
         refined = self.refined(self.lay_out(scores, layout), image, colours)
-        return Segmentation(*self.label(refined, prompts, everything), prompts, refined)
+        return Segmentation(
+            *self.label(refined, prompts, Tile.whole(layout.size)), prompts, refined
+        )
 
     @torch.no_grad()
     def label(

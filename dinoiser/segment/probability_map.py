@@ -18,7 +18,7 @@ from dinoiser.segment.interpolation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dinoiser.segment.windows import Spans, WindowLayout
 
@@ -34,6 +34,11 @@ class Tile(NamedTuple):
 
     rows: slice
     columns: slice
+
+    @classmethod
+    def whole(cls, size: Sequence[int]) -> Tile:
+        """Return the tile that is all of an image of size (H, W)."""
+        return cls(slice(0, size[0]), slice(0, size[1]))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,6 +60,21 @@ class Tile(NamedTuple):
             for one, two in zip(self, other, strict=True)
         )
         return Tile(rows, columns)
+
+    def grow(self, by: int, size: Sequence[int]) -> Tile:
+        """Add places on all sides, as far as there are any in an image of size (H, W)."""
+        rows, columns = (
+            slice(max(places.start - by, 0), min(places.stop + by, length))
+            for places, length in zip(self, size, strict=True)
+        )
+        return Tile(rows, columns)
+
+    def cut(self, height: int, width: int) -> Iterator[Tile]:
+        """Divide it into tiles of at most a size, from left to right and top to bottom."""
+        across = cut_places(self.columns, width)
+        for rows in cut_places(self.rows, height):
+            for columns in across:
+                yield Tile(rows, columns)
 
 
 class Decision(NamedTuple):
@@ -177,12 +197,10 @@ class ProbabilityMap:
         tile, probabilities
             A tile and its probabilities (K, rows, columns).
         """
-        within = within or Tile(*(slice(0, length) for length in self.layout.size))
-        tiles_across = cut_places(within.columns, TILE_WIDTH)
-        for rows in cut_places(within.rows, self.rows_at_once(tiles_across[0])):
-            for columns in tiles_across:
-                tile = Tile(rows, columns)
-                yield tile, self.pixels(tile)
+        within = within or Tile.whole(self.layout.size)
+        height = self.rows_at_once(cut_places(within.columns, TILE_WIDTH)[0])
+        for tile in within.cut(height, TILE_WIDTH):
+            yield tile, self.pixels(tile)
 
     def rows_at_once(self, columns: slice) -> int:
         """Return the height of a tile over some columns, see `VALUES_AT_ONCE`."""

@@ -1,6 +1,6 @@
 """The tasks of a lazy segmentation: blocks of windows, and parts of the image.
 
-There are three layers of tasks, each of which needs only some tasks of the layers before:
+There are four kinds of tasks, each of which needs only some tasks of those before:
 
     chunks of the image --_narrow--> bands of rows, with columns at the working size
           --_score_block--> mosaics of patch scores, one for each block of windows
@@ -98,7 +98,7 @@ def label_parts(
     if refine == "pamr":
         msg = (
             "refine='pamr' takes an image in one pass, which is not possible in parts; use "
-            "'edges', which is, or 'none'."
+            "'edges' or 'none' instead."
         )
         raise SettingsError(msg)
     size = (grid.rows[-1], grid.columns[-1])
@@ -112,15 +112,13 @@ def label_parts(
         near, down, across = _windows_near(_places(tile, layout, cells), layout)
         work = partial(_label_part, pipeline, prompts, near, tile, cells)
         colours = bands[_bands_near(tile, cells)] if cells else []
-        pixels = grid.apply(np.asarray, *_with_neighbours(tile, size)) if cells else None
+        pixels = grid.apply(np.asarray, *tile.grow(1, size)) if cells else None
         key = grid.graph.add(work, [row[across] for row in mosaics[down]], colours, pixels)
         return PlannedPart(tile, key)
 
-    rows, columns = (
-        [slice(start, min(start + step, length)) for start in range(0, length, step)]
-        for length, step in zip(size, part_size, strict=True)
-    )
-    return [[part(Tile(row, column)) for column in columns] for row in rows]
+    height, width = part_size
+    bands_of_parts = Tile.whole(size).cut(height, size[1])
+    return [[part(tile) for tile in band.cut(height, width)] for band in bands_of_parts]
 
 
 # -- The image at its working size, a band of rows at a time
@@ -270,15 +268,6 @@ def _spans_over(places: slice, groups: list[Spans]) -> tuple[Spans, slice]:
     return tuple(span for group in groups[some] for span in group), some
 
 
-def _with_neighbours(tile: Tile, size: tuple[int, int]) -> Tile:
-    """Add a pixel on each side, inside the image."""
-    rows, columns = (
-        slice(max(places.start - 1, 0), min(places.stop + 1, length))
-        for places, length in zip(tile, size, strict=True)
-    )
-    return Tile(rows, columns)
-
-
 def _label_part(
     pipeline: PipelineSource,
     prompts: PromptSet,
@@ -296,7 +285,7 @@ def _label_part(
     probabilities = found.join(on_device, near)
     if cells is None or pixels is None:
         return found.label(probabilities, prompts, tile)
-    around = _with_neighbours(tile, cells.size)
+    around = tile.grow(1, cells.size)
     refined = EdgeMap(
         probabilities,
         cells,
