@@ -213,7 +213,6 @@ def _show(score: Score, as_json: bool) -> None:
     if as_json:
         print_json(score.document())
         return
-    from dinoiser.evaluation.scores import mean as mean_of
     from dinoiser.evaluation.scores import percent
 
     header, *rows = score.table()
@@ -221,7 +220,7 @@ def _show(score: Score, as_json: bool) -> None:
     paper = f"; the paper reports {percent(score.published)}" if score.published else ""
     mean = percent(score.matrix.mean())
     boundary = score.boundary
-    bands = f", boundary IoU {percent(mean_of(boundary.by_class))}" if boundary else ""
+    bands = f", boundary IoU {percent(boundary.mean())}" if boundary else ""
     say(f"{score.title}: mIoU {mean}{bands} over {score.images} images{paper}.")
     if boundary:
         say(f"Boundaries are compared in a band of {boundary.band}.")

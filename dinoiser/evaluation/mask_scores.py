@@ -37,9 +37,9 @@ class Counts:
     """
 
     pairs: Counter[tuple[Name, Name]] = field(default_factory=Counter)
-    hits: Counter[Name] = field(default_factory=Counter)
-    true: Counter[Name] = field(default_factory=Counter)
-    predicted: Counter[Name] = field(default_factory=Counter)
+    hits: Counter[str] = field(default_factory=Counter)
+    true: Counter[str] = field(default_factory=Counter)
+    predicted: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Counts) -> None:
         """Add the pixels of other images."""
@@ -48,23 +48,13 @@ class Counts:
 
     def iou(self) -> dict[str, float]:
         """IoU in [0, 1] of each class that is in the truth or predicted."""
-        hits: Counter[Name] = Counter()
-        true: Counter[Name] = Counter()
-        predicted: Counter[Name] = Counter()
-        for (t, p), count in self.pairs.items():
-            true[t] += count
-            predicted[p] += count
-            hits[t] += count if t == p else 0
-        return _iou(hits, true, predicted)
+        by_class = _matrix(self.pairs, []).by_class()
+        return {name: iou for name, iou in by_class.items() if iou is not None}
 
     def boundary_iou(self) -> dict[str, float]:
         """IoU in [0, 1] of the bands, of each class that has one."""
-        return _iou(self.hits, self.true, self.predicted)
-
-
-def _iou(hits: Counter[Name], true: Counter[Name], predicted: Counter[Name]) -> dict[str, float]:
-    names = sorted({name for name in (*true, *predicted) if name is not None})
-    return {name: hits[name] / (true[name] + predicted[name] - hits[name]) for name in names}
+        unions = self.true + self.predicted - self.hits
+        return {name: self.hits[name] / unions[name] for name in sorted(unions)}
 
 
 def score_masks(

@@ -26,6 +26,10 @@ class BoundaryScore:
     band: str
     by_class: dict[str, float]
 
+    def mean(self) -> float | None:
+        """Mean over the classes; None without any."""
+        return mean(self.by_class)
+
 
 @dataclass(frozen=True)
 class Score:
@@ -78,7 +82,7 @@ class Score:
         """Return a page with the mean and a table of the classes, in percent."""
         facts = [f"- {name}: {_shown(value)}" for name, value in self.facts.items()]
         if self.boundary:
-            figure = percent(mean(self.boundary.by_class))
+            figure = percent(self.boundary.mean())
             facts.append(f"- boundary IoU: {figure}, in a band of {self.boundary.band}")
         header, *body = self.table()
         failed = [f"- failed: {name}: {reason}" for name, reason in self.failures.items()]
@@ -123,7 +127,7 @@ class Score:
             return {}
         return {
             "band": self.boundary.band,
-            "boundary_miou": mean(self.boundary.by_class),
+            "boundary_miou": self.boundary.mean(),
             "boundary_per_class": self.boundary.by_class,
         }
 
