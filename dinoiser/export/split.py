@@ -44,6 +44,8 @@ def split_parts(parts: np.ndarray, eagerness: float) -> np.ndarray:
         mask = parts[box] == value
         every = math.ceil(math.sqrt(mask.size / PIXELS_AT_ONCE))
         bodies = _bodies(mask[::every, ::every], eagerness, _touches(box, parts.shape))
+        if not bodies.any():  # so thin that none of its pixels was looked at
+            bodies = np.ones_like(bodies)
         if every > 1:
             # between the pixels that were looked at, each belongs to the nearest body
             nearest = ndimage.distance_transform_edt(

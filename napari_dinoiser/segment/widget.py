@@ -216,8 +216,8 @@ class SegmentWidget(QWidget):
             (self._run, "run", "Label the image with the words in the table"),
             (self._cancel, "cancel", "Stop; existing labels are kept"),
             (self._clear, "clear_edits", "Reset all pixels that you painted to the model's labels"),
-            (self._objects, "objects", "Number the objects of all classes in a layer of its own; "
-             "those that touch are divided at their necks"),
+            (self._objects, "objects", "Number the objects of all classes in a separate layer; "
+             "objects that touch are split at their necks"),
             (self._confidence, "show_confidence", "Show the model's confidence in each pixel"),
             (self._heat_map, "show_heatmap", "Show where the selected class could be"),
             (self._status, "status", ""),

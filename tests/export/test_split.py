@@ -58,6 +58,13 @@ def test_a_large_one_is_split_in_the_same_place(monkeypatch):
     assert (pieces[2::4, 2::4] == small).mean() > 0.995
 
 
+def test_a_large_one_that_is_thin_is_not_lost():
+    cross = np.zeros((900, 1000), np.uint8)
+    cross[451] = cross[:, 501] = 1  # an odd row and an odd column, where no pixel is looked at
+    parts = map_parts(cross)
+    np.testing.assert_array_equal(split_parts(parts, 0.7) > 0, parts > 0)
+
+
 @cases(40)
 @given(seed=st.integers(0, 999), share=st.floats(0.3, 0.7), eagerness=st.floats(0, 1))
 def test_pieces_are_connected_and_cover_the_parts(seed, share, eagerness):
