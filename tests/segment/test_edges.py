@@ -11,7 +11,7 @@ from dinoiser.segment.edges import CellGrid, EdgeMap, cell_colours, median_of_ni
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.resize import resize, to_torch
 from dinoiser.segment.settings import WindowSettings
-from dinoiser.segment.windows import WindowLayout
+from dinoiser.segment.windows import WindowLayout, working_size
 from tests.helpers.series import cases
 
 PATCH = 8
@@ -22,7 +22,7 @@ def make_map(image, probabilities, short_side=None):
     size = image.shape[:2]
     layout = WindowLayout.plan(size, WindowSettings(whole=True))
     if short_side:
-        working = (short_side, round(size[1] * short_side / size[0]))
+        working = working_size(size, short_side)
         layout = WindowLayout(size, working, ((0, working[0]),), ((0, working[1]),))
     patches = ProbabilityMap.from_windows(probabilities[None].float(), layout)
     grid = CellGrid.over(layout, PATCH)
@@ -32,7 +32,7 @@ def make_map(image, probabilities, short_side=None):
 
 def decide(found, within=None):
     """Classes and confidence of a part of the image, or of all of it."""
-    within = within or Tile(*(slice(0, length) for length in found.grid.size))
+    within = within or Tile.whole(found.grid.size)
     classes, confidence = np.full(within.size, -1), np.full(within.size, np.nan, np.float32)
     for tile, channels, winner, probability in found.decide(within):
         part = tile.inside(within)
