@@ -1,28 +1,27 @@
-"""Track which pixels of a Labels layer are painted."""
+"""Enter what is painted on a Labels layer in a session's ledger."""
 
 from __future__ import annotations
 
-from itertools import product
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from napari_dinoiser.segment.parts import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari.layers import Labels
 
-    from napari_dinoiser.segment.label_session import Session
+    from napari_dinoiser.segment.edits import Box
+    from napari_dinoiser.segment.session import Session
 
 
 class LabelEditor:
     """Tells a session what the user does to its Labels layer, and fills the status bar.
 
-    napari reports that something was painted, but neither which pixels already
-    had the label nor that a change was an undo. So the layer's own methods are
-    wrapped.
+    napari reports that labels changed, but neither which pixels a tool touched
+    nor when a stroke begins and ends, and it undoes to labels that may be
+    outdated. So the layer's own methods are wrapped, and undo and redo replaced.
 
     Parameters
     ----------
@@ -33,22 +32,23 @@ class LabelEditor:
     """
 
     def __init__(self, layer: Labels, session: Session) -> None:
-        from napari.layers import Labels
-
         self.layer = layer
         self.session = session
-        # a layer that is never shown and painted in the same way tells which pixels a tool touches
-        self._touched = Labels(np.zeros(layer.data.shape, np.uint8))
-        self._boxes: dict[tuple[int, ...], np.ndarray] = {}  # bounds of what is painted, by plane
-        edits = session.edits
-        layer.paint = self._touching(layer.paint, self._touched.paint)
-        layer.paint_polygon = self._touching(layer.paint_polygon, self._touched.paint_polygon)
-        # fills one label's pixels: all of them change
-        layer.fill = self._touching(layer.fill, None)
-        layer.undo = self._followed(layer.undo, edits.undo)
-        layer.redo = self._followed(layer.redo, edits.redo)
+        self._inside = False  # a tool that is recorded, and may use another
+        # tools
+        layer.paint = self._painting(layer.paint, self._around_brush)
+        layer.paint_polygon = self._painting(layer.paint_polygon, self._around_polygon)
+        layer.fill = self._filling(layer.fill)
+        layer.data_setitem = self._setting(layer.data_setitem)
+        # strokes: of a mouse button held down, and (since napari 0.9) of the encircling brush
+        layer.block_history = self._grouping(layer.block_history)
+        if hasattr(layer, "_begin_stroke"):
+            layer._begin_stroke = self._after(layer._begin_stroke, session.edits.begin)
+            layer._commit_stroke = self._after(layer._commit_stroke, self._end)
+            layer._abort_stroke = self._aborting(layer._abort_stroke)
+        layer.undo = self._drawn(session.edits.undo)
+        layer.redo = self._drawn(session.edits.redo)
         layer.get_status = self._informed(layer.get_status)
-        layer.events.paint.connect(self._end_stroke)
         layer.events.data.connect(self._use_data)
 
     @property
@@ -61,34 +61,134 @@ class LabelEditor:
         self.layer.refresh(extent=False)
 
     def clear(self) -> None:
-        """Reset all pixels to the model's labels, and clear the undo history."""
-        self.session.edits.clear()
-        self.layer.editable = False  # makes napari clear its undo history
-        self.layer.editable = True
+        """Reset all pixels to the model's labels; this can be undone."""
+        self.session.edits.give_back()
         self.draw()
 
-    def _touching(
-        self, original: Callable[..., None], touch: Callable[..., None] | None
-    ) -> Callable[..., None]:
+    # ---- tools -------------------------------------------------------------------------------
+
+    def _painting(self, original: Callable[..., None], around: Callable[..., Box]) -> Callable:
+        """Wrap a tool that covers a shape, and find all pixels that it covers."""
+
         def painting(places: Any, new_label: int, *rest: Any, **keywords: Any) -> None:
-            self._grow_boxes(np.atleast_2d(np.asarray(places, float)), everywhere=touch is None)
-            if touch and not self.layer.preserve_labels:  # otherwise only changed pixels count
-                self._touched.brush_size = self.layer.brush_size
-                self._touched.n_edit_dimensions = self.layer.n_edit_dimensions
-                touch(places, 1, *rest, **keywords)
-            original(places, new_label, *rest, **keywords)
+            box = around(np.atleast_2d(np.asarray(places, float)))
+            edits = self.session.edits
+            before = edits.labels[box].copy()
+            # The tool skips pixels that have the label already. So that it reports them, too, it
+            # is used on others, which are put back where it was not used.
+            seeks_all = not self.layer.preserve_labels
+            if seeks_all:
+                edits.labels[box] = 1 if new_label == 0 else 0
+            try:
+                with self._tool():
+                    original(places, new_label, *rest, **keywords)
+            finally:
+                after = edits.labels[box]
+                covered = after == new_label if seeks_all else after != before
+                np.copyto(after, before, where=~covered)
+            edits.paint(box, covered, before)
+            if keywords.get("refresh", rest[0] if rest else True):
+                self.draw()
 
         return painting
 
-    def _followed(
-        self, original: Callable[[], None], follow: Callable[[], None]
-    ) -> Callable[[], None]:
+    def _filling(self, original: Callable[..., None]) -> Callable[..., None]:
+        """Wrap the bucket, all of whose pixels change."""
+
+        def filling(coord: Any, *rest: Any, **keywords: Any) -> None:
+            box = self._box(np.atleast_2d(np.asarray(coord, float)), max(self.layer.data.shape))
+            before = self.session.edits.labels[box].copy()
+            with self._tool():
+                original(coord, *rest, **keywords)
+            self.session.edits.paint(box, self.session.edits.labels[box] != before, before)
+
+        return filling
+
+    def _setting(self, original: Callable[..., None]) -> Callable[..., None]:
+        """Wrap what programs use, unless it is a tool's way of writing."""
+
+        def setting(indices: Any, *rest: Any, **keywords: Any) -> None:
+            if self._inside:
+                original(indices, *rest, **keywords)
+                return
+            labels = self.session.edits.labels
+            where, before = np.zeros(labels.shape, bool), labels.copy()
+            where[indices] = True
+            original(indices, *rest, **keywords)
+            whole = (slice(None),) * labels.ndim
+            self.session.edits.paint(whole, where, before)
+
+        return setting
+
+    @contextmanager
+    def _tool(self) -> Iterator[None]:
+        outer, self._inside = self._inside, True
+        try:
+            yield
+        finally:
+            self._inside = outer
+
+    def _around_brush(self, points: np.ndarray) -> Box:
+        return self._box(points, self.layer.brush_size // 2 + 2)
+
+    def _around_polygon(self, points: np.ndarray) -> Box:
+        return self._box(points, 2)
+
+    def _box(self, points: np.ndarray, reach: int) -> Box:
+        """Return the box around points (n, axes), wider only along the axes that are painted on."""
+        layer = self.layer
+        painted = layer._slice_input.order[-layer.n_edit_dimensions :]
+        reaches = [reach if axis in painted else 0 for axis in range(layer.ndim)]
+        low = np.floor(points.min(0)) - reaches
+        high = np.ceil(points.max(0)) + reaches + 1
+        for axis, length in enumerate(layer.data.shape):
+            low[axis], high[axis] = np.clip((low[axis], high[axis]), 0, length)
+        return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+
+    # ---- strokes -----------------------------------------------------------------------------
+
+    def _grouping(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @contextmanager
+        def grouping() -> Iterator[None]:
+            self.session.edits.begin()
+            try:
+                with original():
+                    yield
+            finally:
+                self._end()
+
+        return grouping
+
+    def _end(self) -> None:
+        if self.session.edits.end():
+            self.draw()
+
+    def _aborting(self, original: Callable[[], None]) -> Callable[[], None]:
+        def aborting() -> None:
+            # napari puts back what its tools found, which is not what was shown, see `_painting`
+            shown = self.session.edits.labels.copy()
+            original()
+            self.session.edits.labels[...] = shown
+            self.session.edits.abort()
+            self.draw()
+
+        return aborting
+
+    def _after(self, original: Callable[[], None], follow: Callable[[], Any]) -> Callable:
         def both() -> None:
             original()
             follow()
-            self.draw()
 
         return both
+
+    def _drawn(self, act: Callable[[], None]) -> Callable[[], None]:
+        def acting() -> None:
+            act()
+            self.draw()
+
+        return acting
+
+    # ---- the layer ---------------------------------------------------------------------------
 
     def _informed(self, original: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
         def get_status(position: Any = None, **keywords: Any) -> dict[str, str]:
@@ -101,34 +201,6 @@ class LabelEditor:
 
         return get_status
 
-    def _grow_boxes(self, points: np.ndarray, *, everywhere: bool) -> None:
-        # a generous rectangle around the stroke, so that not the whole image is compared at its end
-        size = self.layer.data.shape[-2:]
-        reach = max(size) if everywhere else self.layer.brush_size
-        for *plane, row, column in points:
-            point = np.array([row, column])
-            box = np.array([point - reach, point + reach + 1]).clip(0, size).astype(int)
-            key = tuple(round(number) for number in plane)
-            known = self._boxes.get(key, box)
-            self._boxes[key] = np.array([np.minimum(known, box)[0], np.maximum(known, box)[1]])
-
-    def _end_stroke(self, event: Any = None) -> None:
-        parts = list(self._painted())
-        self._boxes.clear()
-        self.session.edits.end_stroke([(part, self._touched.data[part.key] != 0) for part in parts])
-        for part in parts:
-            self._touched.data[part.key] = 0
-
-    def _painted(self) -> Iterator[Part]:
-        """Yield the painted parts, or all planes if they are not known."""
-        if self._boxes and self.layer.n_edit_dimensions == 2:
-            for plane, ((top, left), (bottom, right)) in self._boxes.items():
-                yield Part(plane, slice(top, bottom), slice(left, right))
-            return
-        *stack, height, width = self.layer.data.shape
-        for plane in product(*map(range, stack)):
-            yield Part(plane, slice(0, height), slice(0, width))
-
     def _use_data(self, event: Any = None) -> None:
-        if self.fits:
-            self.session.edits.labels = self.layer.data
+        if self.fits and self.layer.data is not self.session.edits.labels:
+            self.session.edits.use(self.layer.data)

@@ -11,8 +11,8 @@ from napari_dinoiser.label_layers import TRANSPARENT, style_labels
 from napari_dinoiser.segment.image_layers import place_labels, visible_part
 from napari_dinoiser.segment.image_picker import OWN
 from napari_dinoiser.segment.label_editor import LabelEditor
-from napari_dinoiser.segment.label_session import Session
 from napari_dinoiser.segment.parts import overlap
+from napari_dinoiser.segment.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
-    from napari_dinoiser.segment.label_session import LabelledPart, Request
     from napari_dinoiser.segment.parts import Part
+    from napari_dinoiser.segment.session import LabelledPart, Request
 
 CONFIDENCE, HEAT_MAP = "confidence", "heat map"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_dinoiser.segment.label_session import Request, work_off
+from napari_dinoiser.segment.session import Request, work_off
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

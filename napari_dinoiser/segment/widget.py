@@ -18,10 +18,10 @@ from napari_dinoiser.segment.advanced_settings import VISIBLE, WHOLE_IMAGE, Adva
 from napari_dinoiser.segment.encoder import Encoder
 from napari_dinoiser.segment.image_layers import drawn_part, visible_part
 from napari_dinoiser.segment.image_picker import ImagePicker
-from napari_dinoiser.segment.label_session import Request
 from napari_dinoiser.segment.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
 from napari_dinoiser.segment.parts import nearest_first
 from napari_dinoiser.segment.runner import Runner
+from napari_dinoiser.segment.session import Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ import pytest
 from napari.layers import Labels
 
 from napari_dinoiser.segment.label_editor import LabelEditor
-from napari_dinoiser.segment.label_session import Session
 from napari_dinoiser.segment.parts import Part
+from napari_dinoiser.segment.session import Session
 
 SHAPE = (40, 60)
 WHOLE = Part((), slice(0, 40), slice(0, 60))
@@ -105,18 +105,21 @@ def test_undo_where_nothing_was_painted_changes_nothing(editor):
     np.testing.assert_array_equal(editor.layer.data, HALVES)
 
 
-def test_cleared_edits_follow_the_words_and_cannot_be_undone(editor):
+def test_cleared_edits_follow_the_words_keep_the_tool_and_come_back_by_undo(editor):
+    editor.layer.mode = "paint"
     brush(editor.layer, (20, 30), 4)
+    editor.layer.data[3, 4] = 9  # by a program
     say(editor, 3)
     editor.clear()
-    assert (editor.layer.data == 3).all()
-    editor.layer.undo()
+    assert editor.layer.mode == "paint"
     assert (say(editor, 2) == 2).all()
+    editor.layer.undo()
+    assert (editor.layer.data[20, 30], editor.layer.data[3, 4]) == (4, 9)
+    editor.layer.redo()
+    assert (editor.layer.data == 2).all()
 
 
 def test_preserving_labels_locks_only_what_was_painted(editor):
-    editor.layer.data[:, 20:40] = 0
-    editor.clear()
     editor.session.edits.propose(WHOLE, np.where(HALVES == 2, 0, HALVES))
     editor.layer.preserve_labels = True
     brush(editor.layer, (20, 30), 1, size=9)
@@ -138,3 +141,32 @@ def test_painting_one_plane_of_a_stack_leaves_the_others(editor):
     assert layer.data[:, 20, 30].tolist() == [3, 6, 3]
     layer.undo()
     assert (layer.data == 3).all()
+
+
+def test_a_brush_on_stretched_pixels_is_round_on_the_screen(editor):
+    editor.layer.scale = (2, 1)
+    brush(editor.layer, (20, 30), 1, size=9)
+    data = say(editor, 3)
+    assert (data[20, 26:35] == 1).all()
+    assert (data[18:23, 30] == 1).all()
+    assert (data[:18] == 3).all()
+
+
+def test_a_script_that_writes_outside_the_stroke_is_not_undone_with_it(editor):
+    editor.layer.data[3, 4] = 9
+    brush(editor.layer, (20, 30), 4)
+    say(editor, 3)
+    editor.layer.undo()
+    assert editor.layer.data[3, 4] == 9
+    assert editor.layer.data[20, 30] == 3
+
+
+def test_a_full_history_forgets_the_oldest_stroke_but_not_its_pixels(editor):
+    for column in range(60):
+        brush(editor.layer, (5, column), 4, size=1)
+        brush(editor.layer, (6, column), 4, size=1)
+    say(editor, 3)
+    for _ in range(130):
+        editor.layer.undo()
+    assert (editor.layer.data[5:7, :10] == 4).all()
+    assert (editor.layer.data[5:7, 10:] == 3).all()

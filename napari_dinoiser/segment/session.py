@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_dinoiser.segment.edits import Edits
+from napari_dinoiser.segment.edits import CHANGED, CONFIRMED, Edits
 from napari_dinoiser.segment.parts import Part, subtract
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.image_source import ImageSource
     from napari_dinoiser.segment.parts import Rectangle
 
+OWNERS = {CONFIRMED: "confirmed", CHANGED: "painted"}
 NOWHERE = np.zeros((0, 0))  # in place of arrays that the session already has
 
 
@@ -187,8 +188,8 @@ class Session:
             return ""
         rows, columns = pixel.within(known.part)
         ranking = known.result.ranking(rows.start, columns.start)
-        if self.edits.locked[tuple(position)]:
-            return f"painted; the model says {_list(ranking[:3])}"
+        if owner := OWNERS.get(int(self.edits.owners[tuple(position)])):
+            return f"{owner}; the model says {_list(ranking[:3])}"
         label = int(self.edits.labels[tuple(position)])
         names = {item.id: item.name for item in known.result.prompts.classes}
         # stable sort: the class shown comes first
