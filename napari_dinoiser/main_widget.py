@@ -29,9 +29,12 @@ class DinoiserWidget(QWidget):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
-        self.segment = SegmentWidget(napari_viewer)
-        self.folder = FolderWidget(napari_viewer, self._choice)
-        self.review = ReviewWidget(napari_viewer)
+        # napari passes a proxy, whose layers are proxies, too: a new one at each look, so that no
+        # layer would ever be the one that was added before
+        viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.segment = SegmentWidget(viewer)
+        self.folder = FolderWidget(viewer, self._choice)
+        self.review = ReviewWidget(viewer)
         self.tabs = QTabWidget()
         self.tabs.setObjectName("tabs")
         for tab, title in (

@@ -19,7 +19,7 @@ from dinoiser.prompts.inline import COMMAS, SEMICOLONS, split, unquote
 from dinoiser.prompts.palette import default_color, normalize_color
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 _ONLY = re.compile(r"\s*only\s*:", re.IGNORECASE)
 # a phrase in quotation marks, in which "" stands for one, or plain text up to the next separator
@@ -126,12 +126,15 @@ class PromptRows:
         Whether there is a background class.
     templates, ignore_below
         See `PromptSet`.
+    reserved
+        Returns ids that new rows must not get.
     """
 
     rows: list[PromptRow] = field(default_factory=list)
     background: bool = False
     templates: str | tuple[str, ...] = "imagenet"
     ignore_below: float = 0.0
+    reserved: Callable[[], Collection[int]] = tuple
     _background_class: PromptClass = field(
         default=PromptClass("background", 0, ("background",), default_color(0), background=True)
     )
@@ -172,7 +175,7 @@ class PromptRows:
 
     def new_row(self, name: str = "", synonyms: str = "") -> PromptRow:
         """Make a row with a free id, without adding it to `rows`."""
-        taken = {row.id for row in self.rows}
+        taken = {row.id for row in self.rows}.union(self.reserved())
         free = (number for number in range(1, MAX_CLASSES + 1) if number not in taken)
         class_id = next(free, MAX_CLASSES + 1)  # one too many, which the prompt set refuses
         return PromptRow(class_id, default_color(class_id), name, synonyms)

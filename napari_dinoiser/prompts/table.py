@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from napari.utils import notifications
 from qtpy.QtCore import Qt, Signal
@@ -23,6 +23,11 @@ from dinoiser.prompts import PromptSet
 from napari_dinoiser.prompts.rows import PromptRows
 from napari_dinoiser.prompts.table_model import BACKGROUND, Column, PromptTableModel
 from napari_dinoiser.prompts.table_view import PromptView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from napari_dinoiser.prompts.rows import PromptRow
 
 FILE_FILTER = "Prompt files (*.yaml *.yml);;All files (*)"
 ERROR_COLOR = "#e0554a"  # readable on napari's light and dark background
@@ -59,6 +64,11 @@ class PromptTable(QWidget):
     ----------
     parent
         Parent widget.
+
+    Attributes
+    ----------
+    may_remove
+        Asked before the user removes rows.
     """
 
     prompts_changed = Signal()
@@ -70,6 +80,7 @@ class PromptTable(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.may_remove: Callable[[Sequence[PromptRow]], bool] = lambda rows: True
         self._rows = PromptRows()
         self._model = PromptTableModel(self._rows, self)
         self._view = self._create_view()
@@ -94,6 +105,14 @@ class PromptTable(QWidget):
     def set_prompt_set(self, prompts: PromptSet) -> None:
         """Show a prompt set, replacing everything."""
         self._model.load(prompts)
+
+    def rows(self) -> list[PromptRow]:
+        """Return the rows, also blank ones and those with errors."""
+        return list(self._rows.rows)
+
+    def reserve(self, ids: Callable[[], Collection[int]]) -> None:
+        """Never give new classes the ids that a function returns."""
+        self._rows.reserved = ids
 
     def error(self) -> str:
         """Return what is wrong in the table; empty if nothing is."""
@@ -246,9 +265,9 @@ class PromptTable(QWidget):
             self._add_class()
 
     def _remove_classes(self) -> None:
-        rows = {index.row() for index in self._view.selectionModel().selectedRows()}
-        if rows:
-            self._model.remove(rows)
+        places = {index.row() for index in self._view.selectionModel().selectedRows()}
+        if places and self.may_remove([self._rows.rows[place] for place in sorted(places)]):
+            self._model.remove(places)
 
     def _move_class(self, step: int) -> None:
         row = self._selected_row()

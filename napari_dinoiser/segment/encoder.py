@@ -47,6 +47,7 @@ class Encoder:
         self._lock = threading.RLock()
         self._segmenters: dict[ModelChoice, Segmenter] = {}
         self._kept: OrderedDict[_Key, EncodedImage] = OrderedDict()
+        self._fingerprints: dict[_Key, int] = {}
 
     def knows(self, choice: ModelChoice, source: ImageSource, part: Part) -> bool:
         """Whether this part is already encoded."""
@@ -78,9 +79,12 @@ class Encoder:
         """
         key = _key(choice, source, part)
         with self._lock:
-            if key not in self._kept:
+            # the array may have been changed in place since, of which no event tells
+            fingerprint = source.fingerprint(part)
+            if key not in self._kept or self._fingerprints[key] != fingerprint:
                 segmenter = self._segmenter(choice, progress, cancelled)
                 self._kept[key] = _encode(segmenter, source, part, progress, cancelled)
+                self._fingerprints[key] = fingerprint
             self._kept.move_to_end(key)
             self._shrink()
             return self._kept[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,28 @@ class ImageSource:
         if self.limits is None or self.rgb:
             return to_rgb(pixels, channel_axis=-1)
         return to_rgb(stretch(pixels, *self.limits), channel_axis=-1)
+
+    def fingerprint(self, part: Part) -> int:
+        """Return a check sum of a part, by which a change of the array in place is noticed.
+
+        Parameters
+        ----------
+        part
+            One of `parts`.
+
+        Returns
+        -------
+        int
+            0 for arrays that are not in memory, whose reading would take long.
+        """
+        full = self.levels[0]
+        if not isinstance(full, np.ndarray):
+            return 0
+        index: list[Any] = list(part.plane)
+        if self.channel_axis is not None:
+            index.insert(self.channel_axis, slice(None))
+        pixels = full[(*index, *part.looked_at.rectangle)]
+        return zlib.crc32(np.ascontiguousarray(pixels).data)
 
     def _level(self, part: Part, short_side: int | None) -> tuple[Any, slice, slice]:
         # levels get smaller: stop at the first that is too small

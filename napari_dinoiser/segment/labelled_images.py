@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
+    from napari_dinoiser.segment.edits import Edits
     from napari_dinoiser.segment.parts import Part
     from napari_dinoiser.segment.session import LabelledPart, Request
 
@@ -72,11 +73,25 @@ class LabelledImages:
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self._all: list[Labelled] = []
+        # of images whose Labels layer was removed: what was painted comes back with the next one
+        self._waiting: list[tuple[Image, Session]] = []
         viewer.layers.events.removed.connect(self._forget)
 
     def of(self, image: Image | None) -> Labelled | None:
         """Find what belongs to an image layer; None if it has not been labelled yet."""
         return next((known for known in self._all if known.image is image), None)
+
+    def edits(self) -> list[Edits]:
+        """Return the edits of all images, also of those whose Labels layer was removed."""
+        sessions = [known.session for known in self._all] + [
+            session for _, session in self._waiting
+        ]
+        return [session.edits for session in sessions]
+
+    def draw(self) -> None:
+        """Show what has changed in all images."""
+        for known in self._all:
+            known.editor.draw()
 
     def take(
         self,
@@ -91,7 +106,7 @@ class LabelledImages:
         if known and (not known.editor.fits or known.session.edits.labels.shape != shape):
             self._all.remove(known)  # the image has changed; its old labels are left alone
             known = None
-        session = known.session if known else Session(shape)
+        session = known.session if known else self._session(image, shape)
         session.take(request, part, result)
         if known is None:
             known = self._add(image, axis, session)
@@ -181,6 +196,14 @@ class LabelledImages:
         data = layer.world_to_data(point[-layer.ndim :])
         return tuple(round(float(value)) for value in data[:-2])
 
+    def _session(self, image: Image, shape: tuple[int, ...]) -> Session:
+        """Return the session that an image had, if its Labels layer was removed, or a new one."""
+        found = next((pair for pair in self._waiting if pair[0] is image), None)
+        if found is None:
+            return Session(shape)
+        self._waiting.remove(found)
+        return found[1] if found[1].edits.labels.shape == shape else Session(shape)
+
     def _add(self, image: Image, axis: int | None, session: Session) -> Labelled:
         prompts = session.prompts
         assert prompts is not None  # set by the first result
@@ -218,8 +241,11 @@ class LabelledImages:
 
     def _forget(self, event: Any) -> None:
         layer: Layer = event.value
+        self._waiting = [pair for pair in self._waiting if pair[0] is not layer]
         for known in list(self._all):
             if layer in (known.image, known.editor.layer):
                 self._all.remove(known)
+                if layer is known.editor.layer:
+                    self._waiting.append((known.image, known.session))
             for kind in [kind for kind, shown in known.maps.items() if shown is layer]:
                 del known.maps[kind]

@@ -19,6 +19,7 @@ from napari_dinoiser.segment.encoder import Encoder
 from napari_dinoiser.segment.image_layers import drawn_part, visible_part
 from napari_dinoiser.segment.image_picker import ImagePicker
 from napari_dinoiser.segment.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
+from napari_dinoiser.segment.painted_classes import PaintedClasses
 from napari_dinoiser.segment.parts import nearest_first
 from napari_dinoiser.segment.runner import Runner
 from napari_dinoiser.segment.session import Request
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from napari.components import Camera
     from napari.layers import Image
 
+    from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
     from napari_dinoiser.segment.image_source import ImageSource
     from napari_dinoiser.segment.labelled_images import Labelled
@@ -62,6 +64,7 @@ class SegmentWidget(QWidget):
         self.picker = ImagePicker(viewer)
         self.models = ModelPicker()
         self.table = PromptTable()
+        self.painted = PaintedClasses(self.images, self.table)
         self.advanced = AdvancedSettings(viewer)
         self.runner = Runner(encoder or Encoder(), self)
         self._running_on: Image | None = None
@@ -154,7 +157,7 @@ class SegmentWidget(QWidget):
         if image is None or image not in self.viewer.layers:
             return
         known = self.images.take(image, request, part, result)
-        self.images.style(known, result.prompts, self.table.visible_ids())
+        self._style(known, result.prompts)
         self._show_maps()
         self._update_buttons()
 
@@ -180,7 +183,11 @@ class SegmentWidget(QWidget):
     def _restyle(self) -> None:
         known, prompts = self.images.of(self.picker.layer()), self.table.prompt_set()
         if known is not None and prompts is not None:
-            self.images.style(known, prompts, self.table.visible_ids())
+            self._style(known, prompts)
+
+    def _style(self, known: Labelled, prompts: PromptSet) -> None:
+        visible = self.table.visible_ids().union(self.painted.kept())
+        self.images.style(known, self.painted.legend(prompts), visible)
 
     def _clear_edits(self) -> None:
         known = self.images.of(self.picker.layer())
@@ -251,6 +258,7 @@ class SegmentWidget(QWidget):
         self._cancel.clicked.connect(self.runner.cancel)
         self._clear.clicked.connect(self._clear_edits)
         self._objects.clicked.connect(self._count_objects)
+        self.table.prompts_changed.connect(self.painted.follow)
         self.table.prompts_changed.connect(self._pause.start)
         self.table.prompts_changed.connect(self._show_threshold)
         self._pause.timeout.connect(self._follow_words)

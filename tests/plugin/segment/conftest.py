@@ -3,7 +3,6 @@
 import pytest
 
 from dinoiser.models.clip_dinoiser import ClipDinoiser
-from napari_dinoiser.segment.widget import SegmentWidget
 
 PATIENCE = 60_000
 """Milliseconds; the first run imports torch and loads the model."""
@@ -24,11 +23,10 @@ def looks(monkeypatch):
 
 @pytest.fixture
 def segment(viewer):
-    """The Segment tab in a viewer, with the embedded model."""
-    widget = SegmentWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="DINOiser")
-    widget.models.set_model_name("tiny")
-    return widget
+    """The Segment tab, opened as users open it, with the embedded model."""
+    _, widget = viewer.window.add_plugin_dock_widget("napari-dinoiser", "DINOiser")
+    widget.segment.models.set_model_name("tiny")
+    return widget.segment
 
 
 @pytest.fixture

@@ -102,6 +102,14 @@ def test_the_status_bar_says_the_class_its_probability_and_two_others(labelled, 
     assert 0.3 < float(tail[0].rsplit(" ", 1)[1]) <= 1
 
 
+def test_maps_can_be_shown_and_hidden_again_and_again(labelled, viewer, qtbot):
+    for name in ("show_confidence", "show_heatmap"):
+        box = child(labelled, QCheckBox, name)
+        for shown in (True, False) * 3:
+            box.setChecked(shown)
+            assert len(viewer.layers) == 2 + shown
+
+
 def test_confidence_and_heat_map_layers_come_and_go(labelled, viewer, qtbot):
     for name in ("show_confidence", "show_heatmap"):
         child(labelled, QCheckBox, name).setChecked(True)
@@ -194,8 +202,7 @@ def test_coming_back_to_an_image_brings_its_labels_up_to_date(
 
 
 def test_the_widget_can_be_taken_away_and_the_viewer_used_on(labelled, viewer, scene, qtbot):
-    viewer.window.remove_dock_widget(labelled)
-    labelled.deleteLater()
+    viewer.window.remove_dock_widget("all")
     qtbot.wait(50)
     image = viewer.add_image(scene.image)
     image.data = scene.image[::-1]
@@ -209,13 +216,42 @@ def test_the_widget_can_be_taken_away_and_the_viewer_used_on(labelled, viewer, s
     assert labels.data[5, 5] != other
 
 
-def test_removing_the_labels_layer_starts_anew(labelled, viewer, finish, looks):
-    layer_of(viewer).data[:10] = 3
-    viewer.layers.remove(layer_of(viewer))
+def test_what_was_painted_comes_back_with_a_labels_layer_that_was_removed(
+    labelled, viewer, finish, looks
+):
+    layer = layer_of(viewer)
+    layer.brush_size = 9
+    layer.paint((50, 50), 2)
+    viewer.layers.remove(layer)
     labelled.run()
     finish()
     assert not looks
-    assert (layer_of(viewer).data[:10] != 3).any()
+    assert (layer_of(viewer).data[48:53, 48:53] == 2).all()
+    layer_of(viewer).undo()
+    assert not (layer_of(viewer).data[48:53, 48:53] == 2).all()
+
+
+def test_a_labels_layer_removed_during_a_run_comes_back_with_what_was_painted(
+    labelled, viewer, finish
+):
+    layer = layer_of(viewer)
+    layer.brush_size = 9
+    layer.paint((50, 50), 2)
+    labelled.run()
+    viewer.layers.remove(layer)
+    finish()
+    assert (layer_of(viewer).data[48:53, 48:53] == 2).all()
+
+
+def test_an_image_changed_in_place_is_looked_at_again(labelled, viewer, scene, finish, looks):
+    image = viewer.layers["scene"]
+    image.data[...] = image.data[::-1].copy()
+    image.refresh()
+    labelled.run()
+    finish()
+    assert looks
+    names = list(labelled.table.prompt_set().names)
+    assert mean_iou(layer_of(viewer).data[::-1], scene, names) > 0.8
 
 
 @pytest.mark.parametrize(
