@@ -161,6 +161,18 @@ class Edits:
         owners[after != before] = CHANGED
         self._enter(box, where, owners, after)
 
+    def give(self, plane: tuple[int, ...], where: np.ndarray, label: int) -> None:
+        """Give the pixels of a plane that a mask (H, W) names a label, as a stroke."""
+        rows, columns = (np.flatnonzero(where.any(axis)) for axis in (1, 0))
+        if not len(rows):
+            return
+        rectangle = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        box: Box = (*plane, *rectangle)
+        where = where[rectangle]
+        before = self.labels[box].copy()
+        self.labels[box][where] = label
+        self.paint(box, where, before)
+
     def give_back(self, labels: Collection[int] | None = None) -> None:
         """Give the user's pixels back to the model: those with some labels, or all of them."""
         if labels is None:

@@ -53,6 +53,10 @@ class Encoder:
         """Whether this part is already encoded."""
         return _key(choice, source, part) in self._kept
 
+    def kept(self, choice: ModelChoice, source: ImageSource, part: Part) -> EncodedImage | None:
+        """Return this part if it is already encoded, without waiting for others."""
+        return self._kept.get(_key(choice, source, part))
+
     def encode(
         self,
         choice: ModelChoice,

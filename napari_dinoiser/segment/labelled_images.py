@@ -15,10 +15,10 @@ from napari_dinoiser.segment.parts import overlap
 from napari_dinoiser.segment.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from napari import Viewer
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Labels, Layer
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
@@ -68,10 +68,16 @@ class LabelledImages:
     ----------
     viewer
         The viewer with the layers.
+
+    Attributes
+    ----------
+    layer_added
+        Called with each new Labels layer.
     """
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
+        self.layer_added: list[Callable[[Labels], Any]] = []
         self._all: list[Labelled] = []
         # of images whose Labels layer was removed: what was painted comes back with the next one
         self._waiting: list[tuple[Image, Session]] = []
@@ -216,6 +222,8 @@ class LabelledImages:
         layer.selected_label = next((item.id for item in prompts.classes if item.id), 1)
         known = Labelled(image, axis, session, LabelEditor(layer, session))
         self._all.append(known)
+        for call in self.layer_added:
+            call(layer)
         return known
 
     def _add_map(self, known: Labelled, kind: str) -> Image:

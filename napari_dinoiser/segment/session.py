@@ -91,6 +91,11 @@ class LabelledPart(NamedTuple):
     result: Segmentation
     territory: tuple[Rectangle, ...]
 
+    def inside(self, position: Sequence[int]) -> tuple[int, int]:
+        """Return a pixel's row and column in the result."""
+        seen = self.part.looked_at
+        return position[-2] - seen.rows.start, position[-1] - seen.columns.start
+
     def pieces(self) -> Iterator[tuple[Part, Rectangle]]:
         """Yield the territory as parts, each also in the coordinates of the result."""
         for rectangle in self.territory:
@@ -156,6 +161,42 @@ class Session:
         """Return the labelled parts of a plane; their territories do not overlap."""
         return [known for known in self._parts.values() if known.part.plane == tuple(plane)]
 
+    def part_at(self, position: Sequence[int]) -> LabelledPart | None:
+        """Return the labelled part that a pixel belongs to; None if it is not labelled."""
+        *plane, row, column = position
+        found = (known for known in self.parts(plane) if _holds(known.territory, row, column))
+        return next(found, None)
+
+    def object_at(
+        self, position: Sequence[int], reach: float, encoder: Encoder
+    ) -> np.ndarray | None:
+        """Find the object at a pixel, without encoding anything.
+
+        Parameters
+        ----------
+        position
+            In pixels, one number per axis of the labels.
+        reach
+            See `dinoiser.segment.objects.object_at`.
+        encoder
+            The encoder of the results.
+
+        Returns
+        -------
+        ndarray or None
+            (H, W) bool; None where nothing is labelled, or its features were
+            dropped.
+        """
+        from dinoiser.segment.objects import object_at
+
+        known, last = self.part_at(position), self._last
+        encoded = known and last and encoder.kept(last.choice, last.source, known.part)
+        if not known or not encoded:
+            return None
+        mask = np.zeros(self.edits.labels.shape[-2:], bool)
+        mask[known.part.looked_at.rectangle] = object_at(encoded, *known.inside(position), reach)
+        return mask
+
     def again(self, prompts: PromptSet, encoder: Encoder) -> Request | None:
         """Make the request that updates the labels for other words.
 
@@ -180,14 +221,10 @@ class Session:
         position
             In pixels, one number per axis of the labels.
         """
-        *plane, row, column = position
-        pixel = Part(tuple(plane), slice(row, row + 1), slice(column, column + 1))
-        found = (known for known in self.parts(plane) if _holds(known.territory, row, column))
-        known = next(found, None)
+        known = self.part_at(position)
         if known is None:
             return ""
-        rows, columns = pixel.within(known.part)
-        ranking = known.result.ranking(rows.start, columns.start)
+        ranking = known.result.ranking(*known.inside(position))
         if owner := OWNERS.get(int(self.edits.owners[tuple(position)])):
             return f"{owner}; the model says {_list(ranking[:3])}"
         label = int(self.edits.labels[tuple(position)])

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from dinoiser.errors import DinoiserError
 from dinoiser.models.catalog import find_model
+from napari_dinoiser.key_bindings import KeyBindings
 from napari_dinoiser.model_choice import ModelChoice
 from napari_dinoiser.model_picker import ModelPicker
 from napari_dinoiser.prompts.table import PromptTable
@@ -19,6 +28,7 @@ from napari_dinoiser.segment.encoder import Encoder
 from napari_dinoiser.segment.image_layers import drawn_part, visible_part
 from napari_dinoiser.segment.image_picker import ImagePicker
 from napari_dinoiser.segment.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
+from napari_dinoiser.segment.object_tool import ObjectTool
 from napari_dinoiser.segment.painted_classes import PaintedClasses
 from napari_dinoiser.segment.parts import nearest_first
 from napari_dinoiser.segment.runner import Runner
@@ -65,6 +75,11 @@ class SegmentWidget(QWidget):
         self.models = ModelPicker()
         self.table = PromptTable()
         self.painted = PaintedClasses(self.images, self.table)
+        self.objects = ObjectTool(viewer, self._labelled, self._object_at, self._label_of)
+        digits = {str(digit): partial(self._paint_with, digit) for digit in range(10)}
+        self.keys = KeyBindings(digits)
+        self.keys.add(viewer)
+        self.images.layer_added.append(self.keys.add)
         self.advanced = AdvancedSettings(viewer)
         self.runner = Runner(encoder or Encoder(), self)
         self._running_on: Image | None = None
@@ -162,7 +177,7 @@ class SegmentWidget(QWidget):
         self._update_buttons()
 
     def _show_maps(self, *_: Any) -> None:
-        known = self.images.of(self.picker.layer())
+        known = self._labelled()
         if known is None or known.session.prompts is None:
             return
         names = {item.id: item.name for item in known.session.prompts.classes if item.id}
@@ -181,7 +196,7 @@ class SegmentWidget(QWidget):
         self._moving.start()
 
     def _restyle(self) -> None:
-        known, prompts = self.images.of(self.picker.layer()), self.table.prompt_set()
+        known, prompts = self._labelled(), self.table.prompt_set()
         if known is not None and prompts is not None:
             self._style(known, prompts)
 
@@ -189,8 +204,44 @@ class SegmentWidget(QWidget):
         visible = self.table.visible_ids().union(self.painted.kept())
         self.images.style(known, self.painted.legend(prompts), visible)
 
+    # ---- keys ----------------------------------------------------------------------------------
+
+    def showEvent(self, event: Any) -> None:
+        """Let the keys work."""
+        super().showEvent(event)
+        self.keys.bind()
+
+    def hideEvent(self, event: Any) -> None:
+        """Give the keys back."""
+        self.objects.hide()
+        self.keys.release()
+        super().hideEvent(event)
+
+    def _label_of(self, digit: int | None) -> int | None:
+        """Return the label of a digit: 0 is the background, and others are rows of the table."""
+        if not digit:
+            return digit
+        rows = self.table.rows()[digit - 1 : digit]
+        return rows[0].id if rows and not rows[0].blank else None
+
+    def _paint_with(self, digit: int) -> None:
+        """Choose the class of a digit, and paint with it."""
+        known, label = self._labelled(), self._label_of(digit)
+        if known is not None and label is not None:
+            layer = known.editor.layer
+            self.viewer.layers.selection.active = layer
+            layer.selected_label, layer.mode = label, "paint"
+
+    def _labelled(self) -> Labelled | None:
+        return self.images.of(self.picker.layer())
+
+    def _object_at(
+        self, known: Labelled, place: tuple[int, ...], reach: float
+    ) -> np.ndarray | None:
+        return known.session.object_at(place, reach, self.runner.encoder)
+
     def _clear_edits(self) -> None:
-        known = self.images.of(self.picker.layer())
+        known = self._labelled()
         if known is not None:
             known.editor.clear()
 
@@ -201,7 +252,7 @@ class SegmentWidget(QWidget):
         from dinoiser.export import ExportOptions
         from dinoiser.export.regions import map_instances
 
-        known = self.images.of(self.picker.layer())
+        known = self._labelled()
         if known is not None:
             labels = known.session.edits.labels[self.images.plane(known)].copy()
             worker = create_worker(map_instances, labels, ExportOptions(instances=True))
@@ -291,7 +342,7 @@ class SegmentWidget(QWidget):
     def _update_buttons(self, *_: Any) -> None:
         running = self.runner.request is not None
         self._cancel.setEnabled(running)
-        labelled = self.images.of(self.picker.layer()) is not None
+        labelled = self._labelled() is not None
         for child in (self._clear, self._objects, self._confidence, self._heat_map):
             child.setEnabled(labelled)
 

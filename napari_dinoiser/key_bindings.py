@@ -1,0 +1,60 @@
+"""Keys that work on the canvas while a tab is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class KeyBindings:
+    """Binds keys to the viewer and layers, and puts back what was bound before.
+
+    napari asks the selected layer before the viewer, so that a layer's own keys
+    take precedence over those of a viewer; where keys must work, they are bound
+    to both.
+
+    Parameters
+    ----------
+    keys
+        Actions of keys, as napari writes them.
+    """
+
+    def __init__(self, keys: Mapping[str, Callable[[], Any]]) -> None:
+        self._keys = keys
+        self._providers: list[Any] = []
+        self._replaced: list[tuple[Any, str, Any]] = []
+        self._active = False
+
+    def add(self, provider: Any) -> None:
+        """Let the keys work in another viewer or layer, too."""
+        self._providers.append(provider)
+        if self._active:
+            self._bind(provider)
+
+    def bind(self) -> None:
+        """Bind the keys, unless they are bound."""
+        if not self._active:
+            self._active = True
+            for provider in self._providers:
+                self._bind(provider)
+
+    def release(self) -> None:
+        """Put back what was bound before."""
+        # in reverse, so that a key bound twice ends up with its first binding
+        for provider, key, function in reversed(self._replaced):
+            provider.bind_key(key, function, overwrite=True)
+        self._replaced, self._active = [], False
+
+    def _bind(self, provider: Any) -> None:
+        for key, action in self._keys.items():
+            replaced = provider.bind_key(key, _without_provider(action), overwrite=True)
+            self._replaced.append((provider, key, replaced))
+
+
+def _without_provider(action: Callable[[], Any]) -> Callable[[Any], None]:
+    def on_key(_: Any) -> None:
+        action()
+
+    return on_key

@@ -1,0 +1,166 @@
+"""One key for an object: hold Shift over it, see its outline, and press a class's digit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_dinoiser.digit_keys import digit_of
+from napari_dinoiser.label_layers import TRANSPARENT
+from napari_dinoiser.segment.image_layers import place_labels
+from napari_dinoiser.segment.image_picker import OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari import Viewer
+    from napari.layers import Labels
+
+    from napari_dinoiser.segment.labelled_images import Labelled
+
+OUTLINE = "object under the pointer"
+REACHES = tuple(np.round(np.linspace(0.1, 0.9, 17), 2).tolist())
+"""How dissimilar the parts of an object may be, by the steps of the wheel; see `object_at`."""
+USUAL = REACHES.index(0.5)
+NOTHING = dict.fromkeys((None, 0), TRANSPARENT)
+PAUSE = 30
+"""Milliseconds that the pointer rests before an outline is drawn."""
+
+
+class ObjectTool(QObject):
+    """Shows the object under the pointer while Shift is held, and gives it a class.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    labelled
+        Returns the image being labelled; None if there is none.
+    find
+        Returns the object at a pixel of the labels, given how dissimilar its
+        parts may be, (H, W) bool; None where the image is not encoded.
+    label_of
+        Returns the label of a digit's class; None if there is none.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        labelled: Callable[[], Labelled | None],
+        find: Callable[[Labelled, tuple[int, ...], float], np.ndarray | None],
+        label_of: Callable[[int | None], int | None],
+    ) -> None:
+        super().__init__()
+        self._label_of = label_of
+        self._viewer = viewer
+        self._labelled = labelled
+        self._find = find
+        self._layer: Labels | None = None
+        self._shown: tuple[Labelled, tuple[int, ...], np.ndarray] | None = None
+        self._position: tuple[float, ...] = ()
+        self._step = USUAL
+        self._rest = QTimer()
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(PAUSE)
+        self._rest.timeout.connect(self._draw)
+        viewer.mouse_move_callbacks.append(self._follow)
+        viewer.mouse_wheel_callbacks.append(self._resize)
+        viewer.layers.events.removed.connect(self._forget)
+
+    def give(self, label: int) -> None:
+        """Give the outlined object a label."""
+        if self._rest.isActive():  # the outline has not caught up with the pointer
+            self._rest.stop()
+            self._draw()
+        if self._shown is not None:
+            known, plane, mask = self._shown
+            known.session.edits.give(plane, mask, label)
+            known.editor.draw()
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Use digits while Shift is held over an object, wherever the focus is."""
+        if event.type() == QEvent.Type.KeyPress:
+            label = self._label_of(digit_of(event))
+            if label is not None:
+                self.give(label)
+                return True
+        if event.type() == QEvent.Type.KeyRelease and event.key() == Qt.Key.Key_Shift:
+            self.hide()
+        return False
+
+    def hide(self) -> None:
+        """Remove the outline."""
+        QApplication.instance().removeEventFilter(self)
+        self._rest.stop()
+        self._shown, self._step = None, USUAL
+        if self._layer is not None:
+            layer, self._layer = self._layer, None
+            self._viewer.layers.remove(layer)
+
+    def _follow(self, viewer: Viewer, event: Any) -> None:
+        if "Shift" not in event.modifiers or event.buttons:
+            if self._layer is not None or self._rest.isActive():
+                self.hide()
+            return
+        self._position = tuple(event.position)
+        self._rest.start()
+        QApplication.instance().installEventFilter(self)  # moves it if it is there already
+
+    def _resize(self, viewer: Viewer, event: Any) -> None:
+        if self._shown is None or "Shift" not in event.modifiers:
+            return
+        # some systems turn the wheel by its other axis while Shift is held
+        turned = int(np.sign(sum(event.delta)))
+        self._step = min(max(self._step + turned, 0), len(REACHES) - 1)
+        self._draw()
+        event.handled = True
+
+    def _draw(self) -> None:
+        """Outline the object at the pointer."""
+        known = self._labelled()
+        if known is None:
+            return
+        data = known.editor.layer.world_to_data(self._position[-known.editor.layer.ndim :])
+        place = tuple(round(float(value)) for value in data)
+        shape = known.session.edits.labels.shape
+        inside = all(0 <= at < length for at, length in zip(place, shape, strict=True))
+        mask = self._find(known, place, REACHES[self._step]) if inside else None
+        if mask is None:
+            self.hide()
+            return
+        self._show(known, place[:-2], mask)
+        self._shown = known, place[:-2], mask
+
+    def _show(self, known: Labelled, plane: tuple[int, ...], mask: np.ndarray) -> None:
+        if self._layer is None:
+            self._layer = self._add(known)
+        elif self._shown is not None:
+            self._layer.data[self._shown[1]] = 0  # the plane that it was in
+        self._layer.data[plane] = mask
+        self._layer.refresh(extent=False)
+
+    def _add(self, known: Labelled) -> Labels:
+        from napari.utils.colormaps import DirectLabelColormap
+
+        selected = set(self._viewer.layers.selection)
+        layer = self._viewer.add_labels(
+            np.zeros(known.session.edits.labels.shape, np.uint8),
+            name=OUTLINE,
+            colormap=DirectLabelColormap(
+                color_dict={None: TRANSPARENT, 0: TRANSPARENT, 1: "white"}
+            ),
+            metadata={OWN: True},
+            **place_labels(known.image, known.channel_axis),
+        )
+        layer.contour, layer.opacity = 2, 1
+        self._viewer.layers.selection = selected  # so that painting continues in the same layer
+        return layer
+
+    def _forget(self, event: Any) -> None:
+        if event.value is self._layer:
+            self._layer, self._shown = None, None
+        elif self._shown is not None and event.value is self._shown[0].image:
+            self.hide()
