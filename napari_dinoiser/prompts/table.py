@@ -81,11 +81,12 @@ class PromptTable(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.may_remove: Callable[[Sequence[PromptRow]], bool] = lambda rows: True
-        self._rows = PromptRows()
+        # without it, every pixel would be one of the classes, however unlike
+        self._rows = PromptRows(background=True)
         self._model = PromptTableModel(self._rows, self)
         self._view = self._create_view()
         self._buttons = {name: self._create_button(name, *texts) for name, *texts in BUTTONS}
-        self._background = QCheckBox("background")
+        self._background = QCheckBox("background: everything else")
         self._background.setObjectName("background")
         self.explain_background("objectness")
         self._note = QLabel()

@@ -26,7 +26,13 @@ class Column(IntEnum):
     ID = 4
 
 
-TITLES = {Column.NAME: "class", Column.SYNONYMS: "also called", Column.ID: "id"}
+TITLES = {
+    Column.VISIBLE: "show",
+    Column.COLOR: "colour",
+    Column.NAME: "class",
+    Column.SYNONYMS: "also called",
+    Column.ID: "id",
+}
 HELP = {
     Column.VISIBLE: "Show this class in the image",
     Column.COLOR: "Colour in the image: click to change it",

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 
 from napari_dinoiser.prompts.table_model import Column
 
-WIDTHS = {Column.VISIBLE: 26, Column.COLOR: 26, Column.NAME: 110, Column.ID: 34}
+WIDTHS = {Column.VISIBLE: 40, Column.COLOR: 48, Column.NAME: 110, Column.ID: 34}
 ROW_HEIGHT = 24
 EMPTY = "Press + and type what to look for, or paste a list of classes here."
 _ENTER = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
@@ -99,6 +99,8 @@ class PromptView(QTableView):
         # only Enter and Escape: Tab and a click elsewhere close the editor in other ways
         if hint in (hints.SubmitModelCache, hints.RevertModelCache):
             self.cell_closed.emit(hint == hints.SubmitModelCache)
+        elif hint == hints.NoHint:  # a click elsewhere, which must not leave a blank row
+            self.cell_closed.emit(False)
 
     def paintEvent(self, event: QEvent) -> None:
         """Show a hint while there are no rows."""

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.session import LabelledPart, Request
 
 CONFIDENCE, HEAT_MAP = "confidence", "heat map"
+COLORMAPS = {CONFIDENCE: "gray", HEAT_MAP: "inferno"}
+OUTLINE_WIDTH = 2
+"""In pixels of the screen: how labels are drawn over a map."""
 
 
 @dataclass
@@ -50,6 +53,8 @@ class Labelled:
     looks
         What `LabelledImages.style` set last: names, and colours with hidden
         classes.
+    areas
+        While a map is shown, the width of outlines that the user had, 0 for areas.
     """
 
     image: Image
@@ -59,6 +64,7 @@ class Labelled:
     maps: dict[str, Image] = field(default_factory=dict)
     heat: dict[object, tuple[str, LabelledPart]] = field(default_factory=dict)
     looks: tuple[Any, Any] = (None, None)
+    areas: int | None = None
 
 
 class LabelledImages:
@@ -161,6 +167,14 @@ class LabelledImages:
         layer.name = f"{kind} of {known.image.name}" if kind == CONFIDENCE else f"{kind}: {name}"
         layer.refresh(extent=False)
 
+    def show_areas(self, known: Labelled, shown: bool) -> None:
+        """Show labels as areas, or as outlines so that a map below is seen."""
+        layer = known.editor.layer
+        if shown and known.areas is not None:
+            layer.contour, known.areas = known.areas, None
+        elif not shown and known.areas is None:
+            known.areas, layer.contour = layer.contour, OUTLINE_WIDTH
+
     def show_objects(self, known: Labelled, objects: np.ndarray) -> None:
         """Show the objects of the plane in view in a Labels layer of their own.
 
@@ -235,7 +249,7 @@ class LabelledImages:
         layer = self.viewer.add_image(
             data,
             name=kind,
-            colormap="gray" if kind == CONFIDENCE else "inferno",
+            colormap=COLORMAPS[kind],
             contrast_limits=(0, 1),
             opacity=0.7,
             metadata={OWN: True},

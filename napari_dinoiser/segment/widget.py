@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
-    QCheckBox,
+    QGroupBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -28,6 +28,7 @@ from napari_dinoiser.segment.encoder import Encoder
 from napari_dinoiser.segment.image_layers import drawn_part, visible_part
 from napari_dinoiser.segment.image_picker import ImagePicker
 from napari_dinoiser.segment.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
+from napari_dinoiser.segment.map_choice import MapChoice
 from napari_dinoiser.segment.object_tool import ObjectTool
 from napari_dinoiser.segment.painted_classes import PaintedClasses
 from napari_dinoiser.segment.parts import nearest_first
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.labelled_images import Labelled
     from napari_dinoiser.segment.parts import Part
 
+RUN = "Label the image with the words in the table"
+CANCEL = "Stop; existing labels are kept"
 PAUSE = 120
 """Milliseconds without a change of words or view before labels and maps are updated."""
 
@@ -114,6 +117,12 @@ class SegmentWidget(QWidget):
             self._say(str(error))
             return
         self._submit(image, Request(self.choice(), source, tuple(parts), prompts))
+
+    def _run_or_cancel(self) -> None:
+        if self.runner.request is None:
+            self.run()
+        else:
+            self.runner.cancel()
 
     def _parts(self, image: Image, source: ImageSource) -> list[Part]:
         region = self.advanced.region()
@@ -182,9 +191,9 @@ class SegmentWidget(QWidget):
             return
         names = {item.id: item.name for item in known.session.prompts.classes if item.id}
         selected = names.get(self.table.selected_id() or next(iter(names)))
-        confidence = CONFIDENCE if self._confidence.isChecked() else None
-        self.images.show_map(known, CONFIDENCE, confidence)
-        self.images.show_map(known, HEAT_MAP, selected if self._heat_map.isChecked() else None)
+        for kind in (CONFIDENCE, HEAT_MAP):
+            self.images.show_map(known, kind, selected if self._maps.map() == kind else None)
+        self.images.show_areas(known, self._maps.map() is None)
 
     @property
     def _camera(self) -> Camera:
@@ -265,19 +274,15 @@ class SegmentWidget(QWidget):
             self._status.setText(f"{objects.max()} objects")
 
     def _create_children(self) -> None:
-        self._run, self._cancel = QPushButton("Run"), QPushButton("Cancel")
+        self._run, self._maps = QPushButton("Run"), MapChoice()
         self._clear, self._objects = QPushButton("Clear my edits"), QPushButton("Objects")
-        self._confidence, self._heat_map = QCheckBox("Confidence"), QCheckBox("Heat map")
         self._status = QLabel()
         self._status.setWordWrap(True)
         children = (
-            (self._run, "run", "Label the image with the words in the table"),
-            (self._cancel, "cancel", "Stop; existing labels are kept"),
-            (self._clear, "clear_edits", "Reset all pixels that you painted to the model's labels"),
+            (self._run, "run", RUN),
+            (self._clear, "clear_edits", "Give all pixels that you painted back to the words"),
             (self._objects, "objects", "Number the objects of all classes in a separate layer; "
              "objects that touch are split at their necks"),
-            (self._confidence, "show_confidence", "Show the model's confidence in each pixel"),
-            (self._heat_map, "show_heatmap", "Show where the selected class could be"),
             (self._status, "status", ""),
         )  # fmt: skip
         for child, name, tooltip in children:
@@ -289,24 +294,26 @@ class SegmentWidget(QWidget):
         fold.setObjectName("advanced")
         fold.setToolTip("Which part of the image is labelled, and how")
         fold.addWidget(self.advanced)
+        line = QWidget()
+        buttons = QHBoxLayout(line)
+        buttons.setContentsMargins(0, 0, 0, 0)
+        for button in (self._objects, self._clear):
+            buttons.addWidget(button)
         layout = QVBoxLayout(self)
-        for child in (self.picker, self.models, self.table):
-            layout.addWidget(child, int(child is self.table))
-        for children in (
-            (self._run, self._cancel),
-            (self._confidence, self._heat_map),
-            (self._objects, self._clear),
+        for title, children in (
+            ("1  Image", (self.picker, self.models)),
+            ("2  Words", (self.table,)),
+            ("3  Label", (self._run, self._status, self._maps, line)),
         ):
-            line = QHBoxLayout()
+            group = QGroupBox(title)
+            lines = QVBoxLayout(group)
             for child in children:
-                line.addWidget(child)
-            layout.addLayout(line)
-        layout.addWidget(self._status)
+                lines.addWidget(child)
+            layout.addWidget(group, int(self.table in children))
         layout.addWidget(fold)
 
     def _connect(self) -> None:
-        self._run.clicked.connect(self.run)
-        self._cancel.clicked.connect(self.runner.cancel)
+        self._run.clicked.connect(self._run_or_cancel)
         self._clear.clicked.connect(self._clear_edits)
         self._objects.clicked.connect(self._count_objects)
         self.table.prompts_changed.connect(self.painted.follow)
@@ -316,8 +323,7 @@ class SegmentWidget(QWidget):
         self.table.looks_changed.connect(self._restyle)
         self.models.model_changed.connect(self._explain_background)
         self.advanced.ignore_below_changed.connect(self.table.set_ignore_below)
-        for signal in (self._confidence.toggled, self._heat_map.toggled):
-            signal.connect(self._show_maps)
+        self._maps.changed.connect(self._show_maps)
         self.table.selection_changed.connect(self._show_maps)
         self.picker.image_changed.connect(self._update_buttons)
         self.picker.image_changed.connect(self._pause.start)  # its labels may be outdated
@@ -341,9 +347,10 @@ class SegmentWidget(QWidget):
 
     def _update_buttons(self, *_: Any) -> None:
         running = self.runner.request is not None
-        self._cancel.setEnabled(running)
+        self._run.setText("Cancel" if running else "Run")
+        self._run.setToolTip(CANCEL if running else RUN)
         labelled = self._labelled() is not None
-        for child in (self._clear, self._objects, self._confidence, self._heat_map):
+        for child in (self._clear, self._objects, self._maps):
             child.setEnabled(labelled)
 
     def _show_running(self, running: bool) -> None:

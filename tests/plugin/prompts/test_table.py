@@ -31,6 +31,8 @@ class Driver:
             self.table.show()
         self.view = self.table.findChild(QTableView, "prompt_table")
         self.box = self.table.findChild(QCheckBox, "background")
+        assert self.box.isChecked()  # from the start, so that not everything is one of the classes
+        self.box.setChecked(False)
         self.told: list[str] = []
         self.table.prompts_changed.connect(lambda: self.told.append("prompts"))
         self.table.looks_changed.connect(lambda: self.told.append("looks"))
@@ -87,6 +89,14 @@ def errors(monkeypatch) -> list[str]:
     shown: list[str] = []
     monkeypatch.setattr(notifications, "show_error", shown.append)
     return shown
+
+
+def test_a_click_elsewhere_leaves_no_blank_row(driver):
+    driver.press("add_class")
+    driver.type("dog", KEY.Key_Return)
+    assert driver.editor() is not None  # of the next row
+    driver.table.findChild(QPushButton, "load_prompts").setFocus()
+    driver.bot.waitUntil(lambda: driver.names == ["dog"])
 
 
 def test_a_list_is_typed_with_enter_after_each_name(driver: Driver) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QCheckBox, QComboBox
+from qtpy.QtWidgets import QComboBox, QRadioButton
 
 from dinoiser.prompts import PromptSet
 from napari_dinoiser.segment import parts
@@ -113,7 +113,7 @@ def test_cancelling_keeps_what_is_labelled_and_running_again_goes_on(
     segment.table.set_prompt_set(objects)
     segment.run()
     qtbot.waitUntil(lambda: len(order) >= 3, timeout=60_000)
-    click(segment, qtbot, "cancel")
+    click(segment, qtbot, "run")
     finish()
     data = layer_of(viewer).data
     assert data[order[0].key].all()
@@ -174,7 +174,7 @@ def test_the_heat_map_of_a_large_image_is_there_wherever_the_view_goes(
     segment.table.set_prompt_set(objects)
     segment.run()
     finish()
-    child(segment, QCheckBox, "show_heatmap").setChecked(True)
+    child(segment, QRadioButton, "show_heatmap").setChecked(True)
     (heat,) = (layer for layer in viewer.layers if layer.name.startswith("heat map"))
     assert heat.data[500, 600] > 0
     assert heat.data[1900, 2400] == 0

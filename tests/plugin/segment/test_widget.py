@@ -5,7 +5,15 @@ import threading
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QThreadPool
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QPushButton, QTableView
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QRadioButton,
+    QTableView,
+)
 from superqt import QCollapsible
 
 from dinoiser.prompts import PromptSet
@@ -102,24 +110,18 @@ def test_the_status_bar_says_the_class_its_probability_and_two_others(labelled, 
     assert 0.3 < float(tail[0].rsplit(" ", 1)[1]) <= 1
 
 
-def test_maps_can_be_shown_and_hidden_again_and_again(labelled, viewer, qtbot):
-    for name in ("show_confidence", "show_heatmap"):
-        box = child(labelled, QCheckBox, name)
-        for shown in (True, False) * 3:
-            box.setChecked(shown)
-            assert len(viewer.layers) == 2 + shown
-
-
-def test_confidence_and_heat_map_layers_come_and_go(labelled, viewer, qtbot):
-    for name in ("show_confidence", "show_heatmap"):
-        child(labelled, QCheckBox, name).setChecked(True)
-    maps = [layer for layer in viewer.layers if layer.name.startswith(("confidence", "heat map"))]
-    assert len(maps) == 2
-    assert all(0.5 < layer.data.max() <= 1 for layer in maps)
-    assert child(labelled, QComboBox, "image_picker").count() == 1
-    child(labelled, QCheckBox, "show_confidence").setChecked(False)
-    child(labelled, QCheckBox, "show_heatmap").setChecked(False)
-    assert len(viewer.layers) == 2
+def test_maps_are_shown_one_at_a_time_again_and_again(labelled, viewer, qtbot):
+    layer = layer_of(viewer)
+    for name in ("show_confidence", "show_heatmap") * 3:
+        child(labelled, QRadioButton, name).setChecked(True)
+        (shown,) = [one for one in viewer.layers if one.name.startswith(("confidence", "heat map"))]
+        assert 0.5 < shown.data.max() <= 1
+        assert child(labelled, QComboBox, "image_picker").count() == 1
+        assert layer.contour > 0  # so that the map is seen
+        if name == "show_heatmap":
+            child(labelled, QRadioButton, "show_labels").setChecked(True)
+            assert len(viewer.layers) == 2
+            assert layer.contour == 0
 
 
 def test_pixels_below_the_threshold_are_ignored(labelled, viewer, finish):
@@ -145,10 +147,12 @@ def test_cancelling_leaves_the_labels_as_they_are(
     viewer.layers["scene"].data = np.concatenate([scene.image[::-1]] * 12, 1)
     labelled.run()
     qtbot.waitUntil(begun.is_set, timeout=20_000)
-    click(labelled, qtbot, "cancel")
+    button = child(labelled, QPushButton, "run")
+    assert button.text() == "Cancel"
+    click(labelled, qtbot, "run")
     finish()
     np.testing.assert_array_equal(layer_of(viewer).data, before)
-    assert not child(labelled, QPushButton, "cancel").isEnabled()
+    assert button.text() == "Run"
 
 
 def test_what_is_missing_is_said_in_one_sentence(segment, viewer, scene, finish, monkeypatch):
@@ -273,10 +277,11 @@ def test_the_controls_have_names_and_tooltips(segment):
         QComboBox: ("image_picker", "model_picker"),
         QTableView: ("prompt_table",),
         QPushButton: (
-            "add_class", "remove_class", "run", "cancel",
+            "add_class", "remove_class", "run",
             "load_prompts", "save_prompts", "clear_edits",
         ),
-        QCheckBox: ("background", "show_confidence", "show_heatmap"),
+        QCheckBox: ("background",),
+        QRadioButton: ("show_labels", "show_confidence", "show_heatmap"),
         QCollapsible: ("advanced",),
     }  # fmt: skip
     for kind, some in names.items():
