@@ -51,7 +51,7 @@ def export(
     *,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> None:
+) -> dict[str, str]:
     """Write a job's results in other formats, from the current masks.
 
     Parameters
@@ -71,11 +71,16 @@ def export(
         Called before every image; True stops the export. Existing JSON files
         of COCO and panoptic are then left unchanged.
 
+    Returns
+    -------
+    dict
+        Why images could not be exported, by name, for example because their
+        masks have colours that no class has: they are left out.
+
     Raises
     ------
     InputError
-        The folder does not contain a job, or a mask, image or record is missing,
-        damaged or inconsistent.
+        The folder does not contain a job, or its records are damaged.
     SettingsError
         A format is unknown or none is given.
     OutputError
@@ -88,7 +93,7 @@ def export(
     refuse_half_emptied(output)
     refuse_links(output)
     _refuse_damage(output)
-    job = _Job(output, prompts, options)
+    job, failures = _Job(output, prompts, options), {}
     total = 0
     if progress:
         total = sum(1 for _ in _labelled(output))
@@ -102,10 +107,16 @@ def export(
         for through, (record, made) in enumerate(_make_all(job, writers, pool), start=1):
             if cancelled and cancelled():
                 raise _Cancelled
-            for writer, part in zip(writers, made, strict=True):
-                writer.add(record, part)
+            if isinstance(made, InputError):
+                failures[record.image] = str(made)
+                for writer in writers:
+                    writer.remove(record)
+            else:
+                for writer, part in zip(writers, made, strict=True):
+                    writer.add(record, part)
             if progress:
                 progress(through, total)
+    return failures
 
 
 class _Cancelled(Exception):
@@ -127,6 +138,9 @@ class _Writer(Protocol):
     def add(self, record: Record, made: Any) -> None:
         """Add the part to the files about all images; called in order, from one thread."""
 
+    def remove(self, record: Record) -> None:
+        """Take out what was exported before the image was rejected, gone, or its mask spoilt."""
+
 
 class _OwnFiles:
     """A format without files about all images."""
@@ -134,10 +148,10 @@ class _OwnFiles:
     def __init__(self, job: _Job, stack: ExitStack) -> None:
         self.job = job
         for record in _labelled(job.output, left_out=True):
-            self._remove(record)
+            self.remove(record)
 
-    def _remove(self, record: Record) -> None:
-        """Take out what was exported before the image was rejected, or gone."""
+    def remove(self, record: Record) -> None:
+        """See `_Writer`."""
 
     def make(self, record: Record, labels: np.ndarray) -> Any:
         """Do nothing."""
@@ -152,7 +166,7 @@ class _Png(_OwnFiles):
 
 
 class _Overlay(_OwnFiles):
-    def _remove(self, record: Record) -> None:
+    def remove(self, record: Record) -> None:
         result_file(self.job.output, record.stem, "overlay").unlink(missing_ok=True)
 
     def make(self, record: Record, labels: np.ndarray) -> None:
@@ -176,6 +190,9 @@ class _Coco:
         self.job = job
         self.file = stack.enter_context(CocoWriter(job.output / "annotations.json", job.prompts))
 
+    def remove(self, record: Record) -> None:
+        """Do nothing, as the file is written anew."""
+
     def make(self, record: Record, labels: np.ndarray) -> Any:
         annotations = build_annotations(labels, record.image, self.job.prompts, self.job.options)
         return labels.shape, annotations
@@ -196,7 +213,7 @@ class _Panoptic(_OwnFiles):
         write_panoptic_png(ids, self.job.output / "panoptic" / name)
         return labels.shape, name, segments
 
-    def _remove(self, record: Record) -> None:
+    def remove(self, record: Record) -> None:
         (self.job.output / "panoptic" / f"{check_inside(record.stem)}.png").unlink(missing_ok=True)
 
     def add(self, record: Record, made: Any) -> None:
@@ -214,7 +231,7 @@ class _Yolo(_OwnFiles):
         link_image(image, link)
         write_yolo(text, lines)
 
-    def _remove(self, record: Record) -> None:
+    def remove(self, record: Record) -> None:
         if not (self.job.output / YOLO_FILE).exists():  # a folder of the same name is the user's
             return
         image, link, lines = self._files(record)
@@ -287,10 +304,10 @@ def _refuse_damage(output: Path) -> None:
 
 def _make_all(
     job: _Job, writers: list[_Writer], pool: ThreadPoolExecutor
-) -> Iterator[tuple[Record, list[Any]]]:
+) -> Iterator[tuple[Record, list[Any] | InputError]]:
     """Make the parts of all images in the order of their names, a few images ahead."""
     ahead = 2 * (os.cpu_count() or 1)  # keeps all threads busy with few images in memory
-    waiting: deque[tuple[Record, Future[list[Any]]]] = deque()
+    waiting: deque[tuple[Record, Future[list[Any] | InputError]]] = deque()
     for record in _labelled(job.output):
         waiting.append((record, pool.submit(_make, job, writers, record)))
         if len(waiting) > ahead:
@@ -300,19 +317,21 @@ def _make_all(
         yield first, made.result()
 
 
-def _make(job: _Job, writers: list[_Writer], record: Record) -> list[Any]:
-    """Make the parts of one image; errors name the image."""
+def _make(job: _Job, writers: list[_Writer], record: Record) -> list[Any] | InputError:
+    """Make the parts of one image, or tell why it cannot be exported."""
     try:
-        labels = _read_labels(job.output, record)
+        labels = _read_labels(job, record)
         return [writer.make(record, labels) for writer in writers]
-    except InputError as error:
+    except SettingsError as error:
         msg = f"{record.image}: {error}"
-        raise type(error)(msg) from error
+        raise SettingsError(msg) from error
+    except InputError as error:
+        return error
 
 
-def _read_labels(output: Path, record: Record) -> np.ndarray:
-    path = result_file(output, record.stem, "png")
-    labels = read_mask(path)
+def _read_labels(job: _Job, record: Record) -> np.ndarray:
+    path = result_file(job.output, record.stem, "png")
+    labels = read_mask(path, job.prompts.label_colors)
     if record.size and labels.shape != record.size:
         msg = (
             f"the mask {path} has {labels.shape} pixels (height, width) but its image has "

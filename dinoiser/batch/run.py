@@ -186,7 +186,9 @@ def _export(
     formats = [name for name in job.results.formats if name not in RESULTS]
     if formats:
         counted = advance if progress else None
-        export(job.output, formats, job.results.export, progress=counted, cancelled=cancelled)
+        shape = job.results.export
+        failures = export(job.output, formats, shape, progress=counted, cancelled=cancelled)
+        summary.not_exported.update(failures)
         summary.cancelled = bool(cancelled and cancelled())
 
 

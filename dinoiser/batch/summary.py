@@ -23,6 +23,8 @@ class Summary:
         Number of images labelled, and of those labelled by an earlier run.
     failures
         Reasons for failures, by image name.
+    not_exported
+        Why labelled images are not in the annotations, by image name.
     pixels
         Number of pixels of each class id, and of 255 = ignore.
     confidence_sums
@@ -40,6 +42,7 @@ class Summary:
     done: int = 0
     resumed: int = 0
     failures: dict[str, str] = field(default_factory=dict)
+    not_exported: dict[str, str] = field(default_factory=dict)
     pixels: dict[int, int] = field(default_factory=dict)
     confidence_sums: dict[int, float] = field(default_factory=dict)
     warnings: dict[str, list[str]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dinoiser.printable import printable, printable_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from types import FrameType
 
     from rich.console import Console
@@ -25,6 +25,7 @@ INTERRUPTED = 130
 TERMINATED = 143
 """Exit code of a command that SIGTERM stopped: 128 + SIGTERM."""
 
+SHOWN_FAILURES = 20
 PROSE_WIDTH = 18
 """Characters that a column of prose needs to be pleasant to read."""
 
@@ -87,6 +88,27 @@ def note(line: str) -> None:
 def say_error(sentence: str) -> None:
     """Print one sentence to stderr, without wrapping it."""
     print(f"Error: {printable(sentence)}", file=sys.stderr)  # noqa: T201
+
+
+def say_failures(title: str, failures: Mapping[str, str], rest: str = "") -> None:
+    """Print the first failures to stderr, and where the rest is; nothing if there are none.
+
+    Parameters
+    ----------
+    title
+        What failed, without a colon.
+    failures
+        Reasons by the image's name.
+    rest
+        Where more than the first are listed, as the end of a sentence.
+    """
+    if not failures:
+        return
+    say_error(f"{title}:")
+    for name, reason in list(failures.items())[:SHOWN_FAILURES]:
+        note(f"  {name}: {reason}")
+    if len(failures) > SHOWN_FAILURES:
+        note(f"  and {len(failures) - SHOWN_FAILURES} more{rest}")
 
 
 def print_json(document: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dinoiser.cli import options
-from dinoiser.cli.console import INTERRUPTED, print_json, say, say_error
+from dinoiser.cli.console import INTERRUPTED, print_json, say, say_error, say_failures
 from dinoiser.cli.job_bars import JobBars
 from dinoiser.errors import SettingsError
 
@@ -43,7 +43,9 @@ def export(
     Masks corrected in review are exported as corrected. If the job has a
     report, it is updated.
 
-    Exit code 0: everything exported; 2: could not run.
+    Images whose masks cannot be read as classes are named and left out.
+
+    Exit code 0: everything exported; 1: some images left out; 2: could not run.
     """
     from dinoiser.batch.export import read_prompts
     from dinoiser.batch.folder import sole_writer
@@ -56,17 +58,21 @@ def export(
         raise SettingsError("; ".join(problems) + ".")
     read_prompts(output)  # where there is no job, nothing is written, a lock neither
     with sole_writer(output, "export"):
-        images = _run(output, formats, shape)
+        images, failures = _run(output, formats, shape)
         if (output / REPORT_FILE).is_file():
             write_report(output)
     if as_json:
-        print_json({"output": str(output), "formats": formats, "images": images})
+        document = {"output": str(output), "formats": formats, "images": images}
+        print_json({**document, "failed": failures})
     else:
         say(f"{images} images exported as {', '.join(formats)}: {output}")
+        say_failures(f"{len(failures)} images could not be exported", failures)
+    if failures:
+        raise typer.Exit(1)
 
 
-def _run(output: Path, formats: list[str], shape: ExportOptions) -> int:
-    """Export behind a progress bar; the number of images."""
+def _run(output: Path, formats: list[str], shape: ExportOptions) -> tuple[int, dict[str, str]]:
+    """Export behind a progress bar; the number of images, and why others are left out."""
     from dinoiser.batch import Progress, export
 
     bars, images = JobBars(), 0
@@ -77,11 +83,11 @@ def _run(output: Path, formats: list[str], shape: ExportOptions) -> int:
         bars.show(Progress("export", through, total))
 
     try:
-        export(output, formats, shape, progress=advance)
+        failures = export(output, formats, shape, progress=advance)
     except KeyboardInterrupt as stop:
         bars.stop()
         say_error("Stopped. Run the same command again to export everything.")
         raise typer.Exit(INTERRUPTED) from stop
     finally:
         bars.stop()
-    return images
+    return images - len(failures), failures

@@ -17,6 +17,7 @@ from dinoiser.cli.console import (
     print_table,
     say,
     say_error,
+    say_failures,
 )
 from dinoiser.cli.job_bars import JobBars
 from dinoiser.errors import PromptError, SettingsError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 EXAMPLE = options.example(
     'dinoiser label photos/ -p "background, dog; puppy" -o labels/ -f png,coco'
 )
-SHOWN_FAILURES = 20
 SHOWN_NAMES = 3
 
 
@@ -200,7 +200,7 @@ def label(
         print_json(_document(job, summary))
     else:
         _print_summary(job, summary)
-    if summary.failures:
+    if summary.failures or summary.not_exported:
         raise typer.Exit(1)
 
 
@@ -282,6 +282,7 @@ def _document(job: LabelJob, summary: Summary) -> dict[str, Any]:
         "done": summary.done,
         "resumed": summary.resumed,
         "failed": summary.failures,
+        "not_exported": summary.not_exported,
         "warnings": summary.warnings,
         "classes": [
             {
@@ -320,9 +321,7 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
         note(f"Note: {text}.")
     for warning, names in summary.warnings.items():
         note(f"Note: {_in_short(names)}: {warning}.")
-    if summary.failures:
-        say_error(f"{len(summary.failures)} of {summary.total} images failed:")
-        for name, reason in list(summary.failures.items())[:SHOWN_FAILURES]:
-            note(f"  {name}: {reason}")
-        if len(summary.failures) > SHOWN_FAILURES:
-            note(f"  and {len(summary.failures) - SHOWN_FAILURES} more: see {job.output / MERGED}")
+    failed = f"{len(summary.failures)} of {summary.total} images failed"
+    say_failures(failed, summary.failures, f": see {job.output / MERGED}")
+    left_out = f"{len(summary.not_exported)} images could not be exported"
+    say_failures(left_out, summary.not_exported)

@@ -1,4 +1,4 @@
-"""Read the user's labels: folders of indexed PNG files, and COCO files."""
+"""Read the user's labels: folders of PNG masks, and COCO files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from dinoiser.errors import InputError
 from dinoiser.evaluation.truth import read_indices
 from dinoiser.export.coco_reader import CocoReader
+from dinoiser.export.png import read_mask
+from dinoiser.prompts.palette import label_colors
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
@@ -51,13 +53,14 @@ def open_labels(path: Path) -> LabelFiles:
 
 
 class MaskFolder:
-    """PNG masks in a folder and its subfolders; their values are the labels, 255 = ignored.
+    """PNG masks in a folder and its subfolders; 255 = ignored.
 
     Parameters
     ----------
     folder
-        The folder; if `dinoiser label` wrote it, class names are read from its
-        classes.json.
+        The folder; if `dinoiser label` wrote it, class names and colours are
+        read from its classes.json. Labels are then told by the colours, see
+        `find_labels`; otherwise they are the masks' values.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +73,10 @@ class MaskFolder:
         if not self._files:
             msg = f"there are no PNG masks in {folder}; give the folder that contains them"
             raise InputError(msg)
-        self.names = _read_names(folder) or _read_names(folder.parent)
+        classes = _read_classes(folder) or _read_classes(folder.parent)
+        self.names = {label: name for label, (name, _) in classes.items()}
+        colors = {label: color for label, (_, color) in classes.items() if color}
+        self._colors = label_colors(colors) if classes and len(colors) == len(classes) else None
 
     @property
     def images(self) -> Collection[str]:
@@ -79,7 +85,8 @@ class MaskFolder:
 
     def read(self, image: str) -> np.ndarray:
         """See `LabelFiles`."""
-        labels = read_indices(self._files[image]).astype(np.int32)
+        path, colors = self._files[image], self._colors
+        labels = (read_mask(path, colors) if colors else read_indices(path)).astype(np.int32)
         labels[labels == IGNORE] = LEFT_OUT
         return labels
 
@@ -115,7 +122,8 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _read_names(folder: Path) -> dict[int, str]:
+def _read_classes(folder: Path) -> dict[int, tuple[str, str | None]]:
+    """Read name and colour of each label; empty if there is no classes.json."""
     from dinoiser.batch.job import CLASSES_FILE
 
     path = folder / CLASSES_FILE
@@ -123,7 +131,7 @@ def _read_names(folder: Path) -> dict[int, str]:
         return {}
     try:
         classes: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        return {entry["id"]: entry["name"] for entry in classes}
+        return {entry["id"]: (entry["name"], entry.get("color")) for entry in classes}
     except (ValueError, KeyError, TypeError) as error:
         msg = (
             f"{path} does not contain classes ({error!r}); move it away to compare labels by number"

@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import InputError
 from dinoiser.export.image_file import write_image
+from dinoiser.export.mask_colors import find_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
     from PIL.Image import Image
 
     from dinoiser.prompts import PromptSet
@@ -58,30 +60,34 @@ def write_png(segmentation: Segmentation, path: str | Path) -> None:
     write_mask(segmentation.labels, segmentation.prompts, path)
 
 
-def read_mask(path: str | Path) -> np.ndarray:
-    """Read labels from an indexed PNG.
+def read_mask(path: str | Path, colors: Mapping[int, str] | None = None) -> np.ndarray:
+    """Read labels from a PNG, as we or other programs save masks.
 
     Parameters
     ----------
     path
         The file.
+    colors
+        Colour of each label, such as `PromptSet.label_colors`: masks may then
+        have another palette, be coloured, or grey. If None, palette indices or
+        grey values are the labels.
 
     Returns
     -------
     ndarray
-        (H, W) uint8: the palette indices, which are class ids, 0 = background,
-        255 = ignore.
+        (H, W) uint8: class ids, 0 = background, 255 = ignore.
 
     Raises
     ------
     InputError
-        The file is missing, damaged or not an indexed PNG.
+        The file is missing, damaged or not a PNG, or has colours that do not
+        tell the labels.
     """
     from PIL.PngImagePlugin import PngImageFile  # has no size limit, unlike Image.open
 
     try:
         with Path(path).open("rb") as file, PngImageFile(file) as mask:
-            kind, labels = mask.mode, np.array(mask)
+            mask.load()
     except FileNotFoundError as error:
         msg = f"there is no mask {path}; label the image again"
         raise InputError(msg) from error
@@ -89,13 +95,14 @@ def read_mask(path: str | Path) -> np.ndarray:
         reason = " ".join(str(error).split()) or type(error).__name__
         msg = f"the mask {path} cannot be read ({reason}); label the image again"
         raise InputError(msg) from error
-    if kind != "P":
+    try:
+        return find_labels(mask, colors)
+    except ValueError as error:
         msg = (
-            f"the mask {path} has Pillow mode {kind!r}, expected palette indices; save "
-            "it as an indexed 8-bit PNG, or label the image again"
+            f"the mask {path} {error}; save it with hard edges as an indexed PNG in the classes' "
+            "colours, or label the image again"
         )
-        raise InputError(msg)
-    return labels
+        raise InputError(msg) from error
 
 
 def write_classes(prompts: PromptSet, path: str | Path) -> None:

@@ -118,6 +118,17 @@ def normalize_color(text: str) -> str:
     raise PromptError(msg)
 
 
+def label_colors(colors: dict[int, str]) -> dict[int, str]:
+    """Return the colour of each label that a mask may hold: the classes' ids, 0 and 255.
+
+    Parameters
+    ----------
+    colors
+        The classes' colours as ``#rrggbb`` by class id, 0 to 254.
+    """
+    return {0: BACKGROUND_COLOR, 255: IGNORE_COLOR, **colors}
+
+
 def palette(colors: dict[int, str]) -> np.ndarray:
     """Return the colour of every label.
 

@@ -201,6 +201,11 @@ class PromptSet:
         table.flags.writeable = False  # cached and shared by all results
         return table
 
+    @cached_property
+    def label_colors(self) -> dict[int, str]:
+        """Colour "#rrggbb" of each label that a mask may hold: the classes' ids, 0 and 255."""
+        return palette.label_colors({item.id: item.color for item in self.classes})
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Likely mistakes that could also be intended, one sentence each."""

@@ -17,6 +17,8 @@ from napari_dinoiser.label_layers import IMAGES, METADATA, style_labels
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dinoiser.prompts import PromptSet
+
     LayerData = tuple[Any, dict[str, Any], str]
 
 MOST_PAIRS = 20
@@ -109,9 +111,10 @@ def read_job_folder(path: str) -> list[LayerData]:
     from dinoiser.prompts import PromptSet
 
     folder = Path(path).parent if Path(path).name == JOB_FILE else Path(path)
+    prompts = PromptSet.load(folder / PROMPT_FILE)
     images = [
         ImageWithLabels(
-            record.image, _existing(record.path), record.size, _mask(folder, record.stem)
+            record.image, _existing(record.path), record.size, _mask(folder, record.stem, prompts)
         )
         for record in read_records(folder)
         if record.status == "done" and record.size
@@ -119,7 +122,7 @@ def read_job_folder(path: str) -> list[LayerData]:
     if not images:
         msg = f"The job in {folder} has no labelled images yet; run it first."
         raise InputError(msg)
-    return make_layers(images, style_labels(PromptSet.load(folder / PROMPT_FILE)), folder.name)
+    return make_layers(images, style_labels(prompts), folder.name)
 
 
 def read_coco(path: str) -> list[LayerData]:
@@ -250,11 +253,11 @@ def _style_names(names: dict[int, str]) -> dict[str, Any]:
         return {"features": {"index": list(names), "class": list(names.values())}}
 
 
-def _mask(folder: Path, stem: str) -> Callable[[], np.ndarray]:
+def _mask(folder: Path, stem: str, prompts: PromptSet) -> Callable[[], np.ndarray]:
     from dinoiser.batch.job_images import result_file
     from dinoiser.export import read_mask
 
-    return lambda: read_mask(result_file(folder, stem, "png"))
+    return lambda: read_mask(result_file(folder, stem, "png"), prompts.label_colors)
 
 
 def _existing(path: str | Path) -> Path | None:

@@ -127,7 +127,8 @@ def describe_notes(summary: Summary) -> str:
 
 def describe_failures(summary: Summary) -> str:
     """List the first failures, one per line; empty if there are none."""
-    lines = [f"{name}: {reason}" for name, reason in summary.failures.items()]
+    failures = {**summary.failures, **summary.not_exported}
+    lines = [f"{name}: {reason}" for name, reason in failures.items()]
     more = len(lines) - SHOWN_FAILURES
     return "\n".join(lines[:SHOWN_FAILURES] + ([f"and {more:,} more"] if more > 0 else []))
 

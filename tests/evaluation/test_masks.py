@@ -52,7 +52,16 @@ def as_coco(labels, folder, prompts=PROMPTS):
     return path
 
 
-KINDS = {"folder": as_folder, "job": as_job, "coco": as_coco}
+def as_coloured_job(labels, folder, prompts=PROMPTS):
+    """A job whose masks another program has saved as colours."""
+    for path in as_job(labels, folder, prompts).glob("masks/**/*.png"):
+        with Image.open(path) as mask:
+            coloured = mask.convert("RGB")
+        coloured.save(path)
+    return folder
+
+
+KINDS = {"folder": as_folder, "job": as_job, "coloured": as_coloured_job, "coco": as_coco}
 
 
 @pytest.mark.parametrize("true", KINDS)

@@ -71,7 +71,7 @@ def test_what_is_no_mask_is_refused_by_name(tmp_path):
         read_mask(path)
     Image.new("RGB", (4, 4)).save(path)
     with pytest.raises(InputError, match=r"mask\.png has Pillow mode 'RGB'"):
-        read_mask(path)
+        read_mask(path)  # nobody says what its colours mean
     write_png(segmentation(np.random.default_rng(0).integers(0, 3, (64, 64), np.uint8)), path)
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(InputError, match=r"mask\.png cannot be read"):

@@ -166,7 +166,8 @@ class ImageLabeller:
         return there and image.name in self._corrected
 
     def _read_corrected(self, image: JobImage) -> _Corrected:
-        return _Corrected(read_mask(result_file(self.job.output, image.stem, "png")))
+        path = result_file(self.job.output, image.stem, "png")
+        return _Corrected(read_mask(path, self.job.prompts.label_colors))
 
     def _places(self, image: JobImage) -> dict[str, Path]:
         wanted = [name for name in ("png", *self.job.results.formats) if name in RESULTS]

@@ -16,6 +16,7 @@ from dinoiser.errors import InputError
 from dinoiser.export.overlay import LONGEST_SIDE, blend
 from dinoiser.export.png import read_mask
 from dinoiser.images import read_image
+from dinoiser.prompts.palette import palette
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ QUALITY = 75
 
 
 def thumbnail_uri(
-    output: Path, record: Record, side: int, colors: np.ndarray, *, corrected: bool
+    output: Path, record: Record, side: int, colors: dict[int, str], *, corrected: bool
 ) -> str | None:
     """Make the thumbnail of a labelled image.
 
@@ -39,7 +40,7 @@ def thumbnail_uri(
     side
         Longest side of the thumbnail in pixels.
     colors
-        (256, 3) uint8 RGB, the labels' colours.
+        Colour "#rrggbb" of each label.
     corrected
         Whether the mask was corrected, so that the preview may be outdated.
 
@@ -82,10 +83,10 @@ def _without_legend(overlay: np.ndarray, size: tuple[int, int] | None) -> np.nda
     return overlay[:height, :width]
 
 
-def _from_mask(output: Path, record: Record, side: int, colors: np.ndarray) -> Image.Image:
+def _from_mask(output: Path, record: Record, side: int, colors: dict[int, str]) -> Image.Image:
     """Draw the image with its labels' colours, like a preview."""
-    labels = Image.fromarray(read_mask(result_file(output, record.stem, "png")))
+    labels = Image.fromarray(read_mask(result_file(output, record.stem, "png"), colors))
     image = Image.fromarray(read_image(record.path))
     image.thumbnail((side, side))
     ids = np.asarray(labels.resize(image.size, Image.Resampling.NEAREST))
-    return Image.fromarray(blend(np.asarray(image), ids, colors))
+    return Image.fromarray(blend(np.asarray(image), ids, palette(colors)))

@@ -14,11 +14,10 @@ from dinoiser.batch.report.images import thumbnail_uri
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.printable import printable
 from dinoiser.prompts import PromptClass, PromptSet
-from dinoiser.prompts.palette import default_color, palette
+from dinoiser.prompts.palette import default_color, label_colors
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
-    import numpy as np
     from jinja2 import Template
 
     from dinoiser.batch.records import Record
@@ -111,7 +110,7 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
         figures.add(record, reviews.get(record.image))
     corrected = {name for name, review in reviews.items() if review.edited}
     rows = _class_rows(prompts, figures)
-    colors = palette({row.item.id: row.item.color for row in rows})
+    colors = label_colors({row.item.id: row.item.color for row in rows})
     page = _template().render(
         title=output.resolve().name or str(output),
         job=job or {},
@@ -197,7 +196,7 @@ def _chart(name: str, color: str | None, figures: LabelFigures) -> _Chart:
 
 
 def _thumbnails(
-    output: Path, records: list[Record], side: int, colors: np.ndarray, corrected: set[str]
+    output: Path, records: list[Record], side: int, colors: dict[int, str], corrected: set[str]
 ) -> list[_Thumbnail]:
     return [
         _Thumbnail(

@@ -49,7 +49,7 @@ def test_without_previews_the_image_is_drawn_under_its_mask(output, tmp_path):
     labels = np.zeros((60, 80), np.uint8)
     labels[:, 40:] = 1
     mask = Image.fromarray(labels)
-    mask.putpalette([0, 0, 0, 255, 0, 0])
+    mask.putpalette([0, 0, 0, 230, 159, 0])
     mask.save(output / "masks" / "a.png")
     record = done("a.png", {1: (10, 0.5)}).model_copy(update={"path": str(image)})
     (image,) = report(output, [record]).images["least-certain"]

@@ -1,0 +1,118 @@
+"""Find the labels in a mask as programs save it: by palette, by colour or by grey value."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from PIL import Image
+
+_NONE = -1
+"""Stands for a colour that is not that of one label."""
+_GREY = ("L", "I", "I;16")
+
+
+def find_labels(mask: Image.Image, colors: Mapping[int, str] | None) -> np.ndarray:
+    """Find the label of every pixel.
+
+    A pixel has the label whose colour it has. Where not all colours are those
+    of labels, but all are grey and their values are labels, the values count.
+
+    Parameters
+    ----------
+    mask
+        An indexed, grey or coloured image.
+    colors
+        Colour of each label that may occur, as "#rrggbb". If None, palette
+        indices or grey values are the labels.
+
+    Returns
+    -------
+    ndarray
+        (H, W) uint8 labels.
+
+    Raises
+    ------
+    ValueError
+        The labels cannot be told; the message ends a sentence that begins with
+        the mask.
+    """
+    if colors is None and mask.mode not in ("P", "L"):
+        msg = (
+            f"has Pillow mode {mask.mode!r}, expected palette indices or grey values, as the "
+            "classes' colours are not known here"
+        )
+        raise ValueError(msg)
+    entries, indices = _entries(mask)
+    if colors is None:
+        return indices.astype(np.uint8)
+    used = np.unique(indices)
+    table = np.zeros(len(entries), np.uint8)
+    table[used] = _labels_of(entries[used], colors, used if mask.mode == "P" else None)
+    return table[indices]
+
+
+def _entries(mask: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Divide a mask into its colours, (N, 4) uint8 RGBA, and each pixel's, (H, W) integers."""
+    if mask.mode == "P":
+        mask.apply_transparency()
+        palette = np.array(mask.getpalette("RGBA"), np.uint8).reshape(-1, 4)
+        # indices beyond a palette that was cut short have no colour, as if transparent
+        entries = np.zeros((256, 4), np.uint8)
+        entries[: len(palette)] = palette
+        return entries, np.asarray(mask)
+    if mask.mode in _GREY:
+        values = np.asarray(mask)
+        if values.max() > 255:
+            msg = f"has the grey value {values.max()}, expected class ids up to 255"
+            raise ValueError(msg)
+        grey = np.arange(256, dtype=np.uint8)
+        return np.stack([grey, grey, grey, np.full_like(grey, 255)], axis=1), values
+    if mask.mode == "1":
+        msg = "has one bit per pixel, which cannot hold class ids or the colours of classes"
+        raise ValueError(msg)
+    # (H, W, 4) bytes -> (H, W) 4-byte integers, of which equal colours are the same
+    pixels = np.asarray(mask.convert("RGBA"))
+    codes, indices = np.unique(pixels.view(np.uint32)[..., 0], return_inverse=True)
+    return codes[:, np.newaxis].view(np.uint8), indices.reshape(pixels.shape[:2])
+
+
+def _labels_of(
+    entries: np.ndarray, colors: Mapping[int, str], indices: np.ndarray | None
+) -> list[int]:
+    """Label of each colour (N, 4) uint8 RGBA; with a palette, `indices` are the colours' places."""
+    names = ["#{:02x}{:02x}{:02x}".format(*entry[:3]) for entry in entries]
+    opaque = entries[:, 3] == 255
+    if not opaque.all():
+        msg = f"has transparent pixels, of the colour {names[np.argmin(opaque)]}, expected none"
+        raise ValueError(msg)
+    # a palette in which every label has its colour is the classes' own, even if two share one
+    if indices is not None and names == [colors.get(i) for i in indices.tolist()]:
+        return indices.tolist()
+    several = Counter(colors.values())
+    by_name = {color: label for label, color in colors.items() if several[color] == 1}
+    by_color = [by_name.get(name, _NONE) for name in names]
+    is_grey = (entries[:, :1] == entries[:, :3]).all()
+    values = entries[:, 0].tolist()
+    by_value = values if is_grey and set(values) <= colors.keys() else None
+    if by_value is not None and _NONE in by_color:
+        return by_value
+    if _NONE in by_color:
+        raise ValueError(_unfit(names, by_color, values if is_grey else None))
+    if by_value not in (None, by_color):
+        msg = "can be read both by colour and by grey value, with different classes"
+        raise ValueError(msg)
+    return by_color
+
+
+def _unfit(names: list[str], by_color: list[int], values: list[int] | None) -> str:
+    """Say which colours do not fit."""
+    unfit = [name for name, label in zip(names, by_color, strict=True) if label == _NONE]
+    first = unfit[0] + (f" and {len(unfit) - 1} more" if len(unfit) > 1 else "")
+    expected = "the exact colours of the classes" + (", or their ids" if values else "")
+    return f"has the colour {first}, expected {expected}"
