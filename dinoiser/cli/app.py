@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 import dinoiser
-from dinoiser.cli import compare, demo, evaluate, export, info, label, models, train
+from dinoiser.cli import (
+    compare,
+    demo,
+    evaluate,
+    export,
+    import_annotations,
+    info,
+    label,
+    models,
+    train,
+)
 from dinoiser.cli.console import say, say_error, sigterm_is_ctrl_c
 from dinoiser.cli.options import example
 from dinoiser.errors import DinoiserError
@@ -24,6 +34,7 @@ app = typer.Typer(
 )
 app.command("label", epilog=label.EXAMPLE)(label.label)
 app.command("export", epilog=export.EXAMPLE)(export.export)
+app.command("import", epilog=import_annotations.EXAMPLE)(import_annotations.import_annotations)
 app.command("train", epilog=train.EXAMPLE)(train.train)
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.command("compare", epilog=compare.EXAMPLE)(compare.compare)

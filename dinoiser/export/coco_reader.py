@@ -100,7 +100,7 @@ class CocoReader:
                 )
                 raise InputError(msg)
             try:
-                labels[_draw(annotation.segmentation, labels.shape)] = label
+                labels[draw_segmentation(annotation.segmentation, labels.shape)] = label
             except ValueError as error:
                 msg = (
                     f"{self.path} has an annotation of {name} that is neither polygons nor run "
@@ -181,7 +181,7 @@ def _no_lists() -> str:
     return f", which has the lists {', '.join(LISTS)}"
 
 
-def _draw(segmentation: Any, size: tuple[int, ...]) -> np.ndarray:
+def draw_segmentation(segmentation: Any, size: tuple[int, ...]) -> np.ndarray:
     """Draw one annotation as (H, W) bool, all False if it has only a box.
 
     Raises

@@ -1,0 +1,1 @@
+"""Bridges: annotations that people made in other programs, and how they come back into a job."""

@@ -1,0 +1,221 @@
+"""Bring annotations back into a job, as corrected masks of its images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dinoiser.batch.export import read_prompts
+from dinoiser.batch.folder import refuse_half_emptied, refuse_links
+from dinoiser.batch.reviews import Reviews, mask_file, read_labelled
+from dinoiser.bridges.annotations import open_annotations
+from dinoiser.bridges.masks import LEFT_OUT
+from dinoiser.bridges.matching import match_classes, match_images, split_renames
+from dinoiser.errors import InputError, PromptError
+from dinoiser.export.png import read_mask
+from dinoiser.segmentation import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from dinoiser.batch.reviews import LabelledImage
+    from dinoiser.bridges.annotations import Annotations
+    from dinoiser.prompts import PromptSet
+
+
+class Change(NamedTuple):
+    """What an import does to one image.
+
+    Attributes
+    ----------
+    image
+        Its name in the job.
+    pixels
+        Number of pixels that get another label.
+    new_classes
+        Names of classes that its mask did not have.
+    replaces
+        Whether its mask was corrected before.
+    """
+
+    image: str
+    pixels: int
+    new_classes: tuple[str, ...]
+    replaces: bool
+
+
+@dataclass
+class Imported:
+    """What an import has done, or would do.
+
+    Attributes
+    ----------
+    changes
+        One for each image of the job that has an annotation.
+    unmatched
+        Names of annotated images that the job does not have, or has several of.
+    failures
+        Why annotations of images could not be used, by the job's name.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def import_annotations(
+    output: Path, files: Sequence[Path], renames: Iterable[str] = (), *, dry_run: bool = False
+) -> Imported:
+    """Correct the masks of a job by annotations that were made elsewhere.
+
+    A mask whose pixels change is saved as a review of a person would be:
+    corrected and accepted. All other images are left as they are. Where a
+    format cannot say that pixels are ignored, those that are ignored in the
+    mask and have no class in the annotations stay so.
+
+    Parameters
+    ----------
+    output
+        The job's folder.
+    files
+        See `open_annotations`.
+    renames
+        Names of classes as "old=new".
+    dry_run
+        Change nothing.
+
+    Raises
+    ------
+    InputError
+        There is no job, a file cannot be read, or has classes that the job
+        lacks; nothing is changed then.
+    OutputError
+        A mask or review cannot be written.
+    """
+    prompts = read_prompts(output)
+    refuse_half_emptied(output)
+    refuse_links(output)
+    names = split_renames(renames)
+    for new in names.values():
+        prompts.by_name(new)  # refuses what is no class of the job
+    # once to see that all is well, and then again: masks of a large job do not fit in memory
+    imported, unknown = Imported(), Counter[str]()
+    for correction in _corrections(output, prompts, files, names, imported, unknown):
+        imported.changes.append(correction.change)
+    if unknown:
+        raise PromptError(_unknown(unknown, prompts))
+    if not dry_run:
+        reviews = Reviews(output, prompts)
+        for correction in _corrections(output, prompts, files, names, Imported(), Counter()):
+            if correction.change.pixels:
+                reviews.save(correction.labelled, "accepted", correction.labels)
+    return imported
+
+
+class _Correction(NamedTuple):
+    labelled: LabelledImage
+    labels: np.ndarray
+    change: Change
+
+
+def _corrections(
+    output: Path,
+    prompts: PromptSet,
+    files: Sequence[Path],
+    renames: Mapping[str, str],
+    imported: Imported,
+    unknown: Counter[str],
+) -> Iterator[_Correction]:
+    """Give the corrected masks one by one; note what does not fit."""
+    ours = {labelled.image: labelled for labelled in read_labelled(output)}
+    reviews = Reviews(output, prompts)
+    for path in files:
+        with open_annotations(path, prompts.label_colors) as opened:
+            for annotations in opened:
+                for theirs, name in match_images(annotations.images, ours).items():
+                    if name is None:
+                        imported.unmatched.append(theirs)
+                        continue
+                    try:
+                        mask = read_mask(mask_file(output, ours[name]), prompts.label_colors)
+                        labels, without = draw_labels(annotations, theirs, mask, prompts, renames)
+                        unknown.update(without)
+                    except InputError as error:
+                        imported.failures[name] = str(error)
+                        continue
+                    change = _compare(name, mask, labels, prompts, reviews.of(ours[name]).edited)
+                    yield _Correction(ours[name], labels, change)
+
+
+def draw_labels(
+    annotations: Annotations,
+    image: str,
+    mask: np.ndarray,
+    prompts: PromptSet,
+    renames: Mapping[str, str],
+) -> tuple[np.ndarray, list[str]]:
+    """Draw the labels that annotations give to an image.
+
+    Parameters
+    ----------
+    annotations, image
+        The annotations, and the image's name in them.
+    mask
+        (H, W) uint8, its labels so far.
+    prompts, renames
+        Classes of the job, and other names for them, see `split_renames`.
+
+    Returns
+    -------
+    labels : ndarray
+        (H, W) uint8, the new labels.
+    unknown : list of str
+        Names of classes that the job lacks.
+
+    Raises
+    ------
+    InputError
+        The annotations are damaged, or of another size.
+    """
+    drawn = annotations.draw(image)
+    if drawn.shape != mask.shape:
+        msg = (
+            f"it is annotated with {drawn.shape} pixels (height, width), but its mask has "
+            f"{mask.shape}; annotate the image that was labelled"
+        )
+        raise InputError(msg)
+    # without names of their own, masks hold the job's labels
+    names = annotations.classes or {item.id: item.name for item in prompts.classes}
+    ids = {0: 0, LEFT_OUT: IGNORE, **match_classes(names, renames, prompts)}
+    labels, unknown = np.zeros(mask.shape, np.uint8), []
+    for label in np.unique(drawn).tolist():
+        if label in ids:
+            labels[drawn == label] = ids[label]
+        else:
+            unknown.append(names.get(label, f"label {label}"))
+    if not annotations.knows_ignored:
+        labels[(drawn == 0) & (mask == IGNORE)] = IGNORE
+    return labels, unknown
+
+
+def _compare(
+    image: str, mask: np.ndarray, labels: np.ndarray, prompts: PromptSet, corrected: bool
+) -> Change:
+    names = {item.id: item.name for item in prompts.classes}
+    new = np.setdiff1d(labels, mask).tolist()
+    classes = tuple(names[label] for label in new if label in names)
+    return Change(image, int((labels != mask).sum()), classes, corrected)
+
+
+def _unknown(unknown: Counter[str], prompts: PromptSet) -> str:
+    """Say which classes the job lacks, and what to do."""
+    found = ", ".join(f"{name!r} ({count} images)" for name, count in sorted(unknown.items()))
+    first = min(unknown)
+    return (
+        f"the annotations have classes that the job lacks: {found}; the job has "
+        f'{", ".join(prompts.names)}; give --map "{first}=NAME" for each'
+    )

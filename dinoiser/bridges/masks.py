@@ -1,0 +1,98 @@
+"""Read folders of PNG masks, with or without a list of their classes and colours."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dinoiser.batch.job import CLASSES_FILE
+from dinoiser.errors import InputError
+from dinoiser.export.png import read_mask
+from dinoiser.prompts.palette import label_colors
+from dinoiser.segmentation import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+LABEL_MAP = "labelmap.txt"
+CLASS_FOLDER = "SegmentationClass"
+LEFT_OUT = -1
+"""Label of ignored pixels in annotations."""
+
+
+class MaskAnnotations:
+    """PNG masks; see `Annotations`.
+
+    Parameters
+    ----------
+    place
+        A folder, or one mask. Classes and colours are those of labelmap.txt
+        (CVAT's "Segmentation mask 1.1", VOC) or of classes.json in the folder
+        or above it.
+    colors
+        Those of masks without a list of classes; such masks hold the labels.
+    """
+
+    knows_ignored = True
+
+    def __init__(self, place: Path, colors: Mapping[int, str]) -> None:
+        folder = place if place.is_dir() else place.parent
+        classes = next(folder.rglob(CLASS_FOLDER), None)
+        files = sorted((classes or folder).rglob("*.png")) if place.is_dir() else [place]
+        if not files:
+            msg = f"there are no annotations in {place}; give the folder or file that holds them"
+            raise InputError(msg)
+        self._files = {file.relative_to(classes or folder).as_posix(): file for file in files}
+        label_map = next(folder.rglob(LABEL_MAP), None)
+        listed = (folder / CLASSES_FILE, folder.parent / CLASSES_FILE)
+        if label_map:
+            self.classes, self.colors = _read_label_map(label_map)
+        elif found := next((file for file in listed if file.is_file()), None):
+            self.classes, self.colors = _read_classes(found)
+        else:
+            self.classes, self.colors = {}, {}
+        self._colors = label_colors(self.colors) if self.colors else colors
+
+    @property
+    def images(self) -> Collection[str]:
+        """See `Annotations`."""
+        return self._files.keys()
+
+    def draw(self, image: str) -> np.ndarray:
+        """See `Annotations`."""
+        labels = read_mask(self._files[image], self._colors).astype(np.int32)
+        labels[labels == IGNORE] = LEFT_OUT
+        return labels
+
+
+def _read_label_map(path: Path) -> tuple[dict[int, str], dict[int, str]]:
+    """Read names and colours from lines such as "dog:230,25,75::"."""
+    names, colors = {}, {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    entries = [line for line in lines if line.strip() and not line.startswith("#")]
+    # the background, wherever it is listed, is label 0
+    entries.sort(key=lambda line: line.partition(":")[0].casefold() != "background")
+    first = int(not entries or entries[0].partition(":")[0].casefold() != "background")
+    for label, entry in enumerate(entries, start=first):
+        name, _, rest = entry.partition(":")
+        try:
+            red, green, blue = (int(number) for number in rest.split(":")[0].split(","))
+            colors[label] = f"#{red:02x}{green:02x}{blue:02x}"
+        except ValueError as error:
+            msg = f"{path} has the line {entry!r}, expected name:red,green,blue::"
+            raise InputError(msg) from error
+        names[label] = name
+    return names, colors
+
+
+def _read_classes(path: Path) -> tuple[dict[int, str], dict[int, str]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        names = {entry["id"]: entry["name"] for entry in entries}
+        return names, {entry["id"]: entry["color"] for entry in entries}
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} does not list classes ({error!r}); move it away, or write it anew"
+        raise InputError(msg) from error

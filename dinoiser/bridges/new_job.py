@@ -1,0 +1,174 @@
+"""Begin a job with annotations that exist already."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, RECORDED_VERSIONS, write_job
+from dinoiser.batch.records import Record, RecordFile
+from dinoiser.batch.reviews import LabelledImage, Reviews
+from dinoiser.bridges.annotations import open_annotations
+from dinoiser.bridges.imports import Change, Imported, draw_labels
+from dinoiser.bridges.matching import match_images, split_renames
+from dinoiser.errors import InputError, SettingsError
+from dinoiser.export.png import write_classes
+from dinoiser.images.inputs import find_images, output_stem
+from dinoiser.images.reading import read_size
+from dinoiser.prompts import PromptSet
+from dinoiser.weights.digests import file_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from dinoiser.images.inputs import ImageFile
+
+MODEL = "none: imported annotations"
+"""Stands for the model in job.yaml."""
+
+
+def begin_job(
+    output: Path,
+    images: Path,
+    files: Sequence[Path],
+    renames: Iterable[str] = (),
+    *,
+    dry_run: bool = False,
+) -> Imported:
+    """Make a job of images and their annotations, which count as corrected and accepted.
+
+    Parameters
+    ----------
+    output
+        The new folder.
+    images
+        The folder with the images.
+    files
+        See `open_annotations`. Their classes become the job's; ids and colours
+        are kept where they can be.
+    renames
+        Names of classes as "old=new".
+    dry_run
+        Write nothing.
+
+    Raises
+    ------
+    SettingsError
+        There is something in the folder already.
+    InputError
+        There are no images, or the annotations cannot be read or have no names
+        of classes.
+    OutputError
+        The job cannot be written.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        msg = f"{output} is not empty; give --new another folder."
+        raise SettingsError(msg)
+    found = {file.name: file for file in find_images(images)}
+    names = split_renames(renames)
+    prompts = _find_classes(files, names)
+    if not dry_run:
+        write_job(output, _describe(prompts))
+        prompts.save(output / PROMPT_FILE)
+        write_classes(prompts, output / CLASSES_FILE)
+    imported = Imported()
+    reviews, records = Reviews(output, prompts), RecordFile(output)
+    for labelled, labels in _annotated(found, files, prompts, names, imported):
+        present = set(np.unique(labels).tolist())
+        classes = tuple(item.name for item in prompts.classes if item.id in present - {0})
+        imported.changes.append(Change(labelled.image, labels.size, classes, False))
+        if not dry_run:
+            reviews.save(labelled, "accepted", labels)
+            records.append([_record(labelled, found[labelled.image])])
+    return imported
+
+
+def _find_classes(files: Sequence[Path], renames: Mapping[str, str]) -> PromptSet:
+    """Make classes of those that the annotations name."""
+    entries: dict[str, dict[str, Any]] = {}
+    for path in files:
+        with open_annotations(path, {}) as opened:
+            for annotations in opened:
+                for label, name in annotations.classes.items():
+                    new = renames.get(" ".join(name.split()).casefold(), name)
+                    entry: dict[str, Any] = {"name": new, "id": label}
+                    if label in annotations.colors:
+                        entry["color"] = annotations.colors[label]
+                    entries.setdefault(new.casefold(), entry)
+    entries.pop("background", None)
+    if not entries:
+        places = ", ".join(map(str, files))
+        msg = f"{places} does not name its classes; add a labelmap.txt or classes.json"
+        raise InputError(msg)
+    return _prompts(list(entries.values()))
+
+
+def _prompts(entries: list[dict[str, Any]]) -> PromptSet:
+    """Make a set with a background; ids of several files, or beyond 254, are numbered anew."""
+    ids = [entry["id"] for entry in entries]
+    if len(set(ids)) < len(ids) or not all(1 <= int(number) <= 254 for number in ids):
+        for entry in entries:
+            del entry["id"]
+    classes: list[dict[str, Any]] = [{"name": "background", "background": True}, *entries]
+    return PromptSet.from_yaml(yaml.safe_dump({"version": 1, "classes": classes}), "annotations")
+
+
+class _Annotated(NamedTuple):
+    labelled: LabelledImage
+    labels: np.ndarray
+
+
+def _annotated(
+    found: Mapping[str, ImageFile],
+    files: Sequence[Path],
+    prompts: PromptSet,
+    renames: Mapping[str, str],
+    imported: Imported,
+) -> Iterator[_Annotated]:
+    """Give the annotated images one by one; note what does not fit."""
+    stems = output_stem(list(found.values()))
+    for path in files:
+        with open_annotations(path, prompts.label_colors) as opened:
+            for annotations in opened:
+                for theirs, name in match_images(annotations.images, found).items():
+                    if name is None:
+                        imported.unmatched.append(theirs)
+                        continue
+                    try:
+                        size = read_size(found[name].path)
+                        nothing = np.zeros(size, np.uint8)
+                        labels, _ = draw_labels(annotations, theirs, nothing, prompts, renames)
+                    except InputError as error:
+                        imported.failures[name] = str(error)
+                        continue
+                    place = str(found[name].path.resolve())
+                    labelled = LabelledImage(name, stems[name], place, size, None, {})
+                    yield _Annotated(labelled, labels)
+
+
+def _record(labelled: LabelledImage, file: ImageFile) -> Record:
+    status = file.path.stat()
+    return Record(
+        image=labelled.image,
+        stem=labelled.stem,
+        path=labelled.path,
+        status="done",
+        digest=file_digest(file.path, "sha256").value,
+        file_size=status.st_size,
+        modified=status.st_mtime_ns,
+        size=labelled.size,
+    )
+
+
+def _describe(prompts: PromptSet) -> dict[str, object]:
+    return {
+        "version": 1,
+        "model": {"name": MODEL},
+        "prompts": yaml.safe_load(prompts.to_yaml()),
+        "settings": {},
+        "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
+    }
