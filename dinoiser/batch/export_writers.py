@@ -1,0 +1,187 @@
+"""What each format writes about a job's images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from dinoiser.batch.job import CLASSES_FILE
+from dinoiser.batch.job_images import YOLO_FILE, result_file
+from dinoiser.batch.records import read_records
+from dinoiser.batch.reviews import read_reviews
+from dinoiser.errors import SettingsError
+from dinoiser.export import (
+    CocoWriter,
+    PanopticWriter,
+    build_annotations,
+    build_panoptic,
+    build_yolo,
+    link_image,
+    write_classes,
+    write_data_yaml,
+    write_label_overlay,
+    write_panoptic_png,
+    write_yolo,
+)
+from dinoiser.images import read_labelled_image
+from dinoiser.images.inputs import check_inside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+
+    import numpy as np
+
+    from dinoiser.batch.records import Record
+    from dinoiser.export.options import ExportOptions
+    from dinoiser.prompts import PromptSet
+
+
+class ExportedJob(NamedTuple):
+    """What is exported."""
+
+    output: Path
+    prompts: PromptSet
+    options: ExportOptions
+
+
+class Writer(Protocol):
+    """What a format does for every image."""
+
+    def make(self, record: Record, labels: np.ndarray) -> Any:
+        """Build the image's part and write its own files; called from several threads."""
+
+    def add(self, record: Record, made: Any) -> None:
+        """Add the part to the files about all images; called in order, from one thread."""
+
+    def remove(self, record: Record) -> None:
+        """Take out what was exported before the image was rejected, gone, or its mask spoilt."""
+
+
+class _OwnFiles:
+    """A format without files about all images."""
+
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        self.job = job
+        for record in labelled_records(job.output, left_out=True):
+            self.remove(record)
+
+    def remove(self, record: Record) -> None:
+        """See `Writer`."""
+
+    def make(self, record: Record, labels: np.ndarray) -> Any:
+        """Do nothing."""
+
+    def add(self, record: Record, made: Any) -> None:
+        """Do nothing."""
+
+
+class _Png(_OwnFiles):
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        write_classes(job.prompts, job.output / CLASSES_FILE)
+
+
+class _Overlay(_OwnFiles):
+    def remove(self, record: Record) -> None:
+        result_file(self.job.output, record.stem, "overlay").unlink(missing_ok=True)
+
+    def make(self, record: Record, labels: np.ndarray) -> None:
+        image = read_labelled_image(record.path, labels.shape)
+        path = result_file(self.job.output, record.stem, "overlay")
+        write_label_overlay(image, labels, self.job.prompts, path)
+
+
+class _Confidence(_OwnFiles):
+    def make(self, record: Record, labels: np.ndarray) -> None:
+        if not result_file(self.job.output, record.stem, "confidence").is_file():
+            msg = (
+                "its confidence was not written and is only available while labelling: rerun the "
+                "same `dinoiser label` command with -f confidence"
+            )
+            raise SettingsError(msg)
+
+
+class _Coco:
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        self.job = job
+        self.file = stack.enter_context(CocoWriter(job.output / "annotations.json", job.prompts))
+
+    def remove(self, record: Record) -> None:
+        """Do nothing, as the file is written anew."""
+
+    def make(self, record: Record, labels: np.ndarray) -> Any:
+        annotations = build_annotations(labels, record.image, self.job.prompts, self.job.options)
+        return labels.shape, annotations
+
+    def add(self, record: Record, made: Any) -> None:
+        self.file.add(record.image, *made)
+
+
+class _Panoptic(_OwnFiles):
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        super().__init__(job, stack)
+        writer = PanopticWriter(job.output / "panoptic.json", job.prompts, job.options)
+        self.file = stack.enter_context(writer)
+
+    def make(self, record: Record, labels: np.ndarray) -> Any:
+        ids, segments = build_panoptic(labels, self.job.prompts, self.job.options)
+        name = f"{record.stem}.png"
+        write_panoptic_png(ids, self.job.output / "panoptic" / name)
+        return labels.shape, name, segments
+
+    def remove(self, record: Record) -> None:
+        (self.job.output / "panoptic" / f"{check_inside(record.stem)}.png").unlink(missing_ok=True)
+
+    def add(self, record: Record, made: Any) -> None:
+        self.file.add(record.image, *made)
+
+
+class _Yolo(_OwnFiles):
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        super().__init__(job, stack)
+        write_data_yaml(job.output, job.prompts)
+
+    def make(self, record: Record, labels: np.ndarray) -> None:
+        text = build_yolo(labels, self.job.prompts, self.job.options)
+        image, link, lines = self._files(record)
+        link_image(image, link)
+        write_yolo(text, lines)
+
+    def remove(self, record: Record) -> None:
+        if not (self.job.output / YOLO_FILE).exists():  # a folder of the same name is the user's
+            return
+        image, link, lines = self._files(record)
+        lines.unlink(missing_ok=True)
+        # a link, or the copy made where links are impossible; never the image itself
+        a_copy = link.exists() and image.exists() and not link.samefile(image)
+        if link.is_symlink() or a_copy:
+            link.unlink()
+
+    def _files(self, record: Record) -> tuple[Path, Path, Path]:
+        stem, image = check_inside(record.stem), Path(record.path)
+        link = self.job.output / "images" / f"{stem}{image.suffix}"
+        return image, link, self.job.output / "labels" / f"{stem}.txt"
+
+
+WRITERS: dict[str, Callable[[ExportedJob, ExitStack], Writer]] = {
+    "png": _Png,
+    "overlay": _Overlay,
+    "confidence": _Confidence,
+    "coco": _Coco,
+    "panoptic": _Panoptic,
+    "yolo": _Yolo,
+}
+
+
+def labelled_records(output: Path, *, left_out: bool = False) -> Iterator[Record]:
+    """Give the records of labelled images: those to export, or those that are left out.
+
+    Left out are images that a person rejected, and those that are no longer
+    among the job's inputs.
+    """
+    reviews = read_reviews(output)
+    for record in read_records(output, gone=True):
+        review = reviews.get(record.image)
+        is_left_out = record.gone or (review is not None and review.state == "rejected")
+        if record.status == "done" and is_left_out == left_out:
+            yield record
