@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
+from dinoiser.batch.dataset_writers import DATASET_WRITERS
 from dinoiser.batch.export_writers import WRITERS, ExportedJob, labelled_records
 from dinoiser.batch.folder import refuse_half_emptied, refuse_links
 from dinoiser.batch.job import PROMPT_FILE, format_problems
@@ -87,7 +88,8 @@ def export(
     # Masks are converted in threads, some images ahead. Results are added here in the order of
     # names, so that the files do not depend on timing.
     with suppress(_Cancelled), ExitStack() as stack:
-        writers = [WRITERS[name](job, stack) for name in dict.fromkeys(formats)]
+        known = {**WRITERS, **DATASET_WRITERS}
+        writers = [known[name](job, stack) for name in dict.fromkeys(formats)]
         pool = ThreadPoolExecutor(os.cpu_count())
         stack.callback(pool.shutdown, cancel_futures=True)
         for through, (record, made) in enumerate(_make_all(job, writers, pool), start=1):

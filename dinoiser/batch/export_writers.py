@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from dinoiser.atomic import atomic_file
 from dinoiser.batch.job import CLASSES_FILE
-from dinoiser.batch.job_images import YOLO_FILE, result_file
+from dinoiser.batch.job_images import FOLDERS, YOLO_FILE, result_file
 from dinoiser.batch.records import read_records
 from dinoiser.batch.reviews import read_reviews
-from dinoiser.errors import SettingsError
+from dinoiser.errors import InputError, OutputError, SettingsError
 from dinoiser.export import (
     CocoWriter,
     PanopticWriter,
@@ -58,7 +60,22 @@ class Writer(Protocol):
         """Take out what was exported before the image was rejected, gone, or its mask spoilt."""
 
 
-class _OwnFiles:
+def own_folder(job: ExportedJob, name: str) -> Path:
+    """Give one of the `FOLDERS`.
+
+    Raises
+    ------
+    OutputError
+        It is there and not ours.
+    """
+    folder = job.output / name
+    if folder.exists() and not (folder / FOLDERS[name]).is_file():
+        msg = f"{folder} is in the way and not ours ({FOLDERS[name]} is missing); move it."
+        raise OutputError(msg)
+    return folder
+
+
+class OwnFiles:
     """A format without files about all images."""
 
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
@@ -76,12 +93,12 @@ class _OwnFiles:
         """Do nothing."""
 
 
-class _Png(_OwnFiles):
+class _Png(OwnFiles):
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
         write_classes(job.prompts, job.output / CLASSES_FILE)
 
 
-class _Overlay(_OwnFiles):
+class _Overlay(OwnFiles):
     def remove(self, record: Record) -> None:
         result_file(self.job.output, record.stem, "overlay").unlink(missing_ok=True)
 
@@ -91,7 +108,7 @@ class _Overlay(_OwnFiles):
         write_label_overlay(image, labels, self.job.prompts, path)
 
 
-class _Confidence(_OwnFiles):
+class _Confidence(OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> None:
         if not result_file(self.job.output, record.stem, "confidence").is_file():
             msg = (
@@ -101,15 +118,26 @@ class _Confidence(_OwnFiles):
             raise SettingsError(msg)
 
 
-class _Coco:
+class _Coco(OwnFiles):
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
-        self.job = job
-        self.file = stack.enter_context(CocoWriter(job.output / "annotations.json", job.prompts))
+        self.images: Path | None = None
+        file = job.output / "annotations.json"
+        if job.options.layout == "datumaro":
+            folder = own_folder(job, "datumaro")
+            write_classes(job.prompts, folder / CLASSES_FILE)
+            self.images = folder / "images" / "default"
+            file = folder / "annotations" / "instances_default.json"
+        super().__init__(job, stack)
+        self.file = stack.enter_context(CocoWriter(file, job.prompts))
 
     def remove(self, record: Record) -> None:
-        """Do nothing, as the file is written anew."""
+        if self.images:
+            (self.images / check_inside(record.image)).unlink(missing_ok=True)
 
     def make(self, record: Record, labels: np.ndarray) -> Any:
+        if self.images:
+            place = self.images / check_inside(record.image)
+            link_image(Path(record.path), place, hard=True)
         annotations = build_annotations(labels, record.image, self.job.prompts, self.job.options)
         return labels.shape, annotations
 
@@ -117,7 +145,7 @@ class _Coco:
         self.file.add(record.image, *made)
 
 
-class _Panoptic(_OwnFiles):
+class _Panoptic(OwnFiles):
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
         super().__init__(job, stack)
         writer = PanopticWriter(job.output / "panoptic.json", job.prompts, job.options)
@@ -136,31 +164,58 @@ class _Panoptic(_OwnFiles):
         self.file.add(record.image, *made)
 
 
-class _Yolo(_OwnFiles):
+class _Yolo(OwnFiles):
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
         super().__init__(job, stack)
-        write_data_yaml(job.output, job.prompts)
+        self.flat = job.options.flat
+        self.names = Counter(_flat(r.stem) for r in labelled_records(job.output))
+        for record in labelled_records(job.output):
+            if "/" in record.stem:  # what was exported the other way would be read as well
+                self._remove(record, flat=not self.flat)
+        self.lists = {
+            name: stack.enter_context(atomic_file(job.output / f"{name}.txt"))
+            for name in (("train", "val") if job.options.val else ())
+        }
+        write_data_yaml(job.output, job.prompts, with_lists=bool(self.lists))
 
-    def make(self, record: Record, labels: np.ndarray) -> None:
+    def make(self, record: Record, labels: np.ndarray) -> str:
+        if self.flat and self.names[_flat(record.stem)] > 1:
+            msg = "another image has the same flat name; rename one, or export without --flat"
+            raise InputError(msg)
         text = build_yolo(labels, self.job.prompts, self.job.options)
-        image, link, lines = self._files(record)
+        image, link, lines = self._files(record, flat=self.flat)
         link_image(image, link)
         write_yolo(text, lines)
+        return link.relative_to(self.job.output).as_posix()
+
+    def add(self, record: Record, made: str) -> None:
+        if self.lists:
+            subset = self.job.options.subset(record.image)
+            self.lists[subset].write(f"./{made}\n".encode())
 
     def remove(self, record: Record) -> None:
+        for flat in (False, True):
+            self._remove(record, flat=flat)
+
+    def _remove(self, record: Record, *, flat: bool) -> None:
         if not (self.job.output / YOLO_FILE).exists():  # a folder of the same name is the user's
             return
-        image, link, lines = self._files(record)
+        image, link, lines = self._files(record, flat=flat)
         lines.unlink(missing_ok=True)
         # a link, or the copy made where links are impossible; never the image itself
         a_copy = link.exists() and image.exists() and not link.samefile(image)
         if link.is_symlink() or a_copy:
             link.unlink()
 
-    def _files(self, record: Record) -> tuple[Path, Path, Path]:
+    def _files(self, record: Record, *, flat: bool) -> tuple[Path, Path, Path]:
         stem, image = check_inside(record.stem), Path(record.path)
+        stem = _flat(stem) if flat else stem
         link = self.job.output / "images" / f"{stem}{image.suffix}"
         return image, link, self.job.output / "labels" / f"{stem}.txt"
+
+
+def _flat(stem: str) -> str:
+    return stem.replace("/", "__")
 
 
 WRITERS: dict[str, Callable[[ExportedJob, ExitStack], Writer]] = {

@@ -21,7 +21,7 @@ from dinoiser.batch.job import (
     refuse_other_job,
     write_job,
 )
-from dinoiser.batch.job_images import YOLO_FILE, result_files
+from dinoiser.batch.job_images import FOLDERS, YOLO_FILE, result_files
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.reviews import REVIEWS, UNSAVED, read_reviews
 from dinoiser.errors import OutputError, SettingsError
@@ -45,7 +45,10 @@ OF_FORMAT = {
     "confidence": ("confidence",),
     "coco": ("annotations.json",),
     "panoptic": ("panoptic", "panoptic.json"),
-    "yolo": ("images", "labels", YOLO_FILE),
+    "yolo": ("images", "labels", YOLO_FILE, "train.txt", "val.txt"),
+    **{name: (name,) for name in FOLDERS},
+    "cvat": ("cvat.zip",),
+    "labelstudio": ("labelstudio.json", "labelstudio.xml"),
 }
 REPORT = "report.html"
 

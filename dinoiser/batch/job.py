@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from dinoiser.segment.pipeline import Pipeline
     from dinoiser.segment.settings import WindowSettings
 
-FORMATS = ("png", "overlay", "confidence", "coco", "panoptic", "yolo")
+FORMATS = (
+    *("png", "overlay", "confidence", "coco", "panoptic", "yolo"),
+    *("voc", "gray", "labelstudio", "cvat", "hf"),
+)
 DEFAULT_FORMATS = ("png", "overlay")
 SCHEDULERS = ("auto", "local", "sync")
 JOB_FILE = "job.yaml"

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 RESULTS = {"png": "masks/{}.png", "overlay": "overlays/{}.jpg", "confidence": "confidence/{}.png"}
 """Files written while labelling, by format; all other formats are made from the masks."""
 YOLO_FILE = "data.yaml"
+FOLDERS = {
+    "gray": "classes.json",
+    "voc": "labelmap.txt",
+    "hf": "classes.json",
+    "datumaro": "classes.json",
+}
+"""Folders that exports make for other programs, and the file that says that one is ours."""
 
 
 class JobImage(NamedTuple):
@@ -134,6 +141,9 @@ def search_inputs(job: LabelJob) -> Found:
     results.append(job.output / "panoptic")
     if (job.output / YOLO_FILE).exists():  # else a folder of this name belongs to the user
         results.append(job.output / "images")
+    results += [
+        job.output / name for name, mark in FOLDERS.items() if (job.output / name / mark).is_file()
+    ]
     found = search(job.inputs)
     images = [
         image

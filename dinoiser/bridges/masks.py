@@ -10,7 +10,7 @@ import numpy as np
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.errors import InputError
 from dinoiser.export.png import read_mask
-from dinoiser.prompts.palette import label_colors
+from dinoiser.prompts.palette import IGNORE_COLOR, label_colors
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ class MaskAnnotations:
         Those of masks without a list of classes; such masks hold the labels.
     """
 
-    knows_ignored = True
-
     def __init__(self, place: Path, colors: Mapping[int, str]) -> None:
         folder = place if place.is_dir() else place.parent
         classes = next(folder.rglob(CLASS_FOLDER), None)
@@ -45,11 +43,13 @@ class MaskAnnotations:
         if not files:
             msg = f"there are no annotations in {place}; give the folder or file that holds them"
             raise InputError(msg)
+        self.knows_ignored = True
         self._files = {file.relative_to(classes or folder).as_posix(): file for file in files}
         label_map = next(folder.rglob(LABEL_MAP), None)
         listed = (folder / CLASSES_FILE, folder.parent / CLASSES_FILE)
         if label_map:
             self.classes, self.colors = _read_label_map(label_map)
+            self.knows_ignored = False  # not in CVAT, to which ignored pixels go as background
         elif found := next((file for file in listed if file.is_file()), None):
             self.classes, self.colors = _read_classes(found)
         else:
@@ -80,11 +80,12 @@ def _read_label_map(path: Path) -> tuple[dict[int, str], dict[int, str]]:
         name, _, rest = entry.partition(":")
         try:
             red, green, blue = (int(number) for number in rest.split(":")[0].split(","))
-            colors[label] = f"#{red:02x}{green:02x}{blue:02x}"
+            color = f"#{red:02x}{green:02x}{blue:02x}"
         except ValueError as error:
             msg = f"{path} has the line {entry!r}, expected name:red,green,blue::"
             raise InputError(msg) from error
-        names[label] = name
+        if color != IGNORE_COLOR:
+            names[label], colors[label] = name, color
     return names, colors
 
 

@@ -27,7 +27,8 @@ def export(
         typer.Option(
             "-f",
             "--format",
-            help="coco, panoptic, yolo, overlay, png: one or more, separated by commas.",
+            help="coco, panoptic, yolo, voc, gray, cvat, labelstudio, hf, overlay, png: one or "
+            "more, separated by commas.",
             metavar="FORMATS",
             callback=options.read_formats,
         ),
@@ -36,9 +37,28 @@ def export(
     instances: options.Instances = False,
     split: options.Split = 0.7,
     min_area: options.MinArea = 0,
+    layout: Annotated[
+        str,
+        typer.Option(help="COCO: plain, or datumaro for its folders.", metavar="LAYOUT"),
+    ] = "plain",
+    val: Annotated[
+        float,
+        typer.Option(
+            help="YOLO and VOC: share of the images to list for validation.", metavar="SHARE"
+        ),
+    ] = 0.0,
+    flat: Annotated[
+        bool, typer.Option("--flat", help="YOLO: all in one folder, a/b.jpg as a__b.jpg.")
+    ] = False,
+    image_url: Annotated[
+        str,
+        typer.Option(
+            "--image-url", help="Label Studio: what precedes images' names.", metavar="URL"
+        ),
+    ] = "/data/local-files/?d=",
     as_json: options.Json = False,
 ) -> None:
-    """Export a job's masks as COCO, panoptic, YOLO or previews.
+    """Export a job's masks for other programs.
 
     Masks corrected in review are exported as corrected. If the job has a
     report, it is updated.
@@ -53,7 +73,16 @@ def export(
     from dinoiser.batch.report.page import REPORT_FILE, write_report
     from dinoiser.export import ExportOptions
 
-    shape = ExportOptions(polygons=polygons, instances=instances, min_area=min_area, split=split)
+    shape = ExportOptions(
+        polygons=polygons,
+        instances=instances,
+        min_area=min_area,
+        split=split,
+        layout=layout,
+        val=val,
+        flat=flat,
+        image_url=image_url,
+    )
     if problems := format_problems(formats):
         raise SettingsError("; ".join(problems) + ".")
     read_prompts(output)  # where there is no job, nothing is written, a lock neither

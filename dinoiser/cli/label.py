@@ -47,8 +47,8 @@ def label(
         typer.Option(
             "-f",
             "--format",
-            help="png, overlay, confidence, coco, panoptic, yolo: one or more, separated by "
-            "commas. Default: png,overlay.",
+            help="png, overlay, confidence, coco, panoptic, yolo, voc, gray, cvat, labelstudio, "
+            "hf: one or more, separated by commas. Default: png,overlay.",
             metavar="FORMATS",
             callback=options.read_formats,
         ),

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-_ID_BITS = 53
+ID_BITS = 53
 """Readers whose numbers are doubles, such as JavaScript, hold no larger integer exactly."""
 
 
 def stable_id(*key: str | int) -> int:
     """Derive an id from a key alone: the first 53 bits of the key's SHA-256."""
     digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
-    return int.from_bytes(digest[:8]) >> (64 - _ID_BITS)
+    return int.from_bytes(digest[:8]) >> (64 - ID_BITS)
 
 
 class DatasetWriter:

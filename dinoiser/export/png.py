@@ -55,6 +55,26 @@ def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None
     write_image(build_mask(labels, prompts), path, "PNG")
 
 
+def write_gray(labels: np.ndarray, path: str | Path) -> None:
+    """Write labels as a grey PNG, whose values every program reads as they are.
+
+    Parameters
+    ----------
+    labels
+        (H, W) uint8: class ids, 0 = background, 255 = ignore.
+    path
+        The file; missing folders are created.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    from PIL import Image
+
+    write_image(Image.fromarray(labels, "L"), path, "PNG")
+
+
 def write_png(segmentation: Segmentation, path: str | Path) -> None:
     """Write the labels of a result, see `write_mask`."""
     write_mask(segmentation.labels, segmentation.prompts, path)

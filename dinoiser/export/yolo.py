@@ -87,7 +87,7 @@ def write_yolo(text: str, path: str | Path) -> None:
         file.write(text.encode())
 
 
-def write_data_yaml(output: Path, prompts: PromptSet) -> None:
+def write_data_yaml(output: Path, prompts: PromptSet, *, with_lists: bool = False) -> None:
     """Write data.yaml: where the images are and what the classes' indices mean.
 
     Parameters
@@ -96,6 +96,8 @@ def write_data_yaml(output: Path, prompts: PromptSet) -> None:
         The folder that holds `images` and `labels`.
     prompts
         Its classes, except the background, are numbered from 0 by id.
+    with_lists
+        Whether train.txt and val.txt list the images.
 
     Raises
     ------
@@ -104,9 +106,9 @@ def write_data_yaml(output: Path, prompts: PromptSet) -> None:
     """
     data = {
         "path": str(output.resolve()),
-        "train": "images",
-        # readers require a validation set; splitting the images is up to the user
-        "val": "images",
+        # readers require a validation set; without lists, it is the training set
+        "train": "train.txt" if with_lists else "images",
+        "val": "val.txt" if with_lists else "images",
         "names": {index: c.name for index, c in enumerate(annotated_classes(prompts))},
     }
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
@@ -114,8 +116,8 @@ def write_data_yaml(output: Path, prompts: PromptSet) -> None:
         file.write(text.encode())
 
 
-def link_image(image: Path, path: Path) -> None:
-    """Put an image where YOLO readers look for it: as a link or, if that fails, a copy.
+def link_image(image: Path, path: Path, *, hard: bool = False) -> None:
+    """Put an image where readers look for it: as a link or, if that fails, a copy.
 
     Polygons are those of the upright image, but not all readers turn images as
     their EXIF or TIFF orientation says. An image that it turns becomes an
@@ -127,6 +129,8 @@ def link_image(image: Path, path: Path) -> None:
         The image.
     path
         The link; missing folders are created. An earlier link is replaced.
+    hard
+        Make a hard link, for readers that follow no links out of the folder.
 
     Raises
     ------
@@ -151,7 +155,7 @@ def link_image(image: Path, path: Path) -> None:
         if turned:
             _copy_upright(image, link)
         else:
-            _link_or_copy(image.resolve(), link)
+            _link_or_copy(image.resolve(), link, hard)
         link.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -178,8 +182,8 @@ def _copy_upright(image: Path, path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _link_or_copy(image: Path, path: Path) -> None:
+def _link_or_copy(image: Path, path: Path, hard: bool) -> None:
     try:
-        path.symlink_to(image)
-    except OSError:  # Windows without the privilege, and some file systems
+        path.hardlink_to(image) if hard else path.symlink_to(image)
+    except OSError:  # Windows without the privilege, other disks, and some file systems
         shutil.copy2(image, path)

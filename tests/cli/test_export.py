@@ -222,7 +222,9 @@ def test_a_folder_without_a_job_is_one_sentence(tmp_path, dinoiser):
 
 def test_settings_that_make_no_sense_are_refused(job, dinoiser):
     for flags, said in [
-        (["-f", "voc"], "format 'voc' is unknown, expected png or"),
+        (["-f", "tiff"], "format 'tiff' is unknown, expected png or"),
+        (["-f", "coco", "--layout", "flat"], "layout is 'flat', expected plain or datumaro"),
+        (["-f", "yolo", "--val", "1"], "val is 1.0, expected a share"),
         (["-f", "coco", "--min-area", "-1"], "min_area is -1"),
     ]:
         code, _, err = dinoiser("export", job, *flags)

@@ -1,0 +1,182 @@
+"""Formats that are folders or archives of their own, ready for other programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dinoiser.atomic import atomic_file
+from dinoiser.batch.export_writers import ExportedJob, OwnFiles, own_folder
+from dinoiser.batch.job import CLASSES_FILE
+from dinoiser.export import link_image, write_classes, write_mask
+from dinoiser.export.label_studio import build_interface, build_task
+from dinoiser.export.png import build_mask, write_gray
+from dinoiser.export.voc import CLASS_FOLDER, IMAGE_FOLDER, LABEL_MAP, SET_FOLDER, build_label_map
+from dinoiser.images.inputs import check_inside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+
+    import numpy as np
+
+    from dinoiser.batch.export_writers import Writer
+    from dinoiser.batch.records import Record
+
+METADATA = "metadata.jsonl"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The oldest time that a zip can hold: the same masks give the same bytes."""
+
+
+class GrayWriter(OwnFiles):
+    """Grey PNG masks: the value is the class id."""
+
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        self.folder = own_folder(job, "gray")
+        super().__init__(job, stack)
+        write_classes(job.prompts, self.folder / CLASSES_FILE)
+
+    def make(self, record: Record, labels: np.ndarray) -> None:
+        """See `Writer`."""
+        write_gray(labels, self.folder / f"{check_inside(record.stem)}.png")
+
+    def remove(self, record: Record) -> None:
+        """See `Writer`."""
+        (self.folder / f"{check_inside(record.stem)}.png").unlink(missing_ok=True)
+
+
+class VocWriter(OwnFiles):
+    """PASCAL VOC's folders: links to the images, indexed masks, lists, labelmap.txt."""
+
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        self.folder = own_folder(job, "voc")
+        super().__init__(job, stack)
+        _write_text(self.folder / LABEL_MAP, build_label_map(job.prompts, with_ignored=True))
+        self.sets = {
+            name: stack.enter_context(atomic_file(self.folder / SET_FOLDER / f"{name}.txt"))
+            for name in (("default", "train", "val") if job.options.val else ("default",))
+        }
+
+    def make(self, record: Record, labels: np.ndarray) -> None:
+        """See `Writer`."""
+        image, mask = self._files(record)
+        link_image(Path(record.path), image)
+        write_mask(labels, self.job.prompts, mask)
+
+    def add(self, record: Record, made: None) -> None:
+        """See `Writer`."""
+        for name in ("default", self.job.options.subset(record.image)):
+            if name in self.sets:
+                self.sets[name].write(f"{record.stem}\n".encode())
+
+    def remove(self, record: Record) -> None:
+        """See `Writer`."""
+        image, mask = self._files(record)
+        image.unlink(missing_ok=True)
+        mask.unlink(missing_ok=True)
+
+    def _files(self, record: Record) -> tuple[Path, Path]:
+        stem, suffix = check_inside(record.stem), Path(record.path).suffix
+        masks = self.folder / CLASS_FOLDER
+        return self.folder / IMAGE_FOLDER / f"{stem}{suffix}", masks / f"{stem}.png"
+
+
+class HuggingFaceWriter(OwnFiles):
+    """A folder for `datasets.load_dataset("imagefolder")`: the columns image and mask."""
+
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        self.folder = own_folder(job, "hf")
+        super().__init__(job, stack)
+        write_classes(job.prompts, self.folder / CLASSES_FILE)
+        self.file = stack.enter_context(atomic_file(self.folder / METADATA))
+
+    def make(self, record: Record, labels: np.ndarray) -> dict[str, str]:
+        """See `Writer`."""
+        image, mask = self._names(record)
+        link_image(Path(record.path), self.folder / image)
+        write_gray(labels, self.folder / mask)
+        return {"file_name": image, "mask_file_name": mask}
+
+    def add(self, record: Record, made: dict[str, str]) -> None:
+        """See `Writer`."""
+        self.file.write(json.dumps(made).encode() + b"\n")
+
+    def remove(self, record: Record) -> None:
+        """See `Writer`."""
+        for name in self._names(record):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _names(self, record: Record) -> tuple[str, str]:
+        stem = check_inside(record.stem)
+        return f"images/{stem}{Path(record.path).suffix}", f"masks/{stem}.png"
+
+
+class CvatWriter(OwnFiles):
+    """A zip that CVAT takes as "Segmentation mask 1.1"."""
+
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        super().__init__(job, stack)
+        file = stack.enter_context(atomic_file(job.output / "cvat.zip"))
+        self.archive = stack.enter_context(zipfile.ZipFile(file, "w", zipfile.ZIP_STORED))
+        self.names: list[str] = []
+        self._write(LABEL_MAP, build_label_map(job.prompts).encode())
+        stack.callback(self._list_images)
+
+    def make(self, record: Record, labels: np.ndarray) -> bytes:
+        """See `Writer`."""
+        encoded = io.BytesIO()
+        # colours of ignored pixels are no label of CVAT, which would refuse the whole archive
+        known = labels * (labels != 255)
+        build_mask(known, self.job.prompts).save(encoded, "PNG")
+        return encoded.getvalue()
+
+    def add(self, record: Record, made: bytes) -> None:
+        """See `Writer`."""
+        self._write(f"{CLASS_FOLDER}/{record.stem}.png", made)
+        self.names.append(record.stem)
+
+    def _list_images(self) -> None:
+        text = "".join(f"{name}\n" for name in self.names)
+        self._write(f"{SET_FOLDER}/default.txt", text.encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        self.archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+
+
+class LabelStudioWriter(OwnFiles):
+    """Tasks with predictions for Label Studio, and its labelling interface."""
+
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        super().__init__(job, stack)
+        _write_text(job.output / "labelstudio.xml", build_interface(job.prompts))
+        self.file = stack.enter_context(atomic_file(job.output / "labelstudio.json"))
+        self.file.write(b"[")
+        self.separator = b"\n"
+        stack.callback(lambda: self.file.write(b"\n]\n"))
+
+    def make(self, record: Record, labels: np.ndarray) -> bytes:
+        """See `Writer`."""
+        task = build_task(labels, record.image, self.job.prompts, self.job.options)
+        return json.dumps(task).encode()
+
+    def add(self, record: Record, made: bytes) -> None:
+        """See `Writer`."""
+        self.file.write(self.separator + made)
+        self.separator = b",\n"
+
+
+DATASET_WRITERS: dict[str, Callable[[ExportedJob, ExitStack], Writer]] = {
+    "gray": GrayWriter,
+    "voc": VocWriter,
+    "hf": HuggingFaceWriter,
+    "cvat": CvatWriter,
+    "labelstudio": LabelStudioWriter,
+}
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_file(path) as file:
+        file.write(text.encode())

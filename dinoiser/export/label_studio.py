@@ -1,0 +1,79 @@
+"""Label Studio: tasks whose predictions are brush strokes, and the interface that shows them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+from dinoiser.export.brush import encode_brush
+from dinoiser.export.options import DEFAULTS, ExportOptions
+from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_instances
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dinoiser.prompts import PromptSet
+
+
+def build_task(
+    labels: np.ndarray, image_name: str, prompts: PromptSet, options: ExportOptions = DEFAULTS
+) -> dict[str, Any]:
+    """Describe the labels of one image as a task with a prediction.
+
+    Parameters
+    ----------
+    labels
+        (H, W) uint8 class ids; 0 = background and 255 = ignore are left out.
+    image_name
+        Path relative to the input folder, with forward slashes.
+    prompts
+        The classes that the labels refer to.
+    options
+        One stroke per class or per part, minimum area, and the URL before the
+        image's name.
+
+    Raises
+    ------
+    InputError
+        A label is not a class of the prompt set.
+    """
+    regions = map_instances(labels, options) if options.instances else map_classes(labels)
+    names = {item.id: item.name for item in prompts.classes}
+    height, width = labels.shape
+    strokes = [
+        {
+            "id": f"{region.class_id}-{region.index}",
+            "from_name": "label",
+            "to_name": "image",
+            "type": "brushlabels",
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "value": {
+                "format": "rle",
+                "rle": encode_brush(regions == region.value),
+                "brushlabels": [names[region.class_id]],
+            },
+        }
+        for region in find_regions(labels, regions, prompts)
+        if region.area >= options.min_area
+    ]
+    version = f"napari-dinoiser {importlib.metadata.version('napari-dinoiser')}"
+    return {
+        "data": {"image": options.image_url + quote(image_name)},
+        "predictions": [{"model_version": version, "result": strokes}],
+    }
+
+
+def build_interface(prompts: PromptSet) -> str:
+    """Write the labelling interface, to be pasted into the project's settings."""
+    labels = [
+        f"    <Label value={quoteattr(item.name)} background={quoteattr(item.color)}/>\n"
+        for item in annotated_classes(prompts)
+    ]
+    return (
+        '<View>\n  <Image name="image" value="$image" zoom="true"/>\n'
+        f'  <BrushLabels name="label" toName="image">\n{"".join(labels)}  </BrushLabels>\n</View>\n'
+    )
