@@ -1,5 +1,6 @@
 # make demo: labels drawn scenes with the embedded model, offline. make test: runs the test suite.
 # make test-slow: its long part, dozens of kills, thousands of images and long random series.
+# make test-interop: what other programs read of our files.
 # Each creates its own environment in .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 UV := $(BIN)/uv pip install --quiet --python .venv
 
-.PHONY: demo test test-slow lint format docs tiny-model clean
+.PHONY: demo test test-slow test-interop lint format docs tiny-model clean
 
 demo: .venv/.installed
 	$(BIN)/dinoiser demo
@@ -22,6 +23,15 @@ test: .venv/.tools .venv/.system
 
 test-slow: .venv/.tools .venv/.system
 	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=long
+
+# Other programs read what we write. They live apart, as they bring their own OpenCV and more; one
+# that does not install is skipped, and the tests say so.
+INTEROP := .venv/interop
+test-interop: $(BIN)/uv
+	test -d $(INTEROP) || $(BIN)/uv venv --quiet $(INTEROP)
+	$(BIN)/uv pip install --quiet --python $(INTEROP) --editable ".[interop]" hypothesis pytest \
+	|| $(BIN)/uv pip install --quiet --python $(INTEROP) --editable . hypothesis pytest supervision
+	OMP_WAIT_POLICY=passive $(INTEROP)/bin/python -m pytest --noconftest -m slow tests/interop
 
 lint: .venv/.tools
 	$(BIN)/ruff check .

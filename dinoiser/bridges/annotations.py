@@ -35,8 +35,8 @@ class Annotations(Protocol):
     colors
         Colour "#rrggbb" of labels, where the file has any.
     knows_ignored
-        Whether pixels can be marked as ignored. Where they cannot, pixels
-        without a class may be either background or ignored.
+        Whether pixels can be marked as ignored. Where they cannot, background
+        may stand for them as well.
     """
 
     classes: dict[int, str]

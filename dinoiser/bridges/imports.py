@@ -75,7 +75,7 @@ def import_annotations(
     A mask whose pixels change is saved as a review of a person would be:
     corrected and accepted. All other images are left as they are. Where a
     format cannot say that pixels are ignored, those that are ignored in the
-    mask and have no class in the annotations stay so.
+    mask and background in the annotations stay so.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def draw_labels(
         else:
             unknown.append(names.get(label, f"label {label}"))
     if not annotations.knows_ignored:
-        labels[(drawn == 0) & (mask == IGNORE)] = IGNORE
+        labels[(labels == 0) & (mask == IGNORE)] = IGNORE
     return labels, unknown
 
 
