@@ -43,6 +43,14 @@ def test_grey_masks_have_the_ids_as_values(job):
         np.testing.assert_array_equal(pixels, labels)
 
 
+def test_programs_that_turn_palettes_into_colours_read_grey_masks_as_they_are(job):
+    from skimage.io import imread
+
+    export(job, ["gray"])
+    assert not np.array_equal(imread(job / "masks/b.png"), LABELS["b.png"])
+    np.testing.assert_array_equal(imread(job / "gray/b.png"), LABELS["b.png"])
+
+
 def test_voc_has_images_masks_lists_and_colours(job):
     export(job, ["voc"])
     voc = job / "voc"
