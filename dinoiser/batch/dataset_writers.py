@@ -8,20 +8,31 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dinoiser.atomic import atomic_file
 from dinoiser.batch.export_writers import ExportedJob, OwnFiles, own_folder
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.export import link_image, write_classes, write_mask
 from dinoiser.export.label_studio import build_interface, build_task
 from dinoiser.export.png import build_mask, write_gray
-from dinoiser.export.voc import CLASS_FOLDER, IMAGE_FOLDER, LABEL_MAP, SET_FOLDER, build_label_map
+from dinoiser.export.voc import (
+    CLASS_FOLDER,
+    IMAGE_FOLDER,
+    LABEL_MAP,
+    OBJECT_FOLDER,
+    SET_FOLDER,
+    build_label_map,
+    build_objects,
+)
 from dinoiser.images.inputs import check_inside
+from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
-    import numpy as np
+    from PIL.Image import Image
 
     from dinoiser.batch.export_writers import Writer
     from dinoiser.batch.records import Record
@@ -125,17 +136,21 @@ class CvatWriter(OwnFiles):
         self._write(LABEL_MAP, build_label_map(job.prompts).encode())
         stack.callback(self._list_images)
 
-    def make(self, record: Record, labels: np.ndarray) -> bytes:
+    def make(self, record: Record, labels: np.ndarray) -> dict[str, bytes]:
         """See `Writer`."""
-        encoded = io.BytesIO()
-        # colours of ignored pixels are no label of CVAT, which would refuse the whole archive
-        known = labels * (labels != 255)
-        build_mask(known, self.job.prompts).save(encoded, "PNG")
-        return encoded.getvalue()
+        # the colour of ignored pixels is no label of CVAT, which would refuse the whole archive
+        known = np.where(labels == IGNORE, np.uint8(0), labels)
+        masks = {
+            CLASS_FOLDER: build_mask(known, self.job.prompts),
+            # without objects, CVAT takes the background for one
+            OBJECT_FOLDER: build_objects(labels, self.job.prompts, self.job.options),
+        }
+        return {f"{folder}/{record.stem}.png": _encode(mask) for folder, mask in masks.items()}
 
-    def add(self, record: Record, made: bytes) -> None:
+    def add(self, record: Record, made: dict[str, bytes]) -> None:
         """See `Writer`."""
-        self._write(f"{CLASS_FOLDER}/{record.stem}.png", made)
+        for name, content in made.items():
+            self._write(name, content)
         self.names.append(record.stem)
 
     def _list_images(self) -> None:
@@ -175,6 +190,12 @@ DATASET_WRITERS: dict[str, Callable[[ExportedJob, ExitStack], Writer]] = {
     "cvat": CvatWriter,
     "labelstudio": LabelStudioWriter,
 }
+
+
+def _encode(image: Image) -> bytes:
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return encoded.getvalue()
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dinoiser.bridges.cvat import read_cvat
 from dinoiser.bridges.datumaro import is_datumaro, read_datumaro
 from dinoiser.bridges.label_studio import is_label_studio, read_label_studio
-from dinoiser.bridges.masks import CLASS_FOLDER, LABEL_MAP, MaskAnnotations
+from dinoiser.bridges.masks import MaskAnnotations
 from dinoiser.errors import InputError
 from dinoiser.export.coco_reader import LISTS, CocoReader
+from dinoiser.export.voc import CLASS_FOLDER, LABEL_MAP
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -10,6 +10,7 @@ import numpy as np
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.errors import InputError
 from dinoiser.export.png import read_mask
+from dinoiser.export.voc import CLASS_FOLDER, LABEL_MAP
 from dinoiser.prompts.palette import IGNORE_COLOR, label_colors
 from dinoiser.segmentation import IGNORE
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-LABEL_MAP = "labelmap.txt"
-CLASS_FOLDER = "SegmentationClass"
 LEFT_OUT = -1
 """Label of ignored pixels in annotations."""
 

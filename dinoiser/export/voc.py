@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dinoiser.errors import SettingsError
-from dinoiser.export.regions import annotated_classes
+import numpy as np
+
+from dinoiser.errors import InputError, SettingsError
+from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_instances
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from dinoiser.export.options import ExportOptions
     from dinoiser.prompts import PromptSet
 
 LABEL_MAP = "labelmap.txt"
 CLASS_FOLDER = "SegmentationClass"
+OBJECT_FOLDER = "SegmentationObject"
 IMAGE_FOLDER = "JPEGImages"
 SET_FOLDER = "ImageSets/Segmentation"
+_MOST_OBJECTS = 255
 
 
 def build_label_map(prompts: PromptSet, *, with_ignored: bool = False) -> str:
@@ -43,3 +50,47 @@ def build_label_map(prompts: PromptSet, *, with_ignored: bool = False) -> str:
     colors = prompts.palette.tolist()
     lines = [f"{name}:{','.join(map(str, colors[label]))}::\n" for name, label in rows]
     return "# label:color_rgb:parts:actions\n" + "".join(lines)
+
+
+def build_objects(labels: np.ndarray, prompts: PromptSet, options: ExportOptions) -> Image:
+    """Draw the objects of an image as an indexed image in VOC's colours of objects.
+
+    Parameters
+    ----------
+    labels
+        (H, W) uint8 class ids; 0 = background and 255 = ignore are no objects.
+    prompts
+        The classes that the labels refer to.
+    options
+        One object per class or per part, and the minimum area.
+
+    Raises
+    ------
+    InputError
+        A label is not a class of the prompt set, or there are more objects
+        than an indexed image holds.
+    """
+    from PIL import Image
+
+    regions = map_instances(labels, options) if options.instances else map_classes(labels)
+    kept = [r for r in find_regions(labels, regions, prompts) if r.area >= options.min_area]
+    if len(kept) > _MOST_OBJECTS:
+        msg = (
+            f"there are {len(kept)} objects, but a mask of objects holds {_MOST_OBJECTS}; export "
+            "without instances, or leave out small ones"
+        )
+        raise InputError(msg)
+    numbers = np.zeros(int(regions.max()) + 1, np.uint8)
+    numbers[[region.value for region in kept]] = np.arange(1, len(kept) + 1)
+    image = Image.fromarray(numbers[regions], "L")
+    image.putpalette(_object_palette().tobytes(), "RGB")
+    return image
+
+
+def _object_palette() -> np.ndarray:
+    """Return VOC's colours of objects, (256, 3) uint8 RGB."""
+    # the bits of a number, from the lowest, go in turn to red, green and blue, from the highest
+    numbers, colors = np.arange(256), np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        colors[:, bit % 3] |= (((numbers >> bit) & 1) << (7 - bit // 3)).astype(np.uint8)
+    return colors

@@ -14,6 +14,7 @@ from dinoiser.batch.reviews import Reviews, read_labelled
 from dinoiser.errors import OutputError, SettingsError
 from dinoiser.export import ExportOptions
 from dinoiser.export.brush import decode_brush
+from dinoiser.export.regions import map_instances
 from dinoiser.prompts import PromptSet
 from tests.helpers.export_jobs import PROMPTS, make_job, objects, scene
 
@@ -87,13 +88,27 @@ def test_cvat_gets_one_zip_of_colours_that_it_knows(job):
             "labelmap.txt",
             "ImageSets/Segmentation/default.txt",
             *(f"SegmentationClass/{stem}.png" for stem in STEMS),
+            *(f"SegmentationObject/{stem}.png" for stem in STEMS),
         }
         assert "ignored" not in archive.read("labelmap.txt").decode()
         for stem, labels in STEMS.items():
             _, pixels = values(io.BytesIO(archive.read(f"SegmentationClass/{stem}.png")))
             np.testing.assert_array_equal(pixels, objects(labels))
+            _, numbers = values(io.BytesIO(archive.read(f"SegmentationObject/{stem}.png")))
+            np.testing.assert_array_equal(numbers > 0, objects(labels) > 0)
+            # one object for each class
+            assert len(np.unique([numbers.ravel(), pixels.ravel()], axis=1).T) == 4
+            assert len(np.unique(numbers)) == 4
     export(job, ["cvat"])
     assert (job / "cvat.zip").read_bytes() == first
+
+
+def test_objects_for_cvat_are_parts_where_they_are_asked_for(job):
+    export(job, ["cvat"], ExportOptions(instances=True))
+    with zipfile.ZipFile(job / "cvat.zip") as archive:
+        _, numbers = values(io.BytesIO(archive.read("SegmentationObject/b.png")))
+    parts = map_instances(LABELS["b.png"], ExportOptions(instances=True))
+    np.testing.assert_array_equal(numbers, parts)
 
 
 def test_label_studio_gets_tasks_with_brush_strokes(job):

@@ -53,6 +53,8 @@ def test_a_zip_for_cvat_changed_by_datumaro(job, tmp_path, back):
         archive.extractall(tmp_path / "cvat")
     data = datumaro.Dataset.import_from(str(tmp_path / "cvat"), "voc_segmentation")
     names = [label.name for label in data.categories()[datumaro.AnnotationType.label]]
+    used = {names[a.label] for item in data for a in item.annotations}
+    assert used == {"dog", "grass", "sky"}  # the background is no object
     (item,) = [item for item in data if item.id == CHANGED]
     labels = np.zeros(before[CHANGED].shape, int)
     for annotation in item.annotations:
