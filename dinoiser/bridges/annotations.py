@@ -35,6 +35,12 @@ class Annotations(Protocol):
         Name of each label.
     colors
         Colour "#rrggbb" of labels, where the file has any.
+    images
+        Names of the annotated images, with forward slashes, with or without
+        suffix.
+    empty
+        Names of images without any annotation: nobody has looked at them, or
+        there is nothing in them, which the file does not say.
     knows_ignored
         Whether pixels can be marked as ignored. Where they cannot, background
         may stand for them as well.
@@ -42,11 +48,9 @@ class Annotations(Protocol):
 
     classes: dict[int, str]
     colors: dict[int, str]
+    images: Collection[str]
+    empty: Collection[str]
     knows_ignored: bool
-
-    @property
-    def images(self) -> Collection[str]:
-        """Names of the images, with forward slashes, with or without suffix."""
 
     def draw(self, image: str) -> np.ndarray:
         """Draw the labels of an image: (H, W) int32, 0 = no class, -1 = ignored.
@@ -67,11 +71,8 @@ class CocoAnnotations:
         self._file = CocoReader(path)
         self.classes = self._file.names
         self.colors: dict[int, str] = {}
-
-    @property
-    def images(self) -> Collection[str]:
-        """See `Annotations`."""
-        return self._file.sizes.keys()
+        self.images: Collection[str] = [n for n in self._file.sizes if self._file.is_annotated(n)]
+        self.empty: Collection[str] = sorted(self._file.sizes.keys() - set(self.images))
 
     def draw(self, image: str) -> np.ndarray:
         """See `Annotations`."""
@@ -125,7 +126,9 @@ def _open_folder(folder: Path, colors: Mapping[int, str]) -> list[Annotations]:
         return [MaskAnnotations(folder, colors)]
     if (folder / "masks").is_dir():
         return [MaskAnnotations(folder / "masks", colors)]
-    files = [*sorted(folder.rglob("*.json")), *sorted(folder.rglob("*.xml"))]
+    # in COCO's folders, captions and keypoints lie beside the instances
+    coco = sorted(folder.rglob("instances_*.json"))
+    files = coco or [*sorted(folder.rglob("*.json")), *sorted(folder.rglob("*.xml"))]
     found = [_open_file(file, colors) for file in files if file.name != "classes.json"]
     return found or [MaskAnnotations(folder, colors)]
 

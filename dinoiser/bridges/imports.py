@@ -58,12 +58,15 @@ class Imported:
         One for each image of the job that has an annotation.
     unmatched
         Names of annotated images that the job does not have, or has several of.
+    empty
+        Names of images without any annotation, which are left as they are.
     failures
         Why annotations of images could not be used, by the job's name.
     """
 
     changes: list[Change] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
 
@@ -136,6 +139,7 @@ def _corrections(
     for path in files:
         with open_annotations(path, prompts.label_colors) as opened:
             for annotations in opened:
+                imported.empty += annotations.empty
                 for theirs, name in match_images(annotations.images, ours).items():
                     if name is None:
                         imported.unmatched.append(theirs)
@@ -213,7 +217,7 @@ def _compare(
 
 def _unknown(unknown: Counter[str], prompts: PromptSet) -> str:
     """Say which classes the job lacks, and what to do."""
-    found = ", ".join(f"{name!r} ({count} images)" for name, count in sorted(unknown.items()))
+    found = ", ".join(f"{name!r} (images: {count})" for name, count in sorted(unknown.items()))
     first = min(unknown)
     return (
         f"the annotations have classes that the job lacks: {found}; the job has "

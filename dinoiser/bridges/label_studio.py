@@ -54,8 +54,8 @@ def is_label_studio(document: Any) -> bool:
 def read_label_studio(path: Path, document: Any) -> ShapeAnnotations:
     """Read the latest annotation of each task, without those that were cancelled.
 
-    Tasks without an annotation, and results that are neither brush strokes nor
-    polygons, are passed over. Of predictions nothing is read.
+    Results that are neither brush strokes nor polygons are passed over. Of
+    predictions nothing is read.
 
     Raises
     ------
@@ -71,24 +71,22 @@ def read_label_studio(path: Path, document: Any) -> ShapeAnnotations:
     images = {}
     for task in tasks:
         done = [one for one in task.annotations if not one.was_cancelled]
-        drawn = _read_results(done[-1].result) if done else None
-        if drawn:
-            images[_image_name(path, task)] = drawn
-    if not images:
+        images[_image_name(path, task)] = _read_results(done[-1].result if done else [])
+    if not any(image.shapes for image in images.values()):
         msg = f"{path} has no annotations with brush strokes or polygons; export it as JSON"
         raise InputError(msg)
     return ShapeAnnotations(path, images)
 
 
-def _read_results(results: list[_Result]) -> DrawnImage | None:
-    """Read the shapes of one annotation; None if there are none, which leaves the size open."""
-    size, shapes = None, []
+def _read_results(results: list[_Result]) -> DrawnImage:
+    """Read the shapes of one annotation; without any, the size is not known."""
+    size, shapes = (0, 0), []
     for result in results:
         height, width = result.original_height, result.original_width
         if height and width and (shape := _read_shape(result.value, (height, width))):
             size = height, width
             shapes.append(shape)
-    return DrawnImage(size, shapes) if size else None
+    return DrawnImage(size, shapes)
 
 
 def _read_shape(value: _Value, size: tuple[int, int]) -> Shape | None:

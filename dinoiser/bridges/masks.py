@@ -44,6 +44,8 @@ class MaskAnnotations:
             raise InputError(msg)
         self.knows_ignored = True
         self._files = {file.relative_to(classes or folder).as_posix(): file for file in files}
+        self.images: Collection[str] = self._files.keys()
+        self.empty: Collection[str] = ()
         label_map = next(folder.rglob(LABEL_MAP), None)
         listed = (folder / CLASSES_FILE, folder.parent / CLASSES_FILE)
         if label_map:
@@ -54,11 +56,6 @@ class MaskAnnotations:
         else:
             self.classes, self.colors = {}, {}
         self._colors = label_colors(self.colors) if self.colors else colors
-
-    @property
-    def images(self) -> Collection[str]:
-        """See `Annotations`."""
-        return self._files.keys()
 
     def draw(self, image: str) -> np.ndarray:
         """See `Annotations`."""

@@ -134,6 +134,7 @@ def _annotated(
     for path in files:
         with open_annotations(path, prompts.label_colors) as opened:
             for annotations in opened:
+                imported.empty += annotations.empty
                 for theirs, name in match_images(annotations.images, found).items():
                     if name is None:
                         imported.unmatched.append(theirs)

@@ -114,13 +114,10 @@ class ShapeAnnotations:
         names = sorted({shape.name for image in images.values() for shape in image.shapes})
         self.classes = dict(enumerate(names, start=1))
         self.colors: dict[int, str] = {}
+        self.images: Collection[str] = [name for name, image in images.items() if image.shapes]
+        self.empty: Collection[str] = [name for name, image in images.items() if not image.shapes]
         self._path, self._images = path, images
         self._numbers = {name: number for number, name in self.classes.items()}
-
-    @property
-    def images(self) -> Collection[str]:
-        """See `Annotations`."""
-        return self._images.keys()
 
     def draw(self, image: str) -> np.ndarray:
         """See `Annotations`."""

@@ -95,7 +95,8 @@ def export(
         print_json({**document, "failed": failures})
     else:
         say(f"{images} images exported as {', '.join(formats)}: {output}")
-        say_failures(f"{len(failures)} images could not be exported", failures)
+        total = images + len(failures)
+        say_failures(f"{len(failures)} of {total} images could not be exported", failures)
     if failures:
         raise typer.Exit(1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dinoiser.cli import options
-from dinoiser.cli.console import print_json, print_table, say, say_error, say_failures
+from dinoiser.cli.console import note, print_json, print_table, say, say_error, say_failures
 from dinoiser.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def _document(imported: Imported) -> dict[str, Any]:
     return {
         "changed": [change._asdict() for change in imported.changes if change.pixels],
         "unchanged": [change.image for change in imported.changes if not change.pixels],
+        "without_annotations": imported.empty,
         "unmatched": imported.unmatched,
         "failed": imported.failures,
     }
@@ -112,8 +113,10 @@ def _print(imported: Imported, dry_run: bool) -> None:
         print_table(columns, rows, prose=["new classes"])
     would = "would change" if dry_run else "changed"
     say(f"{len(changed)} of {len(imported.changes)} annotated images {would}.")
+    if imported.empty:
+        note(f"Note: images without any annotation are left as they are: {len(imported.empty)}.")
     if imported.unmatched:
-        say_error(f"{len(imported.unmatched)} annotated images are not among the job's:")
+        say_error(f"annotated images that the job does not have, {len(imported.unmatched)}:")
         for name in imported.unmatched[:SHOWN_UNMATCHED]:
-            say_error(f"  {name}")
-    say_failures(f"{len(imported.failures)} images could not be read", imported.failures)
+            note(f"  {name}")
+    say_failures(f"annotations that could not be used, {len(imported.failures)}", imported.failures)

@@ -323,5 +323,5 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
         note(f"Note: {_in_short(names)}: {warning}.")
     failed = f"{len(summary.failures)} of {summary.total} images failed"
     say_failures(failed, summary.failures, f": see {job.output / MERGED}")
-    left_out = f"{len(summary.not_exported)} images could not be exported"
+    left_out = f"{len(summary.not_exported)} of {summary.done} images could not be exported"
     say_failures(left_out, summary.not_exported)

@@ -62,6 +62,10 @@ class CocoReader:
         for annotation in document.annotations:
             self._annotations[annotation.image_id].append(annotation)
 
+    def is_annotated(self, name: str) -> bool:
+        """Whether an image has any annotation with polygons or run lengths."""
+        return any(item.segmentation for item in self._annotations.get(self._ids[name], []))
+
     def draw_labels(self, name: str) -> np.ndarray:
         """Draw the annotations of an image, smaller ones over larger ones.
 

@@ -194,6 +194,29 @@ def test_what_has_not_changed_is_left_as_it_is(job, tmp_path, dinoiser):
     assert not read_reviews(job)
 
 
+def test_images_that_nobody_has_annotated_are_left_as_they_are(job, tmp_path, dinoiser):
+    path = tmp_path / "instances.json"
+    with CocoWriter(path, PROMPTS) as coco:
+        for name, labels in [("b.png", corrected()), ("a.png", scene() * 0)]:
+            coco.add(name, labels.shape, build_annotations(labels, name, PROMPTS))
+    before = masks(job)["masks/a.png"]
+    code, out, err = dinoiser("import", job, path)
+    assert code == 0
+    assert "1 of 1 annotated images changed." in out
+    assert "without any annotation are left as they are: 1." in err
+    assert masks(job)["masks/a.png"] == before
+
+
+def test_captions_and_keypoints_beside_instances_are_passed_over(job, tmp_path, dinoiser):
+    folder = tmp_path / "annotations"
+    folder.mkdir()
+    as_coco(corrected(), folder)
+    (folder / "captions_default.json").write_text('{"images": [], "annotations": []}')
+    code, _, err = dinoiser("import", job, folder)
+    assert code == 0, err
+    np.testing.assert_array_equal(read_mask(job / "masks/b.png"), corrected())
+
+
 def test_polygons_of_a_person_are_drawn_in_their_order(job, tmp_path, dinoiser):
     polygon = {"original_width": 60, "original_height": 40, "type": "polygonlabels"}
     corners = [[0, 0], [50, 0], [50, 50], [0, 50]]
@@ -218,7 +241,7 @@ def test_classes_by_another_name_need_a_map(job, tmp_path, dinoiser):
     before = masks(job)
     code, _, err = dinoiser("import", job, path)
     assert code == 2
-    assert "'Hound' (1 images)" in err
+    assert "'Hound' (images: 1)" in err
     assert '--map "Hound=NAME"' in err
     assert masks(job) == before
     code, _, err = dinoiser("import", job, path, "--map", "hound=cat")

@@ -341,3 +341,19 @@ def test_pixels_without_data_are_ignored_and_undeclared_ones_named(dinoiser, tmp
     code, _, stderr = dinoiser(*label(folder, "-p", WORDS, "-o", given))
     assert code == 2
     one_sentence(stderr, "nodata was -9999")
+
+
+def test_a_mask_that_cannot_be_exported_is_named_when_the_job_goes_on(dinoiser, images, tmp_path):
+    out = tmp_path / "out"
+    command = label(images, "-p", WORDS, "-o", out, "-f", "coco")
+    assert dinoiser(*command)[0] == 0
+    mask = min((out / "masks").rglob("*.png"))
+    height, width = read_mask(mask).shape
+    Image.new("RGB", (width, height), (1, 2, 3)).save(mask)
+    code, stdout, stderr = dinoiser(*command)
+    assert code == 1
+    everything = len(list((out / "masks").rglob("*.png")))
+    assert f"1 of {everything} images could not be exported" in stderr
+    assert "has the colour #010203" in stderr
+    assert f"{everything} of {everything} images labelled" in stdout
+    assert len(json.loads((out / "annotations.json").read_text())["images"]) == everything - 1
