@@ -173,6 +173,15 @@ class Edits:
         self.labels[box][where] = label
         self.paint(box, where, before)
 
+    def give_all(self, labels: np.ndarray) -> None:
+        """Give all pixels the labels of an array of the same shape, but for 0, as a stroke."""
+        self.begin()
+        for plane in np.ndindex(labels.shape[:-2]):
+            for label in np.unique(labels[plane]):
+                if label:
+                    self.give(plane, labels[plane] == label, int(label))
+        self.end()
+
     def give_back(self, labels: Collection[int] | None = None) -> None:
         """Give the user's pixels back to the model: those with some labels, or all of them."""
         if labels is None:

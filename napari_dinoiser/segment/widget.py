@@ -34,6 +34,7 @@ from napari_dinoiser.segment.painted_classes import PaintedClasses
 from napari_dinoiser.segment.parts import nearest_first
 from napari_dinoiser.segment.runner import Runner
 from napari_dinoiser.segment.session import Request
+from napari_dinoiser.segment.taken_labels import TakeLabelsButton
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -276,6 +277,7 @@ class SegmentWidget(QWidget):
     def _create_children(self) -> None:
         self._run, self._maps = QPushButton("Run"), MapChoice()
         self._clear, self._objects = QPushButton("Clear my edits"), QPushButton("Objects")
+        self._take_labels = TakeLabelsButton(self.viewer, self._labelled, self._say)
         self._status = QLabel()
         self._status.setWordWrap(True)
         children = (
@@ -297,7 +299,7 @@ class SegmentWidget(QWidget):
         line = QWidget()
         buttons = QHBoxLayout(line)
         buttons.setContentsMargins(0, 0, 0, 0)
-        for button in (self._objects, self._clear):
+        for button in (self._objects, self._take_labels, self._clear):
             buttons.addWidget(button)
         layout = QVBoxLayout(self)
         for title, children in (
@@ -350,7 +352,7 @@ class SegmentWidget(QWidget):
         self._run.setText("Cancel" if running else "Run")
         self._run.setToolTip(CANCEL if running else RUN)
         labelled = self._labelled() is not None
-        for child in (self._clear, self._objects, self._maps):
+        for child in (self._clear, self._take_labels, self._objects, self._maps):
             child.setEnabled(labelled)
 
     def _show_running(self, running: bool) -> None:

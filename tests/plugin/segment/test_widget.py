@@ -8,6 +8,7 @@ from qtpy.QtCore import Qt, QThreadPool
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
+    QFileDialog,
     QLabel,
     QLineEdit,
     QPushButton,
@@ -16,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from dinoiser.export.png import write_mask
 from dinoiser.prompts import PromptSet
 from napari_dinoiser.label_layers import prompts_of_layer
 from tests.helpers.segment_driver import child, click, labels_layers, layer_of, mean_iou
@@ -245,6 +247,53 @@ def test_a_labels_layer_removed_during_a_run_comes_back_with_what_was_painted(
     viewer.layers.remove(layer)
     finish()
     assert (layer_of(viewer).data[48:53, 48:53] == 2).all()
+
+
+def test_another_layer_can_be_taken_as_painted(labelled, viewer, scene_prompts, finish):
+    other = np.zeros(layer_of(viewer).data.shape, np.int32)
+    other[:10, :20], other[20:30, :20] = 1, 2
+    mine, before = layer_of(viewer), layer_of(viewer).data.copy()
+    viewer.add_labels(other, name="from elsewhere")
+    take_labels(labelled, "from elsewhere")
+    labelled.table.set_prompt_set(PromptSet(scene_prompts.classes[:3]))
+    finish()
+    assert (mine.data[:10, :20] == 1).all()
+    assert (mine.data[20:30, :20] == 2).all()
+    labelled.table.set_prompt_set(scene_prompts)
+    finish()
+    mine.undo()
+    np.testing.assert_array_equal(mine.data, before)
+
+
+def test_a_mask_file_can_be_taken_as_painted(
+    labelled, viewer, scene_prompts, tmp_path, monkeypatch
+):
+    mask = np.zeros(layer_of(viewer).data.shape, np.uint8)
+    mask[:10, :20] = 2
+    write_mask(mask, scene_prompts, tmp_path / "mask.png")
+    path = str(tmp_path / "mask.png")
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (path, ""))
+    take_labels(labelled, "From a file…")
+    assert (layer_of(viewer).data[:10, :20] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [(lambda data: data[:-1], "shape"), (lambda data: data + 77, "77")]
+)
+def test_labels_that_do_not_fit_are_not_taken(labelled, viewer, monkeypatch, change, told):
+    said = []
+    monkeypatch.setattr("napari.utils.notifications.show_error", said.append)
+    mine, before = layer_of(viewer), layer_of(viewer).data.copy()
+    viewer.add_labels(change(np.zeros(before.shape, np.int32)), name="other")
+    take_labels(labelled, "other")
+    assert told in said[0]
+    np.testing.assert_array_equal(mine.data, before)
+
+
+def take_labels(widget, name):
+    menu = child(widget, QPushButton, "take_labels").menu()
+    menu.aboutToShow.emit()
+    next(action for action in menu.actions() if action.text() == name).trigger()
 
 
 def test_an_image_changed_in_place_is_looked_at_again(labelled, viewer, scene, finish, looks):

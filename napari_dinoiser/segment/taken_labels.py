@@ -1,0 +1,84 @@
+"""Take labels made elsewhere as one's own edits: of another layer, or of a mask file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton
+
+from dinoiser.errors import InputError
+from dinoiser.export.png import read_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari import Viewer
+
+    from napari_dinoiser.segment.labelled_images import Labelled
+
+FILE_FILTER = "Masks (*.png);;All files (*)"
+
+
+class TakeLabelsButton(QPushButton):
+    """Offers the other Labels layers and a file, whose labels become the user's.
+
+    Parameters
+    ----------
+    viewer
+        The viewer with the layers.
+    labelled
+        Returns the image being labelled; None if there is none.
+    say
+        Shows a sentence about what cannot be taken.
+    """
+
+    def __init__(
+        self, viewer: Viewer, labelled: Callable[[], Labelled | None], say: Callable[[str], None]
+    ) -> None:
+        super().__init__("Take labels")
+        self.setObjectName("take_labels")
+        self.setToolTip("Take another Labels layer or a mask file as painted by you")
+        self._viewer = viewer
+        self._labelled = labelled
+        self._say = say
+        self._menu = QMenu(self)
+        self._menu.aboutToShow.connect(self._fill)
+        self.setMenu(self._menu)
+
+    def _fill(self) -> None:
+        from napari.layers import Labels
+
+        self._menu.clear()
+        known = self._labelled()
+        for layer in self._viewer.layers:
+            if known and isinstance(layer, Labels) and layer is not known.editor.layer:
+                action = self._menu.addAction(layer.name)
+                action.triggered.connect(lambda _, layer=layer: self._take(layer.name, layer.data))
+        self._menu.addAction("From a file…").triggered.connect(self._open)
+
+    def _open(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Take a mask", "", FILE_FILTER)
+        if path:
+            try:
+                self._take(path, read_mask(path))
+            except InputError as error:
+                self._say(str(error))
+
+    def _take(self, name: str, labels: np.ndarray) -> None:
+        """Take the labels of an image, or of all planes of a stack; 0 takes nothing."""
+        known = self._labelled()
+        if known is None or known.session.prompts is None:
+            return
+        shape = known.session.edits.labels.shape
+        if labels.shape != shape:
+            self._say(f"{name} has the shape {labels.shape}, but the image has {shape}")
+            return
+        ids = {item.id for item in known.session.prompts.classes}
+        unknown = set(np.unique(labels).tolist()) - ids - {0}
+        if unknown:
+            some = ", ".join(map(str, sorted(unknown)[:5]))
+            self._say(f"{name} has labels without a class: {some}; give classes these ids first")
+            return
+        known.session.edits.give_all(labels)
+        known.editor.draw()
