@@ -59,9 +59,10 @@ class TakeLabelsButton(QPushButton):
 
     def _open(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Take a mask", "", FILE_FILTER)
-        if path:
+        known = self._labelled()
+        if path and known and known.session.prompts:
             try:
-                self._take(path, read_mask(path))
+                self._take(path, read_mask(path, known.session.prompts.label_colors))
             except InputError as error:
                 self._say(str(error))
 
