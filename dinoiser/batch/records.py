@@ -12,6 +12,7 @@ from uuid import uuid4
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from dinoiser.atomic import atomic_file, write_error
+from dinoiser.batch.quality import expected_iou, expected_work
 from dinoiser.errors import InputError
 from dinoiser.images.inputs import check_inside
 
@@ -91,12 +92,14 @@ class Record(BaseModel):
     error: str | None = None
 
     @property
-    def certainty(self) -> float | None:
-        """Mean confidence over all pixels that are not ignored; None if all are."""
-        known = [(n, self.confidence.get(label)) for label, n in self.pixels.items()]
-        weighted = [(n, mean) for n, mean in known if mean is not None]
-        total = sum(n for n, _ in weighted)
-        return sum(n * mean for n, mean in weighted) / total if total else None
+    def expected_iou(self) -> float | None:
+        """How good the mask probably is, see `dinoiser.batch.quality`."""
+        return expected_iou(self.pixels, self.confidence)
+
+    @property
+    def expected_work(self) -> float | None:
+        """How much there is to correct, see `dinoiser.batch.quality`."""
+        return expected_work(self.pixels, self.confidence)
 
 
 class RecordFile:

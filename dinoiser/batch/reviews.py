@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ UNSAVED = Path(".unsaved")
 """Folder of unsaved edits; hidden, so that it is never searched for images."""
 
 State = Literal["unchecked", "accepted", "rejected"]
-Order = Literal["least certain", "file name", "class share"]
+Order = Literal["worst", "most work", "file name", "class share"]
 
 
 class Review(BaseModel):
@@ -73,7 +74,8 @@ class LabelledImage(NamedTuple):
     stem: str
     path: str
     size: tuple[int, int] | None
-    certainty: float | None
+    expected_iou: float | None
+    expected_work: float | None
     pixels: dict[int, int]
 
 
@@ -221,7 +223,7 @@ def read_reviews(output: Path) -> dict[str, Review]:
 def read_labelled(output: Path) -> list[LabelledImage]:
     """Read the labelled images of a job, in the order of their names."""
     return [
-        LabelledImage(r.image, r.stem, r.path, r.size, r.certainty, r.pixels)
+        LabelledImage(r.image, r.stem, r.path, r.size, r.expected_iou, r.expected_work, r.pixels)
         for r in read_records(output)
         if r.status == "done"
     ]
@@ -258,9 +260,10 @@ def sort_images(
     reviews
         From `read_reviews`, so that corrected masks count as corrected.
     order
-        "least certain": by mean confidence, beginning with images whose pixels
-        are all ignored. "file name": by name. "class share": by the share of
-        one class, largest first. Ties are in the order of names.
+        "worst": by the expected IoU, and "most work": by the expected work, see
+        `dinoiser.batch.quality`; both begin with images whose pixels are all
+        ignored. "file name": by name. "class share": by the share of one class,
+        largest first. Ties are in the order of names.
     class_id
         The class for "class share".
     """
@@ -272,8 +275,14 @@ def sort_images(
 
     # sorting is stable, so ties keep the order of names
     by_name = sorted(images, key=lambda image: image.image)
-    if order == "least certain":
-        return sorted(by_name, key=lambda p: -1.0 if p.certainty is None else p.certainty)
+    if order == "worst":
+        return sorted(by_name, key=lambda p: -1.0 if p.expected_iou is None else p.expected_iou)
+    if order == "most work":
+        return sorted(
+            by_name,
+            key=lambda p: math.inf if p.expected_work is None else p.expected_work,
+            reverse=True,
+        )
     if order == "class share":
         return sorted(by_name, key=share, reverse=True)
     return by_name

@@ -263,7 +263,7 @@ class OutcomeView(QWidget):
         self.report.clicked.connect(self._open_report)
         self.review = QPushButton("Review")
         self.review.setObjectName("review_folder")
-        self.review.setToolTip("Check and correct the masks, the least certain first")
+        self.review.setToolTip("Check and correct the masks, the worst first")
         self.review.clicked.connect(lambda: self.review_requested.emit(str(self._output)))
         buttons = QHBoxLayout()
         buttons.addWidget(self.report)

@@ -19,18 +19,23 @@ class _Button(NamedTuple):
 
 
 _BUTTONS = {
-    "previous": _Button("Previous", "Shift+N", f"The previous image. {_SAVES}", (0, 0, 1, 1)),
-    "next": _Button("Next", "N", f"The next image. {_SAVES}", (0, 1, 1, 1)),
+    "previous": _Button("◀", "Shift+N", f"The previous image. {_SAVES}", (0, 0, 1, 1)),
+    "accept": _Button(
+        "Accept", "A", "Accept the mask and continue with the next image.", (0, 1, 1, 2)
+    ),
+    "reject": _Button("Reject", "R", "Exclude the image from exports and continue.", (0, 3, 1, 2)),
+    "next": _Button("▶", "N", f"The next image. {_SAVES}", (0, 5, 1, 1)),
     "next_unchecked": _Button(
         "Next unchecked", "U", f"The next unchecked image. {_SAVES}", (1, 0, 1, 2)
     ),
-    "accept": _Button(
-        "Accept", "A", "Accept the mask and continue with the next image.", (2, 0, 1, 1)
-    ),
-    "reject": _Button("Reject", "R", "Exclude the image from exports and continue.", (2, 1, 1, 1)),
-    "toggle_labels": _Button("Show labels", "T", "Show or hide the labels.", (3, 0, 1, 1)),
-    "revert": _Button("Revert", "", "Restore the saved mask of this image.", (3, 1, 1, 1)),
+    "toggle_labels": _Button("Labels", "T", "Show or hide the labels.", (1, 2, 1, 2)),
+    "revert": _Button("Revert", "", "Restore the saved mask of this image.", (1, 4, 1, 2)),
 }
+_DECISIONS = {"accept": "#2f7d4f", "reject": "#a33b3b"}
+"""Colours of the large buttons."""
+_ARROWS = {"previous", "next"}
+_LARGE = 44
+"""Height of the large buttons and width of the arrows, in screen pixels."""
 _NEED_IMAGE = {"accept", "toggle_labels", "revert"}
 
 
@@ -47,12 +52,25 @@ class ReviewButtons(QWidget):
         self._buttons: dict[str, QPushButton] = {}
         for name, (text, key, tip, place) in _BUTTONS.items():
             shown = QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)
-            button = QPushButton(f"{text} ({shown})" if key else text)
+            button = QPushButton(f"{text} ({shown})" if key and name not in _ARROWS else text)
             button.setObjectName(name)
             button.setToolTip(f"{tip} Key: {shown}" if key else tip)
             button.clicked.connect(lambda _=False, name=name: self.pressed.emit(name))
             grid.addWidget(button, *place)
             self._buttons[name] = button
+        self._enlarge()
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(4, 1)
+
+    def _enlarge(self) -> None:
+        """Make the decisions easy to hit, with small arrows beside them."""
+        for name, color in _DECISIONS.items():
+            self._buttons[name].setFixedHeight(_LARGE)
+            self._buttons[name].setStyleSheet(
+                f"QPushButton:enabled {{ background: {color}; color: white; font-weight: bold }}"
+            )
+        for name in _ARROWS:
+            self._buttons[name].setFixedSize(_LARGE, _LARGE)
 
     @property
     def keys(self) -> dict[str, QPushButton]:

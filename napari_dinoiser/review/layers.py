@@ -1,9 +1,11 @@
-"""The layers of the image under review, and keys that work on both."""
+"""The layers of the image under review: what is shown, and keys that work on both."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_dinoiser.key_bindings import KeyBindings
+from napari_dinoiser.label_keys import paint_with
 from napari_dinoiser.label_layers import style_labels
 
 if TYPE_CHECKING:
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
     import napari
     import numpy as np
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
 
     from dinoiser.prompts import PromptSet
     from napari_dinoiser.review.review_session import OpenImage
@@ -20,14 +22,14 @@ if TYPE_CHECKING:
 class ReviewLayers:
     """One image layer and one labels layer that show one image after another.
 
+    While a person reviews, all other layers are hidden; then they come back.
+
     Parameters
     ----------
     viewer
         The viewer with the layers.
     keys
-        Actions of keys while the canvas has the focus. napari asks the selected
-        layer first, whose own keys would take precedence, so keys are bound to
-        both layers and to the viewer.
+        Actions of keys while the canvas has the focus.
     on_label
         Called with the label to paint with, when it changes or an image is
         shown.
@@ -45,10 +47,11 @@ class ReviewLayers:
         on_label: Callable[[int], None],
     ) -> None:
         self._viewer = viewer
-        self._keys = keys
+        self._keys = KeyBindings(keys)
+        self._keys.add(viewer)
         self._on_label = on_label
-        self._bound: list[tuple[Any, str, Callable | None]] = []
-        self._active = False
+        self._hidden: list[Layer] | None = None
+        self._held: str | None = None
         self.image: Image | None = None
         self.labels: Labels | None = None
 
@@ -66,7 +69,8 @@ class ReviewLayers:
         image.name = opened.labelled.image
         labels.name = f"{opened.labelled.image} labels"
         self._set_visible(True)
-        self._viewer.reset_view()
+        self._viewer.reset_view(layers=[image])
+        self._viewer.update_status_from_cursor()  # it names the layer as it was called before
         self._on_label(labels.selected_label)
 
     def show_labels(self, labels: np.ndarray) -> None:
@@ -89,34 +93,50 @@ class ReviewLayers:
         """Hide both layers, as there is no image to show."""
         self._set_visible(False)
 
+    def hold(self) -> None:
+        """Let nobody paint while labels are being saved."""
+        if self.labels is not None:
+            self._held, self.labels.mode = self.labels.mode, "pan_zoom"
+
+    def let_go(self) -> None:
+        """Give the tool back that was in the hand."""
+        if self.labels is not None and self._held is not None:
+            self._held, self.labels.mode = None, self._held
+
     def toggle_labels(self) -> None:
         """Show or hide the labels."""
         if self.labels is not None:
             self.labels.visible = not self.labels.visible
 
     def select(self, label: int) -> None:
-        """Choose the label to paint with."""
+        """Choose the label to paint with, and take the brush."""
         if self.labels is not None:
-            self.labels.selected_label = label
+            paint_with(self.labels, label)
 
-    def bind_keys(self) -> None:
-        """Bind the keys, unless they are bound already."""
-        if not self._active:
-            self._active = True
-            for provider in (self._viewer, self.image, self.labels):
-                self._bind(provider)
+    def change(self, display: Callable[[Labels], None]) -> None:
+        """Change how the labels look, see `napari_dinoiser.label_keys`."""
+        if self.labels is not None:
+            display(self.labels)
 
-    def release_keys(self) -> None:
-        """Restore the previous key bindings."""
-        # in reverse, so that a key bound twice ends up with its first binding
-        for provider, key, function in reversed(self._bound):
-            provider.bind_key(key, function, overwrite=True)
-        self._bound = []
-        self._active = False
+    def enter(self) -> None:
+        """Bind the keys and hide all other layers, unless this is done."""
+        self._keys.bind()
+        if self._hidden is None:
+            own = (self.image, self.labels)
+            self._hidden = [x for x in self._viewer.layers if x.visible and x not in own]
+            for layer in self._hidden:
+                layer.visible = False
+
+    def leave(self) -> None:
+        """Restore what the keys did before, and the layers that were hidden."""
+        self._keys.release()
+        hidden, self._hidden = self._hidden or [], None
+        for layer in hidden:
+            layer.visible = True
 
     def disconnect(self) -> None:
         """Disconnect from the layers, which stay in the viewer."""
-        self.release_keys()
+        self.leave()
         if self.labels is not None:
             self.labels.events.selected_label.disconnect(self._tell_label)
         self.image = self.labels = None
@@ -124,12 +144,12 @@ class ReviewLayers:
     def _add_labels(self, labels: np.ndarray, prompts: PromptSet) -> Labels:
         layer = self.labels = self._viewer.add_labels(labels, **style_labels(prompts))
         layer.events.selected_label.connect(self._tell_label)
-        self._bind(layer)
+        self._keys.add(layer)
         return layer
 
     def _add_image(self, image: np.ndarray) -> Image:
         layer = self.image = self._viewer.add_image(image, rgb=True)
-        self._bind(layer)
+        self._keys.add(layer)
         layers = self._viewer.layers
         layers.move(layers.index(layer), layers.index(self.labels))
         layers.selection.active = self.labels
@@ -143,18 +163,3 @@ class ReviewLayers:
 
     def _tell_label(self, event: Any) -> None:
         self._on_label(event.source.selected_label)
-
-    def _bind(self, provider: Any) -> None:
-        """Bind the keys to the viewer or a layer, if keys are active."""
-        if provider is None or not self._active:
-            return
-        for key, action in self._keys.items():
-            replaced = provider.bind_key(key, _ignore_provider(action), overwrite=True)
-            self._bound.append((provider, key, replaced))
-
-
-def _ignore_provider(action: Callable[[], Any]) -> Callable[[Any], None]:
-    def on_key(_: Any) -> None:
-        action()
-
-    return on_key

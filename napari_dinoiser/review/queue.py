@@ -16,12 +16,15 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
+from napari_dinoiser.review.named import named
+
 if TYPE_CHECKING:
     from dinoiser.batch.reviews import Order
     from dinoiser.prompts import PromptSet
 
 ORDERS = {
-    "Least certain first": "least certain",
+    "Worst first": "worst",
+    "Most work first": "most work",
     "File name": "file name",
     "Share of a class": "class share",
 }
@@ -41,7 +44,7 @@ class ReviewQueue(QWidget):
         self.folder.setPlaceholderText("Job folder")
         self.folder.returnPressed.connect(lambda: self.folder_chosen.emit(self.folder.text()))
         browse = named(QPushButton("Browse …"), "browse_job", "Choose the output folder of a job")
-        browse.clicked.connect(self._browse)
+        browse.clicked.connect(self.browse)
         self._order = named(QComboBox(), "order", "Which images come first")
         for text, order in ORDERS.items():
             self._order.addItem(text, order)
@@ -91,14 +94,8 @@ class ReviewQueue(QWidget):
         self._class.setVisible(self.order == "class share")
         self.order_changed.emit()
 
-    def _browse(self) -> None:
+    def browse(self) -> None:
+        """Let a person choose another job's folder."""
         folder = QFileDialog.getExistingDirectory(self, "Job folder", self.folder.text())
         if folder:
             self.folder_chosen.emit(folder)
-
-
-def named(widget: Any, name: str, tooltip: str) -> Any:
-    """Set the object name and tooltip of a widget, and return it."""
-    widget.setObjectName(name)
-    widget.setToolTip(tooltip)
-    return widget

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dinoiser.batch.export import read_prompts
+from dinoiser.batch.job_images import result_file
 from dinoiser.batch.reviews import (
     LabelledImage,
     Review,
@@ -17,6 +18,7 @@ from dinoiser.batch.reviews import (
     sort_images,
 )
 from dinoiser.errors import DinoiserError, InputError
+from dinoiser.export.confidence import read_confidence
 from dinoiser.export.png import read_mask
 from dinoiser.images import read_labelled_image
 from napari_dinoiser.review.unsaved_edits import UnsavedEdits, in_thread
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dinoiser.batch.reviews import Order
+
+
+class Counts(NamedTuple):
+    """How many images were checked; of these, whose mask was corrected and that were rejected."""
+
+    checked: int
+    corrected: int
+    rejected: int
 
 
 @dataclass
@@ -114,9 +124,13 @@ class ReviewSession:
         return self.current is not None and self.current.edited
 
     @property
-    def checked(self) -> int:
-        """Number of the job's images that were accepted or rejected."""
-        return sum(map(self._reviews.is_checked, self._images))
+    def counts(self) -> Counts:
+        """How far the review of the job's images is."""
+        reviews = [self._reviews.of(image) for image in self._images]
+        checked = [review for review in reviews if review.state != "unchecked"]
+        rejected = sum(review.state == "rejected" for review in checked)
+        corrected = sum(review.edited and review.state == "accepted" for review in checked)
+        return Counts(len(checked), corrected, rejected)
 
     @property
     def total(self) -> int:
@@ -127,8 +141,12 @@ class ReviewSession:
         """Return the review of the current image."""
         return self._reviews.of(self.labelled) if self.labelled else None
 
+    def review_of(self, image: LabelledImage) -> Review:
+        """Return the review of an image."""
+        return self._reviews.of(image)
+
     def arrange(
-        self, order: Order = "least certain", class_id: int = 0, *, only_unchecked: bool = False
+        self, order: Order = "worst", class_id: int = 0, *, only_unchecked: bool = False
     ) -> None:
         """Sort the queue and open its first unchecked image.
 
@@ -171,6 +189,29 @@ class ReviewSession:
         """
         self.save()
         return self._go(self.position + step)
+
+    def open_at(self, position: int) -> bool:
+        """Save corrections and open another image of the queue, see `move`."""
+        self.save()
+        return self._go(position)
+
+    def confidence(self) -> np.ndarray:
+        """Read the model's confidence in the current image.
+
+        Returns
+        -------
+        np.ndarray
+            (H, W) float32, from 0 to 1.
+
+        Raises
+        ------
+        InputError
+            The job did not save it (`-f confidence`), or the file cannot be read.
+        """
+        if self.labelled is None:
+            msg = "there is no image whose confidence could be shown"
+            raise InputError(msg)
+        return read_confidence(result_file(self.output, self.labelled.stem, "confidence"))
 
     def move_to_unchecked(self) -> bool:
         """Save corrections and move to the next unchecked image, wrapping around.

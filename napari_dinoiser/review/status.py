@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtCore import QRectF, Qt
+from qtpy.QtGui import QColor, QPainter
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
-from napari_dinoiser.review.queue import named
+from napari_dinoiser.review.named import named
 
 if TYPE_CHECKING:
-    from napari_dinoiser.review.review_session import ReviewSession
+    from napari_dinoiser.review.review_session import Counts, ReviewSession
 
+COLORS = {"accepted": "#3f9d66", "corrected": "#4a86c8", "rejected": "#c05050"}
+"""Colours of the bar; what is unchecked stays grey."""
+BAR_HEIGHT = 8
 ELLIPSIS = 20
 """Pixels that long names leave free, for the ellipsis and napari's padding of labels."""
+
+
+class StateBar(QWidget):
+    """A bar whose colours say what came of the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFixedHeight(BAR_HEIGHT)
+        self._shares: dict[str, float] = {}
+
+    def show_counts(self, counts: Counts, total: int) -> None:
+        """Show how many of all images were accepted as they were, corrected and rejected."""
+        accepted = counts.checked - counts.corrected - counts.rejected
+        parts = {"accepted": accepted, "corrected": counts.corrected, "rejected": counts.rejected}
+        self._shares = {name: count / total for name, count in parts.items()}
+        self.update()
+
+    def paintEvent(self, _: Any) -> None:
+        """Draw the shares side by side."""
+        painter, left = QPainter(self), 0.0
+        painter.fillRect(self.rect(), QColor("#808080"))
+        for name, share in self._shares.items():
+            width = share * self.width()
+            painter.fillRect(QRectF(left, 0, width, self.height()), QColor(COLORS[name]))
+            left += width
+        painter.end()
 
 
 class ReviewStatus(QWidget):
@@ -30,19 +60,23 @@ class ReviewStatus(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._progress = named(QLabel(), "progress", "Share of the job that is checked")
-        self._bar = named(QProgressBar(), "progress_bar", "Share of the job that is checked")
-        self._bar.setTextVisible(False)
+        tip = "Green: accepted as it was; blue: corrected; red: rejected; grey: not checked"
+        self._bar = named(StateBar(), "progress_bar", tip)
         self._image = named(QElidingLabel(), "image", "The image")
         self._image.setElideMode(Qt.TextElideMode.ElideMiddle)
         self._image.setEllipsesWidth(ELLIPSIS)
-        tip = "Position in the queue, mean confidence of the model, and decision"
+        tip = "Position in the queue, how good the mask probably is (1: perfect), and decision"
         self._state = named(QLabel(), "state", tip)
         self.message = named(QLabel(), "message", "Messages about the image")
         self.message.setWordWrap(True)
+        first = QHBoxLayout()
+        first.addWidget(self._progress)
+        first.addWidget(self._bar, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._progress, self._bar, self._image, self._state):
-            layout.addWidget(widget)
+        layout.addLayout(first)
+        layout.addWidget(self._image)
+        layout.addWidget(self._state)
         self.clear()
 
     def clear(self, message: str = "") -> None:
@@ -54,10 +88,10 @@ class ReviewStatus(QWidget):
 
     def show_session(self, session: ReviewSession, message: str = "") -> None:
         """Show the state of a review, with a message or else what is special about the image."""
-        self._progress.setText(f"{session.checked:,} of {session.total:,} checked")
+        counts = session.counts
+        self._progress.setText(f"{counts.checked:,} of {session.total:,} checked")
+        self._bar.show_counts(counts, session.total)
         self._bar.show()
-        self._bar.setRange(0, session.total)
-        self._bar.setValue(session.checked)
         name = session.labelled.image if session.labelled else ""
         self._image.setText(name)
         self._image.setToolTip(name)
@@ -66,14 +100,14 @@ class ReviewStatus(QWidget):
 
 
 def _describe(session: ReviewSession) -> str:
-    """Describe the image's position in the queue, the model's certainty, and the decision."""
+    """Describe the image's position in the queue, how good it probably is, and the decision."""
     labelled, review = session.labelled, session.review()
     if labelled is None or review is None:
         return ""
-    certainty = labelled.certainty
+    expected = labelled.expected_iou
     parts = [
         f"{session.position + 1:,} of {len(session.queue):,}",
-        "no confidence" if certainty is None else f"certainty {certainty:.2f}",
+        "all ignored" if expected is None else f"expected IoU {expected:.2f}",
         review.state + (", corrected" if review.edited else ""),
     ]
     return " · ".join(parts)

@@ -7,21 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal
-from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QDockWidget, QMessageBox, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt, QTimer, QUrl, Signal
+from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
+from qtpy.QtWidgets import QDockWidget, QLabel, QMessageBox, QVBoxLayout, QWidget
 
 from dinoiser.errors import DinoiserError
+from napari_dinoiser.label_keys import DISPLAY_KEYS
+from napari_dinoiser.review.background import Background
 from napari_dinoiser.review.buttons import ReviewButtons
 from napari_dinoiser.review.class_list import ClassList
+from napari_dinoiser.review.confidence_view import ConfidenceView
+from napari_dinoiser.review.end_page import EndPage
 from napari_dinoiser.review.layers import ReviewLayers
+from napari_dinoiser.review.named import named
 from napari_dinoiser.review.queue import ReviewQueue
+from napari_dinoiser.review.queue_list import QueueList
 from napari_dinoiser.review.status import ReviewStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     import napari
+    from napari.layers import Labels
 
     from napari_dinoiser.review.review_session import ReviewSession
 
@@ -38,10 +46,14 @@ _STEPS: dict[str, tuple[Callable[[ReviewSession], bool], str]] = {
     "reject": (lambda session: session.reject(), "This was the last image."),
 }
 """What each button does, and the message if it leads to no other image."""
+HINTS = (
+    "1-9 paint · F fill · E erase · Ctrl+Z undo · T labels · O outlines · [ ] opacity · I one class"
+    " · G next uncertain place · C confidence"
+)
 
 
 class ReviewWidget(QWidget):
-    """Review a job, least certain images first.
+    """Review a job, the worst images first.
 
     The keys work while this widget is visible, with the focus in it or on the
     canvas.
@@ -63,19 +75,18 @@ class ReviewWidget(QWidget):
         self._buttons = ReviewButtons()
         self._classes = ClassList()
         self._status = ReviewStatus()
-        layout = QVBoxLayout(self)
-        for widget in (self._queue, self._status, self._buttons, self._status.message):
-            layout.addWidget(widget)
-        layout.addWidget(self._classes, 1)
-        keys = {key: button.click for key, button in self._buttons.keys.items()}
-        keys |= {str(digit): partial(self._choose_digit, digit) for digit in range(10)}
+        self._list = QueueList()
+        self._end_page = EndPage()
+        self._hints = named(QLabel(HINTS), "hints", "Keys that work on the canvas and here")
+        self._hints.setWordWrap(True)
+        self._background = Background(self)
+        self._confidence = ConfidenceView(viewer)
+        self._lay_out()
+        keys = self._keys()
         # the same keys for Qt ("Shift+N") and for napari ("Shift-N")
         canvas_keys = {key.replace("+", "-"): action for key, action in keys.items()}
         self._layers = ReviewLayers(viewer, canvas_keys, self._classes.mark)
-        self._queue.folder_chosen.connect(self.open_job)
-        self._queue.order_changed.connect(self._arrange)
-        self._buttons.pressed.connect(self._do)
-        self._classes.label_chosen.connect(self._layers.select)
+        self._connect()
         self._bind_own_keys(keys)
         self._timer = QTimer(self, interval=KEEP_UNSAVED_EVERY)
         self._timer.timeout.connect(self._keep_unsaved)
@@ -89,6 +100,7 @@ class ReviewWidget(QWidget):
         """
         from napari.qt.threading import create_worker
 
+        self._background.finish()
         if not self._settle():
             return
         self._queue.folder.setText(str(folder))
@@ -105,11 +117,11 @@ class ReviewWidget(QWidget):
         super().showEvent(event)
         self._watch_closing()
         if self._session:
-            self._layers.bind_keys()
+            self._layers.enter()
 
     def hideEvent(self, event: Any) -> None:
         """Release the keys."""
-        self._layers.release_keys()
+        self._layers.leave()
         super().hideEvent(event)
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
@@ -122,6 +134,33 @@ class ReviewWidget(QWidget):
             self._end()
         return super().eventFilter(watched, event)
 
+    def _lay_out(self) -> None:
+        self._work = (self._buttons, self._classes, self._list, self._hints)
+        layout = QVBoxLayout(self)
+        for widget in (self._queue, self._status, self._buttons, self._status.message):
+            layout.addWidget(widget)
+        layout.addWidget(self._end_page)
+        layout.addWidget(self._classes, 2)
+        layout.addWidget(self._list, 1)
+        layout.addWidget(self._hints)
+
+    def _connect(self) -> None:
+        self._queue.folder_chosen.connect(self.open_job)
+        self._queue.order_changed.connect(lambda: self._arrange())
+        self._buttons.pressed.connect(self._do)
+        self._classes.label_chosen.connect(self._layers.select)
+        self._list.chosen.connect(self._open_at)
+        self._end_page.wanted.connect(self._finish)
+
+    def _keys(self) -> dict[str, Callable[[], Any]]:
+        """Actions of keys, as Qt writes them."""
+        keys = {key: button.click for key, button in self._buttons.keys.items()}
+        keys |= {str(digit): partial(self._choose_digit, digit) for digit in range(10)}
+        keys |= {key: partial(self._display, change) for key, change in DISPLAY_KEYS.items()}
+        keys["G"] = partial(self._with_confidence, self._next_place)
+        keys["C"] = partial(self._with_confidence, self._confidence.toggle)
+        return keys
+
     def _bind_own_keys(self, keys: dict[str, Callable[[], Any]]) -> None:
         """Bind the keys for when the focus is in this widget, but not in a text field."""
         for key, action in keys.items():
@@ -133,9 +172,9 @@ class ReviewWidget(QWidget):
         """Start reviewing the job that a thread has opened."""
         self._queue.folder.setEnabled(True)
         if isinstance(opened, str):
-            _say(opened)
-            self._refresh()
+            self._say(opened)
             return
+        self._background.finish()
         if not self._settle():  # edited while the other job was being read
             return
         self._session = opened
@@ -143,23 +182,21 @@ class ReviewWidget(QWidget):
         self._classes.set_classes(opened.prompts)
         self._queue.set_classes(opened.prompts)
         self._timer.start()
-        self._arrange()
         if self.isVisible():
-            self._layers.bind_keys()
-        self.job_opened.emit(str(opened.output))
+            self._layers.enter()
+        self._arrange(lambda: self.job_opened.emit(str(opened.output)))
 
-    def _arrange(self) -> None:
+    def _arrange(self, then: Callable[[], Any] | None = None) -> None:
         """Sort the images according to the controls."""
-        if self._session is None:
-            return
-        self._take_labels()
-        queue = self._queue
-        try:
-            self._session.arrange(queue.order, queue.class_id, only_unchecked=queue.only_unchecked)
-        except DinoiserError as error:
-            _say(str(error))
-            return
-        self._show(self._session)
+        self._background.finish()
+        queue, order = self._queue, self._queue.order
+        arrange = partial(
+            _arranged, order=order, class_id=queue.class_id, only_unchecked=queue.only_unchecked
+        )
+        self._go(arrange, then=then)
+
+    def _open_at(self, position: int) -> None:
+        self._go(lambda session: session.open_at(position))
 
     def _do(self, name: str) -> None:
         """Do what a button is for."""
@@ -170,24 +207,46 @@ class ReviewWidget(QWidget):
         elif name == "revert":
             self._revert()
         else:
-            self._go(self._session, *_STEPS[name])
+            self._go(*_STEPS[name])
 
     def _go(
-        self, session: ReviewSession, step: Callable[[ReviewSession], bool], otherwise: str
+        self,
+        step: Callable[[ReviewSession], bool],
+        otherwise: str = "",
+        then: Callable[[], Any] | None = None,
     ) -> None:
-        """Let the session save and move, and show the result."""
-        self._take_labels()
-        try:
-            moved = step(session)
-        except DinoiserError as error:
-            _say(str(error))
+        """Let the session save and move in a thread, and show the result."""
+        if self._session is None or self._background.busy:
             return
-        if moved:
+        self._take_labels()
+        self._layers.hold()
+        went = partial(self._went, self._session, otherwise, then)
+        self._background.start(partial(step, self._session), went)
+
+    def _went(
+        self,
+        session: ReviewSession,
+        otherwise: str,
+        then: Callable[[], Any] | None,
+        moved: Future[bool],
+    ) -> None:
+        """Show where the session is now, or why it did not move."""
+        self._layers.let_go()
+        if isinstance(error := moved.exception(), DinoiserError):
+            self._say(str(error))
+            return
+        if moved.result():
             self._show(session)
         else:
             self._refresh(otherwise)
+            if session.counts.checked == session.total:
+                self._show_end(session)
+        if then is not None:
+            then()
 
     def _show(self, session: ReviewSession) -> None:
+        self._confidence.forget()
+        self._show_work()
         if session.current is None:
             self._layers.hide()
         else:
@@ -205,27 +264,93 @@ class ReviewWidget(QWidget):
             self._status.clear(message)
         else:
             self._status.show_session(session, message)
+            self._list.show_session(session)
 
     def _take_labels(self) -> None:
         """Pass the current labels to the session, however they were changed."""
         if self._session and self._session.current and self._layers.labels is not None:
-            # scripts may have replaced the layer's array, so it is taken anew each time
-            self._session.current.labels = np.asarray(self._layers.labels.data)
+            # scripts may have replaced the layer's array, so it is taken anew each time; a copy,
+            # as a thread reads it while the layer is in the window's hands
+            self._session.current.labels = np.array(self._layers.labels.data)
 
     def _keep_unsaved(self) -> None:
-        if self._session is None:
+        if self._session is None or self._background.busy:
             return
         self._take_labels()
         try:
             self._session.keep_unsaved()
         except DinoiserError as error:
-            _say(str(error))
+            self._say(str(error))
 
     def _revert(self) -> None:
         if self._session and self._session.current:
             self._session.revert()
             self._layers.show_labels(self._session.current.labels)
             self._refresh("The saved mask is restored.")
+
+    def _display(self, change: Callable[[Labels], None]) -> None:
+        self._layers.change(change)
+
+    def _with_confidence(self, action: Callable[[], Any]) -> None:
+        """Do something that needs the image's confidence, once it is read."""
+        if self._confidence.known:
+            action()
+        elif self._session is not None and not self._background.busy:
+            self._background.start(self._session.confidence, partial(self._take_confidence, action))
+
+    def _take_confidence(self, action: Callable[[], Any], read: Future[np.ndarray]) -> None:
+        if isinstance(error := read.exception(), DinoiserError):
+            self._say(str(error))
+            return
+        self._confidence.take(read.result())
+        action()
+
+    def _next_place(self) -> None:
+        self._refresh(self._confidence.next_place())
+
+    def _show_end(self, session: ReviewSession) -> None:
+        """Show how the review went in place of the buttons and lists."""
+        self._end_page.show_counts(session.counts)
+        for widget in self._work:
+            widget.hide()
+        self._end_page.show()
+
+    def _show_work(self) -> None:
+        self._end_page.hide()
+        for widget in self._work:
+            widget.show()
+
+    def _finish(self, name: str) -> None:
+        """Do what a button at the end is for."""
+        if name == "back":
+            self._show_work()
+        elif name == "another":
+            self._queue.browse()
+        elif name == "masks" and self._session is not None:
+            _open_outside(self._session.output / "masks")
+        elif self._session is not None and not self._background.busy:
+            self._refresh("Writing …")
+            formats = [] if name == "report" else [name]
+            export = partial(_export, self._session.output, formats)
+            self._background.start(export, partial(self._exported, self._session.output, name))
+
+    def _exported(self, output: Path, name: str, written: Future[None]) -> None:
+        if isinstance(error := written.exception(), DinoiserError):
+            self._say(str(error))
+        elif name == "report":
+            self._refresh()
+            from dinoiser.batch.report.page import REPORT_FILE
+
+            _open_outside(output / REPORT_FILE)
+        else:
+            self._refresh(f"The masks were exported to {output}.")
+
+    def _say(self, problem: str) -> None:
+        """Say a problem: in napari's notification, which is short, and whole in the tab."""
+        from napari.utils.notifications import show_error
+
+        show_error(problem)
+        self._refresh(problem)
 
     def _choose_digit(self, digit: int) -> None:
         label = self._classes.label_of_digit(digit)
@@ -236,6 +361,7 @@ class ReviewWidget(QWidget):
         self, cancel: QMessageBox.StandardButton = QMessageBox.StandardButton.Cancel
     ) -> bool:
         """Ask what to do with unsaved edits; return False to leave everything as it is."""
+        self._background.finish()
         self._take_labels()
         current = self._session.current if self._session else None
         if self._session is None or current is None or not current.edited:
@@ -254,7 +380,7 @@ class ReviewWidget(QWidget):
             try:
                 self._session.save()
             except DinoiserError as error:
-                _say(str(error))
+                self._say(str(error))
                 return False
             self._refresh()
         return answer in (choices.Save, choices.Discard)
@@ -290,7 +416,17 @@ def _open_session(folder: Path) -> ReviewSession | str:
         return str(error)
 
 
-def _say(problem: str) -> None:
-    from napari.utils.notifications import show_error
+def _arranged(session: ReviewSession, **order: Any) -> bool:
+    """Sort a session's images; its first one is another to show."""
+    session.arrange(**order)
+    return True
 
-    show_error(problem)
+
+def _export(output: Path, formats: list[str]) -> None:
+    from dinoiser.batch import export
+
+    export(output, formats)
+
+
+def _open_outside(path: Path) -> None:
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))

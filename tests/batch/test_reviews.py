@@ -25,9 +25,9 @@ def job(tmp_path):
     return make_job_of_three(tmp_path)
 
 
-def labelled_image(name, certainty=0.5, pixels=None):
+def labelled_image(name, expected_iou=0.5, pixels=None, work=0.1):
     stem = name.rpartition(".")[0]
-    return LabelledImage(name, stem, f"/{name}", (2, 2), certainty, pixels or {})
+    return LabelledImage(name, stem, f"/{name}", (2, 2), expected_iou, work, pixels or {})
 
 
 class TestReviews:
@@ -108,14 +108,19 @@ class TestReviews:
 
 
 class TestOrder:
-    def test_least_certain_first_and_nothing_known_before_all(self):
+    def test_worst_first_and_nothing_known_before_all(self):
         images = [
             labelled_image("a", 0.9),
             labelled_image("b", 0.2),
             labelled_image("c", None),
             labelled_image("d", 0.2),
         ]
-        names = [p.image for p in sort_images(images, {}, "least certain")]
+        names = [p.image for p in sort_images(images, {}, "worst")]
+        assert names == ["c", "b", "d", "a"]
+
+    def test_most_work_first_and_nothing_known_before_all(self):
+        images = [labelled_image(name, work=work) for name, work in zip("abcd", (1, 3, None, 3))]  # noqa: B905
+        names = [p.image for p in sort_images(images, {}, "most work")]
         assert names == ["c", "b", "d", "a"]
 
     def test_by_name(self):
@@ -137,5 +142,5 @@ class TestOrder:
     @given(st.lists(st.floats(0, 1) | st.none(), max_size=20))
     def test_no_image_is_lost(self, certainties):
         images = [labelled_image(f"{i}.png", c) for i, c in enumerate(certainties)]
-        for order in ("least certain", "file name", "class share"):
+        for order in ("worst", "most work", "file name", "class share"):
             assert sorted(sort_images(images, {}, order)) == sorted(images)

@@ -21,8 +21,13 @@ class Reviewer:
         viewer.window._qt_window.show()
         qtbot.waitExposed(viewer.window._qt_window)
 
+    def settle(self):
+        """Wait until the window shows what was asked for."""
+        self.qtbot.waitUntil(lambda: not self.widget._background.busy, timeout=20_000)
+
     def leave(self):
         """Let go of everything; the window that closes next must have nothing to ask."""
+        self.settle()
         if self.widget._session and self.widget._session.current:
             self.widget._take_labels()
             self.widget._session.revert()
@@ -45,28 +50,34 @@ class Reviewer:
             window.activateWindow()
 
     def child(self, kind, name):
+        self.settle()
         found = self.widget.findChild(kind, name)
         assert found is not None, name
         return found
 
     def click(self, name):
         self.qtbot.mouseClick(self.child(QPushButton, name), Qt.MouseButton.LeftButton)
+        self.settle()
 
     def press(self, key, modifier=Qt.KeyboardModifier.NoModifier):
         """Press a key on the canvas."""
+        self.settle()
         canvas = self.viewer.window._qt_viewer.canvas.native
         canvas.setFocus()
         QTest.keyClick(canvas, key, modifier)
+        self.settle()
 
     def text(self, name):
         return self.child(QLabel, name).text()
 
     @property
     def labels(self):
+        self.settle()
         return self.viewer.layers[1]
 
     @property
     def image(self):
+        self.settle()
         return self.viewer.layers[0].name
 
     def paint(self, label):
@@ -76,5 +87,5 @@ class Reviewer:
         self.labels.paint((48, 64), label)
 
 
-def certainties(job):
-    return {record.image: record.certainty for record in read_records(job)}
+def expected_ious(job):
+    return {record.image: record.expected_iou for record in read_records(job)}

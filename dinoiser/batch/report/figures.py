@@ -171,9 +171,9 @@ class JobFigures:
 
     def _keep_if_uncertain(self, record: Record) -> None:
         """Keep the least certain images; one whose pixels are all ignored ranks first."""
-        certainty = -1.0 if record.certainty is None else record.certainty
-        # the heap drops its smallest entry: the most certain image, and among equals the last
-        entry = (-certainty, -self.done, record)
+        expected = -1.0 if record.expected_iou is None else record.expected_iou
+        # the heap drops its smallest entry: the best image, and among equals the last
+        entry = (-expected, -self.done, record)
         if len(self._uncertain) < SHOWN_LEAST_CERTAIN:
             heapq.heappush(self._uncertain, entry)
         else:
@@ -181,7 +181,7 @@ class JobFigures:
 
     @property
     def least_certain(self) -> list[Record]:
-        """The images about which the model was least certain, in that order."""
+        """The images whose masks are probably the worst, in that order."""
         return [record for _, _, record in sorted(self._uncertain, reverse=True)]
 
     @property

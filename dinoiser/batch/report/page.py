@@ -53,7 +53,7 @@ class RunFigures:
 @dataclass(frozen=True)
 class _Thumbnail:
     name: str
-    certainty: float | None
+    expected_iou: float | None
     uri: str | None
 
 
@@ -201,7 +201,7 @@ def _thumbnails(
     return [
         _Thumbnail(
             record.image,
-            record.certainty,
+            record.expected_iou,
             thumbnail_uri(output, record, side, colors, corrected=record.image in corrected),
         )
         for record in records

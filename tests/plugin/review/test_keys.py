@@ -1,27 +1,32 @@
 """Keys of the Review tab: where they work, and where they are napari's."""
 
+import numpy as np
 import pytest
+from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QComboBox, QLineEdit
 
 from dinoiser.batch.reviews import read_reviews
-from tests.helpers.review_driver import PROMPTS, certainties
+from tests.helpers.review_driver import PROMPTS, expected_ious
 
 
 def test_keys_work_on_the_canvas_with_the_labels_layer_selected(job, reviewer):
     reviewer.open(job)
     reviewer.viewer.layers.selection.active = reviewer.labels
-    names = [name for name, _ in sorted(certainties(job).items(), key=lambda item: item[1])]
+    names = [name for name, _ in sorted(expected_ious(job).items(), key=lambda item: item[1])]
     reviewer.press(Qt.Key.Key_N)
     assert reviewer.image == names[1]
     reviewer.press(Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
     assert reviewer.image == names[0]
     reviewer.press(Qt.Key.Key_2)
     assert reviewer.labels.selected_label == PROMPTS.classes[2].id
-    assert str(reviewer.labels.mode) == "pan_zoom", "napari's own meaning of 2 is the brush"
+    assert str(reviewer.labels.mode) == "paint", "a digit takes the brush"
     reviewer.press(Qt.Key.Key_0)
     assert reviewer.labels.selected_label == 0
+    reviewer.press(Qt.Key.Key_F)
+    reviewer.press(Qt.Key.Key_3)
+    assert str(reviewer.labels.mode) == "fill", "and leaves a tool that paints in the hand"
     reviewer.press(Qt.Key.Key_P)
     reviewer.press(Qt.Key.Key_T)
     assert not reviewer.labels.visible
@@ -39,6 +44,41 @@ def test_keys_work_on_the_canvas_with_the_labels_layer_selected(job, reviewer):
     reviewer.press(Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
     reviewer.press(Qt.Key.Key_U)
     assert reviewer.image == names[2]
+
+
+def test_keys_change_how_labels_look(job, reviewer):
+    reviewer.open(job)
+    reviewer.press(Qt.Key.Key_O)
+    assert reviewer.labels.contour > 0
+    reviewer.press(Qt.Key.Key_O)
+    assert reviewer.labels.contour == 0
+    before = reviewer.labels.opacity
+    reviewer.press(Qt.Key.Key_BracketLeft)
+    assert reviewer.labels.opacity < before
+    reviewer.press(Qt.Key.Key_BracketRight)
+    assert reviewer.labels.opacity == pytest.approx(before)
+    reviewer.press(Qt.Key.Key_I)
+    assert reviewer.labels.show_selected_label
+
+
+def test_g_goes_to_the_uncertain_places_largest_first(job, reviewer):
+    reviewer.open(job)
+    reviewer.press(Qt.Key.Key_G)
+    assert "there is no confidence" in reviewer.text("message"), "the job did not save it"
+    grey = np.full((96, 128), 250, np.uint8)
+    grey[10:20, 20:40], grey[60:80, 90:120] = 60, 60
+    path = job / "confidence" / reviewer.image
+    path.parent.mkdir()
+    Image.fromarray(grey).save(path)
+    for middle, pixels, number in (((70, 105), 600, 1), ((15, 30), 200, 2), ((70, 105), 600, 1)):
+        reviewer.press(Qt.Key.Key_G)
+        assert reviewer.text("message") == f"Uncertain place of {pixels} pixels, {number} of 2."
+        assert tuple(reviewer.viewer.scene.camera.center)[-2:] == pytest.approx(middle)
+    reviewer.press(Qt.Key.Key_C)
+    assert [layer.name for layer in reviewer.viewer.layers][-1] == "confidence"
+    assert reviewer.viewer.layers.selection.active == reviewer.labels, "the brush paints labels"
+    reviewer.press(Qt.Key.Key_N)
+    assert len(reviewer.viewer.layers) == 2
 
 
 @pytest.mark.parametrize("selected", ["image", "nothing"])

@@ -5,21 +5,29 @@ from PIL import Image
 from pycocotools.coco import COCO
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDockWidget, QLineEdit, QListWidget, QPushButton
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDockWidget,
+    QLineEdit,
+    QListView,
+    QListWidget,
+    QPushButton,
+)
 
 from dinoiser.batch import export
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.export import read_mask
 from tests.helpers.export_jobs import decodes
-from tests.helpers.review_driver import PROMPTS, certainties
+from tests.helpers.review_driver import PROMPTS, expected_ious
 
 
-def test_opens_with_the_least_certain_image_and_styled_layers(job, reviewer):
+def test_opens_with_the_worst_image_and_styled_layers(job, reviewer):
     reviewer.open(job)
-    order = sorted(certainties(job).items(), key=lambda item: item[1])
+    order = sorted(expected_ious(job).items(), key=lambda item: item[1])
     assert reviewer.image == order[0][0]
     assert reviewer.text("progress") == "0 of 4 checked"
-    assert f"certainty {order[0][1]:.2f}" in reviewer.text("state")
+    assert f"expected IoU {order[0][1]:.2f}" in reviewer.text("state")
     assert [type(layer).__name__ for layer in reviewer.viewer.layers] == ["Image", "Labels"]
     assert list(reviewer.labels.features["class"]) == [
         *("background", "ball", "box", "star"),
@@ -100,7 +108,7 @@ def test_orders(job, reviewer):
     for name in ("ball", "star"):
         by_class.setCurrentText(name)
         label = next(c.id for c in PROMPTS.classes if c.name == name)
-        shares = {n: np.mean(read_mask(job / "masks" / n) == label) for n in certainties(job)}
+        shares = {n: np.mean(read_mask(job / "masks" / n) == label) for n in expected_ious(job)}
         assert shares[reviewer.image] == max(shares.values())
 
 
@@ -121,6 +129,50 @@ def test_only_unchecked_until_none_is_left(job, reviewer):
     assert reviewer.text("message") == "All images are checked."
     assert not reviewer.labels.visible
     assert not reviewer.child(QPushButton, "accept").isEnabled()
+
+
+def test_the_end_says_how_it_went_and_exports(job, reviewer):
+    reviewer.open(job)
+    reviewer.labels.data = np.full((96, 128), 2, np.uint8)
+    reviewer.click("accept")
+    reviewer.click("reject")
+    reviewer.click("accept")
+    reviewer.click("accept")
+    assert "4 checked, 1 corrected, 1 rejected" in reviewer.text("end")
+    assert not reviewer.child(QPushButton, "accept").isVisible()
+    reviewer.click("end_yolo")
+    assert "exported" in reviewer.text("message")
+    assert (job / "data.yaml").exists()
+    reviewer.click("end_back")
+    assert reviewer.child(QPushButton, "accept").isVisible()
+
+
+def test_the_list_shows_states_and_opens_images(job, reviewer):
+    reviewer.open(job)
+    first = reviewer.image
+    reviewer.click("reject")
+    queue = reviewer.child(QListView, "queue_list")
+    texts = [queue.model().index(row, 0).data() for row in range(4)]
+    assert texts[0].startswith("✗")
+    assert texts[0].endswith(first)
+    assert all(text.startswith("·") for text in texts[1:])
+    reviewer.qtbot.mouseClick(
+        queue.viewport(),
+        Qt.MouseButton.LeftButton,
+        pos=queue.visualRect(queue.model().index(0, 0)).center(),
+    )
+    assert reviewer.image == first
+
+
+def test_other_layers_are_hidden_while_reviewing_and_come_back(job, reviewer):
+    large = reviewer.viewer.add_image(np.zeros((2000, 3000)), name="large")
+    reviewer.open(job)
+    assert not large.visible
+    height, width = reviewer.viewer.window._qt_viewer.canvas.size
+    filled = max(96 / height, 128 / width) * reviewer.viewer.scene.camera.zoom
+    assert filled > 0.8, "the image under review fills the view"
+    reviewer.dock.hide()
+    assert large.visible
 
 
 def test_classes_are_chosen_from_the_list(job, reviewer):

@@ -51,7 +51,7 @@ class TestSession:
         assert session.move_to_unchecked()
         assert session.current.labelled.image == "sub/c.d.png"
         session.accept()
-        assert (session.checked, session.total) == (3, 3)
+        assert (session.counts.checked, session.total) == (3, 3)
         assert not session.move_to_unchecked()
 
     def test_starts_where_it_was_left(self, job, session):
@@ -80,7 +80,7 @@ class TestSession:
         session.move(1)
         session.move(-1)
         assert read_reviews(job) == {}
-        assert session.checked == 0
+        assert session.counts.checked == 0
 
     def test_what_cannot_be_saved_stays_open(self, job, session):
         session.current.labels = np.full((40, 60), 99, np.uint8)
