@@ -82,6 +82,6 @@ def look_at(viewer: napari.Viewer, place: Place) -> None:
     middle = [(side.start + side.stop) / 2 for side in (place.rows, place.columns)]
     height, width = viewer.window._qt_viewer.canvas.size
     shown = [size * (1 + 2 * MARGIN) for size in sizes]
-    camera = viewer.scene.camera
+    camera = getattr(viewer, "scene", viewer).camera  # on the viewer itself before napari 0.9
     camera.center = (0, *middle)
     camera.zoom = min(height / shown[0], width / shown[1])

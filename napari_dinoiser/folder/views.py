@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QUrl, Signal
+from qtpy.QtCore import QSize, Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QFontDatabase, QImageReader, QPixmap
 from qtpy.QtWidgets import (
     QApplication,
@@ -48,8 +48,10 @@ FORMATS = {
 }
 """Text and tooltip of the box of each format."""
 COLUMNS = 2
-LATEST_HEIGHT = 120
-"""Height of the latest image in screen pixels."""
+LATEST_HEIGHT = 260
+"""Largest height of the latest image in screen pixels."""
+LARGE = 40
+"""Height of the button that leads on."""
 SECONDS_AN_IMAGE = 0.5
 """Shortest time for which an image is shown; some of those that come faster are skipped."""
 COMMAND_LINES = 4
@@ -237,8 +239,8 @@ class RunView(QWidget):
         reader = QImageReader(str(result_file(self._output, self._status.latest.stem, "overlay")))
         size = reader.size()
         if size.isValid():  # False if overlays are not written
-            height = min(LATEST_HEIGHT, size.height())
-            reader.setScaledSize(size * (height / size.height()))
+            room = QSize(max(1, self.width()), LATEST_HEIGHT).boundedTo(size)
+            reader.setScaledSize(size.scaled(room, Qt.AspectRatioMode.KeepAspectRatio))
             self._latest.setPixmap(QPixmap.fromImage(reader.read()))
             self._latest.setToolTip(self._status.latest.image)
             self._shown_at = time.monotonic()
@@ -265,13 +267,11 @@ class OutcomeView(QWidget):
         self.review.setObjectName("review_folder")
         self.review.setToolTip("Check and correct the masks, the worst first")
         self.review.clicked.connect(lambda: self.review_requested.emit(str(self._output)))
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.report)
-        buttons.addWidget(self.review)
+        self.review.setFixedHeight(LARGE)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.text)
-        layout.addLayout(buttons)
+        for child in (self.text, self.review, self.report):
+            layout.addWidget(child)
         self.hide()
 
     def show_summary(self, output: Path, summary: Summary) -> None:
@@ -280,6 +280,7 @@ class OutcomeView(QWidget):
         lines = [describe_outcome(summary), describe_failures(summary), describe_notes(summary)]
         self.show_text("\n".join(filter(None, lines)))
         self.report.setVisible(self._report_file.is_file())
+        self.review.setText(f"Review {summary.done:,} mask{'s' * (summary.done != 1)}")
         self.review.setVisible(summary.done > 0)
 
     def show_text(self, text: str) -> None:

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from dinoiser.batch.folder import count_reviews
 from dinoiser.batch.job import SCHEDULERS, LabelJob, Labelling, Results, Running
@@ -72,6 +73,9 @@ class FolderWidget(QWidget):
         self.overwrite = _create_overwrite()
         self.classes = _create_classes()
         self.command = CommandLine()
+        self.missing = QLabel()
+        self.missing.setObjectName("folder_missing")
+        self.missing.setWordWrap(True)
         self.run_button = QPushButton("Run")
         self.cancel_button = QPushButton("Cancel")
         self.progress = RunView()
@@ -88,8 +92,16 @@ class FolderWidget(QWidget):
             prompts, choice = self._choose()
             self.classes.setText(describe_classes(prompts, choice.name))
             self.command.show_job(self._job(prompts, choice))
+            self._show_missing("")
         except DinoiserError as problem:
             self.command.show_problem(str(problem))
+            self._show_missing(str(problem))
+
+    def _show_missing(self, problem: str) -> None:
+        """Say why the job cannot be run; nothing if it can."""
+        self.missing.setText(problem)
+        self.missing.setVisible(bool(problem))
+        self._set_running(self._worker is not None)
 
     def run(self) -> None:
         """Start the job, or say what is missing."""
@@ -139,6 +151,9 @@ class FolderWidget(QWidget):
         if folder is None or output is None:
             msg = "There is no folder of images yet; choose one."
             raise InputError(msg)
+        if not output.name:
+            msg = f"The results cannot be written to {output} itself; choose a folder in it."
+            raise InputError(msg)
         return LabelJob(
             inputs=(folder,),
             output=output,
@@ -178,7 +193,7 @@ class FolderWidget(QWidget):
         self._set_running(False)
 
     def _set_running(self, running: bool) -> None:
-        self.run_button.setEnabled(not running)
+        self.run_button.setEnabled(not running and not self.missing.text())
         self.cancel_button.setEnabled(running)
 
     def _show_outcome(self, output: Path, summary: Summary) -> None:
@@ -200,21 +215,34 @@ class FolderWidget(QWidget):
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Images", self.input_folder)
         form.addRow("Results", self.output_folder)
-        form.addRow("Formats", self.formats)
-        form.addRow("Scheduler", self.scheduler)
-        form.addRow("", self.overwrite)
         form.addRow("Classes", self.classes)
         buttons = QHBoxLayout()
         buttons.addWidget(self.run_button)
         buttons.addWidget(self.cancel_button)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
-        layout.addWidget(self.command)
+        layout.addWidget(self._folded())
+        layout.addWidget(self.missing)
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
         layout.addWidget(self.outcome)
         layout.addStretch()
         self._set_running(False)
+
+    def _folded(self) -> QCollapsible:
+        """Return what most jobs do not need: formats, scheduler and the command."""
+        more = QWidget()
+        form = QFormLayout(more)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Formats", self.formats)
+        form.addRow("Scheduler", self.scheduler)
+        form.addRow("", self.overwrite)
+        form.addRow(self.command)
+        folded = QCollapsible("Formats, scheduler and command")
+        folded.setObjectName("folder_more")
+        folded.addWidget(more)
+        return folded
 
     def _connect(self) -> None:
         self.input_folder.changed.connect(self.refresh)

@@ -78,4 +78,6 @@ def _swatch(color: str | QColor | None) -> QIcon:
         painter.setPen(QColor("gray"))
         painter.drawRect(0, 0, SWATCH - 1, SWATCH - 1)
         painter.end()
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # else it is tinted like the row
+    return icon

@@ -143,6 +143,7 @@ class ReviewWidget(QWidget):
         layout.addWidget(self._classes, 2)
         layout.addWidget(self._list, 1)
         layout.addWidget(self._hints)
+        layout.addStretch(0)  # at the end, when the lists are hidden
 
     def _connect(self) -> None:
         self._queue.folder_chosen.connect(self.open_job)

@@ -71,6 +71,10 @@ class Reviewer:
         return self.child(QLabel, name).text()
 
     @property
+    def camera(self):
+        return getattr(self.viewer, "scene", self.viewer).camera
+
+    @property
     def labels(self):
         self.settle()
         return self.viewer.layers[1]

@@ -233,10 +233,19 @@ def test_closing_the_viewer_stops_the_job(open_tab, tmp_path, qtbot):
 def test_what_is_missing_is_said_and_nothing_starts(open_tab, images, tmp_path):
     tab = open_tab(prompts=None)
     fill(tab, images, tmp_path / "out")
-    click(tab, "run_folder")
-    assert notes() == ["There are no classes yet; add some in the Segment tab."]
-    assert tab.findChild(QPushButton, "run_folder").isEnabled()
+    assert text(tab, "folder_missing") == "There are no classes yet; add some in the Segment tab."
+    assert not tab.findChild(QPushButton, "run_folder").isEnabled()
     assert not tab.findChild(QPushButton, "copy_command").isEnabled()
+
+
+def test_the_root_is_refused_in_a_sentence_while_it_is_typed(open_tab, images):
+    tab = open_tab()
+    fill(tab, images, "/")
+    assert "choose a folder in it" in text(tab, "folder_missing")
+    assert not tab.findChild(QPushButton, "run_folder").isEnabled()
+    fill(tab, images, "/somewhere")
+    assert text(tab, "folder_missing") == ""
+    assert tab.findChild(QPushButton, "run_folder").isEnabled()
 
 
 def test_weights_that_are_missing_offline_are_one_sentence(open_tab, images, tmp_path, qtbot):

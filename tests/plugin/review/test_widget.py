@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 from pycocotools.coco import COCO
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QIcon
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -169,7 +170,7 @@ def test_other_layers_are_hidden_while_reviewing_and_come_back(job, reviewer):
     reviewer.open(job)
     assert not large.visible
     height, width = reviewer.viewer.window._qt_viewer.canvas.size
-    filled = max(96 / height, 128 / width) * reviewer.viewer.scene.camera.zoom
+    filled = max(96 / height, 128 / width) * reviewer.camera.zoom
     assert filled > 0.8, "the image under review fills the view"
     reviewer.dock.hide()
     assert large.visible
@@ -191,6 +192,8 @@ def test_classes_are_chosen_from_the_list(job, reviewer):
     assert reviewer.labels.selected_label == 255
     reviewer.labels.selected_label = PROMPTS.classes[3].id
     assert classes.currentItem().text() == texts[3]
+    swatch = classes.currentItem().icon().pixmap(14, 14, QIcon.Mode.Selected).toImage()
+    assert swatch.pixelColor(7, 7).name() == PROMPTS.classes[3].color, "not tinted by the row"
 
 
 def test_revert_brings_back_the_saved_mask(job, reviewer):
