@@ -147,7 +147,7 @@ def _annotated(
                         imported.failures[name] = str(error)
                         continue
                     place = str(found[name].path.resolve())
-                    labelled = LabelledImage(name, stems[name], place, size, None, {})
+                    labelled = LabelledImage(name, stems[name], place, size, None, None, {})
                     yield _Annotated(labelled, labels)
 
 
