@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from tests.interop.job import make_mixed_job, read_masks, read_with
 from tests.interop.readers import READERS, Reader, count_same, opencv_indexed
 
-ABSENT = {
-    "panopticapi": ("panoptic", "not in the package registry"),
-}
-"""Programs that cannot be tried, and why."""
+ABSENT = [
+    ("datumaro", "yolo", "reads boxes, no polygons"),
+    ("panopticapi", "panoptic", "not in the package registry"),
+]
+"""What cannot be tried, and why."""
 WARNING = Reader("opencv-python-headless", "cv2", "png", opencv_indexed)
 
 
@@ -31,7 +32,7 @@ def main() -> None:
             rows.append(f"| {reader.package} | | {reader.format} | not installed | |")
             continue
         rows.append(f"| {reader.package} | {version} | {_describe(reader)} | {_measure(reader)} |")
-    rows += [f"| {name} | | {form} | {why} | |" for name, (form, why) in ABSENT.items()]
+    rows += [f"| {name} | | `{form}` | {why} | |" for name, form, why in ABSENT]
     sys.stdout.write("\n".join(rows) + "\n")
 
 
