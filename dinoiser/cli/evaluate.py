@@ -16,6 +16,7 @@ from dinoiser.cli.console import (
     print_table,
     say,
     say_error,
+    say_failures,
     stderr,
     stop_bar,
 )
@@ -134,7 +135,10 @@ def masks(
     ] = "2%",
     as_json: options.Json = False,
 ) -> None:
-    """Compare your own masks with ground truth."""
+    """Compare your own masks with ground truth.
+
+    Exit code 0: all compared; 1: some masks cannot be read; 2: could not run.
+    """
     from dinoiser.evaluation.boundaries import Band
     from dinoiser.evaluation.mask_scores import score_masks
 
@@ -144,6 +148,11 @@ def masks(
     if output:
         _write(score, output)
     _show(score, as_json)
+    if score.failures:
+        total = score.images + len(score.failures)
+        failed = f"{len(score.failures)} of {total} images are left out of the figures"
+        say_failures(failed, score.failures)
+        raise typer.Exit(1)
 
 
 def _write(score: Score, output: Path) -> None:

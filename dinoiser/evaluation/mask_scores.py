@@ -68,7 +68,8 @@ def score_masks(
 
     Classes are matched by name if both sides have names, and by number
     otherwise. Pixels ignored in the truth (255) are not counted; pixels ignored
-    in the prediction count as wrong.
+    in the prediction count as wrong. Images whose labels cannot be read are the
+    score's failures.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def score_masks(
     Raises
     ------
     InputError
-        Labels cannot be read, or an image is missing or has another size.
+        No labels can be read, or an image is missing or has another size.
     """
     band = band or Band()
     answers, truth = open_labels(predicted), open_labels(true)
@@ -99,15 +100,21 @@ def score_masks(
     by_name = bool(answers.names and truth.names)
     numbers = truth.names or answers.names
     names = (answers.names, truth.names) if by_name else (numbers, numbers)
-    total, by_image = Counts(), {}
+    total, by_image, failures = Counts(), {}, {}
     for i, name in enumerate(images, start=1):
-        predicted_labels, true_labels = answers.read(name), truth.read(name)
-        _expect_same_size(predicted_labels, true_labels, name)
-        counts = count_labels(predicted_labels, true_labels, names, band)
-        by_image[name] = (mean(counts.iou()), mean(counts.boundary_iou()))
-        total.add(counts)
+        try:
+            predicted_labels, true_labels = answers.read(name), truth.read(name)
+        except InputError as error:
+            failures[name] = str(error)
+        else:
+            _expect_same_size(predicted_labels, true_labels, name)
+            counts = count_labels(predicted_labels, true_labels, names, band)
+            by_image[name] = (mean(counts.iou()), mean(counts.boundary_iou()))
+            total.add(counts)
         if counting:
             counting(i, len(images))
+    if not by_image:
+        raise InputError(next(iter(failures.values())))
     facts = {
         "predicted": str(predicted),
         "true": str(true),
@@ -117,8 +124,9 @@ def score_masks(
     return Score(
         f"{predicted} against {true}",
         _matrix(total.pairs, ordered),
-        len(images),
+        len(by_image),
         facts,
+        failures=failures,
         boundary=BoundaryScore(str(band), total.boundary_iou()),
         by_image=by_image,
     )

@@ -237,3 +237,17 @@ def test_the_command_writes_a_table_of_images_and_a_picture(tmp_path, dinoiser):
     with Image.open(tmp_path / "score.png") as picture:
         colors = np.asarray(picture.convert("RGB")).reshape(-1, 3)
     assert len(np.unique(colors, axis=0)) > 3
+
+
+def test_a_mask_that_cannot_be_read_is_named_and_the_others_are_compared(tmp_path, dinoiser):
+    predicted = as_job(PREDICTED, tmp_path / "predicted")
+    Image.new("RGB", (2, 2), (1, 2, 3)).save(predicted / "masks" / "b.png")
+    true = as_job(TRUE, tmp_path / "true")
+    code, out, err = dinoiser("evaluate", "masks", predicted, true, "--json")
+    assert code == 1
+    assert "1 of 2 images are left out" in err
+    assert "has the colour #010203" in err
+    score = json.loads(out)
+    assert score["images"] == 1
+    assert list(score["failed"]) == ["b"]
+    assert score["per_class"]["dog"] == 2 / 4
