@@ -116,7 +116,9 @@ def _print(imported: Imported, dry_run: bool) -> None:
     if imported.empty:
         note(f"Note: images without any annotation are left as they are: {len(imported.empty)}.")
     if imported.unmatched:
-        say_error(f"annotated images that the job does not have, {len(imported.unmatched)}:")
+        say_error(f"the job does not have these annotated images ({len(imported.unmatched)}):")
         for name in imported.unmatched[:SHOWN_UNMATCHED]:
             note(f"  {name}")
-    say_failures(f"annotations that could not be used, {len(imported.failures)}", imported.failures)
+    say_failures(
+        f"these annotations could not be used ({len(imported.failures)})", imported.failures
+    )
