@@ -20,6 +20,7 @@ from superqt import QCollapsible
 from dinoiser.errors import DinoiserError
 from dinoiser.models.catalog import find_model
 from napari_dinoiser.key_bindings import KeyBindings
+from napari_dinoiser.label_keys import DISPLAY_KEYS, paint_with
 from napari_dinoiser.model_choice import ModelChoice
 from napari_dinoiser.model_picker import ModelPicker
 from napari_dinoiser.prompts.table import PromptTable
@@ -37,12 +38,12 @@ from napari_dinoiser.segment.session import Request
 from napari_dinoiser.segment.taken_labels import TakeLabelsButton
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from napari import Viewer
     from napari.components import Camera
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
@@ -81,7 +82,8 @@ class SegmentWidget(QWidget):
         self.painted = PaintedClasses(self.images, self.table)
         self.objects = ObjectTool(viewer, self._labelled, self._object_at, self._label_of)
         digits = {str(digit): partial(self._paint_with, digit) for digit in range(10)}
-        self.keys = KeyBindings(digits)
+        looks = {key: partial(self._with_labels, change) for key, change in DISPLAY_KEYS.items()}
+        self.keys = KeyBindings(digits | looks)
         self.keys.add(viewer)
         self.images.layer_added.append(self.keys.add)
         self.advanced = AdvancedSettings(viewer)
@@ -238,9 +240,13 @@ class SegmentWidget(QWidget):
         """Choose the class of a digit, and paint with it."""
         known, label = self._labelled(), self._label_of(digit)
         if known is not None and label is not None:
-            layer = known.editor.layer
-            self.viewer.layers.selection.active = layer
-            layer.selected_label, layer.mode = label, "paint"
+            self.viewer.layers.selection.active = known.editor.layer
+            paint_with(known.editor.layer, label)
+
+    def _with_labels(self, change: Callable[[Labels], None]) -> None:
+        known = self._labelled()
+        if known is not None:
+            change(known.editor.layer)
 
     def _labelled(self) -> Labelled | None:
         return self.images.of(self.picker.layer())
