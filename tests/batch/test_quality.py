@@ -40,7 +40,7 @@ def test_work_counts_every_class_alike():
 
 @pytest.mark.slow
 def test_on_drawn_scenes_the_order_follows_the_truth():
-    """Easy and hard scenes of a seed that had no part in choosing the numbers."""
+    """Easy and hard scenes together: among scenes of one kind, the order is noisy."""
     prompts = PromptSet.from_names(["background", *SHAPES])
     segmenter = Segmenter(load_model("tiny"))
     rows = []
