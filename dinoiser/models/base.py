@@ -75,7 +75,8 @@ class Scoring:
         Probability that a class must reach if background is "threshold".
     guide
         What `PatchFeatures.guide` contains and is used for. "keys": each patch
-        takes the mean of the probabilities of patches with similar keys.
+        takes the mean of the probabilities of all patches, weighted by the
+        products of their keys.
         "attention": the background is cleaned according to where the class
         token attends. None: nothing.
     enlarged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.nn import functional as F
@@ -21,12 +21,18 @@ class KeyRefinedClip(MaskClip):
     ----------
     clip, **described
         See `MaskClip`.
+    normalised_over
+        What the keys are divided by before their products become weights.
+        "patches": each channel by its length over all patches, as in MaskCLIP's
+        code, with which the figures were measured. "channels": each key by its
+        own length, as in the paper's formula; the weights are then cosines.
 
     Notes
     -----
     A patch's probabilities become the mean over all patches, weighted by the
-    cosines of their keys. MaskCLIP does not divide by the sum of the weights,
-    which does not change a patch's best class. Negative cosines count as 0.
+    products of their keys. MaskCLIP does not divide by the sum of the weights,
+    which does not change a patch's best class. Negative products count as 0,
+    so that the means are probabilities.
     MaskCLIP's other step, dropping classes that are unlikely everywhere, is not
     part of the paper's comparison and is left out.
 
@@ -38,15 +44,24 @@ class KeyRefinedClip(MaskClip):
 
     scoring = Scoring(background="class", guide="keys")
 
-    def __init__(self, clip: Any, *, name: str = "clip-keys-refined", **described: Any) -> None:
+    def __init__(
+        self,
+        clip: Any,
+        normalised_over: Literal["patches", "channels"] = "patches",
+        *,
+        name: str = "clip-keys-refined",
+        **described: Any,
+    ) -> None:
         super().__init__(clip, name=name, **described)
+        self.normalised_over = normalised_over
 
     @torch.no_grad()
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
-        """Patch features and keys of pixels (B, 3, H, W), RGB, float in [0, 1]."""
+        """Patch features and normalised keys of pixels (B, 3, H, W), RGB, float in [0, 1]."""
         x, _, grid = self._run_to_last(pixels)
         last, width = self.visual.transformer.resblocks[-1], x.shape[-1]
         some = slice(width, 2 * width)  # the rows are queries, keys, values
         weight, bias = last.attn.in_proj_weight[some], last.attn.in_proj_bias[some]
-        keys = F.linear(last.ln_1(x), weight, bias)
+        keys = F.linear(last.ln_1(x), weight, bias)  # (B, N, C)
+        keys = F.normalize(keys, dim=1 if self.normalised_over == "patches" else 2)
         return PatchFeatures(to_map(self._dense(x), grid), None, to_map(keys, grid))

@@ -34,17 +34,27 @@ def pool_by_correlation(features: Tensor, embeddings: Tensor, gamma: float = 0.2
     Notes
     -----
     The denominator is the sum of the weights + 1e-6, as in the published
-    code. The (N, N) correlation matrix, N = h * w, is computed and used a few
-    rows at a time.
+    code.
+    """
+    return pool_by_product(features, F.normalize(embeddings, dim=1), gamma)
+
+
+def pool_by_product(features: Tensor, embeddings: Tensor, gamma: float) -> Tensor:
+    """Pool features (B, D, h, w) with the products of embeddings (B, P, h, w) as weights.
+
+    It is `pool_by_correlation` for embeddings that are normalised already, in
+    whatever way. The (N, N) matrix of products, N = h * w, is computed and used
+    a few rows at a time.
     """
     height, width = features.shape[-2:]
     values = features.flatten(2).transpose(1, 2)  # (B, N, D)
-    unit = F.normalize(embeddings.flatten(2), dim=1)  # (B, P, N)
+    given = embeddings.flatten(2)  # (B, P, N)
     batch, patches, _ = values.shape
     # a few rows of the matrix at a time: (B, n, P) @ (B, P, N) = (B, n, N)
     rows = max(1, CORRELATIONS_AT_ONCE // (batch * patches))
     pooled = [
-        _weighted_mean(some.transpose(1, 2) @ unit, values, gamma) for some in unit.split(rows, -1)
+        _weighted_mean(some.transpose(1, 2) @ given, values, gamma)
+        for some in given.split(rows, -1)
     ]
     # (B, N, D) -> (B, D, N) -> (B, D, h, w)
     return torch.cat(pooled, 1).transpose(1, 2).unflatten(2, (height, width))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dinoiser.models.pooling import pool_by_correlation
+from dinoiser.models.pooling import pool_by_product
 from dinoiser.segment.background import apply_background, clean_background, prepend_background
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def score_patches(
         patches.features, embeddings, scoring.temperature, phrases_per_class
     )
     if scoring.guide == "keys" and patches.guide is not None:
-        probabilities = pool_by_correlation(probabilities, patches.guide.float(), gamma=0.0)
+        probabilities = pool_by_product(probabilities, patches.guide.float(), gamma=0.0)
     if not has_background or patches.foreground is None:
         return probabilities
     return apply_background(probabilities, patches.foreground, delta)

@@ -105,7 +105,7 @@ def norm(x, layer):
     return centered / deviation * layer["weight"] + layer["bias"]
 
 
-def refined_by_keys(clip, tokens, embeddings):
+def refined_by_keys(clip, tokens, embeddings, normalised_over):
     """MaskCLIP's formulas for one image, a patch at a time: probabilities (N, K)."""
     weights = {n: t.double().numpy() for n, t in clip.visual.state_dict().items()}
     last = f"transformer.resblocks.{len(clip.visual.transformer.resblocks) - 1}."
@@ -130,11 +130,15 @@ def refined_by_keys(clip, tokens, embeddings):
         logits = 100 * embeddings @ (feature / np.linalg.norm(feature))
         powers = np.exp(logits - logits.max())
         probabilities.append(powers / powers.sum())
+    if normalised_over == "channels":
+        keys = [key / np.linalg.norm(key) for key in keys]
+    else:
+        keys = list(np.array(keys) / np.sqrt(sum(key**2 for key in keys)))
     refined = []
     for key in keys:
         total, shares = 0.0, 0.0
         for other, probability in zip(keys, probabilities, strict=True):
-            likeness = key @ other / np.linalg.norm(key) / np.linalg.norm(other)
+            likeness = key @ other
             if likeness > 0:
                 total = total + likeness * probability
                 shares += likeness
@@ -143,18 +147,19 @@ def refined_by_keys(clip, tokens, embeddings):
 
 
 class TestKeyRefined:
-    def test_the_formulas_step_by_step(self, make_clip):
+    @pytest.mark.parametrize("over", ["patches", "channels"], ids=["as coded", "as printed"])
+    def test_the_formulas_step_by_step(self, make_clip, over):
         """There are no published numbers of this method."""
         clip = make_clip().eval()
         pixels = torch.rand(2, 3, 64, 64)
         embeddings = F.normalize(torch.randn(3, 24, generator=torch.manual_seed(5)), dim=-1)
-        model = KeyRefinedClip(clip)
+        model = KeyRefinedClip(clip, over)
         patches = model.encode_image(pixels)
         actual = score_patches(patches, embeddings, [1] * 3, model.scoring, has_background=False)
         for probabilities, tokens in zip(
             actual, tokens_before_last_block(clip, pixels), strict=True
         ):
-            expected = refined_by_keys(clip, tokens, embeddings.double().numpy())
+            expected = refined_by_keys(clip, tokens, embeddings.double().numpy(), over)
             close(probabilities.flatten(1).T, expected)
 
     def test_a_class_of_two_phrases_has_the_better_one_before_it_is_refined(self, make_clip):
@@ -163,7 +168,7 @@ class TestKeyRefined:
         embeddings = F.normalize(torch.randn(3, 24, generator=torch.manual_seed(5)), dim=-1)
         actual = score_patches(patches, embeddings, [1, 2], model.scoring, has_background=False)
         plain = class_probabilities(patches.features, embeddings, phrases_per_class=[1, 2])[0]
-        keys = F.normalize(patches.guide[0].flatten(1), dim=0)
+        keys = patches.guide[0].flatten(1)
         weights = (keys.T @ keys).clamp(min=0)
         close(actual[0].flatten(1), plain.flatten(1) @ weights / weights.sum(0))
 
@@ -179,6 +184,21 @@ class TestKeyRefined:
         torch.testing.assert_close(flat[:, 1::2], flat[:, 1:2].expand(4, 6))
         assert (flat[:, 0] - flat[:, 1]).abs().max() > 0.01
         torch.testing.assert_close(flat.sum(0), torch.ones(12), atol=1e-5, rtol=0)
+
+    def test_the_code_is_followed_where_the_paper_prints_another_formula(self, make_clip):
+        clip = make_clip()
+        image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8)
+        prompts = PromptSet.parse("dog, grass, sky")
+        coded, printed, unsaid = (
+            Segmenter(model, whole=True, refine="none").segment(image, prompts).probabilities("dog")
+            for model in (
+                KeyRefinedClip(clip, "patches"),
+                KeyRefinedClip(clip, "channels"),
+                KeyRefinedClip(clip),
+            )
+        )
+        np.testing.assert_array_equal(unsaid, coded)
+        assert np.abs(printed - coded).max() > 0.01
 
     def test_an_image_can_be_encoded_once_and_asked_twice(self, make_clip):
         segmenter = Segmenter(KeyRefinedClip(make_clip()), short_side=64, window=64, stride=32)
