@@ -23,6 +23,7 @@ BENCHMARKS_PATH = Path(__file__).with_name("benchmarks.yaml")
 PROTOCOL = SegmentSettings(short_side=448, window=448, stride=224, antialias=False, refine="none")
 """Settings in the evaluations of CLIP-DINOiser and Talk2DINO."""
 PROTOCOLS: dict[Method, SegmentSettings] = {
+    "naclip": replace(PROTOCOL, short_side=336, window=224, stride=112),
     "dinotxt": SegmentSettings(short_side=512, window=384, stride=192, refine="none"),
 }
 """Settings of methods that were published with others."""

@@ -73,6 +73,9 @@ class Scoring:
         "class": it is a class like any other, found by its words.
     threshold
         Probability that a class must reach if background is "threshold".
+    least_background
+        Probability in [0, 1] that a background has at every pixel, whatever its
+        words; only where `enlarged` is "phrases".
     guide
         What `PatchFeatures.guide` contains and is used for. "keys": each patch
         takes the mean of the probabilities of all patches, weighted by the
@@ -82,8 +85,10 @@ class Scoring:
     enlarged
         What is interpolated from patches to pixels: "probabilities";
         "cosines", from which probabilities are computed for each pixel of a
-        window; or unnormalised "features", from which cosines are computed
-        first. The last two require a softmax and no guide or objectness.
+        window; unnormalised "features", from which cosines are computed first;
+        or cosines of "phrases", from which the probabilities of phrases are
+        computed for each pixel of the image, and a class has that of its best
+        phrase. The last three require a softmax and no guide or objectness.
     spread
         How patches lie over a window: "stretched" over all of it including
         padding, with linear interpolation between patch centres; the same but
@@ -91,6 +96,9 @@ class Scoring:
     padded
         Whether images segmented as a whole are padded to full patches and
         cropped afterwards; otherwise patches are stretched over them.
+    dilations
+        Distances of the neighbours in PAMR, in pixels; None for those of
+        `dinoiser.segment.refine.pamr`.
     templates
         Sentences with {} that replace the 80 "imagenet" ones; None if those
         are the method's own.
@@ -100,10 +108,12 @@ class Scoring:
     temperature: float = 100.0
     background: Literal["objectness", "threshold", "class"] = "objectness"
     threshold: float = 0.5
+    least_background: float = 0.0
     guide: Literal["keys", "attention"] | None = None
-    enlarged: Literal["probabilities", "cosines", "features"] = "probabilities"
+    enlarged: Literal["probabilities", "cosines", "features", "phrases"] = "probabilities"
     spread: Literal["stretched", "corners", "cubic"] = "stretched"
     padded: bool = True
+    dilations: tuple[int, ...] | None = None
     templates: tuple[str, ...] | None = None
 
 

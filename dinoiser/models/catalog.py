@@ -16,7 +16,13 @@ from dinoiser.weights.files import FrozenModel, PackageFile, WeightFile
 CATALOG_PATH = Path(__file__).with_name("catalog.yaml")
 
 Method = Literal[
-    "clip-dinoiser", "maskclip", "clip-dino-guided", "clip-keys-refined", "talk2dino", "dinotxt"
+    "clip-dinoiser",
+    "maskclip",
+    "clip-dino-guided",
+    "clip-keys-refined",
+    "naclip",
+    "talk2dino",
+    "dinotxt",
 ]
 Background = Literal["objectness", "threshold", "class"]
 """What a class "background" means to a method, see `dinoiser.models.base.Scoring`."""
@@ -26,6 +32,7 @@ BACKGROUNDS: dict[Method, Background] = {
     "maskclip": "class",
     "clip-dino-guided": "objectness",
     "clip-keys-refined": "class",
+    "naclip": "class",
     "talk2dino": "threshold",
     "dinotxt": "class",
 }

@@ -62,6 +62,6 @@ class KeyRefinedClip(MaskClip):
         last, width = self.visual.transformer.resblocks[-1], x.shape[-1]
         some = slice(width, 2 * width)  # the rows are queries, keys, values
         weight, bias = last.attn.in_proj_weight[some], last.attn.in_proj_bias[some]
-        keys = F.linear(last.ln_1(x), weight, bias)  # (B, N, C)
+        keys = F.linear(last.ln_1(x[:, 1:]), weight, bias)  # (B, N, C)
         keys = F.normalize(keys, dim=1 if self.normalised_over == "patches" else 2)
-        return PatchFeatures(to_map(self._dense(x), grid), None, to_map(keys, grid))
+        return PatchFeatures(self._dense(x, grid), None, to_map(keys, grid))

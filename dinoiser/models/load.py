@@ -195,6 +195,10 @@ def _build(
         from dinoiser.models.key_refinement import KeyRefinedClip
 
         return KeyRefinedClip(clip, **described)
+    if entry.method == "naclip":
+        from dinoiser.models.naclip import NaClip
+
+        return NaClip(clip, **described)
     return MaskClip(clip, **described)
 
 

@@ -125,7 +125,7 @@ class MaskClip(SegmentationModel):
             (B, 3, H, W), RGB, float in [0, 1].
         """
         x, guide, grid = self._run_to_last(pixels)
-        return DensePatches(to_map(self._dense(x), grid), to_map(guide, grid))
+        return DensePatches(self._dense(x, grid), to_map(guide, grid))
 
     @torch.no_grad()
     def encode_guide(self, pixels: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class MaskClip(SegmentationModel):
         return to_map(blocks[GUIDE_BLOCK].ln_2(attended)[:, 1:], grid)
 
     def _run_to_last(self, pixels: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Patches (B, h * w, C) before the last block, the heads' input, and the grid (h, w)."""
+        """Tokens (B, 1 + h * w, C) before the last block, the heads' input, and the grid (h, w)."""
         x, grid = self._embed(pixels)
         blocks = self.visual.transformer.resblocks
         for block in blocks[:GUIDE_BLOCK]:
@@ -146,19 +146,27 @@ class MaskClip(SegmentationModel):
         x, guide = run_block(blocks[GUIDE_BLOCK], x)
         for block in blocks[GUIDE_BLOCK + 1 : -1]:
             x, _ = run_block(block, x)
-        return x[:, 1:], guide[:, 1:], grid  # without the class token
+        return x, guide[:, 1:], grid  # heads do not read the class token
 
-    def _dense(self, x: Tensor) -> Tensor:
-        """Dense features (B, h * w, D) of patches before the last block."""
-        x = value_path(self.visual.transformer.resblocks[-1], x)
-        return self.visual.ln_post(x) @ self.visual.proj
+    def _dense(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Dense features (B, D, h, w) of tokens (B, 1 + h * w, C) before the last block."""
+        x = self._run_last(self.visual.transformer.resblocks[-1], x, grid)
+        return to_map(self.visual.ln_post(x) @ self.visual.proj, grid)
+
+    def _run_last(self, block: Any, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patches (B, h * w, C) after the last block, from the tokens (B, 1 + h * w, C) before."""
+        del grid  # a patch attends only to itself, wherever it is
+        return value_path(block, x[:, 1:])
+
+    def _fit_to_patches(self, pixels: Tensor) -> Tensor:
+        """Make the sides of pixels (B, 3, H, W) multiples of the patch."""
+        # padded before normalisation, as published: padding looks black, not grey
+        return pad_to_patches(pixels, self.patch_size)
 
     def _embed(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + h * w, C) before the first block, and the grid (h, w)."""
-        pixels = pixels.to(self.device, torch.float32)
-        # padded before normalisation, as published: padding looks black, not grey
-        padded = pad_to_patches(pixels, self.patch_size)
-        normalised = (padded - self._mean.to(self.device)) / self._std.to(self.device)
+        fitted = self._fit_to_patches(pixels.to(self.device, torch.float32))
+        normalised = (fitted - self._mean.to(self.device)) / self._std.to(self.device)
         patches = self.visual.conv1(normalised.to(self.dtype))  # (B, C, h, w)
         grid = (patches.shape[-2], patches.shape[-1])
         class_token = self.visual.class_embedding.to(self.dtype).expand(len(patches), 1, -1)
@@ -170,10 +178,13 @@ class MaskClip(SegmentationModel):
         """Position table (1 + h * w, C) of a grid; the latest is kept, as most windows match."""
         kept_grid, table = self._latest_positions
         if table is None or kept_grid != grid or table.device != self.device:
-            trained = self.visual.positional_embedding
-            table = position_table(trained, self.visual.grid_size, grid).to(self.dtype)
+            table = self._resize_positions(self.visual.positional_embedding, grid).to(self.dtype)
             self._latest_positions = (grid, table)
         return table
+
+    def _resize_positions(self, trained: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Position table (1 + h * w, C) of a grid (h, w), from the one that was trained."""
+        return position_table(trained, self.visual.grid_size, grid)
 
 
 def pad_to_patches(pixels: Tensor, patch_size: int) -> Tensor:

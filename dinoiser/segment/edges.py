@@ -218,7 +218,7 @@ class EdgeMap:
         pixel = Tile(slice(row, row + 1), slice(column, column + 1))
         [(fit, _)] = self._fits(pixel)
         winner = self._winner(fit, pixel)
-        every = self._shares(list(range(len(self.patches.mosaic))), fit.cells)
+        every = self._shares(list(range(self.patches.class_count)), fit.cells)
         picked = [self._pick(fit.spread(one[None]), fit, pixel, *winner) for one in every]
         return torch.cat(picked).flatten().cpu().numpy()
 

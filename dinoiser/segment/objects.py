@@ -15,6 +15,7 @@ from scipy import ndimage  # type: ignore[import-untyped]
 from torch.nn import functional as F
 
 from dinoiser.segment.probability_map import Tile
+from dinoiser.segment.scoring import scores_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,7 +123,7 @@ def _decide(encoded: EncodedImage, share: Tensor, within: Tile) -> np.ndarray:
     """Decide for each pixel of a rectangle between a class with these shares (n, h, w) and none."""
     pipeline = encoded.pipeline
     shares = torch.stack([share, 1 - share], 1)
-    scores = shares if pipeline.model.scoring.enlarged == "probabilities" else shares.log()
+    scores = scores_of(shares, pipeline.model.scoring)
     probabilities = pipeline.lay_out(scores, encoded.layout)
     refined = pipeline.refined(probabilities, encoded.image, encoded.colours)
     found = np.empty(within.size, bool)

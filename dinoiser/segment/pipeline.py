@@ -11,7 +11,7 @@ of an image is in memory.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from dinoiser.models.text import PhraseEmbeddings
 from dinoiser.segment.edges import CellGrid, EdgeMap, cell_colours
 from dinoiser.segment.passes import Passes
+from dinoiser.segment.phrase_map import PhraseMap
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.refine import refine_map
 from dinoiser.segment.resize import resize
@@ -174,7 +175,7 @@ class Pipeline:
 
     @torch.no_grad()
     def score(self, patches: PatchFeatures, prompts: PromptSet) -> Tensor:
-        """Scores (B, K, h, w) float32 of patches, see `score_patches`.
+        """Scores (B, K, h, w) or (B, P, h, w) float32 of patches, see `score_patches`.
 
         Channels are in the order of `prompts.classes`. The background filter is
         applied if the prompt set has a background and the model can tell it.
@@ -214,17 +215,44 @@ class Pipeline:
 
     # -- Scores to pixels
 
-    def lay_out(self, scores: Tensor, layout: WindowLayout) -> ProbabilityMap:
-        """Combine the scores (n, K, h, w) of all windows of a layout."""
+    def lay_out(
+        self, scores: Tensor, layout: WindowLayout, prompts: PromptSet | None = None
+    ) -> ProbabilityMap:
+        """Combine the scores (n, K, h, w) of all windows of a layout.
+
+        Parameters
+        ----------
+        scores, layout
+            The scores, and the windows.
+        prompts
+            The classes; None for classes of one phrase, none of which is the
+            background.
+        """
         if scores.device.type == "mps":  # which has no float64
             scores = scores.cpu()
         scoring = self.model.scoring
         patch_size = self.model.patch_size if self.windows.whole and scoring.padded else None
-        return self._map_type.from_windows(scores, layout, patch_size, scoring.spread)
+        found = self._map_type.from_windows(scores, layout, patch_size, scoring.spread)
+        return self._with_phrases(found, prompts)
 
-    def join(self, mosaics: list[list[Tensor]], layout: WindowLayout) -> ProbabilityMap:
+    def join(
+        self, mosaics: list[list[Tensor]], layout: WindowLayout, prompts: PromptSet
+    ) -> ProbabilityMap:
         """Combine the mosaics of neighbouring blocks, see `ProbabilityMap`."""
-        return self._map_type.join(mosaics, layout, spread=self.model.scoring.spread)
+        found = self._map_type.join(mosaics, layout, spread=self.model.scoring.spread)
+        return self._with_phrases(found, prompts)
+
+    def _with_phrases(self, found: ProbabilityMap, prompts: PromptSet | None) -> ProbabilityMap:
+        """Tell a map of phrases which class each belongs to; return others as they are."""
+        if not isinstance(found, PhraseMap):
+            return found
+        scoring = self.model.scoring
+        found = replace(found, temperature=scoring.temperature)
+        if prompts is None:
+            return found
+        counts = tuple(len(c.phrases) for c in prompts.classes)
+        least = scoring.least_background if prompts.background is not None else 0.0
+        return replace(found, phrases_per_class=counts, least_background=least)
 
     def refined(
         self, probabilities: ProbabilityMap, image: np.ndarray, colours: Tensor | None
@@ -242,7 +270,8 @@ class Pipeline:
         """
         layout = probabilities.layout
         if self.refine == "pamr":
-            return refine_map(probabilities, self.to_working_size(image, layout).float() / 255)
+            pixels = self.to_working_size(image, layout).float() / 255
+            return refine_map(probabilities, pixels, self.model.scoring.dilations)
         if colours is None:
             return probabilities
         return EdgeMap(probabilities, self.cells(layout), colours, image)
@@ -275,7 +304,7 @@ class Pipeline:
         colours
             See `colours`.
         """
-        refined = self.refined(self.lay_out(scores, layout), image, colours)
+        refined = self.refined(self.lay_out(scores, layout, prompts), image, colours)
         return Segmentation(
             *self.label(refined, prompts, Tile.whole(layout.size)), prompts, refined
         )
@@ -314,5 +343,5 @@ class Pipeline:
     @property
     def _map_type(self) -> type[ProbabilityMap]:
         """The class that turns scores into pixels."""
-        enlarged = self.model.scoring.enlarged
-        return ProbabilityMap if enlarged == "probabilities" else ScoreMap
+        types = {"probabilities": ProbabilityMap, "phrases": PhraseMap}
+        return types.get(self.model.scoring.enlarged, ScoreMap)

@@ -160,6 +160,28 @@ class ProbabilityMap:
         mosaic = torch.cat([torch.cat(row, 2) for row in mosaics], 1)  # along columns, then rows
         return cls(mosaic, layout, patch_size, spread)
 
+    @staticmethod
+    def of_pixels(pixels: Tensor, layout: WindowLayout) -> ProbabilityMap:
+        """Make the map from values (K, h, w) of the pixels of the image or of its working size."""
+        height, width = pixels.shape[-2:]
+        # a single window, in which every pixel is a patch
+        rows, columns = ((0, height),), ((0, width),)
+        alone = replace(layout, working_size=(height, width), rows=rows, columns=columns)
+        return ProbabilityMap.from_windows(pixels[None], alone)
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes."""
+        return len(self.mosaic)
+
+    def to_refine(self) -> ProbabilityMap:
+        """Return the map whose pixels PAMR refines: probabilities at the working size."""
+        return at_working_size(self)
+
+    def with_pixels(self, refined: Tensor) -> ProbabilityMap:
+        """Return the map that has refined values for the pixels of `to_refine`."""
+        return self.of_pixels(refined, self.layout)
+
     def select(self, channels: list[int]) -> ProbabilityMap:
         """Return the map of some classes only."""
         return replace(self, mosaic=self.mosaic[channels])

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
-from dinoiser.segment.probability_map import ProbabilityMap, at_working_size
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch import Tensor
+
+    from dinoiser.segment.probability_map import ProbabilityMap
 
 ROUNDS = 10
 DILATIONS = (1, 2, 4, 8, 12, 24)
@@ -60,8 +59,10 @@ def pamr(
     return torch.cat(refined)
 
 
-def refine_map(probabilities: ProbabilityMap, image: Tensor) -> ProbabilityMap:
-    """Apply `pamr` at an image's working size, as the published evaluations do.
+def refine_map(
+    probabilities: ProbabilityMap, image: Tensor, dilations: Sequence[int] | None = None
+) -> ProbabilityMap:
+    """Apply `pamr` to a map, at the size and step of the method's published evaluation.
 
     Parameters
     ----------
@@ -69,15 +70,17 @@ def refine_map(probabilities: ProbabilityMap, image: Tensor) -> ProbabilityMap:
         The map of the whole image.
     image
         (3, h, w) in [0, 1], at the working size.
+    dilations
+        See `Scoring`.
     """
-    height, width = probabilities.layout.working_size
-    maps = probabilities.mosaic.new_empty((len(probabilities.mosaic), height, width))
-    for tile, pixels in at_working_size(probabilities).tiles():
+    unrefined = probabilities.to_refine()
+    size = unrefined.layout.size
+    maps = unrefined.mosaic.new_empty((unrefined.class_count, *size))
+    for tile, pixels in unrefined.tiles():
         maps[:, *tile] = pixels
-    refined = pamr(maps, image.to(maps.device))
-    # a single window, in which every pixel is a patch
-    layout = replace(probabilities.layout, rows=((0, height),), columns=((0, width),))
-    return ProbabilityMap.from_windows(refined[None], layout)
+    guide = F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
+    refined = pamr(maps, guide.to(maps.device), dilations=dilations or DILATIONS)
+    return probabilities.with_pixels(refined)
 
 
 def _affinities(image: Tensor, dilations: Sequence[int]) -> Tensor:

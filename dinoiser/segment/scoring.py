@@ -118,8 +118,11 @@ def score_patches(
     -------
     Tensor
         (B, K, h, w) float32: probabilities in [0, 1] or, if `Scoring.enlarged`
-        is not "probabilities", the input of the softmax.
+        is "cosines" or "features", the input of the softmax. If it is "phrases",
+        cosines (B, P, h, w).
     """
+    if scoring.enlarged == "phrases":
+        return class_cosines(patches.features, embeddings)
     if scoring.enlarged != "probabilities":
         score = class_cosines if scoring.enlarged == "cosines" else class_products
         return scoring.temperature * score(patches.features, embeddings, phrases_per_class)
@@ -135,6 +138,14 @@ def score_patches(
     if not has_background or patches.foreground is None:
         return probabilities
     return apply_background(probabilities, patches.foreground, delta)
+
+
+def scores_of(probabilities: Tensor, scoring: Scoring) -> Tensor:
+    """Scores that a method turns into given probabilities (B, K, h, w), one phrase per class."""
+    if scoring.enlarged == "probabilities":
+        return probabilities
+    logarithms = probabilities.log()
+    return logarithms / scoring.temperature if scoring.enlarged == "phrases" else logarithms
 
 
 def _score_by_sigmoid(

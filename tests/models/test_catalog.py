@@ -20,6 +20,7 @@ NAMES = [
     "maskclip",
     "clip-dino-guided",
     "clip-keys-refined",
+    "naclip",
     "talk2dino-vitb",
     "talk2dino-vitl",
     "talk2dino-dinov3-vitb",

@@ -176,7 +176,7 @@ def _score_block(
     first: int,
     rows: np.ndarray,
 ) -> np.ndarray:
-    """Compute the mosaic (K, h, w) float32 of a block from narrowed rows (n, w, 3) uint8."""
+    """Compute the mosaic float32 of a block from narrowed rows (n, w, 3) uint8."""
     found, (top, bottom, left, _) = pipeline(), layout.extent
     with turns:
         found.embed(prompts)  # once, before several blocks need it
@@ -282,7 +282,7 @@ def _label_part(
     found = pipeline()
     device = found.model.device if found.model.device.type != "mps" else torch.device("cpu")
     on_device = [[torch.from_numpy(mosaic).to(device) for mosaic in row] for row in mosaics]
-    probabilities = found.join(on_device, near)
+    probabilities = found.join(on_device, near, prompts)
     if cells is None or pixels is None:
         return found.label(probabilities, prompts, tile)
     around = tile.grow(1, cells.size)
