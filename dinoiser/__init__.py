@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from dinoiser import export, scenes
     from dinoiser.errors import DinoiserError
     from dinoiser.images import read_image
+    from dinoiser.learning.learn import learn
+    from dinoiser.learning.learned import Learned
     from dinoiser.models.catalog import list_models
     from dinoiser.models.load import load_model
     from dinoiser.prompts import PromptClass, PromptSet
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DinoiserError",
     "EncodedImage",
+    "Learned",
     "PromptClass",
     "PromptSet",
     "SegmentSettings",
     "Segmentation",
     "Segmenter",
     "export",
+    "learn",
     "list_models",
     "load_model",
     "read_image",
@@ -40,6 +44,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Learned": "dinoiser.learning.learned",
+    "learn": "dinoiser.learning.learn",
     "DinoiserError": "dinoiser.errors",
     "EncodedImage": "dinoiser.segment.encoded_image",
     "PromptClass": "dinoiser.prompts",

@@ -40,6 +40,15 @@ _COLOR_RANGES: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[f
     "black": ((0, 360), (0, 0.5), (0, 0.1)),
 }
 COLORS: tuple[str, ...] = tuple(_COLOR_RANGES)
+# The embedded model has no word for these: what it can learn of them, it learns from masks.
+_OTHER_RANGES = {
+    "brown": ((15, 30), (0.5, 0.8), (0.3, 0.5)),
+    "grey": ((0, 360), (0, 0.08), (0.4, 0.65)),
+    "olive": ((55, 75), (0.5, 0.9), (0.3, 0.5)),
+    "beige": ((30, 45), (0.15, 0.35), (0.8, 0.95)),
+    "navy": ((220, 240), (0.6, 1), (0.15, 0.35)),
+}
+OTHER_COLORS: tuple[str, ...] = tuple(_OTHER_RANGES)
 
 
 def _regular(corners: int, radii: Sequence[float] = (1.0,)) -> np.ndarray:
@@ -159,7 +168,7 @@ def draw_scene(
         Smallest and largest diameter in pixels. By default they depend on the shorter side:
         32 to 120 pixels at 224, 40 to 160 at 320.
     colors
-        Object colours to choose from.
+        Object colours to choose from, of `COLORS` or `OTHER_COLORS`.
 
     Returns
     -------
@@ -276,7 +285,9 @@ def _fill(drawing: Image.Image, corners: np.ndarray, value: int) -> None:
 
 
 def _pick_color(rng: np.random.Generator, color: str) -> np.ndarray:
-    hue, saturation, value = (rng.uniform(*bounds) for bounds in _COLOR_RANGES[color])
+    hue, saturation, value = (
+        rng.uniform(*bounds) for bounds in (_COLOR_RANGES | _OTHER_RANGES)[color]
+    )
     return 255 * np.array(colorsys.hsv_to_rgb(hue / 360 % 1, saturation, value), np.float32)
 
 

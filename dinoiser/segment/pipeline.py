@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dinoiser.learning.learned import Learned
     from dinoiser.models.base import PatchFeatures, SegmentationModel
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.settings import Refinement, SegmentSettings, WindowSettings
@@ -81,6 +82,8 @@ class Pipeline:
         See `SegmentSettings`.
     phrases
         The embeddings of the model's phrases.
+    learned
+        What corrected masks taught; None for the words alone.
     """
 
     model: SegmentationModel
@@ -89,6 +92,7 @@ class Pipeline:
     refine: Refinement
     delta: float
     phrases: PhraseEmbeddings
+    learned: Learned | None = None
 
     @classmethod
     def build(
@@ -97,6 +101,7 @@ class Pipeline:
         settings: SegmentSettings,
         *,
         phrases: PhraseEmbeddings | None = None,
+        learned: Learned | None = None,
         one_thread: bool = False,
     ) -> Self:
         """Combine a model and settings.
@@ -107,6 +112,8 @@ class Pipeline:
             The model, and how to use it.
         phrases
             Known embeddings of phrases, from the same model.
+        learned
+            What corrected masks taught, with the same model.
         one_thread
             See `Passes`.
 
@@ -122,6 +129,7 @@ class Pipeline:
             settings.refine,
             settings.delta,
             phrases or PhraseEmbeddings(model, cache_dir() / "phrases"),
+            learned,
         )
 
     def segment(self, images: Sequence[np.ndarray], prompts: PromptSet) -> list[Segmentation]:
@@ -180,6 +188,7 @@ class Pipeline:
         Channels are in the order of `prompts.classes`. The background filter is
         applied if the prompt set has a background and the model can tell it.
         """
+        shift = None if self.learned is None else self.learned.shift_for(prompts, self.model)
         return score_patches(
             patches,
             self.embed(prompts),
@@ -187,6 +196,7 @@ class Pipeline:
             self.model.scoring,
             has_background=prompts.background is not None,
             delta=self.delta,
+            shift=None if shift is None else shift.to(patches.features.device),
         )
 
     def score_blocks(self, blocks: Sequence[Block], prompts: PromptSet) -> list[Tensor]:

@@ -23,6 +23,7 @@ def class_probabilities(
     class_embeddings: Tensor,
     temperature: float = 100.0,
     phrases_per_class: Sequence[int] | None = None,
+    shift: Tensor | None = None,
 ) -> Tensor:
     """Softmax over classes of the cosines between patches and class embeddings.
 
@@ -38,14 +39,18 @@ def class_probabilities(
     phrases_per_class
         K counts that sum to P; a class's cosine is the best of its phrases'.
         None: one phrase per class, exactly as in the paper.
+    shift
+        (K, D), what was learnt, see `Learned`; None for the words alone.
 
     Returns
     -------
     Tensor
         (B, K, h, w) float32 in [0, 1], with sum 1 over K.
     """
-    cosines = class_cosines(features, class_embeddings, phrases_per_class)
-    return (temperature * cosines).softmax(1)
+    logits = temperature * class_cosines(features, class_embeddings, phrases_per_class)
+    if shift is not None:
+        logits = logits + _multiply(F.normalize(features.float(), dim=1), shift)
+    return logits.softmax(1)
 
 
 def class_cosines(
@@ -95,6 +100,7 @@ def score_patches(
     *,
     has_background: bool,
     delta: float = 0.99,
+    shift: Tensor | None = None,
 ) -> Tensor:
     """Compute class probabilities by a method's rules, or the scores for them.
 
@@ -113,6 +119,8 @@ def score_patches(
         Whether the first class is the background.
     delta
         See `apply_background`; 0 also skips `clean_background`.
+    shift
+        See `class_probabilities`.
 
     Returns
     -------
@@ -131,7 +139,7 @@ def score_patches(
         kept = replace(patches, guide=patches.guide if delta > 0 else None)
         return _score_by_sigmoid(kept, embeddings, phrases_per_class, scoring, by_threshold)
     probabilities = class_probabilities(
-        patches.features, embeddings, scoring.temperature, phrases_per_class
+        patches.features, embeddings, scoring.temperature, phrases_per_class, shift
     )
     if scoring.guide == "keys" and patches.guide is not None:
         probabilities = pool_by_product(probabilities, patches.guide.float(), gamma=0.0)

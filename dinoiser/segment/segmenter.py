@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from dinoiser.learning.learned import Learned
     from dinoiser.models.base import SegmentationModel
     from dinoiser.models.text import PhraseEmbeddings
     from dinoiser.prompts import PromptSet
@@ -38,6 +39,8 @@ class Segmenter:
     phrases
         Known embeddings, from ``other.pipeline.phrases`` of another segmenter
         with the same model.
+    learned
+        What corrected masks taught, from `dinoiser.learn` or `Learned.load`.
     **keywords
         Fields of `SegmentSettings`, such as ``short_side=896``.
 
@@ -58,6 +61,7 @@ class Segmenter:
         settings: SegmentSettings | None = None,
         *,
         phrases: PhraseEmbeddings | None = None,
+        learned: Learned | None = None,
         **keywords: Any,
     ) -> None:
         if settings is not None and keywords:
@@ -65,7 +69,9 @@ class Segmenter:
             raise SettingsError(msg)
         if settings is None:
             settings = SegmentSettings.of(**keywords)
-        self.pipeline = Pipeline.build(model, SegmentSettings.expect(settings), phrases=phrases)
+        self.pipeline = Pipeline.build(
+            model, SegmentSettings.expect(settings), phrases=phrases, learned=learned
+        )
 
     def encode(
         self,

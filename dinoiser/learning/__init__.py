@@ -1,0 +1,1 @@
+"""Learn from corrected masks, next to the words."""

@@ -1,0 +1,89 @@
+"""Examples: the patches of a corrected image, and which class each has most of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from dinoiser.segmentation import IGNORE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dinoiser.segment.encoded_image import EncodedImage
+
+LEAST_SHARE = 0.5
+"""A patch is an example of a class that has at least this share of its pixels."""
+
+
+class Examples(NamedTuple):
+    """The patches of one image that a person has labelled.
+
+    Attributes
+    ----------
+    features
+        (N, D) float32, rows of unit length.
+    labels
+        (N,) int64, class ids.
+    weights
+        (N,) float32, positive: the share of the class in the patch, and more
+        where other patches were left out.
+    foreground
+        (N,) float32, objectness logits; None if the model has none.
+    """
+
+    features: Tensor
+    labels: Tensor
+    weights: Tensor
+    foreground: Tensor | None
+
+    def thinned(self, most: int) -> Examples:
+        """Keep at most so many patches of a class, evenly chosen, which weigh as much as all."""
+        kept, weights = [], self.weights.clone()
+        for label in self.labels.unique():
+            places = (self.labels == label).nonzero()[:, 0]
+            some = places[torch.linspace(0, len(places) - 1, min(most, len(places))).long()]
+            weights[some] *= weights[places].sum() / weights[some].sum()
+            kept.append(some)
+        chosen = torch.cat(kept) if kept else torch.zeros(0, dtype=torch.int64)
+        foreground = None if self.foreground is None else self.foreground[chosen]
+        return Examples(self.features[chosen], self.labels[chosen], weights[chosen], foreground)
+
+
+@torch.no_grad()
+def examples_of(encoded: EncodedImage, mask: np.ndarray) -> Examples:
+    """Take the patches of an image as examples.
+
+    Parameters
+    ----------
+    encoded
+        The image.
+    mask
+        (H, W) uint8, class ids; pixels to ignore are 255. Patches in which no
+        class has half of the pixels are left out, and those to ignore.
+    """
+    layout, patches = encoded.layout, encoded.patches
+    shares = _shares(mask, layout.working_size)
+    rows, columns = patches.features.shape[-2:]
+    found = torch.stack(
+        [
+            F.adaptive_avg_pool2d(shares[:, w.top : w.bottom, w.left : w.right], (rows, columns))
+            for w in layout.windows
+        ]
+    )
+    best, channels = found.max(1)  # (n, h, w)
+    labels = torch.from_numpy(np.unique(mask).astype(np.int64))[channels]
+    kept = (best >= LEAST_SHARE) & (labels != IGNORE)
+    features = F.normalize(patches.features.float().cpu(), dim=1).movedim(1, -1)
+    foreground = None if patches.foreground is None else patches.foreground.float().cpu()[kept]
+    return Examples(features[kept], labels[kept], best[kept], foreground)
+
+
+def _shares(mask: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """Shares (K, h, w) float32 of the labels of a mask, in order, in the pixels of another size."""
+    labels = np.unique(mask)
+    one_hot = torch.from_numpy(mask[None] == labels[:, None, None]).float()
+    return F.interpolate(one_hot[None], size, mode="area")[0]

@@ -1,0 +1,182 @@
+"""Learn classes from corrected images, as far as images that were left out confirm it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats  # type: ignore[import-untyped]
+
+from dinoiser.errors import SettingsError
+from dinoiser.learning.classifier import fit_shift
+from dinoiser.learning.examples import Examples, examples_of
+from dinoiser.learning.learned import Learned
+from dinoiser.segment.background import apply_background
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
+
+    from dinoiser.prompts import PromptSet
+    from dinoiser.segment.encoded_image import EncodedImage
+    from dinoiser.segment.pipeline import Pipeline
+
+PENALTIES = (float("inf"), 1e-2, 1e-3, 1e-4, 1e-5)
+"""Of a change, from none to almost free; infinity stands for words alone."""
+BALANCE = 0.5
+"""Examples of a class of n patches weigh n to the power of one minus this, all together."""
+CERTAINTY = 0.99
+"""That a gain over words is none by chance."""
+MOST_PATCHES = 300
+"""Of a class in an image."""
+MOST_PARTS = 8
+"""Images are left out one at a time, or in so many groups."""
+
+
+class _Trial(NamedTuple):
+    """One penalty: the IoU of each left-out image, and intersections and unions of classes."""
+
+    scores: np.ndarray  # (n,)
+    overlaps: np.ndarray  # (2, K)
+
+
+def learn(
+    images: Iterable[tuple[EncodedImage, np.ndarray]], prompts: PromptSet, pipeline: Pipeline
+) -> Learned:
+    """Learn from corrected images, next to the words.
+
+    Classes start at their words and move as far as the examples justify, see
+    `fit_shift`. How far is chosen by labelling images that were left out. Words
+    alone are among the choices, and win unless another choice is better with a
+    certainty of `CERTAINTY`, by Student's t over images.
+
+    Parameters
+    ----------
+    images
+        Images encoded by the pipeline, each with its mask (H, W) uint8 of class
+        ids, in which 255 is ignored.
+    prompts
+        The classes.
+    pipeline
+        The model and how images are cut up.
+
+    Returns
+    -------
+    Learned
+        Without any change if fewer than two images are given.
+
+    Raises
+    ------
+    SettingsError
+        The model's scores cannot be learnt.
+    """
+    scoring = pipeline.model.scoring
+    if scoring.probability != "softmax" or scoring.enlarged != "probabilities":
+        msg = f"{pipeline.model.name} cannot learn from masks; clip-dinoiser and MaskCLIP can"
+        raise SettingsError(msg)
+    examples = [examples_of(encoded, mask).thinned(MOST_PATCHES) for encoded, mask in images]
+    words = _Words(pipeline, prompts)
+    trials = [_leave_out(examples, words, penalty) for penalty in PENALTIES]
+    chosen = _choose(trials)
+    shift = words.fit(examples, PENALTIES[chosen])
+    counts = words.count(examples)
+    return Learned(
+        {item.id: item.name for item in prompts.classes},
+        pipeline.model.digest,
+        shift,
+        PENALTIES[chosen],
+        len(examples),
+        dict(zip(words.ids, counts, strict=True)),
+        words.by_class(trials[0]),
+        words.by_class(trials[chosen]),
+    )
+
+
+class _Words:
+    """What the words say about patches, and how it is changed."""
+
+    def __init__(self, pipeline: Pipeline, prompts: PromptSet) -> None:
+        self.ids = [item.id for item in prompts.classes]
+        self._pipeline = pipeline
+        self._embeddings = pipeline.embed(prompts).float().cpu()
+        self._phrases = [len(item.phrases) for item in prompts.classes]
+        self._places = torch.zeros(256, dtype=torch.int64)
+        self._places[self.ids] = torch.arange(len(self.ids))
+        self._has_background = prompts.background is not None
+
+    def fit(self, examples: Sequence[Examples], penalty: float) -> Tensor:
+        """Return the shift (K, D), see `fit_shift`."""
+        dimensions = self._embeddings.shape[1]
+        if not examples or penalty == float("inf"):
+            return torch.zeros(len(self.ids), dimensions)
+        features = torch.cat([one.features for one in examples])
+        targets = self._places[torch.cat([one.labels for one in examples])]
+        weights = torch.cat([one.weights for one in examples])
+        sums = torch.zeros(len(self.ids)).index_add(0, targets, weights)
+        return fit_shift(
+            features, targets, weights / sums[targets] ** BALANCE, self._logits(features), penalty
+        )
+
+    def decide(self, some: Examples, shift: Tensor) -> Tensor:
+        """Return the places (N,) of the classes that labelling would give to patches."""
+        logits = self._logits(some.features) + some.features @ shift.T
+        probabilities = logits.softmax(1).T[None, :, None]  # (1, K, 1, N), as of an image
+        if self._has_background and some.foreground is not None:
+            foreground = some.foreground[None, None]
+            probabilities = apply_background(probabilities, foreground, self._pipeline.delta)
+        return probabilities[0, :, 0].argmax(0)
+
+    def overlaps(self, some: Examples, shift: Tensor) -> np.ndarray:
+        """Return intersections and unions (2, K) of what is decided and what is true."""
+        found, true = self.decide(some, shift), self._places[some.labels]
+        both = torch.bincount(true[found == true], some.weights[found == true], len(self.ids))
+        either = torch.bincount(true, some.weights, len(self.ids)) - both
+        either += torch.bincount(found, some.weights, len(self.ids))
+        return torch.stack([both, either]).numpy()
+
+    def count(self, examples: Sequence[Examples]) -> list[int]:
+        """Count the patches of each class."""
+        labels = [self._places[one.labels] for one in examples]
+        total = torch.cat([torch.zeros(0, dtype=torch.int64), *labels])
+        return torch.bincount(total, minlength=len(self.ids)).tolist()
+
+    def by_class(self, trial: _Trial) -> dict[int, float]:
+        """Return the IoU of each class that there is, by its id."""
+        both, either = trial.overlaps
+        pairs = zip(self.ids, both, either, strict=True)
+        return {number: float(a / b) for number, a, b in pairs if b > 0}
+
+    def _logits(self, features: Tensor) -> Tensor:
+        cosines = features @ self._embeddings.T
+        best = [group.amax(1) for group in cosines.split(self._phrases, 1)]
+        return self._pipeline.model.scoring.temperature * torch.stack(best, 1)
+
+
+def _leave_out(examples: Sequence[Examples], words: _Words, penalty: float) -> _Trial:
+    """Learn from all images but some, and label these, until each was left out once."""
+    parts = min(len(examples), MOST_PARTS)
+    overlaps = np.zeros((len(examples), 2, len(words.ids)))
+    there = np.zeros((len(examples), len(words.ids)), bool)
+    for part in range(parts):
+        others = [one for i, one in enumerate(examples) if i % parts != part]
+        shift = words.fit(others, penalty)
+        for i in range(part, len(examples), parts):
+            overlaps[i] = words.overlaps(examples[i], shift)
+            there[i] = words.count([examples[i]])
+    # of an image, the classes that are there; others that were found there cost these their IoU
+    both, either = overlaps[:, 0], overlaps[:, 1]
+    ious = np.divide(both, either, out=np.zeros_like(both), where=there)
+    return _Trial(ious.sum(1) / there.sum(1).clip(1), overlaps.sum(0))
+
+
+def _choose(trials: Sequence[_Trial]) -> int:
+    """Return the place of the penalty to take; the first trial is of words alone."""
+    gains = np.array([trial.scores - trials[0].scores for trial in trials])  # (penalties, n)
+    count = gains.shape[1]
+    if count < 2:
+        return 0
+    means, errors = gains.mean(1), gains.std(1, ddof=1) / np.sqrt(count)
+    least = stats.t.ppf(CERTAINTY, count - 1) * errors
+    return int(np.where(means > least, means, 0).argmax())

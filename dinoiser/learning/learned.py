@@ -1,0 +1,132 @@
+"""What was learnt from corrected masks, in memory and in a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dinoiser.atomic import atomic_file
+from dinoiser.errors import CheckpointError, SettingsError
+from dinoiser.weights.checkpoint import read_metadata, read_tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from dinoiser.models.base import SegmentationModel
+    from dinoiser.prompts import PromptSet
+
+FORMAT = "dinoiser-learned-1"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How far corrected masks moved the classes away from their words.
+
+    Attributes
+    ----------
+    classes
+        The classes' names by id.
+    digest
+        The model's, see `SegmentationModel.digest`.
+    shift
+        (K, D) float32, by the order of `classes`: its product with a patch of
+        unit length is added to a class's logit. All zero where words alone are
+        as good.
+    penalty
+        How much a change cost, see `fit_shift`; infinity for words alone.
+    images
+        Number of corrected images.
+    examples
+        Number of patches of each class, by its id.
+    words, learned
+        IoU of each class by words alone and with what was learnt, by its id, in
+        [0, 1]; over patches of images that were left out of what was learnt.
+    """
+
+    classes: dict[int, str]
+    digest: str | None
+    shift: Tensor
+    penalty: float
+    images: int
+    examples: dict[int, int]
+    words: dict[int, float]
+    learned: dict[int, float]
+
+    @property
+    def moves(self) -> bool:
+        """Whether any class has moved."""
+        return bool(self.shift.any())
+
+    def shift_for(self, prompts: PromptSet, model: SegmentationModel) -> Tensor | None:
+        """Return the shift (K, D) in the order of a prompt set's classes; None if nothing moves.
+
+        Raises
+        ------
+        SettingsError
+            It was learnt with another model or other classes.
+        """
+        if self.digest != model.digest:
+            msg = f"what was learnt belongs to another model than {model.name}; learn it again"
+            raise SettingsError(msg)
+        classes = {item.id: item.name for item in prompts.classes}
+        if classes != self.classes:
+            msg = (
+                f"what was learnt has the classes {_list(self.classes)}, but the words have "
+                f"{_list(classes)}; learn it again, or use its classes"
+            )
+            raise SettingsError(msg)
+        if not self.moves:
+            return None
+        places = {number: place for place, number in enumerate(self.classes)}
+        return self.shift[[places[item.id] for item in prompts.classes]]
+
+    def save(self, path: str | Path) -> None:
+        """Write it to a safetensors file.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        from safetensors.torch import save
+
+        about: dict[str, Any] = {
+            "classes": self.classes, "digest": self.digest, "penalty": self.penalty,
+            "images": self.images, "examples": self.examples,
+            "words": self.words, "learned": self.learned,
+        }  # fmt: skip
+        content = save({"shift": self.shift}, {"format": FORMAT, "about": json.dumps(about)})
+        with atomic_file(path) as file:
+            file.write(content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Learned:
+        """Read it from a file.
+
+        Raises
+        ------
+        CheckpointError
+            The file is missing, damaged, or something else.
+        """
+        tensors, about = read_tensors(path), read_metadata(path)
+        try:
+            shift, known = tensors["shift"].to(torch.float32), json.loads(about["about"])
+            for name in ("classes", "examples", "words", "learned"):
+                known[name] = {int(number): value for number, value in known[name].items()}
+            learned = cls(shift=shift, **known)
+            fits = about["format"] == FORMAT and shift.shape[:1] == (len(learned.classes),)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            fits = False
+        if not fits or shift.ndim != 2:
+            msg = f"{path} is not a file of what was learnt; `dinoiser improve --save` writes them"
+            raise CheckpointError(msg)
+        return learned
+
+
+def _list(classes: dict[int, str]) -> str:
+    return ", ".join(f"{number} {name}" for number, name in classes.items())

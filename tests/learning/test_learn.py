@@ -1,0 +1,171 @@
+"""Learning from corrected masks: it helps where words fail, and says no more than it has seen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dinoiser import Learned, PromptSet, Segmenter, learn
+from dinoiser.errors import CheckpointError, SettingsError
+from dinoiser.evaluation.metrics import ConfusionMatrix
+from dinoiser.learning.classifier import fit_shift
+from dinoiser.learning.examples import examples_of
+from dinoiser.scenes import draw_scene
+from dinoiser.scenes.drawing import OTHER_COLORS, SHAPES
+
+NO_WORDS = PromptSet.from_names(["background", *OTHER_COLORS])
+SHAPE_WORDS = PromptSet.from_names(["background", *SHAPES])
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny):
+    return Segmenter(tiny, refine="none")
+
+
+@pytest.fixture(scope="module")
+def colours(segmenter):
+    """Images of colours that the model has no word for, and their masks by colour."""
+    scenes = [draw_scene(np.random.default_rng((5, i)), colors=OTHER_COLORS) for i in range(24)]
+    numbers = [[1 + OTHER_COLORS.index(name.split()[0]) for name in s.names] for s in scenes]
+    return [
+        (segmenter.encode(s.image), np.array([0, *some], np.uint8)[s.labels])
+        for s, some in zip(scenes, numbers, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def taught(segmenter, colours):
+    return learn(colours[:10], NO_WORDS, segmenter.pipeline)
+
+
+@pytest.fixture
+def moved(tiny):
+    """As if something had been learnt."""
+    torch.manual_seed(1)
+    classes = {item.id: item.name for item in NO_WORDS.classes}
+    shift, none = torch.randn(len(classes), 128) * 10, dict.fromkeys(classes, 0.0)
+    return Learned(classes, tiny.digest, shift, 1e-3, 5, dict.fromkeys(classes, 9), none, none)
+
+
+def mean_iou(images, prompts, learned=None):
+    matrix = ConfusionMatrix(list(prompts.names))
+    for encoded, truth in images:
+        pipeline = replace(encoded.pipeline, learned=learned)
+        matrix.add(replace(encoded, pipeline=pipeline).segment(prompts).labels, truth)
+    return np.nanmean(list(matrix.by_class().values()))
+
+
+@pytest.mark.slow
+def test_what_has_no_words_is_learnt_from_a_few_corrected_images(colours, taught):
+    unseen = colours[10:]
+    assert taught.moves
+    assert mean_iou(unseen, NO_WORDS) < 0.25
+    assert mean_iou(unseen, NO_WORDS, taught) > 0.28
+    assert np.mean(list(taught.learned.values())) > np.mean(list(taught.words.values()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5, 6])
+def test_where_words_are_right_nothing_is_lost(segmenter, seed):
+    scenes = [draw_scene(np.random.default_rng((seed, i))) for i in range(36)]
+    numbers = [[1 + SHAPES.index(name.split()[1]) for name in scene.names] for scene in scenes]
+    images = [
+        (segmenter.encode(scene.image), np.array([0, *some], np.uint8)[scene.labels])
+        for scene, some in zip(scenes, numbers, strict=True)
+    ]
+    for count in (3, 6, 12):
+        learned = learn(images[:count], SHAPE_WORDS, segmenter.pipeline)
+        words, both = (mean_iou(images[12:], SHAPE_WORDS, one) for one in (None, learned))
+        assert both >= words - 0.01
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_images_leave_the_words_labels_bit_for_bit(segmenter, colours, scene, count):
+    learned = learn(colours[:count], NO_WORDS, segmenter.pipeline)
+    words = Segmenter(segmenter.pipeline.model).segment(scene.image, NO_WORDS)
+    both = Segmenter(segmenter.pipeline.model, learned=learned).segment(scene.image, NO_WORDS)
+    np.testing.assert_array_equal(words.labels, both.labels)
+    np.testing.assert_array_equal(words.confidence, both.confidence)
+
+
+@pytest.mark.slow
+def test_the_same_images_teach_the_same_bits(segmenter, colours, taught):
+    again = learn(colours[:10], NO_WORDS, segmenter.pipeline)
+    assert torch.equal(again.shift, taught.shift)
+
+
+def test_a_file_brings_it_back_whole(moved, tmp_path):
+    moved.save(tmp_path / "a.safetensors")
+    again = Learned.load(tmp_path / "a.safetensors")
+    assert torch.equal(again.shift, moved.shift)
+    assert replace(again, shift=moved.shift) == moved
+
+
+def test_other_files_are_refused(tiny, tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"nothing")
+    with pytest.raises(CheckpointError):
+        Learned.load(path)
+    from safetensors.torch import save_file
+
+    save_file({"shift": torch.zeros(2, 3)}, path)
+    with pytest.raises(CheckpointError, match="dinoiser improve"):
+        Learned.load(path)
+
+
+def test_other_classes_and_other_models_are_refused(segmenter, moved, scene):
+    other = PromptSet.from_names(["background", "brown", "grey"])
+    model = segmenter.pipeline.model
+    with pytest.raises(SettingsError, match="1 brown"):
+        Segmenter(model, learned=moved).segment(scene.image, other)
+    stranger = replace(moved, digest="0" * 64)
+    with pytest.raises(SettingsError, match="another model"):
+        Segmenter(model, learned=stranger).segment(scene.image, NO_WORDS)
+
+
+def test_the_order_of_classes_does_not_matter(segmenter, moved, scene):
+    turned = PromptSet((NO_WORDS.classes[0], *NO_WORDS.classes[:0:-1]))
+    segmenter = Segmenter(segmenter.pipeline.model, learned=moved)
+    one, other = (segmenter.segment(scene.image, prompts) for prompts in (NO_WORDS, turned))
+    np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_pixels_to_ignore_teach_nothing(segmenter, colours):
+    encoded, mask = colours[0]
+    ignored = np.where(mask == mask.max(), 255, mask).astype(np.uint8)
+    assert set(examples_of(encoded, ignored).labels.tolist()) <= set(
+        np.unique(mask[mask < mask.max()])
+    )
+    assert len(examples_of(encoded, np.full_like(mask, 255)).labels) == 0
+
+
+def test_a_thin_choice_weighs_as_much_as_all(colours):
+    examples = examples_of(*colours[0])
+    few = examples.thinned(7)
+    for label in examples.labels.unique():
+        kept = few.labels == label
+        assert kept.sum() <= 7
+        total = examples.weights[examples.labels == label].sum()
+        assert torch.isclose(few.weights[kept].sum(), total)
+
+
+def test_the_fit_is_the_minimum_and_leaves_classes_without_examples(tiny):
+    torch.manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(40, 6), dim=1)
+    targets, weights, logits = torch.randint(0, 2, (40,)), torch.rand(40) + 0.5, torch.randn(40, 3)
+    shift = fit_shift(features, targets, weights, logits, 1e-2)
+    assert not shift[2].any()
+
+    def loss(change):
+        moved = logits + features @ change.T
+        cross = torch.nn.functional.cross_entropy(moved, targets, reduction="none")
+        return (weights / weights.sum() * cross).sum() + 1e-2 * change.square().sum()
+
+    least = loss(shift)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        step = torch.randn(3, 6) * 0.05
+        step[2] = 0
+        assert loss(shift + step) > least
+    assert not fit_shift(features, targets, weights, logits, float("inf")).any()
