@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from dinoiser.export import write_classes
+from dinoiser.export.png import write_mask
 from dinoiser.models.catalog import list_models
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
@@ -63,9 +64,7 @@ def test_scores_keep_names_and_numbers(dinoiser, tmp_path):
     prompts = PromptSet.from_names(["background", NAME])
     for folder in ("predicted", "truth"):
         (tmp_path / folder).mkdir()
-        mask = Image.fromarray(np.array([[0, 1], [1, 1]], np.uint8), "P")
-        mask.putpalette([0, 0, 0, 255, 0, 0])
-        mask.save(tmp_path / folder / "a.png")
+        write_mask(np.array([[0, 1], [1, 1]], np.uint8), prompts, tmp_path / folder / "a.png")
         write_classes(prompts, tmp_path / folder / "classes.json")
     code, out, err = dinoiser("evaluate", "masks", tmp_path / "predicted", tmp_path / "truth")
     assert code == 0, err
