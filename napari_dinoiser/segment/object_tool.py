@@ -66,9 +66,23 @@ class ObjectTool(QObject):
         self._rest.setSingleShot(True)
         self._rest.setInterval(PAUSE)
         self._rest.timeout.connect(self._draw)
-        viewer.mouse_move_callbacks.append(self._follow)
-        viewer.mouse_wheel_callbacks.append(self._resize)
         viewer.layers.events.removed.connect(self._forget)
+
+    def start(self) -> None:
+        """Follow the pointer."""
+        self.stop()
+        self._viewer.mouse_move_callbacks.append(self._follow)
+        self._viewer.mouse_wheel_callbacks.append(self._resize)
+
+    def stop(self) -> None:
+        """Leave the pointer alone, and remove the outline."""
+        self.hide()
+        for callbacks, own in (
+            (self._viewer.mouse_move_callbacks, self._follow),
+            (self._viewer.mouse_wheel_callbacks, self._resize),
+        ):
+            if own in callbacks:
+                callbacks.remove(own)
 
     def give(self, label: int) -> None:
         """Give the outlined object a label."""

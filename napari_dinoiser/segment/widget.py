@@ -222,10 +222,11 @@ class SegmentWidget(QWidget):
         """Let the keys work."""
         super().showEvent(event)
         self.keys.bind()
+        self.objects.start()
 
     def hideEvent(self, event: Any) -> None:
         """Give the keys back."""
-        self.objects.hide()
+        self.objects.stop()
         self.keys.release()
         super().hideEvent(event)
 

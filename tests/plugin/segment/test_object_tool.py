@@ -147,6 +147,12 @@ def test_another_tab_has_its_digits_to_itself(labelled, viewer, objects, qtbot):
     assert layer.selected_label == 1
 
 
+def test_the_pointer_is_left_alone_once_the_widget_is_gone(labelled, viewer, objects, qtbot):
+    viewer.window.remove_dock_widget("all")
+    point(viewer, qtbot, objects[0][1])
+    assert len(labels_layers(viewer)) == 1
+
+
 def test_a_key_is_a_digit_whatever_shift_makes_of_it(monkeypatch):
     def event(key, scan=0, virtual=0):
         shift = Qt.KeyboardModifier.ShiftModifier
