@@ -268,6 +268,7 @@ for side in map(int, sys.argv[1:]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="units of ru_maxrss differ")
 def test_memory_does_not_grow_with_the_image(tmp_path):
     command = [sys.executable, "-c", MEASURE, "5120", "10240"]

@@ -19,17 +19,20 @@ def demo(tmp_path_factory):
     return folder, json.loads(out)
 
 
+@pytest.mark.slow
 def test_easy_scenes_are_labelled_right(demo):
     _, document = demo
     for scenes in ("easy 224x224", "easy 320x448"):
         assert document["mean_iou"][scenes]["full"] >= 0.75
 
 
+@pytest.mark.slow
 def test_the_heads_help_on_hard_scenes(demo):
     figures = demo[1]["mean_iou"]["hard 224x224"]
     assert figures["full"] > figures["MaskCLIP"]
 
 
+@pytest.mark.slow
 def test_edges_follow_the_image(demo):
     for scenes, by_step in demo[1]["boundary_iou"].items():
         assert by_step["+ edges"] > by_step["full"] + 0.1
@@ -51,6 +54,7 @@ def test_on_a_hundred_scenes_the_heads_help_or_do_no_harm(tiny, scenes):
         assert figures["full"] >= figures["MaskCLIP"] - 0.01
 
 
+@pytest.mark.slow
 def test_it_leaves_images_masks_and_previews(demo):
     folder, document = demo
     images = sorted((folder / "images").glob("*.png"))

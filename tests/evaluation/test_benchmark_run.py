@@ -100,6 +100,7 @@ def test_figures_are_those_of_the_published_protocol(voc20, dinoiser, finished):
     assert json.loads((finished / "evaluation.json").read_text()) == document
 
 
+@pytest.mark.slow
 def test_labels_are_as_published_unless_pamr_is_asked_for(voc20, dinoiser, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ("evaluate", "voc20", "--root", voc20[0], "-m", "tiny", "-d", "cpu")

@@ -199,6 +199,7 @@ def test_ctrl_c_and_sigterm_save_and_resume_goes_on(folder, tmp_path, dinoiser, 
     assert "steps was 100000 and is now 7" in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without")
 def test_two_processes_fit_what_one_does(folder, tmp_path, dinoiser):
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"

@@ -56,6 +56,7 @@ def kill_and_compare(kills, images, count, undisturbed, tmp_path):
     assert_same(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(images, undisturbed, tmp_path):
     process = start(command(images, tmp_path, "--scheduler", "local", "--workers", "2"))
     moments = random.Random(1)
@@ -83,6 +84,7 @@ def dask_setup(worker):
 """
 
 
+@pytest.mark.slow
 def test_the_one_image_that_kills_its_worker_is_found(images, undisturbed, tmp_path):
     (tmp_path / "crash.py").write_text(CRASHING_DECODER)
     preload = {"DASK_DISTRIBUTED__WORKER__PRELOAD": str(tmp_path / "crash.py")}
@@ -170,6 +172,7 @@ def test_sigterm_in_the_background_of_a_script(images, undisturbed, tmp_path):
     assert_same(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stop", "code"), STOPS)
 def test_ctrl_c_and_sigterm_on_a_local_cluster(images, undisturbed, tmp_path, stop, code):
     process = start(command(images, tmp_path, "--scheduler", "local"))

@@ -3,10 +3,14 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers.drawn_images import draw_images
 
 WITHOUT_GUARD = """
 import sys
+
+import pytest
 from pathlib import Path
 print("begins", flush=True)
 from dinoiser.batch import LabelJob, Labelling, Running
@@ -21,6 +25,7 @@ print(run_job(job, progress=seen.append).done, seen[-1].where)
 """
 
 
+@pytest.mark.slow
 def test_worker_processes_do_not_run_the_script_that_opened_the_window(tmp_path):
     images = draw_images(tmp_path / "images", 2)
     script = tmp_path / "script.py"
@@ -34,6 +39,8 @@ def test_worker_processes_do_not_run_the_script_that_opened_the_window(tmp_path)
 
 OPENED = """
 import sys
+
+import pytest
 import napari
 from napari_dinoiser.folder.widget import FolderWidget
 from napari_dinoiser.model_choice import ModelChoice
@@ -53,6 +60,8 @@ def test_opening_the_tab_brings_no_torch(tmp_path):
 
 INTO_A_WINDOW = """
 import sys
+
+import pytest
 import napari
 from qtpy.QtWidgets import QApplication
 viewer = napari.Viewer()

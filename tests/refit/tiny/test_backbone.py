@@ -21,6 +21,7 @@ def trainee():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_the_model_reads_what_was_trained(trainee, tmp_path):
     path = tmp_path / "backbone.safetensors"
     save_backbone(trainee, path)
@@ -35,12 +36,14 @@ def test_the_model_reads_what_was_trained(trainee, tmp_path):
     assert torch.allclose(model.encode_text(SENTENCES), sentences, atol=0.01)
 
 
+@pytest.mark.slow
 def test_unknown_words_are_one_word(trainee):
     zebra, horse, circle = trainee.encode_text(["a zebra", "a horse", "a circle"])
     assert torch.equal(zebra, horse)
     assert not torch.allclose(zebra, circle, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_its_blocks_are_those_of_open_clip(trainee):
     tokens = torch.randn(2, 50, 128, generator=torch.Generator().manual_seed(1))
     for block in trainee.clip.visual.transformer.resblocks:

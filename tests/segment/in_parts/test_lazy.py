@@ -76,7 +76,7 @@ def assert_same(lazy, eager):
 
 
 class TestEquality:
-    @cases(30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @cases(15, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
         chunk=st.tuples(st.integers(7, 90), st.integers(7, 90)),
