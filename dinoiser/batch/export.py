@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dinoiser.batch.dataset_writers import DATASET_WRITERS
 from dinoiser.batch.export_writers import WRITERS, ExportedJob, labelled_records
-from dinoiser.batch.folder import refuse_half_emptied, refuse_links
+from dinoiser.batch.folder import refuse_half_emptied, refuse_links, sole_writer
 from dinoiser.batch.job import PROMPT_FILE, format_problems
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import RECORDS, read_records
@@ -28,7 +28,43 @@ if TYPE_CHECKING:
     from dinoiser.batch.export_writers import Writer
     from dinoiser.batch.records import Record
 
-__all__ = ["ExportOptions", "export", "read_prompts"]
+__all__ = ["ExportOptions", "export", "export_alone", "read_prompts"]
+
+
+def export_alone(
+    output: Path,
+    formats: Sequence[str],
+    options: ExportOptions = DEFAULTS,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, str]:
+    """Export as the only process that writes into the folder, and bring its report up to date.
+
+    Parameters
+    ----------
+    output, options, progress
+        See `export`.
+    formats
+        See `export`; none only write the report, even if there was none.
+
+    Returns
+    -------
+    dict
+        See `export`.
+
+    Raises
+    ------
+    InputError, SettingsError, OutputError
+        See `export`; also if another process writes into the folder.
+    """
+    from dinoiser.batch.report.page import REPORT_FILE, write_report
+
+    read_prompts(output)  # where there is no job, nothing is written, a lock neither
+    with sole_writer(output, "export"):
+        failures = export(output, formats, options, progress=progress) if formats else {}
+        if not formats or (output / REPORT_FILE).is_file():
+            write_report(output)
+    return failures
 
 
 def export(

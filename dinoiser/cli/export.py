@@ -67,10 +67,7 @@ def export(
 
     Exit code 0: everything exported; 1: some images left out; 2: could not run.
     """
-    from dinoiser.batch.export import read_prompts
-    from dinoiser.batch.folder import sole_writer
     from dinoiser.batch.job import format_problems
-    from dinoiser.batch.report.page import REPORT_FILE, write_report
     from dinoiser.export import ExportOptions
 
     shape = ExportOptions(
@@ -85,11 +82,7 @@ def export(
     )
     if problems := format_problems(formats):
         raise SettingsError("; ".join(problems) + ".")
-    read_prompts(output)  # where there is no job, nothing is written, a lock neither
-    with sole_writer(output, "export"):
-        images, failures = _run(output, formats, shape)
-        if (output / REPORT_FILE).is_file():
-            write_report(output)
+    images, failures = _run(output, formats, shape)
     if as_json:
         document = {"output": str(output), "formats": formats, "images": images}
         print_json({**document, "failed": failures})
@@ -103,7 +96,8 @@ def export(
 
 def _run(output: Path, formats: list[str], shape: ExportOptions) -> tuple[int, dict[str, str]]:
     """Export behind a progress bar; the number of images, and why others are left out."""
-    from dinoiser.batch import Progress, export
+    from dinoiser.batch import Progress
+    from dinoiser.batch.export import export_alone
 
     bars, images = JobBars(), 0
 
@@ -113,7 +107,7 @@ def _run(output: Path, formats: list[str], shape: ExportOptions) -> tuple[int, d
         bars.show(Progress("export", through, total))
 
     try:
-        failures = export(output, formats, shape, progress=advance)
+        failures = export_alone(output, formats, shape, progress=advance)
     except KeyboardInterrupt as stop:
         bars.stop()
         say_error("Stopped. Run the same command again to export everything.")

@@ -335,13 +335,16 @@ class ReviewWidget(QWidget):
             export = partial(_export, self._session.output, formats)
             self._background.start(export, partial(self._exported, self._session.output, name))
 
-    def _exported(self, output: Path, name: str, written: Future[None]) -> None:
+    def _exported(self, output: Path, name: str, written: Future[dict[str, str]]) -> None:
         if isinstance(error := written.exception(), DinoiserError):
             self._say(str(error))
+        elif failures := written.result():
+            reasons = "; ".join(f"{image}: {reason}" for image, reason in failures.items())
+            self._say(f"These images could not be exported: {reasons}")
         elif name == "report":
-            self._refresh()
             from dinoiser.batch.report.page import REPORT_FILE
 
+            self._refresh()
             _open_outside(output / REPORT_FILE)
         else:
             self._refresh(f"The masks were exported to {output}.")
@@ -423,10 +426,10 @@ def _arranged(session: ReviewSession, **order: Any) -> bool:
     return True
 
 
-def _export(output: Path, formats: list[str]) -> None:
-    from dinoiser.batch import export
+def _export(output: Path, formats: list[str]) -> dict[str, str]:
+    from dinoiser.batch.export import export_alone
 
-    export(output, formats)
+    return export_alone(output, formats)
 
 
 def _open_outside(path: Path) -> None:

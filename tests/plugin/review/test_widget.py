@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 from pycocotools.coco import COCO
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QIcon
+from qtpy.QtGui import QDesktopServices, QIcon
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -146,6 +146,28 @@ def test_the_end_says_how_it_went_and_exports(job, reviewer):
     assert (job / "data.yaml").exists()
     reviewer.click("end_back")
     assert reviewer.child(QPushButton, "accept").isVisible()
+
+
+def test_the_end_writes_the_report_anew_and_opens_it(job, reviewer, monkeypatch):
+    opened = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
+    (job / "report.html").unlink(missing_ok=True)
+    reviewer.open(job)
+    for _ in range(4):
+        reviewer.click("accept")
+    reviewer.click("end_report")
+    assert "4 of 4" in (job / "report.html").read_text()
+    assert opened[0].toLocalFile() == str(job / "report.html")
+
+
+def test_the_end_names_images_that_cannot_be_exported(job, reviewer):
+    reviewer.open(job)
+    first = reviewer.image
+    for _ in range(4):
+        reviewer.click("accept")
+    (job / "masks" / first).with_suffix(".png").write_bytes(b"no mask")
+    reviewer.click("end_coco")
+    assert first in reviewer.text("message")
 
 
 def test_the_list_shows_states_and_opens_images(job, reviewer):
