@@ -21,7 +21,7 @@ from dinoiser.scenes.drawing import COLORS, OTHER_COLORS, SHAPES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dinoiser.learning import Learned
+    from dinoiser import Learned
     from dinoiser.models.base import SegmentationModel
     from dinoiser.segment.encoded_image import EncodedImage
 

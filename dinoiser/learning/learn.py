@@ -12,7 +12,8 @@ from dinoiser.errors import SettingsError
 from dinoiser.learning.classifier import fit_shift
 from dinoiser.learning.examples import Examples, examples_of
 from dinoiser.learning.learned import Learned
-from dinoiser.segment.background import apply_background
+from dinoiser.models.base import PatchFeatures
+from dinoiser.segment.scoring import class_cosines, score_patches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -121,11 +122,17 @@ class _Words:
 
     def decide(self, some: Examples, shift: Tensor) -> Tensor:
         """Return the places (N,) of the classes that labelling would give to patches."""
-        logits = self._logits(some.features) + some.features @ shift.T
-        probabilities = logits.softmax(1).T[None, :, None]  # (1, K, 1, N), as of an image
-        if self._has_background and some.foreground is not None:
-            foreground = some.foreground[None, None]
-            probabilities = apply_background(probabilities, foreground, self._pipeline.delta)
+        # as an image of one row, so that the code that labels images decides
+        foreground = None if some.foreground is None else some.foreground[None, None]
+        probabilities = score_patches(
+            PatchFeatures(_as_image(some.features), foreground),
+            self._embeddings,
+            self._phrases,
+            self._pipeline.model.scoring,
+            has_background=self._has_background,
+            delta=self._pipeline.delta,
+            shift=shift,
+        )
         return probabilities[0, :, 0].argmax(0)
 
     def overlaps(self, some: Examples, shift: Tensor) -> np.ndarray:
@@ -149,9 +156,14 @@ class _Words:
         return {number: float(a / b) for number, a, b in pairs if b > 0}
 
     def _logits(self, features: Tensor) -> Tensor:
-        cosines = features @ self._embeddings.T
-        best = [group.amax(1) for group in cosines.split(self._phrases, 1)]
-        return self._pipeline.model.scoring.temperature * torch.stack(best, 1)
+        """Return what the words say about patches (N, D): logits (N, K)."""
+        cosines = class_cosines(_as_image(features), self._embeddings, self._phrases)
+        return self._pipeline.model.scoring.temperature * cosines[0, :, 0].T
+
+
+def _as_image(features: Tensor) -> Tensor:
+    """Arrange patches (N, D) as an image (1, D, 1, N)."""
+    return features.T[None, :, None]
 
 
 def _leave_out(examples: Sequence[Examples], words: _Words, penalty: float) -> _Trial:
