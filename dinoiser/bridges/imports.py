@@ -19,7 +19,7 @@ from dinoiser.export.png import read_mask
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from dinoiser.batch.reviews import LabelledImage
@@ -136,23 +136,61 @@ def _corrections(
     """Give the corrected masks one by one; note what does not fit."""
     ours = {labelled.image: labelled for labelled in read_labelled(output)}
     reviews = Reviews(output, prompts)
+
+    def mask_of(name: str) -> np.ndarray:
+        return read_mask(mask_file(output, ours[name]), prompts.label_colors)
+
+    for name, mask, labels in draw_all(files, prompts, renames, ours, mask_of, imported, unknown):
+        change = _compare(name, mask, labels, prompts, reviews.of(ours[name]).edited)
+        yield _Correction(ours[name], labels, change)
+
+
+class Drawn(NamedTuple):
+    """The labels (H, W) uint8 of an image before, and by its annotations."""
+
+    image: str
+    before: np.ndarray
+    labels: np.ndarray
+
+
+def draw_all(
+    files: Sequence[Path],
+    prompts: PromptSet,
+    renames: Mapping[str, str],
+    images: Mapping[str, object],
+    mask_of: Callable[[str], np.ndarray],
+    imported: Imported,
+    unknown: Counter[str],
+) -> Iterator[Drawn]:
+    """Draw the labels of annotated images one by one.
+
+    Parameters
+    ----------
+    files, prompts, renames
+        See `open_annotations` and `draw_labels`.
+    images
+        The images that there are, by name.
+    mask_of
+        Returns the labels (H, W) uint8 that an image has so far.
+    imported, unknown
+        Take what does not fit: images, and classes that the job lacks.
+    """
     for path in files:
         with open_annotations(path, prompts.label_colors) as opened:
             for annotations in opened:
                 imported.empty += annotations.empty
-                for theirs, name in match_images(annotations.images, ours).items():
+                for theirs, name in match_images(annotations.images, images).items():
                     if name is None:
                         imported.unmatched.append(theirs)
                         continue
                     try:
-                        mask = read_mask(mask_file(output, ours[name]), prompts.label_colors)
+                        mask = mask_of(name)
                         labels, without = draw_labels(annotations, theirs, mask, prompts, renames)
-                        unknown.update(without)
                     except InputError as error:
                         imported.failures[name] = str(error)
                         continue
-                    change = _compare(name, mask, labels, prompts, reviews.of(ours[name]).edited)
-                    yield _Correction(ours[name], labels, change)
+                    unknown.update(without)
+                    yield Drawn(name, mask, labels)
 
 
 def draw_labels(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,8 @@ from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, RECORDED_VERSIONS, wri
 from dinoiser.batch.records import Record, RecordFile
 from dinoiser.batch.reviews import LabelledImage, Reviews
 from dinoiser.bridges.annotations import open_annotations
-from dinoiser.bridges.imports import Change, Imported, draw_labels
-from dinoiser.bridges.matching import match_images, split_renames
+from dinoiser.bridges.imports import Change, Imported, draw_all
+from dinoiser.bridges.matching import split_renames
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import write_classes
 from dinoiser.images.inputs import find_images, output_stem
@@ -131,24 +132,17 @@ def _annotated(
 ) -> Iterator[_Annotated]:
     """Give the annotated images one by one; note what does not fit."""
     stems = output_stem(list(found.values()))
-    for path in files:
-        with open_annotations(path, prompts.label_colors) as opened:
-            for annotations in opened:
-                imported.empty += annotations.empty
-                for theirs, name in match_images(annotations.images, found).items():
-                    if name is None:
-                        imported.unmatched.append(theirs)
-                        continue
-                    try:
-                        size = read_size(found[name].path)
-                        nothing = np.zeros(size, np.uint8)
-                        labels, _ = draw_labels(annotations, theirs, nothing, prompts, renames)
-                    except InputError as error:
-                        imported.failures[name] = str(error)
-                        continue
-                    place = str(found[name].path.resolve())
-                    labelled = LabelledImage(name, stems[name], place, size, None, None, {})
-                    yield _Annotated(labelled, labels)
+
+    def nothing_of(name: str) -> np.ndarray:
+        return np.zeros(read_size(found[name].path), np.uint8)
+
+    # every class that they name is one of the job's
+    drawn = draw_all(files, prompts, renames, found, nothing_of, imported, Counter())
+    for name, _, labels in drawn:
+        place = str(found[name].path.resolve())
+        size = (labels.shape[0], labels.shape[1])
+        labelled = LabelledImage(name, stems[name], place, size, None, None, {})
+        yield _Annotated(labelled, labels)
 
 
 def _record(labelled: LabelledImage, file: ImageFile) -> Record:
