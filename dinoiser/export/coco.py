@@ -11,8 +11,8 @@ from dinoiser.export.polygons import trace_polygons
 from dinoiser.export.regions import (
     annotated_classes,
     find_regions,
-    map_classes,
     map_instances,
+    map_regions,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def build_annotations(
     InputError
         A label is not a class of the prompt set.
     """
-    regions = map_instances(labels, options) if options.instances else map_classes(labels)
+    regions = map_regions(labels, options)
     found = find_regions(labels, regions, prompts)
     parts = map_instances(labels, options) if options.polygons else regions
     polygons = _polygons_by_region(parts, regions) if options.polygons else None

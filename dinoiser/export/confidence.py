@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dinoiser.errors import InputError
 from dinoiser.export.image_file import write_image
+from dinoiser.export.png import load_png
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL.Image import Image
 
     from dinoiser.segmentation import Segmentation
@@ -60,19 +62,8 @@ def read_confidence(path: str | Path) -> np.ndarray:
     InputError
         The file is missing, damaged or not a grey PNG.
     """
-    from PIL.PngImagePlugin import PngImageFile  # has no size limit, unlike Image.open
-
-    try:
-        with Path(path).open("rb") as file, PngImageFile(file) as image:
-            kind, grey = image.mode, np.array(image)
-    except FileNotFoundError as error:
-        msg = f'there is no confidence {path}; run the job again with the format "confidence"'
-        raise InputError(msg) from error
-    except Exception as error:  # decoders raise almost anything on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the confidence {path} cannot be read ({reason}); label the image again"
-        raise InputError(msg) from error
-    if kind != "L":
+    image = load_png(path, "confidence", 'run the job again with the format "confidence"')
+    if (kind := image.mode) != "L":
         msg = f"the confidence {path} has Pillow mode {kind!r}, expected 8-bit grey; label it again"
         raise InputError(msg)
-    return grey.astype(np.float32) / 255
+    return np.array(image).astype(np.float32) / 255

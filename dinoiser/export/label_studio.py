@@ -9,7 +9,7 @@ from xml.sax.saxutils import quoteattr
 
 from dinoiser.export.brush import encode_brush
 from dinoiser.export.options import DEFAULTS, ExportOptions
-from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_instances
+from dinoiser.export.regions import annotated_classes, find_regions, map_regions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ def build_task(
     InputError
         A label is not a class of the prompt set.
     """
-    regions = map_instances(labels, options) if options.instances else map_classes(labels)
+    regions = map_regions(labels, options)
     names = {item.id: item.name for item in prompts.classes}
     height, width = labels.shape
     strokes = [

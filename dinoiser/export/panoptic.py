@@ -10,7 +10,7 @@ from dinoiser.errors import InputError
 from dinoiser.export.dataset_file import DatasetWriter, stable_id
 from dinoiser.export.image_file import write_image
 from dinoiser.export.options import DEFAULTS, ExportOptions
-from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_instances
+from dinoiser.export.regions import annotated_classes, find_regions, map_regions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def build_panoptic(
     InputError
         A label is not a class of the prompt set, or there are too many segments.
     """
-    ids = map_instances(labels, options) if options.instances else map_classes(labels)
+    ids = map_regions(labels, options)
     found = find_regions(labels, ids, prompts)
     # an id must fit into the three bytes of a pixel
     if len(found) > MOST_SEGMENTS:

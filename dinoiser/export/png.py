@@ -103,18 +103,7 @@ def read_mask(path: str | Path, colors: Mapping[int, str] | None = None) -> np.n
         The file is missing, damaged or not a PNG, or has colours that do not
         tell the labels.
     """
-    from PIL.PngImagePlugin import PngImageFile  # has no size limit, unlike Image.open
-
-    try:
-        with Path(path).open("rb") as file, PngImageFile(file) as mask:
-            mask.load()
-    except FileNotFoundError as error:
-        msg = f"there is no mask {path}; label the image again"
-        raise InputError(msg) from error
-    except Exception as error:  # decoders raise almost anything on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the mask {path} cannot be read ({reason}); label the image again"
-        raise InputError(msg) from error
+    mask = load_png(path, "mask", "label the image again")
     try:
         return find_labels(mask, colors)
     except ValueError as error:
@@ -123,6 +112,38 @@ def read_mask(path: str | Path, colors: Mapping[int, str] | None = None) -> np.n
             "colours, or label the image again"
         )
         raise InputError(msg) from error
+
+
+def load_png(path: str | Path, what: str, if_missing: str) -> Image:
+    """Read a PNG of any size, as it is.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What it holds, for messages.
+    if_missing
+        What to do if there is no such file, for messages.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged or not a PNG.
+    """
+    from PIL.PngImagePlugin import PngImageFile  # has no size limit, unlike Image.open
+
+    try:
+        with Path(path).open("rb") as file, PngImageFile(file) as image:
+            image.load()
+    except FileNotFoundError as error:
+        msg = f"there is no {what} {path}; {if_missing}"
+        raise InputError(msg) from error
+    except Exception as error:  # decoders raise almost anything on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        msg = f"the {what} {path} cannot be read ({reason}); label the image again"
+        raise InputError(msg) from error
+    return image
 
 
 def write_classes(prompts: PromptSet, path: str | Path) -> None:

@@ -93,6 +93,11 @@ def map_instances(labels: np.ndarray, options: ExportOptions) -> np.ndarray:
     return split_parts(parts, options.split) if options.instances and options.split else parts
 
 
+def map_regions(labels: np.ndarray, options: ExportOptions) -> np.ndarray:
+    """Map every pixel to its object, or else its class, as `options` ask: (H, W) integers."""
+    return map_instances(labels, options) if options.instances else map_classes(labels)
+
+
 def find_regions(labels: np.ndarray, regions: np.ndarray, prompts: PromptSet) -> list[Region]:
     """Measure the regions of a map.
 
@@ -101,7 +106,7 @@ def find_regions(labels: np.ndarray, regions: np.ndarray, prompts: PromptSet) ->
     labels
         (H, W) uint8 class ids; 0 = background, 255 = ignore.
     regions
-        (H, W) integers from `map_classes` or `map_instances` of these labels.
+        (H, W) integers from `map_regions` or `map_instances` of these labels.
     prompts
         The classes that the labels refer to.
 

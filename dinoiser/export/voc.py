@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dinoiser.errors import InputError, SettingsError
-from dinoiser.export.regions import annotated_classes, find_regions, map_classes, map_instances
+from dinoiser.export.regions import annotated_classes, find_regions, map_regions
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def build_objects(labels: np.ndarray, prompts: PromptSet, options: ExportOptions
     """
     from PIL import Image
 
-    regions = map_instances(labels, options) if options.instances else map_classes(labels)
+    regions = map_regions(labels, options)
     kept = [r for r in find_regions(labels, regions, prompts) if r.area >= options.min_area]
     if len(kept) > _MOST_OBJECTS:
         msg = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoiser.label_keys import OUTLINE
 from napari_dinoiser.label_layers import TRANSPARENT, style_labels
 from napari_dinoiser.segment.image_layers import place_labels, visible_part
 from napari_dinoiser.segment.image_picker import OWN
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 CONFIDENCE, HEAT_MAP = "confidence", "heat map"
 COLORMAPS = {CONFIDENCE: "gray", HEAT_MAP: "inferno"}
-OUTLINE_WIDTH = 2
-"""In pixels of the screen: how labels are drawn over a map."""
 
 
 @dataclass
@@ -173,7 +172,7 @@ class LabelledImages:
         if shown and known.areas is not None:
             layer.contour, known.areas = known.areas, None
         elif not shown and known.areas is None:
-            known.areas, layer.contour = layer.contour, OUTLINE_WIDTH
+            known.areas, layer.contour = layer.contour, OUTLINE
 
     def show_objects(self, known: Labelled, objects: np.ndarray) -> None:
         """Show the objects of the plane in view in a Labels layer of their own.

@@ -21,6 +21,7 @@ from dinoiser.export import (
     write_overlay,
     write_png,
 )
+from dinoiser.export.confidence import read_confidence
 from dinoiser.export.overlay import outline
 from dinoiser.prompts import PromptSet
 from tests.helpers.export_jobs import segmentation as make_segmentation
@@ -90,6 +91,21 @@ def test_confidence_is_grey_within_half_a_step(confidence, tmp_path_factory):
         assert image.mode == "L"
         grey = np.asarray(image).astype(float)
     assert abs(grey - 255 * confidence.astype(float)).max() <= 0.5
+    assert abs(read_confidence(path) - confidence.astype(float)).max() <= 0.5 / 255 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, "run the job again"), (b"no PNG", "cannot be read"), ("RGB", "grey")],
+)
+def test_what_is_no_confidence_is_refused_in_a_sentence(tmp_path, content, told):
+    path = tmp_path / "a.png"
+    if content == "RGB":
+        Image.new("RGB", (4, 3)).save(path)
+    elif content:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        read_confidence(path)
 
 
 def test_classes_say_what_ids_stand_for(tmp_path):
