@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,11 @@ BUDGET = 2**30
 _Key = tuple["ModelChoice", "ImageSource", "tuple[object, ...]"]
 
 
+class _Kept(NamedTuple):
+    encoded: EncodedImage
+    fingerprint: int
+
+
 class Encoder:
     """Runs the image tower once per image, and keeps results within a budget.
 
@@ -46,8 +51,7 @@ class Encoder:
         self._load = load or _load_model
         self._lock = threading.RLock()
         self._segmenters: dict[ModelChoice, Segmenter] = {}
-        self._kept: OrderedDict[_Key, EncodedImage] = OrderedDict()
-        self._fingerprints: dict[_Key, int] = {}
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
 
     def knows(self, choice: ModelChoice, source: ImageSource, part: Part) -> bool:
         """Whether this part is already encoded."""
@@ -55,7 +59,8 @@ class Encoder:
 
     def kept(self, choice: ModelChoice, source: ImageSource, part: Part) -> EncodedImage | None:
         """Return this part if it is already encoded, without waiting for others."""
-        return self._kept.get(_key(choice, source, part))
+        kept = self._kept.get(_key(choice, source, part))
+        return kept.encoded if kept else None
 
     def encode(
         self,
@@ -85,13 +90,13 @@ class Encoder:
         with self._lock:
             # the array may have been changed in place since, of which no event tells
             fingerprint = source.fingerprint(part)
-            if key not in self._kept or self._fingerprints[key] != fingerprint:
+            if key not in self._kept or self._kept[key].fingerprint != fingerprint:
                 segmenter = self._segmenter(choice, progress, cancelled)
-                self._kept[key] = _encode(segmenter, source, part, progress, cancelled)
-                self._fingerprints[key] = fingerprint
+                encoded = _encode(segmenter, source, part, progress, cancelled)
+                self._kept[key] = _Kept(encoded, fingerprint)
             self._kept.move_to_end(key)
             self._shrink()
-            return self._kept[key]
+            return self._kept[key].encoded
 
     def forget(self, source: ImageSource) -> None:
         """Drop an image that was closed or has changed."""
@@ -132,7 +137,7 @@ class Encoder:
         return self._segmenters[choice]
 
     def _shrink(self) -> None:
-        sizes = {key: _bytes(encoded) for key, encoded in self._kept.items()}
+        sizes = {key: _bytes(kept.encoded) for key, kept in self._kept.items()}
         while len(self._kept) > 1 and sum(sizes.values()) > self.budget:
             oldest, _ = self._kept.popitem(last=False)
             del sizes[oldest]

@@ -1,5 +1,7 @@
 """Images that are kept encoded, within a budget."""
 
+import gc
+import weakref
 from concurrent.futures import CancelledError
 from dataclasses import replace
 
@@ -68,6 +70,18 @@ def test_memory_is_bounded_and_the_least_recently_used_goes_first(load):
     assert known == [True, False, True, False]
     encoder.forget(images[0])
     assert not encoder.knows(CHOICE, images[0], whole(images[0]))
+
+
+def test_nothing_holds_an_image_that_is_forgotten_or_went_first(load):
+    encoder = Encoder(budget=1, load=load)
+    first, second = source(0), source(1)
+    encoder.encode(CHOICE, first, whole(first))
+    encoder.encode(CHOICE, second, whole(second))  # the first one goes
+    encoder.forget(second)
+    gone = [weakref.ref(first), weakref.ref(second)]
+    del first, second
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None]
 
 
 def test_an_image_larger_than_the_budget_is_kept_alone(load):
