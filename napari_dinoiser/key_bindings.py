@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ class KeyBindings:
 
     def __init__(self, keys: Mapping[str, Callable[[], Any]]) -> None:
         self._keys = keys
-        self._providers: list[Any] = []
-        self._replaced: list[tuple[Any, str, Any]] = []
+        # weakly, as layers with large arrays come and go
+        self._providers: list[weakref.ref[Any]] = []
+        self._replaced: list[tuple[weakref.ref[Any], str, Any]] = []
         self._active = False
 
     def add(self, provider: Any) -> None:
         """Let the keys work in another viewer or layer, too."""
-        self._providers.append(provider)
+        self._providers.append(weakref.ref(provider))
         if self._active:
             self._bind(provider)
 
@@ -37,20 +39,22 @@ class KeyBindings:
         """Bind the keys, unless they are bound."""
         if not self._active:
             self._active = True
-            for provider in self._providers:
-                self._bind(provider)
+            for reference in self._providers:
+                if (provider := reference()) is not None:
+                    self._bind(provider)
 
     def release(self) -> None:
         """Put back what was bound before."""
         # in reverse, so that a key bound twice ends up with its first binding
-        for provider, key, function in reversed(self._replaced):
-            provider.bind_key(key, function, overwrite=True)
+        for reference, key, function in reversed(self._replaced):
+            if (provider := reference()) is not None:
+                provider.bind_key(key, function, overwrite=True)
         self._replaced, self._active = [], False
 
     def _bind(self, provider: Any) -> None:
         for key, action in self._keys.items():
             replaced = provider.bind_key(key, _without_provider(action), overwrite=True)
-            self._replaced.append((provider, key, replaced))
+            self._replaced.append((weakref.ref(provider), key, replaced))
 
 
 def _without_provider(action: Callable[[], Any]) -> Callable[[Any], None]:
