@@ -28,6 +28,8 @@ PENALTIES = (float("inf"), 1e-2, 1e-3, 1e-4, 1e-5)
 """Of a change, from none to almost free; infinity stands for words alone."""
 BALANCE = 0.5
 """Examples of a class of n patches weigh n to the power of one minus this, all together."""
+FEWEST_IMAGES = 3
+"""With two, gains that are alike by chance look certain: mean IoU fell by 0.10 on one drawn set."""
 CERTAINTY = 0.99
 """That a gain over words is none by chance."""
 MOST_PATCHES = 300
@@ -66,7 +68,7 @@ def learn(
     Returns
     -------
     Learned
-        Without any change if fewer than two images are given.
+        Without any change if fewer than `FEWEST_IMAGES` are given.
 
     Raises
     ------
@@ -187,7 +189,7 @@ def _choose(trials: Sequence[_Trial]) -> int:
     """Return the place of the penalty to take; the first trial is of words alone."""
     gains = np.array([trial.scores - trials[0].scores for trial in trials])  # (penalties, n)
     count = gains.shape[1]
-    if count < 2:
+    if count < FEWEST_IMAGES:
         return 0
     means, errors = gains.mean(1), gains.std(1, ddof=1) / np.sqrt(count)
     least = stats.t.ppf(CERTAINTY, count - 1) * errors

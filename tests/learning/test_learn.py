@@ -80,7 +80,7 @@ def test_where_words_are_right_nothing_is_lost(segmenter, seed):
         assert both >= words - 0.01
 
 
-@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("count", [0, 1, 2])
 def test_too_few_images_leave_the_words_labels_bit_for_bit(segmenter, colours, scene, count):
     learned = learn(colours[:count], NO_WORDS, segmenter.pipeline)
     words = Segmenter(segmenter.pipeline.model).segment(scene.image, NO_WORDS)
