@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from .best import BestHeads
+
 
 @dataclass(frozen=True)
 class FitState:
@@ -26,14 +28,20 @@ class FitState:
 
     student: nn.Module
     optimizer: torch.optim.Optimizer
+    best: BestHeads
 
     def save(self, path: Path, step: int, made_of: Mapping[str, Any]) -> None:
-        """Write weights, optimiser moments and the number of steps done to one safetensors file."""
+        """Write weights, optimiser moments, the best heads and the steps done to one file."""
         moments = self.optimizer.state_dict()["state"]
         tensors = {f"student.{name}": value for name, value in self.student.state_dict().items()}
         for number, values in moments.items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
-        metadata = {"step": str(step), "made_of": json.dumps(made_of)}
+        tensors |= {f"best.{name}": value for name, value in self.best.weights.items()}
+        metadata = {
+            "step": str(step),
+            "made_of": json.dumps(made_of),
+            "judged": self.best.dump(),
+        }
         content = save({name: t.contiguous() for name, t in tensors.items()}, metadata)
         with atomic_file(path) as file:
             file.write(content)
@@ -53,25 +61,27 @@ class FitState:
                 metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             step, before = int(metadata["step"]), json.loads(metadata["made_of"])
+            judged = metadata["judged"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             msg = f"The checkpoint {path} cannot be read ({error}): delete it and start over."
             raise CheckpointError(msg) from error
         _refuse_other(before, made_of)
-        self._restore(tensors)
+        self._restore(tensors, judged)
         return step
 
-    def _restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        # names are "student.NAME" and "optimizer.NUMBER.MOMENT", as `save` wrote them
+    def _restore(self, tensors: Mapping[str, torch.Tensor], judged: str) -> None:
+        # names are "student.NAME", "best.NAME" and "optimizer.NUMBER.MOMENT", as `save` wrote them
         moments: dict[int, dict[str, torch.Tensor]] = {}
-        weights = {}
+        weights: dict[str, dict[str, torch.Tensor]] = {"student": {}, "best": {}}
         for name, value in tensors.items():
             kind, _, rest = name.partition(".")
-            if kind == "student":
-                weights[rest] = value
+            if kind in weights:
+                weights[kind][rest] = value
             else:
                 number, _, moment = rest.partition(".")
                 moments.setdefault(int(number), {})[moment] = value
-        self.student.load_state_dict(weights)
+        self.student.load_state_dict(weights["student"])
+        self.best.restore(judged, weights["best"])
         # rates are set anew at every step, so only the moments are restored
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})

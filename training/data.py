@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.errors import ImageError, InputError
+from dinoiser.errors import InputError
 from dinoiser.images.inputs import find_images
 from dinoiser.weights.digests import digest
 
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from .settings import FitSettings
 
 HELD_OUT_SHARE = 0.05  # of the images; limited by the next line
-HELD_OUT = (2, 32)
+HELD_OUT = (8, 100)
 """Minimum and maximum number of images held out for validation."""
-FEWEST = 10  # images that a fit needs
+FOLDED = 40
+"""With fewer images than this, each is held out from one of several fits instead."""
+FOLDS = 4
+FEWEST = 10  # unlabelled images that a fit needs
 FEW = 200
 """With fewer images than this, heads may fit only these images."""
 READERS = 4  # threads
@@ -53,7 +57,7 @@ class FitData:
     Attributes
     ----------
     training, held_out
-        Two collections of images without overlap.
+        Two collections of images without overlap; of few images, none are held out.
     digest
         SHA-256 over the content of all images, or another description of them.
     unreadable
@@ -64,6 +68,26 @@ class FitData:
     held_out: TrainingImages
     digest: str
     unreadable: dict[str, str] = field(default_factory=dict)
+
+    def folds(self) -> list[FitData]:
+        """Return the parts to fit to and to judge on, each in its turn.
+
+        If images are held out, there is one part; otherwise there are `FOLDS`, and each image is
+        held out in one of them.
+        """
+        if len(self.held_out):
+            return [self]
+        numbers = range(len(self.training))
+        splits = [
+            ([i for i in numbers if i % FOLDS != fold], numbers[fold::FOLDS])
+            for fold in range(FOLDS)
+        ]
+        return [
+            replace(
+                self, training=Subset(self.training, some), held_out=Subset(self.training, rest)
+            )
+            for some, rest in splits
+        ]
 
 
 def read_folder(
@@ -94,23 +118,57 @@ def read_folder(
     # a random choice that depends only on the seed and the files
     order = np.random.default_rng(settings.seed).permutation(len(files))
     chosen = [files[i] for i in order[: settings.sample + HELD_OUT[1]]]
-    images = FileImages([file.path for file in chosen], settings.crop, segments)
+    places = [file.path for file in chosen]
+    names = [file.name for file in chosen]
+    images = FileImages(places, settings.crop, segments, names)
+    return share_out(images, [[place] for place in places], settings, FEWEST, progress)
+
+
+def share_out(
+    images: FileImages,
+    files: Sequence[Sequence[Path]],
+    settings: FitSettings,
+    fewest: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> FitData:
+    """Read each image once, and hold out some.
+
+    Parameters
+    ----------
+    images
+        The images.
+    files
+        The files that each is made of.
+    settings
+        `sample` is the maximum number of images to learn from.
+    fewest
+        Number of readable images that are needed.
+    progress
+        Called with the number of images read and the total.
+
+    Raises
+    ------
+    InputError
+        Fewer can be read.
+    """
     # every image is read once now, so that a damaged one does not stop the fit later
     readable, unreadable = [], {}
     with ThreadPoolExecutor(READERS) as pool:
-        for done, problem in enumerate(pool.map(lambda i: _problem(images, i), range(len(chosen)))):
+        problems = pool.map(lambda i: _problem(images, i), range(len(images)))
+        for number, problem in enumerate(problems):
             if problem is None:
-                readable.append(done)
+                readable.append(number)
             else:
-                unreadable[chosen[done].name] = problem
+                unreadable[images.names[number]] = problem
             if progress is not None:
-                progress(done + 1, len(chosen))
-    _check_enough(len(readable), unreadable)
+                progress(number + 1, len(images))
+    _check_enough(len(readable), unreadable, fewest)
     # the first readable images are held out, the next ones are learned from
     least, most = HELD_OUT
-    kept_back = min(max(round(HELD_OUT_SHARE * len(readable)), least), most)
+    share = min(max(math.ceil(HELD_OUT_SHARE * len(readable)), least), most)
+    kept_back = share if len(readable) >= FOLDED else 0
     used = readable[: kept_back + settings.sample]
-    contents = "".join(digest(chosen[i].path) for i in used)
+    contents = "".join(digest(path) for i in used for path in files[i])
     return FitData(
         Subset(images, used[kept_back:]),
         Subset(images, used[:kept_back]),
@@ -123,18 +181,18 @@ def _problem(images: FileImages, index: int) -> str | None:
     """Say why an image cannot be read; None if it can."""
     try:
         _ = images[index]
-    except ImageError as error:
+    except InputError as error:
         return str(error)
     return None
 
 
-def _check_enough(count: int, unreadable: dict[str, str]) -> None:
-    if count >= FEWEST:
+def _check_enough(count: int, unreadable: dict[str, str], fewest: int) -> None:
+    if count >= fewest:
         return
     reason = next(iter(unreadable.values()), "")
     hint = f", {len(unreadable)} more cannot be read ({reason})" if unreadable else ""
     msg = (
-        f"There are {count} images to learn from{hint}; at least {FEWEST} are needed, and a few "
+        f"There are {count} images to learn from{hint}; at least {fewest} are needed, and a few "
         "hundred are better: give more files or folders."
     )
     raise InputError(msg)

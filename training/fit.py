@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import time
 from collections import deque
 from dataclasses import asdict, dataclass
@@ -13,6 +15,7 @@ from PIL import Image
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import TrainingError
 
+from .best import BestHeads
 from .checkpoint import FitState
 from .images import Crops, batches_ahead, crop_indices, draw_batch
 from .logs import FitLog, LogRow
@@ -27,7 +30,7 @@ from .student import (
     prepare,
     set_rates,
 )
-from .validation import centre_batch
+from .validation import centre_batch, prepare_held_out
 from .whitening import WhitenedHeads
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ REPORT_EVERY = 10  # steps, as are the next two
 CHECKPOINT_EVERY = 200
 PREVIEW_EVERY = 500
 CHECKPOINT_SECONDS = 120  # on a slow machine, this comes first
+JUDGED = 10
+"""How often heads are judged on the images kept back, besides the start."""
 PREVIEWED = 4
 """Number of held-out images drawn with the teacher's and the student's outputs."""
 TIMED_CROPS = 4  # used to estimate the duration
@@ -56,7 +61,7 @@ CHECKPOINT_FILE = "checkpoint.safetensors"
 
 @dataclass(frozen=True)
 class FitProgress:
-    """The progress of a fit; losses are means over the latest steps."""
+    """The progress of a fit; losses are means over the latest steps, NaN before the first."""
 
     step: int
     steps: int
@@ -64,10 +69,26 @@ class FitProgress:
     objectness_loss: float
     images_per_second: float
 
+    def losses(self) -> dict[str, float | None]:
+        """Return both losses by name, as JSON takes them."""
+        found = {"correlation": self.correlation_loss, "objectness": self.objectness_loss}
+        return {name: None if math.isnan(loss) else loss for name, loss in found.items()}
+
 
 @dataclass(frozen=True)
 class FitResult:
-    """The heads, the progress of the fit, and whether it has finished."""
+    """The result of a fit.
+
+    Attributes
+    ----------
+    heads
+        The heads that agree best with the teacher on the images kept back; the latest
+        ones if none are kept back.
+    progress
+        Where the fit stands.
+    finished
+        Whether it has finished.
+    """
 
     heads: DinoiserHeads
     progress: FitProgress
@@ -90,6 +111,10 @@ class Fit:
         resumed only if it is the same.
     workers
         The processes that share each batch.
+    start
+        Heads to start from; random ones if None.
+    say
+        Called with messages for the user.
     """
 
     def __init__(
@@ -101,23 +126,29 @@ class Fit:
         folder: Path,
         made_of: Mapping[str, Any] | None = None,
         workers: Workers | None = None,
+        start: DinoiserHeads | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.model, self.teacher, self.data, self.settings = model, teacher, data, settings
         self.folder = folder
         self._student: Student
         if settings.whiten:
-            self._student = new_whitened_heads(model, data.training, settings)
+            self._student = new_whitened_heads(model, data.training, settings, start)
         else:
-            self._student = new_heads(model, settings)
+            self._student = new_heads(model, settings, start)
         self._workers = workers or Workers()
+        self._say = say if say is not None else lambda _sentence: None
         self._made_of = {**asdict(settings), "data": data.digest, **(made_of or {})}
-        self._state = FitState(self._student, make_optimizer(self._student, settings))
+        prepared = prepare_held_out(model, teacher, data.held_out, settings.crop)
+        self.best = BestHeads(prepared, settings)
+        optimizer = make_optimizer(self._student, settings)
+        self._state = FitState(self._student, optimizer, self.best)
         self._at_once = settings.batch_size
         self._recent: deque[Tensor] = deque(maxlen=REPORT_EVERY)
 
     @property
     def heads(self) -> DinoiserHeads:
-        """The current heads."""
+        """The latest heads."""
         student = self._student
         return student.export() if isinstance(student, WhitenedHeads) else student
 
@@ -131,11 +162,23 @@ class Fit:
         resume: bool = False,
         progress: Callable[[FitProgress], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        until: int | None = None,
     ) -> FitResult:
         """Fit the heads to the end, or until `cancelled` returns True after a step.
 
         On the CPU, the result is the same, bit for bit, however often the fit
         was stopped and resumed.
+
+        Parameters
+        ----------
+        resume
+            Go on after the steps of the checkpoint.
+        progress
+            Called every few steps.
+        cancelled
+            Called after every step; True stops the fit.
+        until
+            Last step; None for that of the settings, on which the rates depend in any case.
 
         Raises
         ------
@@ -147,27 +190,31 @@ class Fit:
         # go on after the steps of the checkpoint, or from the beginning
         done = self._state.load(self.checkpoint, self._made_of) if resume else 0
         self.folder.mkdir(parents=True, exist_ok=True)
-        steps, began = self.settings.steps, time.perf_counter()
+        last, began = self.settings.steps if until is None else until, time.perf_counter()
         saved = began
+        if not done:
+            self._judge(0, last)
         with FitLog(self.folder, done, self._workers.is_first) as log:
             # step counts from 1 here; batches and rates count from 0
-            for step, batch in enumerate(batches_ahead(self._batch, range(done, steps)), done + 1):
+            for step, batch in enumerate(batches_ahead(self._batch, range(done, last)), done + 1):
                 stop = self._step(step - 1, batch, cancelled)
-                if stop or step == steps or step % REPORT_EVERY == 0:
+                if stop or step == last or step % REPORT_EVERY == 0:
                     pace = (step - done) / (time.perf_counter() - began)
                     now = self._progress(step, pace * self.settings.batch_size)
                     log.write(LogRow(step, *self._means(), now.images_per_second))
                     if progress is not None:
                         progress(now)
+                self._judge(step, last)
                 due = time.perf_counter() - saved >= CHECKPOINT_SECONDS
-                if stop or due or step == steps or step % CHECKPOINT_EVERY == 0:
+                if stop or due or step == last or step % CHECKPOINT_EVERY == 0:
                     self._save(step)
                     saved = time.perf_counter()
-                if step == steps or step % PREVIEW_EVERY == 0:
+                if step == last or step % PREVIEW_EVERY == 0:
                     self._show(step, log)
-                if stop or step == steps:
-                    return FitResult(self.heads, now, step == steps)
-        return FitResult(self.heads, self._progress(done, 0), True)  # nothing was left to do
+                if stop or step == last:
+                    return FitResult(self._best_heads(), now, step == last)
+        # nothing was left to do
+        return FitResult(self._best_heads(), self._progress(done, 0), True)
 
     def seconds_a_step(self) -> float:
         """Time a few crops and extrapolate to a step of this process's whole share."""
@@ -213,7 +260,24 @@ class Fit:
                     )
                     raise TrainingError(msg) from error
                 self._at_once = -(-self._at_once // 2)  # half, rounded up
+                self._say(
+                    f"The {crops} crops of a step do not fit into the memory of "
+                    f"{self.model.device}: they are taken {self._at_once} at a time, which is "
+                    "slower and leads to the same heads."
+                )
                 torch.cuda.empty_cache()
+
+    def _judge(self, step: int, last: int) -> None:
+        """Judge the heads of some steps on the images kept back, if there are any."""
+        every = -(-self.settings.steps // JUDGED)
+        if self.best.prepared and (step == last or step % every == 0):
+            self.best.judge(step, self.heads)
+
+    def _best_heads(self) -> DinoiserHeads:
+        heads = copy.deepcopy(self.heads)
+        if self.best.weights:
+            heads.load_state_dict(self.best.weights)
+        return heads
 
     def _prepare(self, batch: Crops) -> Prepared:
         return prepare(self.model, self.teacher, batch.to(self.model.device))
@@ -239,7 +303,7 @@ class Fit:
 
     def _show(self, step: int, log: FitLog) -> None:
         """Draw student and teacher for some held-out images."""
-        if not self._workers.is_first:
+        if not self._workers.is_first or not len(self.data.held_out):
             return
         indices = range(min(PREVIEWED, len(self.data.held_out)))
         crops = [centre_batch(self.data.held_out, [i], self.settings.crop) for i in indices]

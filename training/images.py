@@ -35,11 +35,14 @@ class TrainingImage(NamedTuple):
     image
         (3, H, W), uint8.
     labels
-        (H, W), uint8: segments, 0 = background; None if there are none.
+        (H, W), uint8: segments, 0 = background, 255 = unknown; None if there are none.
+    name
+        What the user calls it.
     """
 
     image: Tensor
     labels: Tensor | None
+    name: str = ""
 
 
 class Crops(NamedTuple):
@@ -79,12 +82,29 @@ class TrainingImages(Protocol):
 
 
 class FileImages:
-    """Image files, resized by their shorter side; recently used ones stay in memory."""
+    """Image files, resized by their shorter side; recently used ones stay in memory.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    short_side
+        Length of the shorter side in pixels.
+    segments
+        See `Teacher.segments`.
+    names
+        What the user calls the files; by default, their paths.
+    """
 
     def __init__(
-        self, paths: Sequence[Path], short_side: int, segments: Callable | None = None
+        self,
+        paths: Sequence[Path],
+        short_side: int,
+        segments: Callable | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         self.paths = list(paths)
+        self.names = list(names) or [str(path) for path in paths]
         self._short_side = short_side
         self._segments = segments
         self._read = lru_cache(KEPT_IMAGES)(self._read_anew)
@@ -98,16 +118,22 @@ class FileImages:
         return self._read(index)
 
     def _read_anew(self, index: int) -> TrainingImage:
-        # (H, W, 3) -> (3, H, W)
-        image = torch.from_numpy(read_image(self.paths[index])).permute(2, 0, 1)
-        height, width = image.shape[1:]
+        pixels = read_image(self.paths[index])
+        height, width = pixels.shape[:2]
         scale = self._short_side / min(height, width)
         size = (round(height * scale), round(width * scale))
-        image = resize(image.contiguous(), size)
+        # (H, W, 3) -> (3, H, W)
+        image = resize(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), size)
+        labels = self._labels(index, image, (height, width))
+        found = None if labels is None else torch.from_numpy(labels)
+        return TrainingImage(image, found, self.names[index])
+
+    def _labels(self, index: int, image: Tensor, size: tuple[int, int]) -> np.ndarray | None:
+        """Labels of a resized image (3, H, W), which had another size in its file."""
         if self._segments is None:
-            return TrainingImage(image, None)
-        labels = self._segments(image.permute(1, 2, 0).numpy())
-        return TrainingImage(image, torch.from_numpy(labels))
+            return None
+        labels: np.ndarray = self._segments(image.permute(1, 2, 0).numpy())
+        return labels
 
 
 class DrawnImages:

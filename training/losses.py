@@ -11,14 +11,18 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from .settings import Weighting
 
-SIMILAR = 0.2
-"""Cosine from which the teacher considers two patches similar: gamma in the paper."""
 PAIRS_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 """Pairs of patches processed at a time: on the CPU, as many as fit into its cache; on a GPU, 256 MB
 per array."""
 
 
-def correlation_loss(embeddings: Tensor, teacher: Tensor, weighting: Weighting) -> Tensor:
+def correlation_loss(
+    embeddings: Tensor,
+    teacher: Tensor,
+    weighting: Weighting,
+    similar: float = 0.2,
+    known: Tensor | None = None,
+) -> Tensor:
     """Binary cross-entropy of the heads' correlations against the teacher's.
 
     As in the published code, negative cosines count as 0 and have no gradient, and cosines
@@ -35,6 +39,10 @@ def correlation_loss(embeddings: Tensor, teacher: Tensor, weighting: Weighting) 
         1 / (n_i n_j), where n_i is the number of patches that the teacher considers similar
         to patch i. For a teacher that divides images into segments, all pairs of segments
         then have equal weight, whatever their sizes.
+    similar
+        Cosine from which the teacher considers two patches similar.
+    known
+        (B, h, w), bool: the patches that take part; None for all.
 
     Returns
     -------
@@ -45,10 +53,13 @@ def correlation_loss(embeddings: Tensor, teacher: Tensor, weighting: Weighting) 
     teacher = F.normalize(teacher.flatten(2).float(), dim=1)
     weights = torch.ones_like(student[:, 0])
     if weighting == "balanced":
-        counts = [similar_pairs(teacher, rows).sum(-1) for rows in row_parts(teacher)]
-        weights = torch.cat(counts, 1).float().reciprocal()
-    weights = weights / weights.sum(1, keepdim=True)  # (B, N): pair (i, j) has weight w_i w_j
-    loss: Tensor = _CorrelationLoss.apply(student, teacher, weights)
+        counts = [similar_pairs(teacher, similar, rows).sum(-1) for rows in row_parts(teacher)]
+        weights = torch.cat(counts, 1).float().clamp(min=1).reciprocal()
+    if known is not None:
+        weights = weights * known.flatten(1)
+    # (B, N): pair (i, j) has weight w_i w_j; an image of which nothing is known has none
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo().tiny)
+    loss: Tensor = _CorrelationLoss.apply(student, teacher, weights, similar)
     return loss
 
 
@@ -59,9 +70,9 @@ def row_parts(unit: Tensor) -> list[slice]:
     return [slice(start, start + rows) for start in range(0, patches, rows)]
 
 
-def similar_pairs(unit: Tensor, rows: slice = slice(None)) -> Tensor:
-    """(B, n, N) bool: which patches the teacher, unit vectors (B, C, N), considers similar."""
-    return unit[..., rows].transpose(1, 2) @ unit >= SIMILAR
+def similar_pairs(unit: Tensor, similar: float, rows: slice = slice(None)) -> Tensor:
+    """(B, n, N) bool: which of the unit vectors (B, C, N) have at least the cosine `similar`."""
+    return unit[..., rows].transpose(1, 2) @ unit >= similar
 
 
 class _CorrelationLoss(torch.autograd.Function):
@@ -72,14 +83,16 @@ class _CorrelationLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, weights: Tensor, threshold: float
+    ) -> Tensor:
         loss = student.new_zeros(())
         gradient = torch.empty_like(student)
         for rows in row_parts(student):
             # the loss of n rows: (B, n, P) @ (B, P, N) = (B, n, N) cosines, used as logits
             cosines = student[..., rows].transpose(1, 2) @ student
             logits = cosines.clamp(min=0)
-            similar = similar_pairs(teacher, rows)
+            similar = similar_pairs(teacher, threshold, rows)
             losses = F.softplus(logits) - logits * similar
             loss += torch.einsum("bn,bnm,bm->", weights[:, rows], losses, weights)
             # its derivative by the cosines, 0 where they were clamped, with the weights of pairs
@@ -92,21 +105,26 @@ class _CorrelationLoss(torch.autograd.Function):
         return loss / len(student)
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return outer[0] * gradient, None, None
+        return outer[0] * gradient, None, None, None
 
 
-def objectness_loss(foreground: Tensor, objects: Tensor, weighting: Weighting) -> Tensor:
+def objectness_loss(
+    foreground: Tensor, objects: Tensor, weighting: Weighting, known: Tensor | None = None
+) -> Tensor:
     """Binary cross-entropy of logits (B, h, w) against the teacher's objects (B, h, w), bool.
 
     "published" is the mean over all patches; "balanced" is the mean over images, in each of
-    which objects and background have equal weight, however many patches they have.
+    which objects and background have equal weight, however many patches they have. Of the
+    patches, those in `known` (B, h, w), bool, take part.
     """
+    known = torch.ones_like(objects) if known is None else known
     losses = F.binary_cross_entropy_with_logits(foreground, objects.float(), reduction="none")
     if weighting == "published":
-        return losses.mean()
-    parts = torch.stack([objects, ~objects]).flatten(2).float()  # (2, B, N)
+        # per image first, so that splitting a batch changes nothing
+        return ((losses * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)).mean()
+    parts = torch.stack([objects & known, ~objects & known]).flatten(2).float()  # (2, B, N)
     means = (losses.flatten(1) * parts).sum(2) / parts.sum(2).clamp(min=1)
     # an image without objects, or without background, has only one of the two means
-    return (means.sum(0) / parts.any(2).sum(0)).mean()
+    return (means.sum(0) / parts.any(2).sum(0).clamp(min=1)).mean()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import SettingsError, UnknownModelError
+from dinoiser.export.comparison import write_comparison
 from dinoiser.models.catalog import find_model, find_teacher
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.models.device import resolve_precision
@@ -18,30 +21,34 @@ from dinoiser.models.teachers.timm_vit import TimmVit, find_vit
 from dinoiser.weights.digests import digest
 from dinoiser.weights.fetch import fetch
 
-from .data import FEW, FitData, read_folder
+from .config_file import write_config
+from .data import FEW, FOLDS, FitData, read_folder
 from .fit import CHECKPOINT_FILE, Fit
 from .heads_file import write_heads
+from .judged_fit import JudgedFit
 from .logs import has_tensorboard
 from .parallel import join_workers, local_device
+from .pictures import compare_labels
 from .regions import find_regions
+from .reviewed import read_reviewed
 from .settings import FitSettings
-from .student import new_heads
 from .teachers import DinoTeacher, SegmentTeacher
-from .validation import agreement, prepare_held_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from dinoiser.models.clip_dinoiser import DinoiserHeads
     from dinoiser.models.maskclip import MaskClip
+    from dinoiser.prompts import PromptSet
     from dinoiser.weights.files import WeightFile
 
     from .fit import FitProgress, FitResult
+    from .judged_fit import Judgement
     from .teachers import Teacher
-    from .validation import Agreement
 
-TEACHERS = ("auto", "dino", "regions")
+TEACHERS = ("auto", "dino", "regions", "masks")
 AGREEMENT_FILE = "agreement.json"
+LABELS_FILE = "labels.png"
 
 
 @dataclass(frozen=True)
@@ -51,19 +58,22 @@ class RefitJob:
     Attributes
     ----------
     inputs
-        Files, folders and globs of images.
+        Files, folders and globs of images; with the teacher "masks", the folder of a job.
     output
         File for the heads; other files of the fit are beside it in `folder`.
     model, device, precision
         See `dinoiser.load_model`; the precision is that of the frozen networks.
     teacher
         "dino": DINO and FOUND, as in the paper. "regions": regions of similar colour, which
-        need no weights. "auto": the model's default. Otherwise, the name of a ViT in timm
-        to use instead of DINO, with FOUND.
+        need no weights. "masks": the accepted masks of a job; the fit starts from the
+        model's heads. "auto": the model's default. Otherwise, the name of a ViT in timm to
+        use instead of DINO, with FOUND.
     settings
         See `FitSettings`.
     resume
         Resume the unfinished fit in `folder`.
+    prompts
+        Words with which images kept back are labelled by old and new heads.
     """
 
     inputs: tuple[str, ...]
@@ -74,16 +84,23 @@ class RefitJob:
     teacher: str = "auto"
     settings: FitSettings = field(default_factory=FitSettings)
     resume: bool = False
+    prompts: PromptSet | None = None
 
     def __post_init__(self) -> None:
         _check_teacher(self.teacher)
+        if self.teacher == "masks" and len(self.inputs) != 1:
+            msg = (
+                f"The teacher masks needs one folder of a job, but {len(self.inputs)} paths are "
+                "given: give the output folder of `dinoiser label`."
+            )
+            raise SettingsError(msg)
         if self.output.suffix != ".safetensors":
             msg = (
                 f"The heads cannot be written to {self.output}: give a file whose name ends in "
                 ".safetensors, such as heads.safetensors."
             )
             raise SettingsError(msg)
-        unfinished = (self.folder / CHECKPOINT_FILE).is_file()
+        unfinished = any(self.folder.rglob(CHECKPOINT_FILE))
         if unfinished and not self.resume:
             msg = (
                 f"{self.folder} contains an unfinished fit: use --resume to continue it, or delete "
@@ -99,6 +116,11 @@ class RefitJob:
         """Folder of checkpoint, log and previews."""
         return self.output.with_suffix(".fit")
 
+    @property
+    def config(self) -> Path:
+        """File of all settings, for `--config`."""
+        return self.output.with_suffix(".yaml")
+
 
 @dataclass(frozen=True)
 class RefitSummary:
@@ -108,13 +130,16 @@ class RefitSummary:
     ----------
     result
         Heads, steps and losses.
-    agreements
-        Agreement with the teacher on held-out images for the "new" heads, the model's
-        own ("shipped", if it has any) and "untrained" ones; empty if not finished.
+    judgement
+        How the new heads compare with others; None if the fit is not finished.
+    changed
+        Share in [0, 1] of the pixels that the new heads label differently, in images kept
+        back; None if no words were given.
     """
 
     result: FitResult
-    agreements: dict[str, Agreement]
+    judgement: Judgement | None = None
+    changed: float | None = None
 
 
 def refit(
@@ -164,25 +189,57 @@ def refit(
             job.model, name or job.device, job.precision, progress=download_progress
         )
         _check_crop(job, model)
+        job, start = _start(job, model)
         teacher = load_teacher(job, model, download_progress)
-        data = read_folder(job.inputs, job.settings, teacher.segments, reading if first else None)
+        data = _read_images(job, teacher, reading if first else None)
         _say_what_was_found(data, say)
         made_of = _made_of(job, teacher, data)
+
         # fit the heads; only the first process reports and writes
-        fit = Fit(model, teacher, data, job.settings, job.folder, made_of, workers)
+        def make(part: FitData, folder: Path) -> Fit:
+            return Fit(model, teacher, part, job.settings, folder, made_of, workers, start, say)
+
+        fit = JudgedFit(make, data, job.folder)
         if model.device.type == "cpu":
-            hours = fit.seconds_a_step() * job.settings.steps / 3600
-            say(f"No GPU is used: {job.settings.steps} steps take {_duration(hours)}.")
+            steps = fit.passes * job.settings.steps
+            hours = fit.fits[0].seconds_a_step() * steps / 3600
+            say(f"No GPU is used: {steps} steps take {_duration(hours)}.")
         result = fit.run(job.resume, progress if first else None, cancelled)
         # a cancelled fit keeps its checkpoint and writes no heads
         if not result.finished or not first:
-            return RefitSummary(result, {})
-        # validate on held-out images, and write
-        agreements = _agreements(model, teacher, data, result, job.settings)
-        _write(job, made_of, result, agreements)
+            return RefitSummary(result)
+        # compare with other heads, draw, and write
+        judgement = fit.judge(_shipped(model))
+        changed = _draw(job, model, judgement)
+        _write(job, made_of, result, judgement)
         # last, so that a crash before this can be resumed
-        fit.checkpoint.unlink(missing_ok=True)
-        return RefitSummary(result, agreements)
+        fit.discard_checkpoints()
+        return RefitSummary(result, judgement, changed)
+
+
+def _shipped(model: MaskClip) -> tuple[DinoiserHeads, float] | None:
+    """Return the model's own heads and their threshold, if it has any."""
+    if not isinstance(model, ClipDinoiser):
+        return None
+    return copy.deepcopy(model.heads).float(), model.gamma
+
+
+def _start(job: RefitJob, model: MaskClip) -> tuple[RefitJob, DinoiserHeads | None]:
+    """Return the job, and the heads to start from: masks change the model's own."""
+    shipped = _shipped(model) if job.teacher == "masks" else None
+    if shipped is None:
+        return job, None
+    heads, gamma = shipped
+    size = heads.obj_proj.out_channels
+    return replace(job, settings=replace(job.settings, projection_dim=size, gamma=gamma)), heads
+
+
+def _read_images(
+    job: RefitJob, teacher: Teacher, reading: Callable[[int, int], None] | None
+) -> FitData:
+    if job.teacher == "masks":
+        return read_reviewed(Path(job.inputs[0]), job.settings, reading)
+    return read_folder(job.inputs, job.settings, teacher.segments, reading)
 
 
 def load_teacher(
@@ -194,10 +251,13 @@ def load_teacher(
     name = find_model(job.model).teacher if job.teacher == "auto" else job.teacher
     if name == "regions":
         return SegmentTeacher(name, find_regions)
+    if name == "masks":
+        return SegmentTeacher(name)
     objects = find_teacher("found")
     assert objects.decoder is not None
     files = find_values_file(name), objects.backbone, objects.decoder
-    values, backbone, decoder = (fetch(file, download_progress) for file in files)
+    cure = "learn from colours with --teacher regions"
+    values, backbone, decoder = (fetch(file, download_progress, cure=cure) for file in files)
     vit = Dino.load(values) if name == "dino" else TimmVit.load(name, values)
     placed = model.device, resolve_precision(job.precision, model.device)
     return DinoTeacher(vit.to(*placed), Found.load(backbone, decoder).to(*placed), name)
@@ -254,7 +314,12 @@ def _say_what_was_found(data: FitData, say: Callable[[str], None]) -> None:
     for name, reason in data.unreadable.items():
         say(f"Skipped {name}: {reason}")
     count = len(data.training)
-    say(f"{count} images to learn from, {len(data.held_out)} held out for validation.")
+    kept_back = (
+        f"{len(data.held_out)} held out for validation"
+        if len(data.held_out)
+        else f"each is held out from one of {FOLDS} fits, and a last one has all"
+    )
+    say(f"{count} images to learn from; {kept_back}.")
     if count < FEW:
         say(f"These are few images: heads fitted to fewer than {FEW} may not suit other images.")
     if not has_tensorboard():
@@ -265,32 +330,28 @@ def _duration(hours: float) -> str:
     return f"about {hours:.1f} hours" if hours >= 1 else f"about {max(1, round(60 * hours))} min"
 
 
-def _agreements(
-    model: MaskClip, teacher: Teacher, data: FitData, result: FitResult, settings: FitSettings
-) -> dict[str, Agreement]:
-    prepared = prepare_held_out(model, teacher, data.held_out, settings.crop)
-    candidates = {"new": result.heads, "untrained": new_heads(model, settings)}
-    if isinstance(model, ClipDinoiser):
-        candidates["shipped"] = model.heads.float()
-    return {name: agreement(heads, prepared) for name, heads in sorted(candidates.items())}
+def _draw(job: RefitJob, model: MaskClip, judgement: Judgement) -> float | None:
+    """Draw labels of old and new heads; return the share of pixels that changed."""
+    if job.prompts is None:
+        return None
+    rows = compare_labels(model, judgement.kept_back, job.settings.gamma, job.prompts)
+    write_comparison(rows, job.prompts, job.folder / LABELS_FILE)
+    return 1 - sum(row.agreement for row in rows) / len(rows)
 
 
-def _write(
-    job: RefitJob, made_of: dict[str, Any], result: FitResult, agreements: dict[str, Agreement]
-) -> None:
-    compared = {name: agreement._asdict() for name, agreement in agreements.items()}
-    losses = {
-        "correlation": result.progress.correlation_loss,
-        "objectness": result.progress.objectness_loss,
-    }
+def _write(job: RefitJob, made_of: dict[str, Any], result: FitResult, judgement: Judgement) -> None:
+    compared = {name: one.summary() for name, one in judgement.agreements.items()}
     facts = {
         **made_of,
         "gamma": job.settings.gamma,
         "settings": asdict(job.settings),
-        "losses": losses,
+        "step": judgement.step,
+        "losses": result.progress.losses(),
         "agreement": compared,
         "torch_device": job.device,
     }
     write_heads(result.heads, job.output, facts)
+    networks = {"model": job.model, "precision": job.precision, "teacher": made_of["teacher"]}
+    write_config(job.config, networks, job.settings)
     with atomic_file(job.folder / AGREEMENT_FILE) as file:
         file.write(json.dumps(compared, indent=2).encode())

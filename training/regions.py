@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dinoiser.segmentation import IGNORE
+
 SCALE = 300
 """Larger values give larger regions."""
 SMOOTHING = 2.0  # sigma of the blur beforehand, in pixels
@@ -25,7 +27,7 @@ def find_regions(image: np.ndarray) -> np.ndarray:
     -------
     np.ndarray
         (H, W), uint8: 0 for regions that cover much of the border, which count as
-        background, and a number from 1 for each other region.
+        background, and a number from 1 to 254 for each other region.
     """
     from skimage.segmentation import felzenszwalb
 
@@ -34,7 +36,7 @@ def find_regions(image: np.ndarray) -> np.ndarray:
     # share of the border that each region covers
     border = np.concatenate([regions[0], regions[-1], regions[1:-1, 0], regions[1:-1, -1]])
     shares = np.bincount(border, minlength=regions.max() + 1) / len(border)
-    # number the other regions consecutively; beyond 255 they share the last number
+    # number the other regions consecutively; beyond 254 they share the last number
     numbers = np.cumsum(shares < BORDER_SHARE)
     numbers[shares >= BORDER_SHARE] = 0
-    return np.minimum(numbers, 255).astype(np.uint8)[regions]
+    return np.minimum(numbers, IGNORE - 1).astype(np.uint8)[regions]

@@ -10,7 +10,7 @@ from dinoiser.errors import SettingsError
 Weighting = Literal["published", "balanced"]
 PUBLISHED_STEPS = 6300
 PUBLISHED_MILESTONE = 5000
-"""Step of the published run after which both learning rates drop to a tenth."""
+"""Step of the published run after which both learning rates drop."""
 
 RECIPES: dict[str, dict[str, Any]] = {
     "published": {},
@@ -53,6 +53,10 @@ class FitSettings:
         Weight decay of AdamW.
     brightness
         Brightness of crops is changed by a factor in [1 - brightness, 1 + brightness].
+    decay, decay_at
+        Factor of both learning rates after this share of the steps.
+    similar
+        Cosine from which the teacher considers two patches similar: gamma in the paper.
     gamma
         Threshold of the correlations when the heads are used.
     seed
@@ -70,6 +74,9 @@ class FitSettings:
     background_rate: float = 1e-2
     weight_decay: float = 0.01
     brightness: float = 0.5
+    decay: float = 0.1
+    decay_at: float = PUBLISHED_MILESTONE / PUBLISHED_STEPS
+    similar: float = 0.2
     gamma: float = 0.2
     seed: int = 0
 
@@ -98,10 +105,16 @@ class FitSettings:
             for name in ("rate", "background_rate")
             if not getattr(self, name) > 0
         ]
-        if not 0 <= self.brightness < 1:
-            problems.append(f"brightness is {self.brightness}, expected at least 0 and below 1")
-        if not 0 <= self.gamma < 1:
-            problems.append(f"gamma is {self.gamma}, expected at least 0 and below 1")
+        problems += [
+            f"{name} is {value}, expected at least 0 and below 1"
+            for name in ("brightness", "similar", "gamma", "weight_decay")
+            if not 0 <= (value := getattr(self, name)) < 1
+        ]
+        problems += [
+            f"{name} is {value}, expected a number from 0 to 1"
+            for name in ("decay", "decay_at")
+            if not 0 <= (value := getattr(self, name)) <= 1
+        ]
         if self.weighting not in get_args(Weighting):
             problems.append(f"weighting is {self.weighting!r}, expected published or balanced")
         if problems:
@@ -110,5 +123,5 @@ class FitSettings:
 
     @property
     def milestone(self) -> int:
-        """Steps after which the rates drop to a tenth: the same share of all steps as published."""
-        return round(self.steps * PUBLISHED_MILESTONE / PUBLISHED_STEPS)
+        """Steps after which the rates drop."""
+        return round(self.steps * self.decay_at)

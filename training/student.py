@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 WHITENING_CROPS = 200
 """Number of crops from which the whitened space is estimated."""
-DECAY = 0.1
-"""Factor of the learning rates after the milestone."""
 
 Student = DinoiserHeads | WhitenedHeads
 
@@ -53,36 +51,44 @@ def prepare(model: MaskClip, teacher: Teacher, batch: Crops) -> Prepared:
     features = targets.features.to(torch.float32, copy=True)
     return Prepared(
         guide.to(torch.float32, memory_format=torch.contiguous_format, copy=True),
-        type(targets)(features, targets.objects.clone()),
+        type(targets)(features, targets.objects.clone(), targets.known.clone()),
     )
 
 
 def losses_of(heads: Student, prepared: Prepared, settings: FitSettings) -> Losses:
     """Compute both losses, as means over the crops."""
     embeddings, foreground = heads(prepared.guide)
+    features, objects, known = prepared.targets
     return Losses(
-        correlation_loss(embeddings, prepared.targets.features, settings.weighting),
-        objectness_loss(foreground, prepared.targets.objects, settings.weighting),
+        correlation_loss(embeddings, features, settings.weighting, settings.similar, known),
+        objectness_loss(foreground, objects, settings.weighting, known),
     )
 
 
-def new_heads(model: MaskClip, settings: FitSettings) -> DinoiserHeads:
-    """Make heads with random weights for a model; they depend only on the seed."""
+def new_heads(
+    model: MaskClip, settings: FitSettings, start: DinoiserHeads | None = None
+) -> DinoiserHeads:
+    """Make heads for a model: copies of `start`, or random ones that depend only on the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         heads = DinoiserHeads(model.visual.conv1.out_channels, settings.projection_dim)
+    if start is not None:
+        heads.load_state_dict(start.state_dict())
     return heads.to(model.device)
 
 
 def new_whitened_heads(
-    model: MaskClip, images: TrainingImages, settings: FitSettings
+    model: MaskClip,
+    images: TrainingImages,
+    settings: FitSettings,
+    start: DinoiserHeads | None = None,
 ) -> WhitenedHeads:
-    """Make heads with random weights in the whitened space of the first steps' crops."""
+    """Make heads as `new_heads` does, in the whitened space of the first steps' crops."""
     steps = range(-(-min(WHITENING_CROPS, settings.sample) // settings.batch_size))
     guides = (model.encode_guide(draw_batch(images, settings, step).pixels) for step in steps)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        heads = WhitenedHeads(guides, settings.projection_dim)
+        heads = WhitenedHeads(guides, settings.projection_dim, start)
     return heads.to(model.device)
 
 
@@ -100,7 +106,7 @@ def make_optimizer(heads: Student, settings: FitSettings) -> torch.optim.AdamW:
 
 def set_rates(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int) -> None:
     """Set the learning rates of a step, counted from 0."""
-    factor = DECAY if step >= settings.milestone else 1.0
+    factor = settings.decay if step >= settings.milestone else 1.0
     for group, rate in zip(
         optimizer.param_groups, (settings.rate, settings.background_rate), strict=True
     ):

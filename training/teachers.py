@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dinoiser.errors import ModelError
+from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +29,17 @@ class Targets(NamedTuple):
     Attributes
     ----------
     features
-        (B, C, h, w), float: patches whose cosine is at least `losses.SIMILAR` belong together.
+        (B, C, h, w), float: patches whose cosine is at least `FitSettings.similar` belong
+        together.
     objects
         (B, h, w), bool: which patches belong to an object.
+    known
+        (B, h, w), bool: which patches the teacher says something about.
     """
 
     features: Tensor
     objects: Tensor
+    known: Tensor
 
 
 class Teacher(Protocol):
@@ -46,7 +51,7 @@ class Teacher(Protocol):
         Name in the heads' metadata.
     segments
         Makes labels (H, W) of an image (H, W, 3) uint8 if the teacher needs them,
-        otherwise None. 0 is background, any other number is a segment.
+        otherwise None. 0 is background, 255 is unknown, any other number is a segment.
     """
 
     name: str
@@ -78,7 +83,8 @@ class DinoTeacher:
     def targets(self, batch: Crops, grid: Grid) -> Targets:
         """Return the targets of a batch, on the student's grid (h, w)."""
         features = self.dino.values(on_grid(batch.pixels, grid, self.dino.patch_size))
-        return Targets(features, self.found.patch_probabilities(batch.pixels, grid) > 0.5)
+        objects = self.found.patch_probabilities(batch.pixels, grid) > 0.5
+        return Targets(features, objects, torch.ones_like(objects))
 
 
 def on_grid(pixels: Tensor, grid: Grid, patch_size: int) -> Tensor:
@@ -97,7 +103,7 @@ class SegmentTeacher:
     """Segments that come with the images: those of drawn scenes, or those found in pixels.
 
     Patches belong together if most of their pixels are in the same segment. All segments
-    but 0 are objects.
+    but 0 are objects. Patches of which most pixels are 255 (ignore) take no part.
     """
 
     def __init__(self, name: str, segments: Callable | None = None) -> None:
@@ -117,4 +123,5 @@ class SegmentTeacher:
         most_frequent = pixels.mode(-1).values.long()  # (B, h, w)
         # one-hot vectors: the cosine is 1 within a segment and 0 between segments
         features = F.one_hot(most_frequent).permute(0, 3, 1, 2).float()
-        return Targets(features, most_frequent > 0)
+        known = most_frequent != IGNORE
+        return Targets(features, (most_frequent > 0) & known, known)

@@ -1,14 +1,15 @@
-"""Measure how well heads agree with their teacher on held-out images."""
+"""Measure how well heads agree with their teacher on images that they have not learnt from."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
+from scipy import stats  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional as F
-
-from dinoiser.models.device import to_float64
 
 from .images import Crops, TrainingImages, centre_crop, stack
 from .losses import similar_pairs
@@ -22,21 +23,67 @@ if TYPE_CHECKING:
 
     from .teachers import Teacher
 
+FEWEST_JUDGED = 3
+"""Images on which the teacher tells something apart; with fewer, agreement says nothing."""
+CERTAINTY = 0.95
+"""That a gain over other heads is none by chance."""
 
-class Agreement(NamedTuple):
-    """Agreement of heads with their teacher; both numbers are in [0, 1].
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of heads with their teacher, image by image.
 
     Attributes
     ----------
-    average_precision
-        Average precision of the heads' correlations in finding pairs of patches that the
-        teacher considers similar; the mean over images.
-    mask_iou
-        Intersection over union of the objects, over all images.
+    pairs
+        (n,) float64 in [0, 1]: intersection over union of the pairs of patches that the
+        heads pool and those that the teacher considers similar. All segments of an image
+        have the same weight, whatever their sizes. NaN where all patches are similar.
+    objects
+        (n,) float64 in [0, 1]: intersection over union of the objects. NaN where the
+        teacher finds none, or nothing else.
     """
 
-    average_precision: float
-    mask_iou: float
+    pairs: np.ndarray
+    objects: np.ndarray
+
+    @property
+    def overall(self) -> np.ndarray:
+        """Mean (n,) of what there is of both numbers; NaN where there is neither."""
+        both = np.stack([self.pairs, self.objects])
+        known = np.isfinite(both)
+        means = np.where(known, both, 0).sum(0) / known.sum(0).clip(1)
+        return np.where(known.any(0), means, np.nan)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there are enough images on which the teacher tells something apart."""
+        return bool(np.isfinite(self.overall).sum() >= FEWEST_JUDGED)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Agreement]) -> Self:
+        """Join the images of several agreements."""
+        return cls(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("pairs", "objects")))
+
+    def is_better_than(self, other: Agreement) -> bool:
+        """Whether agreement on the same images is better, with a certainty of `CERTAINTY`."""
+        gains = self.overall - other.overall
+        gains = gains[np.isfinite(gains)]
+        if len(gains) < FEWEST_JUDGED:
+            return False
+        # Student's t over images
+        error = gains.std(ddof=1) / np.sqrt(len(gains))
+        return bool(gains.mean() > stats.t.ppf(CERTAINTY, len(gains) - 1) * error)
+
+    def summary(self) -> dict[str, float | int | None]:
+        """Means and standard deviations over the images that say something, as JSON takes them."""
+        found: dict[str, float | int | None] = {}
+        for name in ("pairs", "objects"):
+            values = getattr(self, name)
+            values = values[np.isfinite(values)]
+            found[name] = float(values.mean()) if len(values) else None
+            found[f"{name}_spread"] = float(values.std()) if len(values) else None
+        return {**found, "images": int(np.isfinite(self.overall).sum())}
 
 
 def centre_batch(images: TrainingImages, indices: Iterable[int], side: int) -> Crops:
@@ -53,32 +100,51 @@ def prepare_held_out(
 
 
 @torch.no_grad()
-def agreement(heads: DinoiserHeads, prepared: Sequence[Prepared]) -> Agreement:
-    """Compare heads with the teacher on the prepared outputs for some images."""
-    precisions, both, either = [], 0, 0
-    for part in prepared:
-        embeddings, foreground = heads(part.guide)
-        student = F.normalize(embeddings.flatten(2), dim=1)
-        teacher = F.normalize(part.targets.features.flatten(2), dim=1)
-        # per image: (N, N) correlations ranked against the teacher's similar pairs
-        for one, other in zip(student, teacher, strict=True):
-            precisions.append(average_precision(one.T @ one, similar_pairs(other[None])[0]))
-        found, true = foreground > 0, part.targets.objects
-        both += int((found & true).sum())
-        either += int((found | true).sum())
-    return Agreement(sum(precisions) / len(precisions), both / either if either else 1.0)
-
-
-def average_precision(scores: Tensor, relevant: Tensor) -> float:
-    """Mean, over relevant items, of the precision at the item's rank.
+def agreement(
+    heads: DinoiserHeads, gamma: float, prepared: Sequence[Prepared], similar: float
+) -> Agreement:
+    """Compare heads with the teacher on images.
 
     Parameters
     ----------
-    scores, relevant
-        Numbers and booleans of the same shape. Ties are ranked in their given order.
+    heads
+        The heads.
+    gamma
+        Their threshold: correlations below it are ignored in pooling.
+    prepared
+        Outputs of the frozen networks, one for each image.
+    similar
+        The teacher's threshold, see `FitSettings.similar`.
     """
-    order = scores.flatten().argsort(descending=True, stable=True)
-    # precision at each rank, averaged over the ranks of relevant items
-    ranked = to_float64(relevant.flatten()[order])
-    ranks = torch.arange(1, len(ranked) + 1, device=ranked.device)
-    return float((ranked.cumsum(0) / ranks * ranked).sum() / ranked.sum())
+    pairs, objects = [], []
+    for part in prepared:
+        embeddings, foreground = heads(part.guide)
+        known = part.targets.known[0].flatten()
+        # (1, C, h, w) -> (C, N), of the N patches that take part
+        student, teacher = (
+            F.normalize(maps[0].flatten(1)[:, known], dim=0)
+            for maps in (embeddings, part.targets.features)
+        )
+        alike = similar_pairs(teacher[None], similar)[0]
+        pairs.append(_pairs_iou(student.T @ student >= gamma, alike))
+        found, true = (maps[0].flatten()[known] for maps in (foreground, part.targets.objects))
+        objects.append(_objects_iou(found > 0, true))
+    return Agreement(np.array(pairs), np.array(objects))
+
+
+def _pairs_iou(pooled: Tensor, alike: Tensor) -> float:
+    """IoU of pairs (N, N), bool; pair (i, j) weighs 1 / (n_i n_j), as in balanced losses."""
+    if alike.all():
+        return np.nan
+    weights = alike.sum(1).float().clamp(min=1).reciprocal()
+    both, either = (
+        torch.einsum("n,nm,m->", weights, some.float(), weights)
+        for some in (pooled & alike, pooled | alike)
+    )
+    return float(both / either)
+
+
+def _objects_iou(found: Tensor, true: Tensor) -> float:
+    if true.all() or not true.any():
+        return np.nan
+    return float((found & true).sum() / (found | true).sum())

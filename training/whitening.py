@@ -34,19 +34,33 @@ class WhitenedHeads(nn.Module):
         Batches (B, C, h, w) of the heads' input, to estimate the whitening from.
     projection_dim
         Length of the vectors by which patches are compared.
+    start
+        Heads to start from: what is fitted is how the first one differs from them. If
+        None, the heads start at random.
     """
 
     mean: Tensor
     matrix: Tensor
+    kernel: Tensor
+    offset: Tensor
 
-    def __init__(self, guides: Iterable[Tensor], projection_dim: int) -> None:
+    def __init__(
+        self, guides: Iterable[Tensor], projection_dim: int, start: DinoiserHeads | None = None
+    ) -> None:
         super().__init__()
-        mean, matrix = whitening(guides)
+        mean, matrix, covariance = whitening(guides)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("matrix", matrix, persistent=False)
         self.weight = nn.Parameter(torch.randn(projection_dim, len(matrix)) / len(matrix) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(projection_dim))
         self.bkg_decoder = nn.Conv2d(len(mean) // 9, 1, 1)
+        kernel, offset = torch.zeros(projection_dim, len(mean)), torch.zeros(projection_dim)
+        if start is not None:
+            kernel, offset = _scaled(start.obj_proj, covariance)
+            nn.init.zeros_(self.weight)
+            self.bkg_decoder.load_state_dict(start.bkg_decoder.state_dict())
+        self.register_buffer("kernel", kernel, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
 
     def forward(self, guide: Tensor) -> tuple[Tensor, Tensor]:
         """Compute patch embeddings (B, P, h, w) and objectness (B, h, w), see `DinoiserHeads`."""
@@ -56,9 +70,10 @@ class WhitenedHeads(nn.Module):
         return F.conv2d(padded, kernel, bias), foreground
 
     def _convolution(self) -> tuple[Tensor, Tensor]:
-        # weight @ matrix @ (x - mean) + bias, as a 3x3 kernel (P, C, 3, 3) and another bias
-        kernel = self.weight @ self.matrix
-        return kernel.view(len(kernel), -1, 3, 3), self.bias - kernel @ self.mean
+        # start + weight @ matrix @ (x - mean) + bias, as a 3x3 kernel (P, C, 3, 3) and another bias
+        added = self.weight @ self.matrix
+        kernel = self.kernel + added
+        return kernel.view(len(kernel), -1, 3, 3), self.offset + self.bias - added @ self.mean
 
     @torch.no_grad()
     def export(self) -> DinoiserHeads:
@@ -75,8 +90,23 @@ class WhitenedHeads(nn.Module):
         return heads
 
 
-def whitening(guides: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean (9 C,) and whitening matrix (K, 9 C) of all 3x3 neighbourhoods in (B, C, h, w)."""
+def _scaled(projection: nn.Conv2d, covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Kernel (P, 9 C) and bias (P,), scaled so that embeddings vary as those of a random start.
+
+    Learning rates then mean the same; the angles between embeddings stay as they are.
+    """
+    kernel = projection.weight.detach().float().cpu().flatten(1)
+    bias = projection.bias.detach().float().cpu()  # type: ignore[union-attr]
+    variance = (kernel @ covariance.cpu() * kernel).sum(1).mean()
+    scale = variance.clamp(min=torch.finfo().tiny).rsqrt()
+    return scale * kernel, scale * bias
+
+
+def whitening(guides: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (9 C,), whitening matrix (K, 9 C) and covariance (9 C, 9 C).
+
+    They are those of all 3x3 neighbourhoods in batches (B, C, h, w).
+    """
     # first and second moments of all neighbourhoods, summed batch by batch
     count, mean, second = 0, torch.zeros(()), torch.zeros(())
     for guide in guides:
@@ -86,9 +116,10 @@ def whitening(guides: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         mean = mean.to(inputs.device) + inputs.sum(0)
         second = second.to(inputs.device) + inputs.T @ inputs
     mean, second = mean / count, second / count
+    covariance = second - torch.outer(mean, mean)
     # eigenvectors of the covariance, in ascending order of variance, in float64 for accuracy
-    variances, directions = torch.linalg.eigh(to_float64(second - torch.outer(mean, mean)))
+    variances, directions = torch.linalg.eigh(to_float64(covariance))
     scales = (variances.clamp(min=0) + SMALLEST_VARIANCE * variances.mean()).rsqrt()
     # the last columns have the largest variance
     kept = round(KEPT_SHARE * len(mean))
-    return mean, (directions * scales)[:, -kept:].T.float().contiguous()
+    return mean, (directions * scales)[:, -kept:].T.float().contiguous(), covariance

@@ -21,13 +21,17 @@ from dinoiser.cli.console import (
     stderr,
     stop_bar,
 )
+from dinoiser.cli.label import read_prompts
+from dinoiser.errors import SettingsError
 from dinoiser.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from dinoiser_training.fit import FitProgress
+    from dinoiser_training.judged_fit import Judgement
     from dinoiser_training.refit import RefitJob, RefitSummary
+    from dinoiser_training.settings import FitSettings
 
 WIDE = 80
 """Columns of a terminal that has room for the losses beside the bar."""
@@ -35,6 +39,7 @@ EXAMPLE = options.example("dinoiser train photos/ -m clip-dinoiser -o heads.safe
 
 
 def train(
+    context: typer.Context,
     paths: options.Paths,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="File for the heads.", metavar="FILE")
@@ -47,8 +52,9 @@ def train(
     teacher: Annotated[
         str,
         typer.Option(
-            help="dino (DINO and FOUND), regions (needs no weights), or a ViT of timm in DINO's "
-            "place, such as vit_small_patch14_dinov2.lvd142m. auto: the model's own.",
+            help="dino (DINO and FOUND), regions (needs no weights), masks (those accepted in the "
+            "job in PATH), or a ViT of timm in DINO's place, such as "
+            "vit_small_patch14_dinov2.lvd142m. auto: the model's own.",
             metavar="TEACHER",
         ),
     ] = "auto",
@@ -67,6 +73,15 @@ def train(
         typer.Option(help="Side of the crops. Default: the model's window.", metavar="PIXELS"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.", metavar="NUMBER")] = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file of all settings, as written beside heads. Options override it.",
+            metavar="FILE",
+        ),
+    ] = None,
+    prompt: options.Prompt = None,
+    prompts: options.PromptFile = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume a fit that was stopped.")
     ] = False,
@@ -74,34 +89,61 @@ def train(
 ) -> None:
     """Fit the two heads to your own images, without any labels.
 
-    Use the heads with `dinoiser label --heads`. Ctrl-C saves the state of the
-    fit; --resume continues from there.
+    Use the heads with `dinoiser label --heads`. Exits with 1 if they are not
+    better than the model's own. Ctrl-C saves the state of the fit; --resume
+    continues from there. With words, images kept back are labelled with old
+    and new heads, side by side.
     """
     from dinoiser_training.refit import RefitJob
-    from dinoiser_training.settings import FitSettings
 
-    from dinoiser.models.catalog import find_model
-
-    settings = FitSettings.of_recipe(
-        recipe,
-        steps=steps,
-        batch_size=batch_size,
-        crop=crop or find_model(model).windows.window,
-        sample=sample,
-        seed=seed,
-    )
-    job = RefitJob(tuple(paths), output, model, device, precision, teacher, settings, resume)
+    values = {
+        "model": model, "precision": precision, "teacher": teacher, "steps": steps,
+        "batch_size": batch_size, "crop": crop, "sample": sample, "seed": seed,
+    }  # fmt: skip
+    given = {name for name in ("recipe", *values) if _is_given(context, name)}
+    networks, settings = _settings(recipe, values, given, config)
+    words = read_prompts(prompt, prompts, None) if prompt or prompts else None
+    job = RefitJob(
+        tuple(paths), output, device=device, settings=settings, resume=resume, prompts=words,
+        **networks,
+    )  # fmt: skip
     summary = _run(job)
     if not summary.result.finished:
         done = summary.result.progress.step
         say_error(f"Stopped after step {done}. Run the same command with --resume to continue.")
         raise typer.Exit(INTERRUPTED)
-    if not summary.agreements:
+    if summary.judgement is None:
         return  # one of several processes, and not the first
     if as_json:
-        print_json(_document(job, summary))
+        print_json(_document(job, summary, summary.judgement))
     else:
-        _print_summary(job, summary)
+        _print_summary(job, summary, summary.judgement)
+    if not _are_better(summary.judgement):
+        raise typer.Exit(1)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _settings(
+    recipe: str, values: dict[str, Any], given: Collection[str], config: Path | None
+) -> tuple[dict[str, str], FitSettings]:
+    """Networks and settings: of the options given, else of the file, else of the recipe."""
+    from dinoiser_training.config_file import NETWORKS, read_config
+    from dinoiser_training.settings import FitSettings
+
+    from dinoiser.models.catalog import find_model
+
+    if config is not None:
+        if "recipe" in given:
+            msg = f"--recipe and --config are given, and {config} has a recipe: use only one."
+            raise SettingsError(msg)
+        values |= {n: v for n, v in read_config(config).items() if n not in given}
+    networks = {name: values.pop(name) for name in NETWORKS}
+    values["crop"] = values["crop"] or find_model(networks["model"]).windows.window
+    return networks, FitSettings.of_recipe(recipe, **values)
 
 
 def _run(job: RefitJob) -> RefitSummary:
@@ -188,25 +230,66 @@ def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _document(job: RefitJob, summary: RefitSummary) -> dict[str, Any]:
+def _are_better(judgement: Judgement) -> bool:
+    return judgement.says_something and not judgement.not_beaten
+
+
+def _document(job: RefitJob, summary: RefitSummary, judgement: Judgement) -> dict[str, Any]:
     last = summary.result.progress
+    losses = last.losses()
     return {
         "heads": str(job.output),
+        "config": str(job.config),
+        "better": _are_better(judgement),
         "steps": last.step,
-        "correlation_loss": last.correlation_loss,
-        "objectness_loss": last.objectness_loss,
-        "agreement": {name: found._asdict() for name, found in summary.agreements.items()},
+        "best_step": judgement.step,
+        "correlation_loss": losses["correlation"],
+        "objectness_loss": losses["objectness"],
+        "agreement": {name: one.summary() for name, one in judgement.agreements.items()},
+        "changed": summary.changed,
     }
 
 
-def _print_summary(job: RefitJob, summary: RefitSummary) -> None:
-    say("Agreement with the teacher on the held-out images:")
+def _print_summary(job: RefitJob, summary: RefitSummary, judgement: Judgement) -> None:
+    if judgement.says_something:
+        _print_table(judgement)
+    if summary.changed is not None:
+        picture = job.folder / "labels.png"
+        say(f"{summary.changed:.1%} of the pixels of images kept back change: see {picture}")
+    say(_verdict(job, judgement))
+    if _are_better(judgement):
+        say(f"  dinoiser label FOLDER -p '...' -m {job.model} --heads {job.output}")
+
+
+def _print_table(judgement: Judgement) -> None:
+    summaries = {name: one.summary() for name, one in judgement.agreements.items()}
+    count = summaries["new"]["images"]
+    say(f"Agreement with the teacher on {count} images kept back, mean and spread:")
     print_table(
-        ["heads", "pairs (AP)", "objects (IoU)"],
+        ["heads", "pairs (IoU)", "objects (IoU)"],
         [
-            (name, f"{found.average_precision:.3f}", f"{found.mask_iou:.3f}")
-            for name, found in summary.agreements.items()
+            (name, *(_spread(found, what) for what in ("pairs", "objects")))
+            for name, found in summaries.items()
         ],
     )
-    say(f"The heads are in {job.output}; use them with")
-    say(f"  dinoiser label FOLDER -p '...' -m {job.model} --heads {job.output}")
+
+
+def _spread(found: dict[str, float | int | None], what: str) -> str:
+    if found[what] is None:
+        return "-"
+    return f"{found[what]:.3f} ± {found[f'{what}_spread']:.3f}"
+
+
+def _verdict(job: RefitJob, judgement: Judgement) -> str:
+    """Say in plain words whether the new heads are worth using."""
+    if not judgement.says_something:
+        return (
+            "The teacher tells nothing apart on the images kept back, so it is not known whether "
+            f"the new heads in {job.output} are any good: give other images, or another --teacher."
+        )
+    if judgement.not_beaten:
+        others = " or ".join(judgement.not_beaten)
+        own = ": label without --heads" if "shipped" in judgement.not_beaten else ""
+        return f"The new heads are not better than {others} ones{own}. They are in {job.output}."
+    step = judgement.step
+    return f"The new heads, of step {step}, are better. They are in {job.output}; use them with"

@@ -19,6 +19,9 @@ from dinoiser.weights.files import (
     cache_dir,
 )
 
+EMBEDDED = "use the embedded model with -m tiny"
+"""What can be done without the weights of a model."""
+
 
 @dataclass(frozen=True)
 class FileCheck:
@@ -39,6 +42,7 @@ def fetch(
     file: WeightFile,
     progress: Callable[[str, int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    cure: str = EMBEDDED,
 ) -> Path:
     """Return a weights file on this machine, downloading it if it is missing or damaged.
 
@@ -53,6 +57,8 @@ def fetch(
         Called with the file's name, the bytes downloaded and the total bytes.
     cancelled
         Called often; True stops the download.
+    cure
+        What the user can do without the file.
 
     Returns
     -------
@@ -80,10 +86,11 @@ def fetch(
         raise WeightsError(msg)
     state = "missing" if path is None else "damaged"
     if is_offline():
-        raise WeightsError(_sentence(file, state, "DINOISER_OFFLINE is set"))
-    path = _download(file, state, progress, cancelled)
+        raise WeightsError(_sentence(file, state, "DINOISER_OFFLINE is set", cure))
+    path = _download(file, state, progress, cancelled, cure)
     if not _is_intact(file, path):
-        raise WeightsError(_sentence(file, "damaged", "the downloaded file has a different digest"))
+        different = "the downloaded file has a different digest"
+        raise WeightsError(_sentence(file, "damaged", different, cure))
     return path
 
 
@@ -143,6 +150,7 @@ def _download(
     state: str,
     progress: Callable[[str, int, int], None] | None,
     cancelled: Callable[[], bool] | None,
+    cure: str,
 ) -> Path:
     from dinoiser.weights.download import DownloadError, download
     from dinoiser.weights.hub import download_from_hub
@@ -158,13 +166,12 @@ def _download(
         msg = f"The download of {file.name} was cancelled: fetch it again to finish it."
         raise WeightsError(msg) from error
     except DownloadError as error:
-        raise WeightsError(_sentence(file, state, str(error))) from error
+        raise WeightsError(_sentence(file, state, str(error), cure)) from error
     except OSError as error:
         msg = (
             f"The weights file {file.name} is {state} and cannot be saved in {cache_dir()} "
             f"({error.strerror or error}): set the environment variable DINOISER_CACHE to a folder "
-            "that you can write to and that has enough space, or use the embedded model with "
-            "-m tiny."
+            f"that you can write to and that has enough space, or {cure}."
         )
         raise WeightsError(msg) from error
 
@@ -187,11 +194,10 @@ def _probe(folder: Path) -> None:
         pass
 
 
-def _sentence(file: UrlFile | HubFile, state: str, reason: str) -> str:
+def _sentence(file: UrlFile | HubFile, state: str, reason: str, cure: str) -> str:
     return (
         f"The weights file {file.name} (about {_megabytes(file)}) is {state} and could not be "
-        f"downloaded ({reason}): put it at {file.place()} yourself (from {file.source}), or use "
-        "the embedded model with -m tiny."
+        f"downloaded ({reason}): put it at {file.place()} yourself (from {file.source}), or {cure}."
     )
 
 

@@ -44,11 +44,25 @@ def folder(tmp_path):
 class TestFolder:
     def test_readable_images_are_shared_out_and_others_named(self, folder):
         data = read_folder([folder], FitSettings(crop=64))
-        assert (len(data.training), len(data.held_out)) == (10, 2)
+        assert len(data.training) == 12
         assert set(data.unreadable) == {"cut.png"}
         assert "cut.png" in data.unreadable["cut.png"]
-        kept_back = {data.held_out[i].image.numpy().tobytes() for i in range(2)}
-        assert not kept_back & {data.training[i].image.numpy().tobytes() for i in range(10)}
+
+    def test_each_of_few_images_is_held_out_once(self, folder):
+        folds = read_folder([folder], FitSettings(crop=64)).folds()
+        held_out = [fold.held_out[i].name for fold in folds for i in range(len(fold.held_out))]
+        assert len(held_out) == len(set(held_out)) == 12
+        for fold in folds:
+            names = {fold.held_out[i].name for i in range(3)}
+            assert not names & {fold.training[i].name for i in range(9)}
+
+    @pytest.mark.parametrize(("count", "held_out"), [(39, 0), (40, 8), (160, 8), (161, 9)])
+    def test_of_more_images_eight_or_one_in_twenty_are_held_out(self, tmp_path, count, held_out):
+        for i in range(count):
+            Image.new("L", (32, 32), i).save(tmp_path / f"{i}.png")
+        data = read_folder([tmp_path], FitSettings(crop=32))
+        assert (len(data.training), len(data.held_out)) == (count - held_out, held_out)
+        assert len(data.folds()) == (1 if held_out else 4)
 
     def test_the_digest_is_that_of_the_content(self, folder):
         settings = FitSettings(crop=64)
@@ -168,7 +182,8 @@ class TestSegments:
         images = DrawnImages(4, 8, (64, 64))
         batch = centre_batch(images, range(4), 64)
         targets = SegmentTeacher("scenes").targets(batch, (8, 8))
-        for features, objects, labels in zip(*targets, batch.labels, strict=True):
+        for features, objects, known, labels in zip(*targets, batch.labels, strict=True):
+            assert known.all()
             majority = labels.view(8, 8, 8, 8).permute(0, 2, 1, 3).flatten(2).mode(-1).values
             flat, vectors = majority.flatten(), features.flatten(1)
             same = flat[:, None] == flat

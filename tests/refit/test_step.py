@@ -59,7 +59,7 @@ def heads(golden):
 
 def test_targets_are_the_published_ones(prepared, golden):
     unit = F.normalize(prepared.targets.features.flatten(2), dim=1)
-    similar = losses_module.similar_pairs(unit).reshape(golden["dino_target"].shape)
+    similar = losses_module.similar_pairs(unit, 0.2).reshape(golden["dino_target"].shape)
     np.testing.assert_array_equal(similar, golden["dino_target"])
     np.testing.assert_array_equal(prepared.targets.objects, golden["found_target"][:, 0] > 0)
 
@@ -94,11 +94,10 @@ def test_three_steps_are_the_published_ones(prepared, heads, golden, parts):
     settings = FitSettings(projection_dim=32)
     optimizer = make_optimizer(heads, settings)
     chunks = [
-        type(prepared)(guide, type(prepared.targets)(features, objects))
-        for guide, features, objects in zip(
+        type(prepared)(guide, type(prepared.targets)(*targets))
+        for guide, *targets in zip(
             prepared.guide.chunk(parts),
-            prepared.targets.features.chunk(parts),
-            prepared.targets.objects.chunk(parts),
+            *(target.chunk(parts) for target in prepared.targets),
             strict=True,
         )
     ]
@@ -155,6 +154,34 @@ def test_balanced_makes_objects_and_background_count_alike():
     torch.testing.assert_close(published, (2 * right + 30 * wrong) / 32)
 
 
+@pytest.mark.parametrize("weighting", ["published", "balanced"])
+def test_patches_to_ignore_take_no_part(weighting):
+    """The losses of an image with unknown patches are those of its known half alone."""
+    torch.manual_seed(0)
+    student, foreground = torch.randn(1, 5, 4, 4), torch.randn(1, 4, 4)
+    teacher = F.one_hot(torch.randint(0, 3, (1, 4, 4))).permute(0, 3, 1, 2).float()
+    objects = torch.rand(1, 4, 4) > 0.4
+    known = torch.zeros(1, 4, 4, dtype=torch.bool)
+    known[:, :2] = True
+    teacher[:, :, 2:] = 0  # similar to nothing
+    torch.testing.assert_close(
+        correlation_loss(student, teacher, weighting, 0.2, known),
+        correlation_loss(student[:, :, :2], teacher[:, :, :2], weighting),
+    )
+    torch.testing.assert_close(
+        objectness_loss(foreground, objects, weighting, known),
+        objectness_loss(foreground[:, :2], objects[:, :2], weighting),
+    )
+
+
+def test_an_image_of_which_nothing_is_known_teaches_nothing():
+    student = torch.randn(1, 5, 4, 4)
+    nothing = torch.zeros(1, 4, 4, dtype=torch.bool)
+    for weighting in ("published", "balanced"):
+        assert correlation_loss(student, torch.ones(1, 2, 4, 4), weighting, 0.2, nothing) == 0
+        assert objectness_loss(student[:, 0], nothing, weighting, nothing) == 0
+
+
 def test_rates_fall_to_a_tenth_after_the_published_share_of_the_steps(heads):
     def rates(settings, step):
         optimizer = make_optimizer(heads, settings)
@@ -165,3 +192,4 @@ def test_rates_fall_to_a_tenth_after_the_published_share_of_the_steps(heads):
     assert rates(FitSettings(), 5000) == pytest.approx([5e-6, 1e-3])
     assert rates(FitSettings(steps=63), 49) == [5e-5, 1e-2]
     assert rates(FitSettings(steps=63), 50) == pytest.approx([5e-6, 1e-3])
+    assert rates(FitSettings(steps=10, decay=0.5, decay_at=0.2), 2) == [2.5e-5, 5e-3]

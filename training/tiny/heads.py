@@ -83,8 +83,8 @@ def make_heads(
     with tempfile.TemporaryDirectory() as folder:
         model = load_backbone(backbone)
         fit = Fit(model, SegmentTeacher("scenes"), data, settings, Path(folder))
-        result = fit.run(progress=lambda now: watch(now, fit.heads) if watch else None)
-    write_heads(result.heads.half(), out, describe(backbone, settings))
+        fit.run(progress=lambda now: watch(now, fit.heads) if watch else None)
+    write_heads(fit.heads.half(), out, describe(backbone, settings))
 
 
 def describe(backbone: Path, settings: FitSettings) -> dict[str, Any]:

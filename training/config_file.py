@@ -1,0 +1,76 @@
+"""The file beside new heads from which the same fit can be run again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from dinoiser.atomic import atomic_file
+from dinoiser.errors import SettingsError, did_you_mean
+from dinoiser.safe_yaml import load_values
+
+from .settings import FitSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NETWORKS = ("model", "precision", "teacher")
+"""What a file holds besides the fields of `FitSettings`; see `RefitJob`."""
+MOST_BYTES = 2**16
+
+
+def write_config(path: Path, networks: dict[str, str], settings: FitSettings) -> None:
+    """Write the networks, by the names in `NETWORKS`, and all settings of a fit.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    text = yaml.safe_dump({**networks, **asdict(settings)}, sort_keys=False, allow_unicode=True)
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read what `write_config` wrote, or some of it.
+
+    Returns
+    -------
+    dict
+        Values by the names in `NETWORKS` and of the fields of `FitSettings`.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, or has an unknown name or a value of the wrong kind.
+    """
+    try:
+        with path.open("rb") as file:
+            values = load_values(file.read(MOST_BYTES).decode())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        msg = f"The settings in {path} cannot be read ({reason}): give a YAML file."
+        raise SettingsError(msg) from error
+    if not isinstance(values, dict):
+        msg = f"{path} does not hold settings: expected lines such as `steps: 500`."
+        raise SettingsError(msg)
+    kinds = {**dict.fromkeys(NETWORKS, str), **get_type_hints(FitSettings)}
+    return {name: _read(path, name, value, kinds) for name, value in values.items()}
+
+
+def _read(path: Path, name: str, value: object, kinds: dict[str, Any]) -> object:
+    if name not in kinds:
+        hint = did_you_mean(str(name), kinds)
+        msg = f"{path} has the unknown setting {name!r}{hint}, expected {', '.join(kinds)}."
+        raise SettingsError(msg)
+    try:
+        # whole numbers may be written as 5e2, and fractions as YAML takes for text: 5e-5
+        return TypeAdapter(kinds[name]).validate_python(value)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        msg = f"{path} has {value!r} as {name}: {problem[0].lower()}{problem[1:]}."
+        raise SettingsError(msg) from error
