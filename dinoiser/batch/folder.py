@@ -25,6 +25,7 @@ from dinoiser.batch.job_images import FOLDERS, YOLO_FILE, result_files
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.reviews import REVIEWS, UNSAVED, read_reviews
 from dinoiser.errors import OutputError, SettingsError
+from dinoiser.learning.learned import Learned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from dinoiser.batch.job import LabelJob
 
+LEARNED = "learned"
+"""Folder of what corrections have taught, now and earlier."""
 LOCK = ".lock"
 WRITER = ".writer.json"
 """Says who holds the lock: opening the lock's own file empties it."""
@@ -200,9 +203,23 @@ def open_folder(job: LabelJob, description: dict[str, Any]) -> None:
         emptying = True
     if earlier is None or emptying:
         job.prompts.save(job.output / PROMPT_FILE)
+        _keep_learned(job, description)
         write_job(job.output, description)
     write_classes(job.prompts, job.output / CLASSES_FILE)
     remove_partial_files(job.output)
+
+
+def _keep_learned(job: LabelJob, description: dict[str, Any]) -> None:
+    """Copy what a job uses of another job's corrections, so that its folder is whole."""
+    path = learned_file(job.output, description)
+    if path is not None and job.labelling.learned is not None:
+        Learned.load(job.labelling.learned).save(path)
+
+
+def learned_file(output: Path, description: dict[str, Any]) -> Path | None:
+    """Path of what corrections have taught a job, by its job.yaml; None if nothing has."""
+    identity = description.get("learned")
+    return None if identity is None else output / LEARNED / f"{str(identity)[:16]}.safetensors"
 
 
 def is_emptied(output: Path) -> bool:

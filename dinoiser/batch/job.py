@@ -12,6 +12,7 @@ import yaml
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import SettingsError
 from dinoiser.export.options import ExportOptions
+from dinoiser.learning.learned import Learned
 from dinoiser.models.catalog import find_model
 from dinoiser.safe_yaml import load_values
 from dinoiser.segment.settings import SegmentSettings
@@ -32,6 +33,8 @@ FORMATS = (
 DEFAULT_FORMATS = ("png", "overlay")
 SCHEDULERS = ("auto", "local", "sync")
 JOB_FILE = "job.yaml"
+HISTORY = "history"
+"""In job.yaml: the words, and what was learnt, of each earlier labelling of the same images."""
 PROMPT_FILE = "prompts.yaml"
 CLASSES_FILE = "classes.json"
 _MOST_BYTES = 2**22  # a prompt file has 1 MiB at most; a larger file is not read in full
@@ -52,6 +55,9 @@ class Labelling:
         How images are scaled, cut into windows and labelled.
     nodata
         See `dinoiser.read_image`.
+    learned
+        File of what corrected masks taught, from `Learned.save`; None for words
+        alone, or for what the job in the folder has learnt.
 
     Raises
     ------
@@ -65,11 +71,23 @@ class Labelling:
     heads: Path | None = None
     settings: SegmentSettings = field(default_factory=SegmentSettings)
     nodata: float | None = None
+    learned: Path | None = None
 
     def __post_init__(self) -> None:
         SegmentSettings.expect(self.settings)
         if self.nodata is not None and math.isnan(self.nodata):
             _refuse(["nodata is nan, which counts as missing in any case: leave it out"])
+
+    def check_learned(self) -> None:
+        """Check that what was learnt can be read, and has these classes.
+
+        Raises
+        ------
+        CheckpointError, SettingsError
+            It cannot, or has not.
+        """
+        if self.learned is not None:
+            Learned.load(self.learned).check_classes(self.prompts)
 
     def windows(self) -> WindowSettings:
         """Return how images are cut up, with the defaults of the model in the catalogue.
@@ -97,6 +115,9 @@ class Results:
         Options for annotations.
     report
         Whether to write report.html at the end.
+    keep_features
+        Whether to keep each image's features, so that other words and what
+        corrections teach need no image tower, see `KeptFeatures`.
 
     Raises
     ------
@@ -107,6 +128,7 @@ class Results:
     formats: tuple[str, ...] = DEFAULT_FORMATS
     export: ExportOptions = field(default_factory=ExportOptions)
     report: bool = True
+    keep_features: bool = False
 
     def __post_init__(self) -> None:
         _refuse(format_problems(self.formats))
@@ -188,6 +210,8 @@ class LabelJob:
         What is written.
     running
         Where and how it runs.
+    turn
+        How often the job's images were labelled anew, see `relabel`.
     """
 
     inputs: tuple[str | Path, ...]
@@ -195,6 +219,7 @@ class LabelJob:
     labelling: Labelling
     results: Results = field(default_factory=Results)
     running: Running = field(default_factory=Running)
+    turn: int = 0
 
     @property
     def prompts(self) -> PromptSet:
@@ -237,6 +262,7 @@ def describe_job(labelling: Labelling, pipeline: Pipeline) -> dict[str, Any]:
             "delta": pipeline.delta,
             **({} if labelling.nodata is None else {"nodata": labelling.nodata}),
         },
+        **({} if pipeline.learned is None else {"learned": pipeline.learned.identity}),
         "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
     }
 
@@ -280,7 +306,7 @@ def read_job(output: Path) -> dict[str, Any] | None:
 def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to mix two jobs' results in one folder.
 
-    Versions are recorded but not compared.
+    Versions and history are recorded but not compared.
 
     Raises
     ------
@@ -288,7 +314,7 @@ def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any])
         Lists every setting that differs, with its value then and now.
     """
     # compared key by key, such as settings.window, so that the message can name what differs
-    classes = "prompts.classes."
+    passed_over = ("versions.", HISTORY, "prompts.classes.")
     before, after = _flatten(earlier), _flatten(now)
     differences = [
         *_class_differences(_classes_of(earlier), _classes_of(now)),
@@ -296,7 +322,7 @@ def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any])
             f"{key.partition('.')[2] or key} was {before.get(key, 'not set')}, "
             f"now {after.get(key, 'not set')}"
             for key in dict.fromkeys([*before, *after])
-            if before.get(key) != after.get(key) and not key.startswith(("versions.", classes))
+            if before.get(key) != after.get(key) and not key.startswith(passed_over)
         ),
     ]
     if differences:

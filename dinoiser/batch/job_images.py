@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from dinoiser.batch.records import Record
     from dinoiser.images.inputs import Found
 
-RESULTS = {"png": "masks/{}.png", "overlay": "overlays/{}.jpg", "confidence": "confidence/{}.png"}
+RESULTS = {
+    "png": "masks/{}.png",
+    "overlay": "overlays/{}.jpg",
+    "confidence": "confidence/{}.png",
+    "features": "features/{}.safetensors",
+}
 """Files written while labelling, by format; all other formats are made from the masks."""
 YOLO_FILE = "data.yaml"
 FOLDERS = {

@@ -56,6 +56,9 @@ class Record(BaseModel):
     gone
         Whether the image was no longer among the job's inputs when they were
         last looked at: its results are kept, and left out of exports.
+    turn
+        How often the job's images had been labelled anew when this was made,
+        see `relabel`.
     size
         (height, width) in pixels.
     pixels
@@ -83,6 +86,7 @@ class Record(BaseModel):
     file_size: int | None = None
     modified: int | None = None
     gone: bool = False
+    turn: int = 0
     size: tuple[int, int] | None = None
     pixels: dict[int, int] = {}
     confidence: dict[int, float | None] = {}

@@ -22,6 +22,7 @@ from dinoiser.segmentation import IGNORE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from dinoiser.batch.records import Record
     from dinoiser.prompts import PromptSet
 
 REVIEWS = Path("reviews.jsonl")
@@ -183,10 +184,13 @@ class CorrectedMasks:
     ----------
     output
         The job's folder.
+    checked
+        Whether those that people have accepted or rejected as they are count, too.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, *, checked: bool = False) -> None:
         self.output = output
+        self._checked = checked
         self._seen: tuple[int, int] | None = None
         self._edited: frozenset[str] = frozenset()
 
@@ -199,7 +203,11 @@ class CorrectedMasks:
         if (status.st_size, status.st_mtime_ns) != self._seen:
             self._seen = (status.st_size, status.st_mtime_ns)
             reviews = read_reviews(self.output).values()
-            self._edited = frozenset(review.image for review in reviews if review.edited)
+            self._edited = frozenset(
+                review.image
+                for review in reviews
+                if review.edited or (self._checked and review.state != "unchecked")
+            )
         return image in self._edited
 
 
@@ -222,11 +230,13 @@ def read_reviews(output: Path) -> dict[str, Review]:
 
 def read_labelled(output: Path) -> list[LabelledImage]:
     """Read the labelled images of a job, in the order of their names."""
-    return [
-        LabelledImage(r.image, r.stem, r.path, r.size, r.expected_iou, r.expected_work, r.pixels)
-        for r in read_records(output)
-        if r.status == "done"
-    ]
+    return [as_labelled(record) for record in read_records(output) if record.status == "done"]
+
+
+def as_labelled(record: Record) -> LabelledImage:
+    """Take from a record what reviewing needs."""
+    r = record
+    return LabelledImage(r.image, r.stem, r.path, r.size, r.expected_iou, r.expected_work, r.pixels)
 
 
 def mask_file(output: Path, image: LabelledImage) -> Path:

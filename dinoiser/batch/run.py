@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dinoiser.atomic import atomic_file, remove_partial_files
 from dinoiser.batch.folder import (
+    learned_file,
     open_folder,
     refuse_links,
     refuse_to_lose_reviews,
     refuse_what_is_not_ours,
     sole_writer,
 )
+from dinoiser.batch.job import HISTORY, read_job
 from dinoiser.batch.job_images import RESULTS, in_groups, search_inputs
 from dinoiser.batch.records import Record, RecordFile, merge_records
 from dinoiser.batch.stock import prune, take_stock
@@ -39,7 +41,8 @@ class Progress:
     Attributes
     ----------
     step
-        "label" while images are labelled, then "export".
+        "label" while images are labelled, then "export"; "learn" while reviewed
+        images are read to learn from them.
     through, total
         Images that this step has finished, including earlier runs', and all images.
     where
@@ -50,7 +53,7 @@ class Progress:
         Record of the latest image; None at the start of a step and while exporting.
     """
 
-    step: Literal["label", "export"]
+    step: Literal["label", "export", "learn"]
     through: int
     total: int
     where: str = "this process"
@@ -100,7 +103,8 @@ def run(
 
     # Everything that can be refused without the model is checked before it is loaded or fetched.
     start = time.perf_counter()
-    job = _with_whole_paths(job)
+    job = _continued(_with_whole_paths(job))
+    job.labelling.check_learned()
     job.labelling.windows()  # a setting that does not suit the model is named before its download
     found = search_inputs(job)
     # Nothing is written before it is known that the folder is ours, and ours alone
@@ -110,7 +114,7 @@ def run(
     _check_writable(job.output)
     with sole_writer(job.output, "label"):
         stock = take_stock(job, found)
-        job = _with_scheduler(job, len(stock.todo))
+        job = with_scheduler(job, len(stock.todo))
         with open_engine(job, download_progress, cancelled) as engine:
             description = engine.describe(job)
             open_folder(job, description)
@@ -118,7 +122,7 @@ def run(
             merge_records(job.output, mend=stock.damaged)
             RecordFile(job.output).append(stock.news)
             summary, model = stock.summary, description["model"]
-            labelled = _label(job, engine, model, stock.todo, summary, progress, cancelled)
+            labelled = label_images(job, engine, model, stock.todo, summary, progress, cancelled)
             merge_records(job.output)
             summary.cancelled = len(stock.todo) > labelled
             if not summary.cancelled:
@@ -132,7 +136,7 @@ def run(
     return summary
 
 
-def _with_scheduler(job: LabelJob, todo: int) -> LabelJob:
+def with_scheduler(job: LabelJob, todo: int) -> LabelJob:
     """Decide where a job runs that leaves it open."""
     if job.running.scheduler != "auto":
         return job
@@ -142,12 +146,24 @@ def _with_scheduler(job: LabelJob, todo: int) -> LabelJob:
 
 def _with_whole_paths(job: LabelJob) -> LabelJob:
     """Make paths absolute, as workers may run in other folders."""
-    heads = job.labelling.heads
-    labelling = replace(job.labelling, heads=heads and heads.resolve())
+    heads, learned = job.labelling.heads, job.labelling.learned
+    labelling = replace(
+        job.labelling, heads=heads and heads.resolve(), learned=learned and learned.resolve()
+    )
     return replace(job, output=job.output.resolve(), labelling=labelling)
 
 
-def _label(
+def _continued(job: LabelJob) -> LabelJob:
+    """Take over what corrections have taught the job in the folder, and how often."""
+    earlier = None if job.running.overwrite else read_job(job.output)
+    if earlier is None:
+        return job
+    learned = job.labelling.learned or learned_file(job.output, earlier)
+    labelling = replace(job.labelling, learned=learned)
+    return replace(job, labelling=labelling, turn=len(earlier.get(HISTORY) or ()))
+
+
+def label_images(
     job: LabelJob,
     engine: Engine,
     model: dict[str, Any],

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dinoiser.batch.folder import is_emptied
-from dinoiser.batch.job_images import Naming, as_text, has_changed, result_files
+from dinoiser.batch.job_images import Naming, as_text, has_changed, result_file, result_files
 from dinoiser.batch.records import merge_records, read_records
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.batch.summary import Summary
+from dinoiser.images.large_tiff import is_large_tiff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,9 +155,18 @@ def left_files(output: Path, record: Record) -> list[Path]:
 def _is_through(job: LabelJob, record: Record, review: Review | None) -> bool:
     if record.status == "failed":
         return not job.running.retry_failed
+    if record.turn < job.turn and (review is None or review.state == "unchecked"):
+        return False
     corrected = review is not None and review.edited
     formats = () if corrected else job.results.formats  # a mask that a person corrected is kept
-    return all(map(os.path.exists, result_files(job.output, record.stem, formats)))
+    there = all(map(os.path.exists, result_files(job.output, record.stem, formats)))
+    return there and (corrected or not _lacks_features(job, record))
+
+
+def _lacks_features(job: LabelJob, record: Record) -> bool:
+    """Whether features are wanted that are not there; those of large images are never kept."""
+    path = result_file(job.output, record.stem, "features")
+    return job.results.keep_features and not (path.exists() or is_large_tiff(record.path))
 
 
 def _notes(gone: list[Record], changed: list[str]) -> list[str]:

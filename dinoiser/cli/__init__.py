@@ -1,6 +1,7 @@
 """The command line, one file per sub-command of `dinoiser`.
 
-`label` and `export` make masks and annotations, `train` fits heads, `demo`,
+`label` and `export` make masks and annotations, `relabel` and `improve` make
+them anew and `features` says what that needs, `train` fits heads, `demo`,
 `compare` and `evaluate` show how good a model is, `models` and `info` tell what
 is there.
 """

@@ -13,10 +13,13 @@ from dinoiser.cli import (
     demo,
     evaluate,
     export,
+    features,
     import_annotations,
+    improve,
     info,
     label,
     models,
+    relabel,
     train,
 )
 from dinoiser.cli.console import say, say_error, sigterm_is_ctrl_c
@@ -33,6 +36,9 @@ app = typer.Typer(
     epilog=example('dinoiser label photos/ -p "background, dog" -o labels/'),
 )
 app.command("label", epilog=label.EXAMPLE)(label.label)
+app.command("relabel", epilog=relabel.EXAMPLE)(relabel.relabel)
+app.command("improve", epilog=improve.EXAMPLE)(improve.improve)
+app.command("features", epilog=features.EXAMPLE)(features.features)
 app.command("export", epilog=export.EXAMPLE)(export.export)
 app.command("import", epilog=import_annotations.EXAMPLE)(import_annotations.import_annotations)
 app.command("train", epilog=train.EXAMPLE)(train.train)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dinoiser.cli import options
-from dinoiser.cli.console import INTERRUPTED, print_json, say, say_error, say_failures
-from dinoiser.cli.job_bars import JobBars
+from dinoiser.cli.console import print_json, say, say_failures
+from dinoiser.cli.job_bars import progress_shown
 from dinoiser.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ EXAMPLE = options.example("dinoiser export labels/ -f coco,yolo --instances")
 
 
 def export(
-    output: Annotated[
-        Path, typer.Argument(help="Folder written by `dinoiser label`.", metavar="FOLDER")
-    ],
+    output: options.JobFolder,
     formats: Annotated[
         list[str],
         typer.Option(
@@ -99,19 +97,13 @@ def _run(output: Path, formats: list[str], shape: ExportOptions) -> tuple[int, d
     from dinoiser.batch import Progress
     from dinoiser.batch.export import export_alone
 
-    bars, images = JobBars(), 0
+    images = 0
+    with progress_shown("Stopped. Run the same command again to export everything.") as show:
 
-    def advance(through: int, total: int) -> None:
-        nonlocal images
-        images = through
-        bars.show(Progress("export", through, total))
+        def advance(through: int, total: int) -> None:
+            nonlocal images
+            images = through
+            show(Progress("export", through, total))
 
-    try:
         failures = export_alone(output, formats, shape, progress=advance)
-    except KeyboardInterrupt as stop:
-        bars.stop()
-        say_error("Stopped. Run the same command again to export everything.")
-        raise typer.Exit(INTERRUPTED) from stop
-    finally:
-        bars.stop()
     return images - len(failures), failures

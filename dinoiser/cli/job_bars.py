@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dinoiser.cli.console import images_per_second, stderr, stop_bar
+import typer
+
+from dinoiser.cli.console import INTERRUPTED, images_per_second, say_error, stderr, stop_bar
 from dinoiser.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from dinoiser.batch import Progress
 
-STEPS = {"label": "Labelling", "export": "Exporting"}
+STEPS = {"label": "Labelling", "export": "Exporting", "learn": "Reading what was reviewed"}
 
 
 class JobBars:
@@ -51,3 +56,17 @@ class JobBars:
     def stop(self) -> None:
         """Leave the bars as they are."""
         stop_bar(self._bar)
+
+
+@contextmanager
+def progress_shown(if_stopped: str) -> Iterator[Callable[[Progress], None]]:
+    """Show a job's progress; Ctrl-C ends the command with a sentence."""
+    bars = JobBars()
+    try:
+        yield bars.show
+    except KeyboardInterrupt as stop:
+        bars.stop()
+        say_error(if_stopped)
+        raise typer.Exit(INTERRUPTED) from stop
+    finally:
+        bars.stop()

@@ -10,16 +10,14 @@ import typer
 
 from dinoiser.cli import options
 from dinoiser.cli.console import (
-    INTERRUPTED,
     download_bar,
     note,
     print_json,
     print_table,
     say,
-    say_error,
     say_failures,
 )
-from dinoiser.cli.job_bars import JobBars
+from dinoiser.cli.job_bars import progress_shown
 from dinoiser.errors import PromptError, SettingsError
 from dinoiser.printable import printable
 
@@ -89,12 +87,7 @@ def label(
             metavar="METHOD",
         ),
     ] = "edges",
-    ignore_below: Annotated[
-        float | None,
-        typer.Option(
-            help="Pixels of a lower confidence become 255 (ignored).", metavar="CONFIDENCE"
-        ),
-    ] = None,
+    ignore_below: options.IgnoreBelow = None,
     nodata: Annotated[
         float | None,
         typer.Option(
@@ -108,6 +101,19 @@ def label(
     ] = "auto",
     precision: options.Precision = "auto",
     heads: options.Heads = None,
+    learned: Annotated[
+        Path | None,
+        typer.Option(
+            "--learned", help="What corrections taught, from `improve --save`.", metavar="FILE"
+        ),
+    ] = None,
+    keep_features: Annotated[
+        bool,
+        typer.Option(
+            "--keep-features",
+            help="Keep what `relabel` and `improve` need to be quick: about 0.8 MB per photograph.",
+        ),
+    ] = False,
     scheduler: options.Scheduler = "auto",
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
@@ -127,9 +133,7 @@ def label(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Retry images that failed before.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
-    ] = False,
+    dry_run: options.DryRun = False,
     limit: Annotated[
         int | None, typer.Option(help="Label at most this many images.", metavar="NUMBER")
     ] = None,
@@ -172,11 +176,13 @@ def label(
             heads=heads,
             settings=settings,
             nodata=nodata,
+            learned=learned,
         ),
         results=Results(
             formats=tuple(formats or ("png", "overlay")),
             export=ExportOptions(polygons, instances, min_area, split),
             report=report,
+            keep_features=keep_features,
         ),
         running=Running(
             device=device,
@@ -189,7 +195,9 @@ def label(
             retry_failed=retry_failed,
         ),
     )
-    job.labelling.windows()  # so that --dry-run finds what does not suit the model, too
+    # so that --dry-run finds what does not suit the model or the classes, too
+    job.labelling.windows()
+    job.labelling.check_learned()
     for warning in job.prompts.warnings:
         note(f"Note: {warning}")
     if dry_run:
@@ -197,9 +205,9 @@ def label(
         return
     summary = _run(job)
     if as_json:
-        print_json(_document(job, summary))
+        print_json(summary_document(job.output, job.prompts, summary))
     else:
-        _print_summary(job, summary)
+        say_summary(job.output, job.prompts, summary)
     if summary.failures or summary.not_exported:
         raise typer.Exit(1)
 
@@ -235,22 +243,15 @@ def _run(job: LabelJob) -> Summary:
     """Run the job behind progress bars."""
     from dinoiser.batch import run
 
-    with ExitStack() as stack:
+    stopped = "Stopped. Run the same command again to resume."
+    with progress_shown(stopped) as show, ExitStack() as stack:
         downloads = stack.enter_context(download_bar())
-        bars = JobBars()
 
         def advance(progress: Progress) -> None:
             stack.pop_all().close()
-            bars.show(progress)
+            show(progress)
 
-        try:
-            return run(job, progress=advance, download_progress=downloads)
-        except KeyboardInterrupt as stop:
-            bars.stop()
-            say_error("Stopped. Run the same command again to resume.")
-            raise typer.Exit(INTERRUPTED) from stop
-        finally:
-            bars.stop()
+        return run(job, progress=advance, download_progress=downloads)
 
 
 def _describe(job: LabelJob, as_json: bool) -> None:
@@ -275,9 +276,10 @@ def _in_short(names: list[str]) -> str:
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _document(job: LabelJob, summary: Summary) -> dict[str, Any]:
+def summary_document(output: Path, prompts: PromptSet, summary: Summary) -> dict[str, Any]:
+    """Describe a job's results, for --json."""
     return {
-        "output": str(job.output),
+        "output": str(output),
         "images": summary.total,
         "done": summary.done,
         "resumed": summary.resumed,
@@ -291,21 +293,22 @@ def _document(job: LabelJob, summary: Summary) -> dict[str, Any]:
                 "share": summary.share(c.id),
                 "mean_confidence": summary.mean_confidence(c.id),
             }
-            for c in job.prompts.classes
+            for c in prompts.classes
         ],
         "ignored_share": summary.share(255),
         "notes": summary.notes,
     }
 
 
-def _print_summary(job: LabelJob, summary: Summary) -> None:
+def say_summary(output: Path, prompts: PromptSet, summary: Summary) -> None:
+    """Say what a job has become: a table of classes, and what a person has to know."""
     from rich.text import Text
 
     from dinoiser.batch.records import MERGED
     from dinoiser.batch.report.page import REPORT_FILE
 
     rows: list[tuple[Text, str, str]] = []
-    for c in job.prompts.classes:
+    for c in prompts.classes:
         confidence = summary.mean_confidence(c.id)
         shown = "-" if confidence is None else f"{confidence:.2f}"
         named = Text.assemble(("██", c.color), f" {printable(c.name)}")
@@ -314,14 +317,14 @@ def _print_summary(job: LabelJob, summary: Summary) -> None:
         rows.append((Text("   (ignored)"), f"{summary.share(255):.1%}", "-"))
     print_table(["   class", "share of pixels", "mean confidence"], rows)
     earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
-    say(f"{summary.done} of {summary.total} images labelled{earlier}: {job.output}")
-    if job.results.report:
-        say(f"Report: {job.output / REPORT_FILE}")
+    say(f"{summary.done} of {summary.total} images labelled{earlier}: {output}")
+    if (output / REPORT_FILE).is_file():
+        say(f"Report: {output / REPORT_FILE}")
     for text in summary.notes:
         note(f"Note: {text}.")
     for warning, names in summary.warnings.items():
         note(f"Note: {_in_short(names)}: {warning}.")
     failed = f"{len(summary.failures)} of {summary.total} images failed"
-    say_failures(failed, summary.failures, f": see {job.output / MERGED}")
+    say_failures(failed, summary.failures, f": see {output / MERGED}")
     left_out = f"{len(summary.not_exported)} of {summary.done} images could not be exported"
     say_failures(left_out, summary.not_exported)

@@ -129,6 +129,14 @@ Workers = Annotated[
         "--workers", help="Local processes. Default: one per GPU, or one.", metavar="NUMBER"
     ),
 ]
+JobFolder = Annotated[
+    Path, typer.Argument(help="Folder written by `dinoiser label`.", metavar="FOLDER")
+]
+IgnoreBelow = Annotated[
+    float | None,
+    typer.Option(help="Pixels of a lower confidence become 255 (ignored).", metavar="CONFIDENCE"),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start over instead of resuming.")]
 
 Polygons = Annotated[

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import CheckpointError, SettingsError
@@ -57,6 +57,11 @@ class Learned:
     words: dict[int, float]
     learned: dict[int, float]
 
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of what it says: the same corrections teach the same."""
+        return hashlib.sha256(self._content()).hexdigest()
+
     @property
     def moves(self) -> bool:
         """Whether any class has moved."""
@@ -73,6 +78,20 @@ class Learned:
         if self.digest != model.digest:
             msg = f"what was learnt belongs to another model than {model.name}; learn it again"
             raise SettingsError(msg)
+        self.check_classes(prompts)
+        if not self.moves:
+            return None
+        places = {number: place for place, number in enumerate(self.classes)}
+        return self.shift[[places[item.id] for item in prompts.classes]]
+
+    def check_classes(self, prompts: PromptSet) -> None:
+        """Make sure that a prompt set has the classes that were learnt.
+
+        Raises
+        ------
+        SettingsError
+            It has others.
+        """
         classes = {item.id: item.name for item in prompts.classes}
         if classes != self.classes:
             msg = (
@@ -80,10 +99,6 @@ class Learned:
                 f"{_list(classes)}; learn it again, or use its classes"
             )
             raise SettingsError(msg)
-        if not self.moves:
-            return None
-        places = {number: place for place, number in enumerate(self.classes)}
-        return self.shift[[places[item.id] for item in prompts.classes]]
 
     def save(self, path: str | Path) -> None:
         """Write it to a safetensors file.
@@ -93,6 +108,11 @@ class Learned:
         OutputError
             The file cannot be written.
         """
+        with atomic_file(path) as file:
+            file.write(self._content())
+
+    def _content(self) -> bytes:
+        """Return what a file of it contains."""
         from safetensors.torch import save
 
         about: dict[str, Any] = {
@@ -100,9 +120,8 @@ class Learned:
             "images": self.images, "examples": self.examples,
             "words": self.words, "learned": self.learned,
         }  # fmt: skip
-        content = save({"shift": self.shift}, {"format": FORMAT, "about": json.dumps(about)})
-        with atomic_file(path) as file:
-            file.write(content)
+        # one entry of metadata: several come in an order that changes from process to process
+        return save({"shift": self.shift}, {FORMAT: json.dumps(about)})
 
     @classmethod
     def load(cls, path: str | Path) -> Learned:
@@ -115,11 +134,11 @@ class Learned:
         """
         tensors, about = read_tensors(path), read_metadata(path)
         try:
-            shift, known = tensors["shift"].to(torch.float32), json.loads(about["about"])
+            shift, known = tensors["shift"].float(), json.loads(about[FORMAT])
             for name in ("classes", "examples", "words", "learned"):
                 known[name] = {int(number): value for number, value in known[name].items()}
             learned = cls(shift=shift, **known)
-            fits = about["format"] == FORMAT and shift.shape[:1] == (len(learned.classes),)
+            fits = shift.shape[:1] == (len(learned.classes),)
         except (KeyError, TypeError, ValueError, AttributeError):
             fits = False
         if not fits or shift.ndim != 2:

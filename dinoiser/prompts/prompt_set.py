@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -183,6 +183,38 @@ class PromptSet:
             "express: save it as a prompt file"
         )
         raise PromptError(msg) from error
+
+    def with_ids_of(self, *earlier: PromptSet) -> PromptSet:
+        """Give classes the ids and colours that earlier sets have for their names.
+
+        Other classes get ids that no earlier set has.
+
+        Parameters
+        ----------
+        *earlier
+            The earlier sets; the first one that has a name counts.
+
+        Raises
+        ------
+        PromptError
+            No id is left, or a colour would stand for two classes.
+        """
+        past = [item for one in reversed(earlier) for item in one.classes]
+        known = {item.name.casefold(): item for item in past}
+        used = {item.id for item in past}
+        free = (number for number in range(1, MAX_CLASSES + 1) if number not in used)
+        classes = []
+        for item in self.classes:
+            same = known.get(item.name.casefold())
+            if same is not None and same.background == item.background:
+                classes.append(replace(item, id=same.id, color=same.color))
+            elif item.background or item.id not in used:
+                classes.append(item)
+                used.add(item.id)
+            else:
+                number = next(free, MAX_CLASSES + 1)
+                classes.append(replace(item, id=number, color=palette.default_color(number)))
+        return replace(self, classes=tuple(classes))
 
     @property
     def names(self) -> tuple[str, ...]:

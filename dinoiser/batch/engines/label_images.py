@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dinoiser.batch.features import KeptFeatures
 from dinoiser.batch.job_images import RESULTS, JobImage, as_text, result_file
 from dinoiser.batch.records import Record
 from dinoiser.batch.reviews import CorrectedMasks, masks_locked
@@ -66,7 +67,9 @@ class ImageLabeller:
         self.job = job
         self.pipeline = pipeline
         self.threads = threads
-        self._corrected = CorrectedMasks(job.output)
+        # whoever has accepted a mask has not seen the one that labelling anew would give
+        self._corrected = CorrectedMasks(job.output, checked=job.turn > 0)
+        self._features = KeptFeatures(job.output) if job.results.keep_features else None
         self._folder = _identity(job.output)
 
     def label(self, images: Iterable[JobImage]) -> list[Record]:
@@ -105,7 +108,7 @@ class ImageLabeller:
     def _label_opened(self, opened: list[_Opened], records: list[Record]) -> None:
         start = time.perf_counter()
         results: list[Segmentation | None] = [None] * len(opened)
-        if len(opened) > 1:
+        if len(opened) > 1 and self._features is None:
             with suppress(Exception):  # whichever image it comes from, it fails again by itself
                 results[:] = self.pipeline.segment([one.image for one in opened], self.job.prompts)
         share = (time.perf_counter() - start) / max(1, len(opened))
@@ -114,11 +117,20 @@ class ImageLabeller:
             with _failure_noted(job_image, records):
                 start = time.perf_counter()
                 if result is None:
-                    [result] = self.pipeline.segment([image], self.job.prompts)
+                    result = self._segment(job_image, image)
                 result = result.ignoring(missing)
                 written = self._write(job_image, image, result)
                 seconds += share + time.perf_counter() - start
                 records.append(self._done(job_image, written, seconds, warning))
+
+    def _segment(self, job_image: JobImage, image: np.ndarray) -> Segmentation:
+        if self._features is None:
+            [result] = self.pipeline.segment([image], self.job.prompts)
+            return result
+        self._check_folder()
+        digest = file_digest(Path(job_image.path), "sha256").value
+        encoded = self._features.encode(job_image, image, digest, self.pipeline)
+        return encoded.segment(self.job.prompts)
 
     def _write(
         self, job_image: JobImage, image: np.ndarray, result: Segmentation
@@ -194,6 +206,7 @@ class ImageLabeller:
             seconds=round(seconds, 3),
             warning=warning,
             digest=file_digest(Path(image.path), "sha256").value,
+            turn=self.job.turn,
             size=result.size,
             pixels=result.pixel_counts(),
             confidence=result.mean_confidence(),

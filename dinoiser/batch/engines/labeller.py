@@ -15,6 +15,7 @@ import torch
 from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.job_images import JobImage, in_groups
+from dinoiser.learning.learned import Learned
 from dinoiser.segment.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -59,7 +60,13 @@ class Labeller:
         self.records = records
         self.threads = threads
         on_cpu = model.device.type == "cpu"
-        self.pipeline = Pipeline.build(model, job.labelling.settings, one_thread=on_cpu)
+        path = job.labelling.learned
+        self.pipeline = Pipeline.build(
+            model,
+            job.labelling.settings,
+            learned=None if path is None else Learned.load(path),
+            one_thread=on_cpu,
+        )
 
     def label(
         self, images: Iterable[JobImage], cancelled: Callable[[], bool] | None = None

@@ -1,0 +1,159 @@
+"""Kept features: what the image tower made of a job's images, small enough to keep.
+
+With them, other words or what corrections taught label an image without the image tower. Vectors
+are rounded to bytes, with a scale for each patch. An image whose features are kept is labelled from
+what is kept, from the first time on: other words, and the same words again, give the labels that
+labelling anew would give.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from dinoiser.atomic import atomic_file
+from dinoiser.batch.job_images import result_file
+from dinoiser.batch.records import read_records
+from dinoiser.errors import CheckpointError
+from dinoiser.models.base import PatchFeatures
+from dinoiser.segment.encoded_image import EncodedImage
+from dinoiser.weights.checkpoint import read_metadata, read_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from torch import Tensor
+
+    from dinoiser.batch.job_images import JobImage
+    from dinoiser.segment.pipeline import Pipeline
+
+FORMAT = "dinoiser-features-1"
+_LEAST = 1e-30
+"""Keeps vectors of zeros what they are."""
+_STEPS = 127
+"""Of a vector's values on each side of zero."""
+
+
+class KeptFeatures:
+    """The features of a job's images, in its folder.
+
+    Parameters
+    ----------
+    output
+        The job's folder.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+
+    def encode(
+        self, job_image: JobImage, image: np.ndarray, digest: str, pipeline: Pipeline
+    ) -> EncodedImage:
+        """Encode an image from what is kept; else run the image tower, and keep what it gives.
+
+        Parameters
+        ----------
+        job_image, image, digest
+            The image: its names, its pixels (H, W, 3) uint8, and its file's
+            SHA-256.
+        pipeline
+            Features of another model or other windows are not used.
+
+        Raises
+        ------
+        OutputError
+            The features cannot be written.
+        """
+        path = result_file(self.output, job_image.stem, "features")
+        layout, device = pipeline.plan(image.shape[:2]), pipeline.model.device
+        blocks = pipeline.blocks(image, layout)
+        about = _about(pipeline, digest)
+        packed = _read(path, about)
+        if packed is None:
+            passes = [some for block in blocks for some in pipeline.encode([block])]
+            packed = pack(PatchFeatures.cat(passes))
+            _write(path, packed, about)
+        patches = unpack({name: some.to(device) for name, some in packed.items()})
+        return EncodedImage(pipeline, image, layout, patches, pipeline.colours(blocks))
+
+
+def pack(patches: PatchFeatures) -> dict[str, Tensor]:
+    """Round features to bytes.
+
+    Returns
+    -------
+    dict of Tensor
+        "features" (n, D, h, w) int8, "scale" (n, 1, h, w) float32, whose product
+        they are, and "foreground" (n, h, w) and "guide" (n, G, h, w) float16
+        where the model has them.
+    """
+    features = patches.features.float()
+    scale = features.abs().amax(1, keepdim=True).clamp_min(_LEAST) / _STEPS
+    packed = {"features": (features / scale).round().char(), "scale": scale}
+    for name in ("foreground", "guide"):
+        values = getattr(patches, name)
+        if values is not None:
+            packed[name] = values.half()
+    return packed
+
+
+def unpack(packed: dict[str, Tensor]) -> PatchFeatures:
+    """Turn what `pack` made into features again, float32."""
+    more = {name: packed[name].float() for name in ("foreground", "guide") if name in packed}
+    return PatchFeatures(
+        packed["features"] * packed["scale"], more.get("foreground"), more.get("guide")
+    )
+
+
+def measure_features(output: Path) -> tuple[int, int]:
+    """Return the number of images whose features a job keeps, and their bytes on disk."""
+    sizes = [path.stat().st_size for path in _files(output) if path.is_file()]
+    return len(sizes), sum(sizes)
+
+
+def remove_features(output: Path) -> None:
+    """Remove all features that a job keeps."""
+    paths = list(_files(output))
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in sorted({path.parent for path in paths}, reverse=True):  # the deepest first
+        with suppress(OSError):  # it holds something else, or more folders
+            folder.rmdir()
+
+
+def _files(output: Path) -> Iterator[Path]:
+    """Where the features of a job's images are, or would be."""
+    for record in read_records(output, gone=True):
+        yield result_file(output, record.stem, "features")
+
+
+def _about(pipeline: Pipeline, digest: str) -> dict[str, str]:
+    """Describe what an image's features depend on."""
+    model, windows = pipeline.model, pipeline.windows
+    known: dict[str, Any] = {
+        "image": digest,
+        "model": model.digest,
+        "precision": str(model.dtype),
+        "windows": asdict(windows),
+    }
+    return {FORMAT: json.dumps(known, sort_keys=True)}
+
+
+def _read(path: Path, about: dict[str, str]) -> dict[str, Tensor] | None:
+    """Read features; None where there are none, or those of something else."""
+    try:
+        return read_tensors(path) if read_metadata(path) == about else None
+    except CheckpointError:  # missing, or cut short by something else than us
+        return None
+
+
+def _write(path: Path, packed: dict[str, Tensor], about: dict[str, str]) -> None:
+    from safetensors.torch import save
+
+    content = save({name: some.cpu().contiguous() for name, some in packed.items()}, about)
+    with atomic_file(path) as file:
+        file.write(content)

@@ -1,0 +1,193 @@
+"""Learn from a job's reviewed masks, to label the others with it."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dinoiser.batch.features import KeptFeatures
+from dinoiser.batch.folder import learned_file
+from dinoiser.batch.job import HISTORY
+from dinoiser.batch.job_images import JobImage, has_changed, result_file
+from dinoiser.batch.recorded_job import recorded_job
+from dinoiser.batch.records import read_records
+from dinoiser.batch.reviews import read_reviews
+from dinoiser.batch.run import Progress
+from dinoiser.errors import DinoiserError, InputError, SettingsError
+from dinoiser.export.png import read_mask
+from dinoiser.images import read_image
+from dinoiser.learning.learned import Learned
+from dinoiser.segment.segmenter import Segmenter
+from dinoiser.weights.digests import file_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from dinoiser.batch.job import LabelJob, Running
+    from dinoiser.batch.records import Record
+    from dinoiser.models.base import SegmentationModel
+    from dinoiser.segment.encoded_image import EncodedImage
+
+MOST_IMAGES = 100
+"""Reviewed images to learn from, so that it takes no longer than a cup of coffee."""
+
+
+class Lesson(NamedTuple):
+    """What a job's reviews teach.
+
+    Attributes
+    ----------
+    learned
+        What was learnt.
+    passed_over
+        Why accepted images did not take part, by name.
+    """
+
+    learned: Learned
+    passed_over: dict[str, str]
+
+
+def learn_from_reviews(
+    output: Path,
+    *,
+    running: Running | None = None,
+    heads: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Lesson:
+    """Learn from the masks of a job that people have accepted; nothing is written.
+
+    Kept features are used where there are any; other images go through the
+    image tower.
+
+    Parameters
+    ----------
+    output, running, heads
+        See `recorded_job`.
+    progress
+        Called before and after each image.
+    cancelled
+        Called before each image; True stops with `CancelledError`.
+
+    Raises
+    ------
+    SettingsError
+        No mask is accepted, or the model cannot learn; see `learn`.
+    InputError, ModelError, CheckpointError
+        See `run`.
+    """
+    from dinoiser.learning.learn import learn
+
+    job, description = recorded_job(output, running, heads)
+    accepted = _accepted(job.output)
+    if not accepted:
+        msg = f"no mask in {output} is accepted yet: review a few in napari (Review, A accepts)."
+        raise SettingsError(msg)
+    segmenter = Segmenter(_load(job, description["model"]), job.labelling.settings)
+    reading = _Reading(job, segmenter, progress, cancelled)
+    learned = learn(reading.images(accepted), job.prompts, segmenter.pipeline)
+    return Lesson(learned, reading.passed_over)
+
+
+def before_last_improvement(output: Path) -> Learned | None:
+    """Return what a job used before corrections last taught it; None for words alone.
+
+    Raises
+    ------
+    SettingsError
+        Nothing has been learnt since its words changed.
+    """
+    _, description = recorded_job(output)
+    history = description.get(HISTORY) or [{}]
+    latest = history[-1]
+    if latest.get("prompts") != description["prompts"]:
+        msg = f"{output} has learnt nothing that could be taken back."
+        raise SettingsError(msg)
+    path = learned_file(output, latest)
+    return None if path is None else Learned.load(path)
+
+
+def _accepted(output: Path) -> list[Record]:
+    """Return the records of accepted images, evenly chosen where there are too many."""
+    reviews = read_reviews(output)
+    names = {name for name, review in reviews.items() if review.state == "accepted"}
+    records = [r for r in read_records(output) if r.image in names and r.status == "done"]
+    step = max(1.0, len(records) / MOST_IMAGES)
+    return [records[int(i * step)] for i in range(min(len(records), MOST_IMAGES))]
+
+
+def _load(job: LabelJob, expected: dict[str, Any]) -> SegmentationModel:
+    """Load the model that the job was begun with."""
+    from dinoiser.models.load import load_model
+
+    what = job.labelling
+    model = load_model(what.model, job.running.device, what.precision, heads=what.heads)
+    if model.digest != expected["digest"]:
+        msg = (
+            f"{job.output} was labelled with other weights of {what.model} (digest "
+            f"{expected['digest']}, now {model.digest}): give the --heads that it was begun with."
+        )
+        raise SettingsError(msg)
+    return model
+
+
+class _Reading:
+    """Reads and encodes the images to learn from.
+
+    Attributes
+    ----------
+    passed_over
+        See `Lesson`.
+    """
+
+    def __init__(
+        self,
+        job: LabelJob,
+        segmenter: Segmenter,
+        progress: Callable[[Progress], None] | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self.passed_over: dict[str, str] = {}
+        self._job = job
+        self._segmenter = segmenter
+        self._features = KeptFeatures(job.output) if job.results.keep_features else None
+        self._progress = progress
+        self._cancelled = cancelled
+
+    def images(self, records: list[Record]) -> Iterator[tuple[EncodedImage, np.ndarray]]:
+        """Give each image that can be read, with its mask."""
+        for count, record in enumerate(records):
+            self._show(count, len(records))
+            try:
+                pair = self._read(record)
+            except DinoiserError as error:
+                self.passed_over[record.image] = str(error)
+                continue
+            yield pair
+        self._show(len(records), len(records))
+
+    def _show(self, through: int, total: int) -> None:
+        if self._cancelled and self._cancelled():
+            raise CancelledError
+        if self._progress:
+            self._progress(Progress("learn", through, total))
+
+    def _read(self, record: Record) -> tuple[EncodedImage, np.ndarray]:
+        path, output = Path(record.path), self._job.output
+        image = read_image(path, nodata=self._job.labelling.nodata)
+        if has_changed(record, path):
+            msg = "it was replaced after it was labelled"
+            raise InputError(msg)
+        mask = read_mask(result_file(output, record.stem, "png"), self._job.prompts.label_colors)
+        if mask.shape != image.shape[:2]:
+            msg = f"its mask has {mask.shape} pixels, and the image {image.shape[:2]}"
+            raise InputError(msg)
+        if self._features is None:
+            return self._segmenter.encode(image), mask
+        digest = file_digest(path, "sha256").value
+        job_image = JobImage(record.image, record.stem, record.path)
+        encoded = self._features.encode(job_image, image, digest, self._segmenter.pipeline)
+        return encoded, mask
