@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 OUTLINE = 2
 """Width of outlines in screen pixels."""
 OPACITY_STEP = 0.1
+SEARCH_KEY = "/"
+"""Searches a class to paint with."""
 
 
 def paint_with(labels: Labels, label: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import napari
+    from numpy.typing import ArrayLike
 
 UNCERTAIN = 0.5
 """Confidence below which a pixel is uncertain."""
@@ -23,6 +24,15 @@ class Place(NamedTuple):
     rows: slice
     columns: slice
     pixels: int
+
+    @property
+    def corners(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Its outer edges: (top, left) and (bottom, right), in pixels of the image."""
+        # pixels have their centres at whole numbers
+        return (
+            (self.rows.start - 0.5, self.columns.start - 0.5),
+            (self.rows.stop - 0.5, self.columns.stop - 0.5),
+        )
 
 
 def uncertain_places(confidence: np.ndarray, below: float = UNCERTAIN) -> list[Place]:
@@ -72,16 +82,26 @@ class PlaceTour:
         self._shown = self._shown % len(self.places) + 1
         return self.places[self._shown - 1]
 
-    def __str__(self) -> str:
-        return f"{self._shown} of {len(self.places)}"
+    def describe(self, place: Place | None) -> str:
+        """Say in a sentence what was just shown."""
+        if place is None:
+            return "There is no uncertain place in this image."
+        number = f"{self._shown} of {len(self.places)}"
+        return f"Uncertain place of {place.pixels:,} pixels, {number}."
 
 
-def look_at(viewer: napari.Viewer, place: Place) -> None:
-    """Show a place, in pixels of the image, with as much around it again."""
-    sizes = [side.stop - side.start for side in (place.rows, place.columns)]
-    middle = [(side.start + side.stop) / 2 for side in (place.rows, place.columns)]
-    height, width = viewer.window._qt_viewer.canvas.size
-    shown = [size * (1 + 2 * MARGIN) for size in sizes]
+def look_at(viewer: napari.Viewer, corners: ArrayLike) -> None:
+    """Show a rectangle with as much around it again.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    corners
+        (2, axes): two opposite corners in world coordinates, with rows and columns last.
+    """
+    corners = np.asarray(corners)[:, -2:]
+    sizes = np.abs(corners[1] - corners[0]) * (1 + 2 * MARGIN)
     camera = getattr(viewer, "scene", viewer).camera  # on the viewer itself before napari 0.9
-    camera.center = (0, *middle)
-    camera.zoom = min(height / shown[0], width / shown[1])
+    camera.center = (0, *corners.mean(0))
+    camera.zoom = min(np.array(viewer.window._qt_viewer.canvas.size) / sizes)

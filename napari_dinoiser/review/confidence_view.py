@@ -60,7 +60,6 @@ class ConfidenceView:
     def next_place(self) -> str:
         """Show the next uncertain place; say what it is, or that there is none."""
         place = self._tour.step()
-        if place is None:
-            return "There is no uncertain place in this image."
-        look_at(self._viewer, place)
-        return f"Uncertain place of {place.pixels:,} pixels, {self._tour}."
+        if place is not None:
+            look_at(self._viewer, place.corners)
+        return self._tour.describe(place)

@@ -12,10 +12,11 @@ from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 from qtpy.QtWidgets import QDockWidget, QLabel, QMessageBox, QVBoxLayout, QWidget
 
 from dinoiser.errors import DinoiserError
-from napari_dinoiser.label_keys import DISPLAY_KEYS
+from napari_dinoiser.class_list import ClassList
+from napari_dinoiser.class_search import ClassSearch
+from napari_dinoiser.label_keys import DISPLAY_KEYS, SEARCH_KEY
 from napari_dinoiser.review.background import Background
 from napari_dinoiser.review.buttons import ReviewButtons
-from napari_dinoiser.review.class_list import ClassList
 from napari_dinoiser.review.confidence_view import ConfidenceView
 from napari_dinoiser.review.end_page import EndPage
 from napari_dinoiser.review.layers import ReviewLayers
@@ -47,8 +48,8 @@ _STEPS: dict[str, tuple[Callable[[ReviewSession], bool], str]] = {
 }
 """What each button does, and the message if it leads to no other image."""
 HINTS = (
-    "1-9 paint · F fill · E erase · Ctrl+Z undo · T labels · O outlines · [ ] opacity · I one class"
-    " · G next uncertain place · C confidence"
+    "1-9 paint · / search a class · F fill · E erase · Ctrl+Z undo · T labels · O outlines"
+    " · [ ] opacity · I one class · G next uncertain place · C confidence"
 )
 
 
@@ -74,6 +75,7 @@ class ReviewWidget(QWidget):
         self._queue = ReviewQueue()
         self._buttons = ReviewButtons()
         self._classes = ClassList()
+        self._search = ClassSearch(self)
         self._status = ReviewStatus()
         self._list = QueueList()
         self._end_page = EndPage()
@@ -149,7 +151,8 @@ class ReviewWidget(QWidget):
         self._queue.folder_chosen.connect(self.open_job)
         self._queue.order_changed.connect(lambda: self._arrange())
         self._buttons.pressed.connect(self._do)
-        self._classes.label_chosen.connect(self._layers.select)
+        for widget in (self._classes, self._search):
+            widget.label_chosen.connect(self._layers.select)
         self._list.chosen.connect(self._open_at)
         self._end_page.wanted.connect(self._finish)
 
@@ -158,6 +161,7 @@ class ReviewWidget(QWidget):
         keys = {key: button.click for key, button in self._buttons.keys.items()}
         keys |= {str(digit): partial(self._choose_digit, digit) for digit in range(10)}
         keys |= {key: partial(self._display, change) for key, change in DISPLAY_KEYS.items()}
+        keys[SEARCH_KEY] = self._ask_class
         keys["G"] = partial(self._with_confidence, self._next_place)
         keys["C"] = partial(self._with_confidence, self._confidence.toggle)
         return keys
@@ -355,6 +359,10 @@ class ReviewWidget(QWidget):
 
         show_error(problem)
         self._refresh(problem)
+
+    def _ask_class(self) -> None:
+        if self._session is not None and self._session.current is not None:
+            self._search.ask(self._session.prompts)
 
     def _choose_digit(self, digit: int) -> None:
         label = self._classes.label_of_digit(digit)

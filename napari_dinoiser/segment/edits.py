@@ -173,6 +173,14 @@ class Edits:
         self.labels[box][where] = label
         self.paint(box, where, before)
 
+    def copy(self, plane: tuple[int, ...], other: tuple[int, ...]) -> None:
+        """Give all pixels of another plane the labels of one, as a stroke."""
+        rows, columns = slice(0, self.labels.shape[-2]), slice(0, self.labels.shape[-1])
+        box: Box = (*other, rows, columns)
+        before = self.labels[box].copy()
+        self.labels[box] = self.labels[plane]
+        self.paint(box, np.ones(before.shape, bool), before)
+
     def give_all(self, labels: np.ndarray) -> None:
         """Give all pixels the labels of an array of the same shape, but for 0, as a stroke."""
         self.begin()

@@ -14,6 +14,7 @@ from napari_dinoiser.segment.image_picker import OWN
 from napari_dinoiser.segment.label_editor import LabelEditor
 from napari_dinoiser.segment.parts import overlap
 from napari_dinoiser.segment.session import Session
+from napari_dinoiser.uncertain_places import PlaceTour, uncertain_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -54,6 +55,9 @@ class Labelled:
         classes.
     areas
         While a map is shown, the width of outlines that the user had, 0 for areas.
+    tours
+        Of the planes whose uncertain places are being visited, until the next
+        result.
     """
 
     image: Image
@@ -64,6 +68,13 @@ class Labelled:
     heat: dict[object, tuple[str, LabelledPart]] = field(default_factory=dict)
     looks: tuple[Any, Any] = (None, None)
     areas: int | None = None
+    tours: dict[tuple[int, ...], PlaceTour] = field(default_factory=dict)
+
+    def tour(self, plane: tuple[int, ...]) -> PlaceTour:
+        """Return the tour through a plane's uncertain places."""
+        if plane not in self.tours:
+            self.tours[plane] = PlaceTour(uncertain_places(self.session.doubted(plane)))
+        return self.tours[plane]
 
 
 class LabelledImages:
@@ -121,6 +132,7 @@ class LabelledImages:
         session.take(request, part, result)
         if known is None:
             known = self._add(image, axis, session)
+        known.tours.clear()
         known.editor.draw()
         return known
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_dinoiser.segment.edits import CHANGED, CONFIRMED, Edits
+from napari_dinoiser.segment.edits import CHANGED, CONFIRMED, FREE, Edits
 from napari_dinoiser.segment.parts import Part, subtract
 
 if TYPE_CHECKING:
@@ -166,6 +166,18 @@ class Session:
         *plane, row, column = position
         found = (known for known in self.parts(plane) if _holds(known.territory, row, column))
         return next(found, None)
+
+    def doubted(self, plane: tuple[int, ...]) -> np.ndarray:
+        """Return the confidence (H, W) of the labels that are the model's in a plane; 1 elsewhere.
+
+        Elsewhere is where the user has decided, or where nothing is labelled.
+        """
+        confidence = np.ones(self.confidence.shape[-2:], self.confidence.dtype)
+        for known in self.parts(plane):
+            for piece, _ in known.pieces():
+                confidence[piece.rectangle] = self.confidence[piece.key]
+        confidence[self.edits.owners[plane] != FREE] = 1
+        return confidence
 
     def object_at(
         self, position: Sequence[int], reach: float, encoder: Encoder

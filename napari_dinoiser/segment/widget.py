@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
@@ -19,12 +18,11 @@ from superqt import QCollapsible
 
 from dinoiser.errors import DinoiserError
 from dinoiser.models.catalog import find_model
-from napari_dinoiser.key_bindings import KeyBindings
-from napari_dinoiser.label_keys import DISPLAY_KEYS, paint_with
 from napari_dinoiser.model_choice import ModelChoice
 from napari_dinoiser.model_picker import ModelPicker
 from napari_dinoiser.prompts.table import PromptTable
 from napari_dinoiser.segment.advanced_settings import VISIBLE, WHOLE_IMAGE, AdvancedSettings
+from napari_dinoiser.segment.canvas_keys import CanvasKeys
 from napari_dinoiser.segment.encoder import Encoder
 from napari_dinoiser.segment.image_layers import drawn_part, visible_part
 from napari_dinoiser.segment.image_picker import ImagePicker
@@ -38,12 +36,12 @@ from napari_dinoiser.segment.session import Request
 from napari_dinoiser.segment.taken_labels import TakeLabelsButton
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from napari import Viewer
     from napari.components import Camera
-    from napari.layers import Image, Labels
+    from napari.layers import Image
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
@@ -80,12 +78,10 @@ class SegmentWidget(QWidget):
         self.models = ModelPicker()
         self.table = PromptTable()
         self.painted = PaintedClasses(self.images, self.table)
-        self.objects = ObjectTool(viewer, self._labelled, self._object_at, self._label_of)
-        digits = {str(digit): partial(self._paint_with, digit) for digit in range(10)}
-        looks = {key: partial(self._with_labels, change) for key, change in DISPLAY_KEYS.items()}
-        self.keys = KeyBindings(digits | looks)
-        self.keys.add(viewer)
-        self.images.layer_added.append(self.keys.add)
+        self.keys = CanvasKeys(
+            viewer, self.images, self._labelled, self.table, self.painted, self._tell, self
+        )
+        self.objects = ObjectTool(viewer, self._labelled, self._object_at, self.keys.label_of)
         self.advanced = AdvancedSettings(viewer)
         self.runner = Runner(encoder or Encoder(), self)
         self._running_on: Image | None = None
@@ -230,25 +226,6 @@ class SegmentWidget(QWidget):
         self.keys.release()
         super().hideEvent(event)
 
-    def _label_of(self, digit: int | None) -> int | None:
-        """Return the label of a digit: 0 is the background, and others are rows of the table."""
-        if not digit:
-            return digit
-        rows = self.table.rows()[digit - 1 : digit]
-        return rows[0].id if rows and not rows[0].blank else None
-
-    def _paint_with(self, digit: int) -> None:
-        """Choose the class of a digit, and paint with it."""
-        known, label = self._labelled(), self._label_of(digit)
-        if known is not None and label is not None:
-            self.viewer.layers.selection.active = known.editor.layer
-            paint_with(known.editor.layer, label)
-
-    def _with_labels(self, change: Callable[[Labels], None]) -> None:
-        known = self._labelled()
-        if known is not None:
-            change(known.editor.layer)
-
     def _labelled(self) -> Labelled | None:
         return self.images.of(self.picker.layer())
 
@@ -383,6 +360,9 @@ class SegmentWidget(QWidget):
         if not isinstance(error, DinoiserError):
             raise error  # napari shows it with its traceback
         self._say(str(error))
+
+    def _tell(self, sentence: str) -> None:
+        self._status.setText(sentence)
 
     def _say(self, sentence: str) -> None:
         from napari.utils.notifications import show_error

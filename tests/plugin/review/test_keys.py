@@ -46,6 +46,16 @@ def test_keys_work_on_the_canvas_with_the_labels_layer_selected(job, reviewer):
     assert reviewer.image == names[2]
 
 
+def test_a_class_is_found_by_letters(job, reviewer):
+    reviewer.open(job)
+    reviewer.press(Qt.Key.Key_Slash)
+    letters = reviewer.child(QLineEdit, "letters")
+    QTest.keyClicks(letters, "sta")
+    QTest.keyClick(letters, Qt.Key.Key_Return)
+    assert reviewer.labels.selected_label == PROMPTS.classes[3].id
+    assert str(reviewer.labels.mode) == "paint"
+
+
 def test_keys_change_how_labels_look(job, reviewer):
     reviewer.open(job)
     reviewer.press(Qt.Key.Key_O)
@@ -70,7 +80,11 @@ def test_g_goes_to_the_uncertain_places_largest_first(job, reviewer):
     path = job / "confidence" / reviewer.image
     path.parent.mkdir()
     Image.fromarray(grey).save(path)
-    for middle, pixels, number in (((70, 105), 600, 1), ((15, 30), 200, 2), ((70, 105), 600, 1)):
+    for middle, pixels, number in (
+        ((69.5, 104.5), 600, 1),
+        ((14.5, 29.5), 200, 2),
+        ((69.5, 104.5), 600, 1),
+    ):
         reviewer.press(Qt.Key.Key_G)
         assert reviewer.text("message") == f"Uncertain place of {pixels} pixels, {number} of 2."
         assert tuple(reviewer.camera.center)[-2:] == pytest.approx(middle)

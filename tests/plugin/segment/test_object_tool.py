@@ -96,22 +96,6 @@ def test_the_outline_goes_with_shift_and_digits_then_choose_a_class(
     assert layer.selected_label == 0
 
 
-def test_letters_change_how_labels_look(labelled, viewer):
-    layer = layer_of(viewer)
-    keys = bound(layer)
-    keys["O"](layer)
-    assert layer.contour > 0
-    keys["O"](layer)
-    assert layer.contour == 0
-    before = layer.opacity
-    keys["["](layer)
-    assert layer.opacity < before
-    keys["]"](layer)
-    assert layer.opacity == pytest.approx(before)
-    keys["I"](layer)
-    assert layer.show_selected_label
-
-
 def test_the_wheel_grows_and_shrinks_the_object(labelled, viewer, objects, qtbot):
     point(viewer, qtbot, objects[0][1])
     usual = outline(viewer).sum()

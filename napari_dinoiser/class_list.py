@@ -17,6 +17,8 @@ SWATCH = 14
 """Side of the colour swatches in pixels."""
 FIGURE_SPACE = "\u2007"
 """As wide as a digit."""
+NAME = Qt.ItemDataRole.UserRole + 1
+"""Where an item has the name of its class; its label is at `UserRole`."""
 
 
 class ClassList(QListWidget):
@@ -50,6 +52,7 @@ class ClassList(QListWidget):
             digit = str(row) if row < 10 and label != IGNORE else FIGURE_SPACE
             item = QListWidgetItem(_swatch(colors[label]), f"{digit}  {name}")
             item.setData(Qt.ItemDataRole.UserRole, label)
+            item.setData(NAME, name)
             item.setToolTip(f"{name}: label {label}")
             self.addItem(item)
 
@@ -67,6 +70,37 @@ class ClassList(QListWidget):
             if self.item(row).data(Qt.ItemDataRole.UserRole) == label
         )
         self.setCurrentRow(next(rows, -1))
+
+    def marked(self) -> int | None:
+        """Return the label of the highlighted class; None if there is none."""
+        item = self.currentItem()
+        return None if item is None else item.data(Qt.ItemDataRole.UserRole)
+
+    def narrow(self, letters: str) -> None:
+        """List only classes whose names contain some letters, and highlight the best match."""
+        ranks = [_rank(self.item(row).data(NAME), letters) for row in range(self.count())]
+        for row, rank in enumerate(ranks):
+            self.item(row).setHidden(rank is None)
+        found = [(rank, row) for row, rank in enumerate(ranks) if rank is not None]
+        self.setCurrentRow(min(found)[1] if found else -1)
+
+    def step(self, by: int) -> None:
+        """Highlight the next class that is listed, or the previous one (-1)."""
+        row = self.currentRow() + by
+        while 0 <= row < self.count() and self.item(row).isHidden():
+            row += by
+        if 0 <= row < self.count():
+            self.setCurrentRow(row)
+
+
+def _rank(name: str, letters: str) -> int | None:
+    """Return how well a name matches letters, 0 best; None if it does not contain them."""
+    name, letters = name.casefold(), letters.strip().casefold()
+    if name.startswith(letters):
+        return 0
+    if any(word.startswith(letters) for word in name.split()):
+        return 1
+    return 2 if letters in name else None
 
 
 def _swatch(color: str | QColor | None) -> QIcon:

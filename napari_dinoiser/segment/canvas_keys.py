@@ -1,0 +1,142 @@
+"""What keys do on the canvas while the Segment tab is shown."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_dinoiser.class_search import ClassSearch
+from napari_dinoiser.key_bindings import KeyBindings
+from napari_dinoiser.label_keys import DISPLAY_KEYS, SEARCH_KEY, paint_with
+from napari_dinoiser.uncertain_places import look_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari import Viewer
+    from napari.layers import Labels
+    from qtpy.QtWidgets import QWidget
+
+    from napari_dinoiser.prompts.table import PromptTable
+    from napari_dinoiser.segment.labelled_images import Labelled, LabelledImages
+    from napari_dinoiser.segment.painted_classes import PaintedClasses
+
+
+class CanvasKeys:
+    """Keys that choose classes, change how labels look, and lead through image and stack.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    images
+        The images being labelled.
+    labelled
+        Returns the one that is chosen; None if there is none.
+    table, painted
+        The classes, and those that only painted pixels have.
+    tell
+        Shows a sentence about what a key did.
+    parent
+        The tab.
+    """
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        images: LabelledImages,
+        labelled: Callable[[], Labelled | None],
+        table: PromptTable,
+        painted: PaintedClasses,
+        tell: Callable[[str], None],
+        parent: QWidget,
+    ) -> None:
+        self._viewer = viewer
+        self._images = images
+        self._labelled = labelled
+        self._table = table
+        self._painted = painted
+        self._tell = tell
+        self._search = ClassSearch(parent)
+        self._search.label_chosen.connect(self._take)
+        digits = {str(digit): partial(self._take_digit, digit) for digit in range(10)}
+        looks = {key: partial(self._change, change) for key, change in DISPLAY_KEYS.items()}
+        others: dict[str, Callable[[], None]] = {
+            SEARCH_KEY: self._ask,
+            "G": self._next_place,
+            ",": partial(self._copy_slice, -1),
+            ".": partial(self._copy_slice, 1),
+        }
+        self._bindings = KeyBindings(digits | looks | others)
+        self._bindings.add(viewer)
+        images.layer_added.append(self._bindings.add)
+
+    def bind(self) -> None:
+        """Let the keys work."""
+        self._bindings.bind()
+
+    def release(self) -> None:
+        """Give the keys back."""
+        self._bindings.release()
+
+    def label_of(self, digit: int | None) -> int | None:
+        """Return the label of a digit: 0 is the background, and others are rows of the table."""
+        if not digit:
+            return digit
+        rows = self._table.rows()[digit - 1 : digit]
+        return rows[0].id if rows and not rows[0].blank else None
+
+    def _take_digit(self, digit: int) -> None:
+        label = self.label_of(digit)
+        if label is not None:
+            self._take(label)
+
+    def _take(self, label: int) -> None:
+        """Choose a class, and paint with it."""
+        known = self._labelled()
+        if known is not None:
+            self._viewer.layers.selection.active = known.editor.layer
+            paint_with(known.editor.layer, label)
+
+    def _change(self, change: Callable[[Labels], None]) -> None:
+        known = self._labelled()
+        if known is not None:
+            change(known.editor.layer)
+
+    def _ask(self) -> None:
+        prompts = self._table.prompt_set()
+        if self._labelled() is not None and prompts is not None:
+            self._search.ask(self._painted.legend(prompts))
+
+    def _next_place(self) -> None:
+        """Show the next place in which the model is unsure, and tell about it."""
+        known = self._labelled()
+        if known is None:
+            return
+        plane = self._images.plane(known)
+        tour = known.tour(plane)
+        place = tour.step()
+        if place is not None:
+            layer = known.editor.layer
+            corners = [layer.data_to_world((*plane, *corner)) for corner in place.corners]
+            look_at(self._viewer, corners)
+        self._tell(tour.describe(place))
+
+    def _copy_slice(self, step: int) -> None:
+        """Give the next slice of a stack (or the previous one, -1) this one's labels, and show it.
+
+        The stack's axis is that of the slider that was used last, as for the arrow keys.
+        """
+        known = self._labelled()
+        if known is None or known.session.edits.labels.ndim == 2:
+            return
+        dims, here = self._viewer.dims, self._images.plane(known)
+        axis = dims.last_used
+        dims.set_current_step(axis, dims.current_step[axis] + step)
+        there = self._images.plane(known)
+        if there == here:
+            self._tell("There is no slice to copy the labels to.")
+            return
+        known.session.edits.copy(here, there)
+        known.editor.draw()
+        self._tell("The labels of the other slice are copied here; undo takes them back.")
