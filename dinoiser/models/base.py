@@ -66,6 +66,10 @@ class Scoring:
         each class's cosine independently.
     temperature
         Factor applied to the cosines.
+    confidence_temperature
+        Factor applied to the cosines for the probabilities of pixels, if that of
+        the labels leaves all near 1 / K; it changes no label. None: `temperature`.
+        Only where `enlarged` is "cosines".
     background
         What a class "background" means. "objectness": it also gets the patches
         that do not look like an object. "threshold": it gets the patches in
@@ -106,6 +110,7 @@ class Scoring:
 
     probability: Literal["softmax", "sigmoid"] = "softmax"
     temperature: float = 100.0
+    confidence_temperature: float | None = None
     background: Literal["objectness", "threshold", "class"] = "objectness"
     threshold: float = 0.5
     least_background: float = 0.0
@@ -115,6 +120,11 @@ class Scoring:
     padded: bool = True
     dilations: tuple[int, ...] | None = None
     templates: tuple[str, ...] | None = None
+
+    @property
+    def sharpness(self) -> float:
+        """Power to which probabilities of pixels are raised, before they sum to 1 again."""
+        return (self.confidence_temperature or self.temperature) / self.temperature
 
 
 class SegmentationModel(Protocol):

@@ -23,6 +23,7 @@ Method = Literal[
     "naclip",
     "talk2dino",
     "dinotxt",
+    "tips",
 ]
 Background = Literal["objectness", "threshold", "class"]
 """What a class "background" means to a method, see `dinoiser.models.base.Scoring`."""
@@ -35,13 +36,16 @@ BACKGROUNDS: dict[Method, Background] = {
     "naclip": "class",
     "talk2dino": "threshold",
     "dinotxt": "class",
+    "tips": "class",
 }
 PARTS: dict[Method, tuple[set[str], ...]] = {
     "clip-dino-guided": ({"dino", "found", "found_decoder"},),
     "talk2dino": ({"dino", "projection"},),
     "dinotxt": ({"dino", "vision_head", "text_encoder"}, {"dino", "head_and_text"}),
+    "tips": ({"towers", "tokenizer"}, {"vision", "text", "tokenizer"}),
 }
 """Files of a method besides a CLIP and heads, in each possible set; other methods have none."""
+WITHOUT_CLIP: set[Method] = {"dinotxt", "tips"}
 
 
 class WindowDefaults(FrozenModel):
@@ -67,8 +71,10 @@ class ModelEntry(FrozenModel):
     the correlations if the heads' file does not state one, 0.2 in the paper.
     ``patch_size`` is the side of a patch in pixels, known before a model is loaded.
     ``teacher`` is the default teacher of new heads. ``parts`` are a method's other
-    files, see `PARTS`. ``threshold`` is the probability below which Talk2DINO
-    predicts background.
+    files, see `PARTS`; ``other_parts`` is another set of the same, used if all of it
+    is on this machine and not all of ``parts`` is. ``threshold`` is the probability
+    below which Talk2DINO predicts background, and ``temperature`` the trained one of
+    TIPS.
     """
 
     name: str
@@ -84,7 +90,9 @@ class ModelEntry(FrozenModel):
     heads: WeightFile | None = None
     config: PackageFile | None = None
     parts: dict[str, WeightFile] = Field(default_factory=dict)
+    other_parts: dict[str, WeightFile] = Field(default_factory=dict)
     threshold: float = Field(default=0.55, gt=0, lt=1)
+    temperature: float = Field(default=0.005, gt=0)
     gamma: float = Field(default=0.2, ge=0, lt=1)
     teacher: Literal["dino", "regions"] = "dino"
     patch_size: PositiveInt
@@ -100,14 +108,25 @@ class ModelEntry(FrozenModel):
     @model_validator(mode="after")
     def _has_its_parts(self) -> Self:
         wanted = PARTS.get(self.method, (set(),))
-        if self.parts.keys() not in wanted or (self.clip is None) != (self.method == "dinotxt"):
+        no_clip = self.method in WITHOUT_CLIP
+        sets = [self.parts.keys(), *([self.other_parts.keys()] if self.other_parts else [])]
+        if any(some not in wanted for some in sets) or (self.clip is None) != no_clip:
             msg = (
                 f"{self.name}: the method {self.method} needs the parts "
                 f"{' or '.join(str(sorted(some)) for some in wanted)} and "
-                f"{'no' if self.method == 'dinotxt' else 'a'} clip, has {sorted(self.parts)}"
+                f"{'no' if no_clip else 'a'} clip, has {' and '.join(map(str, map(sorted, sets)))}"
             )
             raise ValueError(msg)
         return self
+
+    @property
+    def parts_here(self) -> dict[str, WeightFile]:
+        """``parts``, or ``other_parts`` if only these are all on this machine."""
+
+        def here(parts: dict[str, WeightFile]) -> bool:
+            return bool(parts) and all(file.locate() is not None for file in parts.values())
+
+        return self.other_parts if here(self.other_parts) and not here(self.parts) else self.parts
 
     @property
     def background(self) -> Background:
@@ -127,7 +146,7 @@ class ModelEntry(FrozenModel):
     @property
     def files(self) -> tuple[WeightFile, ...]:
         """All files of the model, the CLIP first."""
-        files = (self.clip, self.heads, self.config, *self.parts.values())
+        files = (self.clip, self.heads, self.config, *self.parts_here.values())
         return tuple(file for file in files if file is not None)
 
     def read_config(self) -> dict[str, Any] | None:

@@ -74,14 +74,15 @@ class Clip(nn.Module):
         quick_gelu: bool = False,
     ) -> None:
         super().__init__()
-        self.visual = VisionTower(VisionConfig(**vision_cfg), embed_dim, quick_gelu)
+        activation = QuickGelu if quick_gelu else nn.GELU
+        self.visual = VisionTower(VisionConfig(**vision_cfg), embed_dim, activation)
         text = TextConfig(**text_cfg)
         self.context_length = text.context_length
         self.vocab_size = text.vocab_size
         self.token_embedding = nn.Embedding(text.vocab_size, text.width)
         self.positional_embedding = _weights(text.context_length, text.width)
         self.transformer = Transformer(
-            text.width, text.layers, text.heads, text.mlp_ratio, quick_gelu
+            text.width, text.layers, text.heads, text.mlp_ratio, activation
         )
         self.ln_final = nn.LayerNorm(text.width)
         self.text_projection = _weights(text.width, embed_dim)
@@ -94,7 +95,7 @@ class Clip(nn.Module):
 class VisionTower(nn.Module):
     """The parts of a ViT with a class token; `MaskClip` decides how they are run."""
 
-    def __init__(self, config: VisionConfig, output_dim: int, quick_gelu: bool) -> None:
+    def __init__(self, config: VisionConfig, output_dim: int, activation: type[nn.Module]) -> None:
         super().__init__()
         side, width = config.image_size // config.patch_size, config.width
         self.patch_size = (config.patch_size, config.patch_size)
@@ -105,7 +106,7 @@ class VisionTower(nn.Module):
         self.positional_embedding = _weights(1 + side * side, width)
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = Transformer(
-            width, config.layers, width // config.head_width, config.mlp_ratio, quick_gelu
+            width, config.layers, width // config.head_width, config.mlp_ratio, activation
         )
         self.ln_post = nn.LayerNorm(width)
         self.proj = _weights(width, output_dim)
@@ -115,11 +116,11 @@ class Transformer(nn.Module):
     """A row of blocks."""
 
     def __init__(
-        self, width: int, layers: int, heads: int, mlp_ratio: float, quick_gelu: bool
+        self, width: int, layers: int, heads: int, mlp_ratio: float, activation: type[nn.Module]
     ) -> None:
         super().__init__()
         self.resblocks = nn.ModuleList(
-            Block(width, heads, int(width * mlp_ratio), quick_gelu) for _ in range(layers)
+            Block(width, heads, int(width * mlp_ratio), activation) for _ in range(layers)
         )
 
     def get_cast_dtype(self) -> torch.dtype:
@@ -136,14 +137,16 @@ class Transformer(nn.Module):
 class Block(nn.Module):
     """Attention and a two-layer network, each behind a LayerNorm and added to its input."""
 
-    def __init__(self, width: int, heads: int, inner_width: int, quick_gelu: bool) -> None:
+    def __init__(
+        self, width: int, heads: int, inner_width: int, activation: type[nn.Module]
+    ) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
         self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential()
         self.mlp.add_module("c_fc", nn.Linear(width, inner_width))
-        self.mlp.add_module("gelu", QuickGelu() if quick_gelu else nn.GELU())
+        self.mlp.add_module("gelu", activation())
         self.mlp.add_module("c_proj", nn.Linear(inner_width, width))
         # where open_clip can scale a branch, which a plain CLIP does not
         self.ls_1, self.ls_2 = nn.Identity(), nn.Identity()

@@ -13,6 +13,7 @@ from dinoiser.errors import CheckpointError
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.dino_registers import OnRegisterDino
+from dinoiser.models.maskclip import stretch_to_patches
 from dinoiser.models.open_clip_files import clip_tokenizer
 from dinoiser.models.text import encode_by_length
 
@@ -107,9 +108,5 @@ class DinoTxt(OnRegisterDino):
         Sizes that are not multiples of the patch are stretched bicubically to
         the next multiple.
         """
-        # rounded up to full patches: -(-a // b) is the ceiling of a / b
-        size = [-(-side // self.patch_size) * self.patch_size for side in pixels.shape[-2:]]
-        if list(pixels.shape[-2:]) != size:
-            pixels = F.interpolate(pixels, size, mode="bicubic", align_corners=False)
-        seen = self.dino.encode(pixels)
+        seen = self.dino.encode(stretch_to_patches(pixels, self.patch_size))
         return PatchFeatures(seen._replace(tokens=self.head(seen.tokens)).patches(), None)

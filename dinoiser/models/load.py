@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
-from dinoiser.errors import CheckpointError, SettingsError
+from dinoiser.errors import CheckpointError, ModelError, SettingsError
 from dinoiser.models.catalog import find_model
 from dinoiser.models.clip import Clip, is_plain
 from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
@@ -94,7 +95,7 @@ def load_model(
 
     Raises
     ------
-    UnknownModelError, DeviceError, WeightsError, CheckpointError
+    UnknownModelError, DeviceError, ModelError, WeightsError, CheckpointError
         See `dinoiser.errors`.
     SettingsError
         Heads are given, but the model takes none.
@@ -106,10 +107,11 @@ def load_model(
             "as clip-dinoiser."
         )
         raise SettingsError(msg)
+    _require_packages(entry)
     torch_device = resolve_device(device)
     place = Placement(torch_device, resolve_precision(precision, torch_device))
     # fetch the files; heads given by the user replace those of the catalogue
-    parts = {"clip": entry.clip, "heads": None if heads else entry.heads, **entry.parts}
+    parts = {"clip": entry.clip, "heads": None if heads else entry.heads, **entry.parts_here}
     files = {part: file for part, file in parts.items() if file is not None}
     found = fetch_all(list(files.values()), progress, cancelled)
     paths = dict(zip(files, found, strict=True))
@@ -144,6 +146,16 @@ def load_clip_model(name: str, *arguments: Any, **keywords: Any) -> MaskClip:
         raise SettingsError(msg)
     model = load_model(name, *arguments, **keywords)
     return cast("MaskClip", model)
+
+
+def _require_packages(entry: ModelEntry) -> None:
+    """Refuse a model that needs an extra which is not installed, before weights are fetched."""
+    if entry.method == "tips" and find_spec("sentencepiece") is None:
+        msg = (
+            f"The model {entry.name} needs the package sentencepiece, which is not installed: "
+            "install it with pip install sentencepiece, or choose another model."
+        )
+        raise ModelError(msg)
 
 
 def _with_heads_of(entry: ModelEntry, paths: dict[str, Path]) -> ModelEntry:
@@ -186,6 +198,8 @@ def _build(
         return _build_talk2dino(entry, paths, place, described)
     if entry.method == "dinotxt":
         return _build_dinotxt(paths, place, described)
+    if entry.method == "tips":
+        return _build_tips(entry, paths, place, described)
     clip = build_clip(entry, paths["clip"]).to(*place)
     if heads is not None:
         return ClipDinoiser(clip, heads, entry.gamma, **described)
@@ -235,6 +249,18 @@ def _build_dinotxt(
 
     head, text = read_towers(paths)
     return DinoTxt(RegisterDino.load(paths["dino"]).to(*place), head, text, **described)
+
+
+def _build_tips(
+    entry: ModelEntry, paths: dict[str, Path], place: Placement, described: dict[str, Any]
+) -> SegmentationModel:
+    from dinoiser.models.tips import TipsV2
+    from dinoiser.models.tips_tokenizer import TipsTokenizer
+    from dinoiser.models.tips_towers import read_towers
+
+    vision, text = read_towers(paths)
+    tokenize = TipsTokenizer(paths["tokenizer"])
+    return TipsV2(vision.to(*place), text, tokenize, entry.temperature, **described)
 
 
 def build_clip(entry: ModelEntry, path: Path) -> nn.Module:

@@ -193,6 +193,15 @@ def pad_to_patches(pixels: Tensor, patch_size: int) -> Tensor:
     return F.pad(pixels, (0, -width % patch_size, 0, -height % patch_size))
 
 
+def stretch_to_patches(pixels: Tensor, patch_size: int) -> Tensor:
+    """Stretch (B, 3, H, W) bicubically to the next multiples of `patch_size`."""
+    # rounded up to full patches: -(-a // b) is the ceiling of a / b
+    size = [-(-side // patch_size) * patch_size for side in pixels.shape[-2:]]
+    if list(pixels.shape[-2:]) == size:
+        return pixels
+    return F.interpolate(pixels, size, mode="bicubic", align_corners=False)
+
+
 def position_table(table: Tensor, trained: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """Resize a position table from the grid it was trained on to another one.
 

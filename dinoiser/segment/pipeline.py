@@ -243,20 +243,22 @@ class Pipeline:
         scoring = self.model.scoring
         patch_size = self.model.patch_size if self.windows.whole and scoring.padded else None
         found = self._map_type.from_windows(scores, layout, patch_size, scoring.spread)
-        return self._with_phrases(found, prompts)
+        return self._with_rules(found, prompts)
 
     def join(
         self, mosaics: list[list[Tensor]], layout: WindowLayout, prompts: PromptSet
     ) -> ProbabilityMap:
         """Combine the mosaics of neighbouring blocks, see `ProbabilityMap`."""
         found = self._map_type.join(mosaics, layout, spread=self.model.scoring.spread)
-        return self._with_phrases(found, prompts)
+        return self._with_rules(found, prompts)
 
-    def _with_phrases(self, found: ProbabilityMap, prompts: PromptSet | None) -> ProbabilityMap:
-        """Tell a map of phrases which class each belongs to; return others as they are."""
+    def _with_rules(self, found: ProbabilityMap, prompts: PromptSet | None) -> ProbabilityMap:
+        """Tell a map that becomes probabilities at pixels how its method does that."""
+        scoring = self.model.scoring
+        if isinstance(found, ScoreMap):
+            return replace(found, sharpness=scoring.sharpness)
         if not isinstance(found, PhraseMap):
             return found
-        scoring = self.model.scoring
         found = replace(found, temperature=scoring.temperature)
         if prompts is None:
             return found

@@ -22,6 +22,8 @@ class ScoreMap(ProbabilityMap):
     ----------
     mosaic
         See `ProbabilityMap`, but with scores in [-1, 1].
+    sharpness
+        See `Scoring`.
     chosen
         The channels to return; None for all. The others still take part in the
         softmax.
@@ -34,6 +36,7 @@ class ScoreMap(ProbabilityMap):
     what exponentials leave in the last bits, and makes the other sums exact.
     """
 
+    sharpness: float = 1.0
     chosen: tuple[int, ...] | None = None
 
     def select(self, channels: list[int]) -> ScoreMap:
@@ -53,7 +56,12 @@ class ScoreMap(ProbabilityMap):
     def pixels(self, tile: Tile) -> Tensor:
         """Probabilities (K, rows, columns) float32 of one tile."""
         bands = cut_places(tile.rows, self.rows_at_once(tile.columns))
-        return torch.cat([self._band(rows, tile.columns) for rows in bands], 1)
+        probabilities = torch.cat([self._band(rows, tile.columns) for rows in bands], 1)
+        if self.sharpness != 1:  # of one window, it is the softmax of sharper scores
+            sharper = (self.sharpness * probabilities.log()).softmax(0)
+            probabilities = to_steps(sharper)  # rounded, since exponentials differ, see above
+        probabilities = probabilities.float()
+        return probabilities if self.chosen is None else probabilities[list(self.chosen)]
 
     def _band(self, rows: slice, columns: slice) -> Tensor:
         # unlike in `ProbabilityMap`, the mean over windows must be computed at the working size, as
@@ -64,14 +72,12 @@ class ScoreMap(ProbabilityMap):
         )
         mean = self._mean(places_down, places_across)
         mixed = to_steps(down.to(mean) @ mean)  # (K, rows, places across)
-        return (mixed @ across.to(mean).T).float()
+        return mixed @ across.to(mean).T
 
     def _mean(self, rows: slice, columns: slice) -> Tensor:
         """Mean over windows (K, rows, columns) float64, at places of the working size."""
         size = (rows.stop - rows.start, columns.stop - columns.start)
-        channels = slice(None) if self.chosen is None else list(self.chosen)
-        count = len(self.chosen or self.mosaic)
-        total = self.mosaic.new_zeros((count, *size), dtype=torch.float64)
+        total = self.mosaic.new_zeros((len(self.mosaic), *size), dtype=torch.float64)
         visits = total.new_zeros(size)
         # window by window, always from the top left, as sums of exponentials depend on the order
         across = list(self.axes[1].windows(columns))
@@ -80,7 +86,6 @@ class ScoreMap(ProbabilityMap):
                 patches = self.mosaic[:, down.patches, right.patches].double()
                 mixed = to_steps(down.weights.to(patches) @ patches)
                 scores = mixed @ right.weights.to(patches).T  # (K, places down, places across)
-                # all classes take part in the softmax; only the chosen ones are kept
-                total[:, down.places, right.places] += scores.softmax(0)[channels]
+                total[:, down.places, right.places] += scores.softmax(0)
                 visits[down.places, right.places] += 1
         return to_steps(total / visits)

@@ -152,8 +152,8 @@ def scores_of(probabilities: Tensor, scoring: Scoring) -> Tensor:
     """Scores that a method turns into given probabilities (B, K, h, w), one phrase per class."""
     if scoring.enlarged == "probabilities":
         return probabilities
-    logarithms = probabilities.log()
-    return logarithms / scoring.temperature if scoring.enlarged == "phrases" else logarithms
+    factor = scoring.temperature if scoring.enlarged == "phrases" else scoring.sharpness
+    return probabilities.log() / factor
 
 
 def _score_by_sigmoid(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,8 +28,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     Parameters
     ----------
     path
-        A safetensors file, or one written by ``torch.save`` that contains the weights by
-        name, or a dictionary with them under one of `WRAPPERS`.
+        A safetensors file, an npz file of NumPy, or one written by ``torch.save`` that
+        contains the weights by name, or a dictionary with them under one of `WRAPPERS`.
 
     Returns
     -------
@@ -41,9 +43,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         code, which is never run.
     """
     path = Path(path)
-    kind = _kind(path)
-    content = _read_safetensors(path) if kind == "safetensors" else _read_torch(path)
-    tensors = _unwrap(content)
+    readers = {"safetensors": _read_safetensors, "npz": _read_npz, "torch": _read_torch}
+    tensors = _unwrap(readers[_kind(path)](path))
     if tensors is None:
         msg = (
             f"{path} does not contain weights by name: expected named tensors, at the top level "
@@ -155,7 +156,7 @@ def load_into(
     module.load_state_dict({name: tensors.get(name, value) for name, value in state.items()})
 
 
-def _kind(path: Path) -> Literal["safetensors", "torch"]:
+def _kind(path: Path) -> Literal["safetensors", "npz", "torch"]:
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -166,12 +167,12 @@ def _kind(path: Path) -> Literal["safetensors", "torch"]:
     # safetensors: the length of the header in 8 bytes, then the header, which is JSON.
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:
         return "safetensors"
-    # torch: a zip file, or a pickle of protocol 2 or later.
+    # torch: a zip file, or a pickle of protocol 2 or later; NumPy: a zip file of arrays.
     if start.startswith((b"PK\x03\x04", b"\x80")):
-        return "torch"
+        return "npz" if _holds_arrays(path) else "torch"
     msg = (
         f"{path} is not a weights file, or an unfinished one ({size} bytes): expected a "
-        "safetensors file or one written by torch.save; fetch it again."
+        "safetensors or npz file, or one written by torch.save; fetch it again."
     )
     raise CheckpointError(msg)
 
@@ -183,6 +184,27 @@ def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _holds_arrays(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:
+            names = file.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _read_npz(path: Path) -> object:
+    import numpy as np
+    import torch
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays}
+    # arrays of objects are refused with a ValueError, numbers that torch lacks with a TypeError
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _damaged(path, str(error)) from error
 
 

@@ -26,6 +26,8 @@ NAMES = [
     "talk2dino-dinov3-vitb",
     "dinotxt-vitl14",
     "dinotxt-dinov3-vitl16",
+    "tipsv2-b",
+    "tipsv2-l",
     "tiny",
     "maskclip-tiny",
 ]
@@ -186,6 +188,8 @@ def test_patches_are_as_large_as_the_catalogue_says(name: str) -> None:
     if "dino" in entry.parts and entry.method != "clip-dino-guided":
         # the file of a DINO says it: dinov2_vitb14 ...
         assert f"_vit{name[name.index('vit') + 3]}{entry.patch_size}_" in str(entry.parts["dino"])
+    elif "towers" in entry.parts:  # tipsv2-b14
+        assert f"{name}{entry.patch_size}/" in entry.parts["towers"].source
     elif entry.config is None:
         config = architecture_config(str(entry.architecture))
         assert config["vision_cfg"]["patch_size"] == entry.patch_size
