@@ -17,7 +17,6 @@ from dinoiser.evaluation.metrics import ConfusionMatrix
 from dinoiser.evaluation.scores import Score
 from dinoiser.export.png import read_mask
 from dinoiser.models.catalog import find_model
-from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,15 +127,16 @@ def evaluate(
 
 
 def _label_job(job: BenchmarkJob, benchmark: Benchmark, pairs: list[Pair]) -> LabelJob:
+    entry = find_model(job.model)
     return LabelJob(
         inputs=tuple(pair.image for pair in pairs),
         output=job.output,
         labelling=Labelling(
-            prompts=PromptSet.from_names(benchmark.classes),
+            prompts=benchmark.prompts(entry.method),
             model=job.model,
             precision=job.precision,
             heads=job.heads,
-            settings=replace(benchmark.settings(find_model(job.model).method), refine=job.refine),
+            settings=replace(benchmark.settings(entry.windows), refine=job.refine),
         ),
         results=Results(formats=("png",), report=False),
         running=Running(

@@ -12,21 +12,15 @@ import yaml
 from dinoiser.errors import SettingsError
 from dinoiser.evaluation.layouts import LAYOUTS, Pair
 from dinoiser.evaluation.truth import read_truth
+from dinoiser.prompts import PromptSet
 from dinoiser.segment.settings import SegmentSettings
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dinoiser.models.catalog import Method
+    from dinoiser.models.catalog import Method, WindowDefaults
 
 BENCHMARKS_PATH = Path(__file__).with_name("benchmarks.yaml")
-PROTOCOL = SegmentSettings(short_side=448, window=448, stride=224, antialias=False, refine="none")
-"""Settings in the evaluations of CLIP-DINOiser and Talk2DINO."""
-PROTOCOLS: dict[Method, SegmentSettings] = {
-    "naclip": replace(PROTOCOL, short_side=336, window=224, stride=112),
-    "dinotxt": SegmentSettings(short_side=512, window=384, stride=192, refine="none"),
-}
-"""Settings of methods that were published with others."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,9 @@ class Benchmark:
         or Talk2DINO's background cleaning is used.
     classes
         The classes' names in the order of the labels, which start at 0.
+    words
+        What a method's own evaluation asks for where it is not the class's name:
+        phrases by class, by method.
     published
         mIoU in [0, 1] reported in the paper, by model name.
     """
@@ -56,6 +53,7 @@ class Benchmark:
     images: int
     background: Literal["none", "class", "filtered"]
     classes: tuple[str, ...]
+    words: dict[Method, dict[str, list[str]]]
     published: dict[str, float]
 
     @property
@@ -63,13 +61,24 @@ class Benchmark:
         """Class id of the first class in masks; 0 is reserved for the background."""
         return int(self.background == "none")
 
-    def settings(self, method: Method) -> SegmentSettings:
-        """Return the settings for a method of the catalogue.
+    def settings(self, windows: WindowDefaults) -> SegmentSettings:
+        """Return the settings for a model of the catalogue, given its windows.
 
         A delta of 0 switches background filters off.
         """
-        protocol = PROTOCOLS.get(method, PROTOCOL)
+        protocol = SegmentSettings(
+            short_side=windows.short_side,
+            window=windows.window,
+            stride=windows.stride,
+            antialias=windows.cubic,  # as by Pillow; OpenCV does not smooth
+            refine="none",
+        )
         return protocol if self.background == "filtered" else replace(protocol, delta=0.0)
+
+    def prompts(self, method: Method) -> PromptSet:
+        """Return the classes with the words that a method's own evaluation asks for."""
+        own = self.words.get(method, {})
+        return PromptSet.from_names({name: own.get(name, [name]) for name in self.classes})
 
     def find_pairs(self, root: Path) -> list[Pair]:
         """Find the images of the official validation split and their labels.
@@ -112,6 +121,7 @@ def find_benchmark(name: str) -> Benchmark:
         entry["images"],
         entry["background"],
         tuple(entry["classes"][int(without_background) :]),
+        entry.get("words", {}),
         {model: percent / 100 for model, percent in entry["published"].items()},
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dinoiser.errors import CheckpointError
+from dinoiser.errors import CheckpointError, SettingsError
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.dino_registers import OnRegisterDino
@@ -44,6 +44,10 @@ class DinoTxt(OnRegisterDino):
         the second half matches patches and is used here.
     tokenizer
         Sentences to token ids (T, context length); CLIP's own by default.
+    tokens
+        Whose tokens are the features: the "head"'s, or the "backbone"'s before the
+        head, which the authors' notebook for DINOv3 takes although it names them
+        as the head's.
     name, digest, windows
         See `SegmentationModel`; by default, windows are the published ones.
 
@@ -60,6 +64,8 @@ class DinoTxt(OnRegisterDino):
     ------
     CheckpointError
         The parts do not belong together.
+    SettingsError
+        `tokens` is neither of these.
 
     References
     ----------
@@ -74,10 +80,14 @@ class DinoTxt(OnRegisterDino):
         text: DinoTextTower,
         tokenizer: Callable[[list[str]], Tensor] | None = None,
         *,
+        tokens: Literal["head", "backbone"] = "head",
         name: str = "dinotxt-vitl14",
         digest: str | None = None,
         windows: WindowDefaults | None = None,
     ) -> None:
+        if tokens not in ("head", "backbone"):
+            msg = f"tokens is {tokens!r}, expected 'head' or 'backbone'."
+            raise SettingsError(msg)
         if not dino.width == head.width == text.embedding_dim // 2:
             msg = (
                 f"The backbone has {dino.width} channels, the vision head {head.width} and the "
@@ -87,6 +97,7 @@ class DinoTxt(OnRegisterDino):
             raise CheckpointError(msg)
         super().__init__(dino, name, digest, windows or SLIDING)
         self.scoring = SCORING[dino.generation]
+        self.tokens = tokens
         self.head = head.eval().requires_grad_(False).to(dino.device, dino.dtype)
         self.text = text.eval().requires_grad_(False).to(dino.device, dino.dtype)
         self.tokenize = tokenizer or clip_tokenizer(text.context_length)
@@ -109,4 +120,6 @@ class DinoTxt(OnRegisterDino):
         the next multiple.
         """
         seen = self.dino.encode(stretch_to_patches(pixels, self.patch_size))
-        return PatchFeatures(seen._replace(tokens=self.head(seen.tokens)).patches(), None)
+        if self.tokens == "head":
+            seen = seen._replace(tokens=self.head(seen.tokens))
+        return PatchFeatures(seen.patches(), None)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.metrics import jaccard_score
 
 from dinoiser.batch import read_records
@@ -21,7 +22,8 @@ from dinoiser.segment.settings import SegmentSettings
 from tests.helpers.benchmark_folders import write_benchmark
 
 COUNT = 3
-PROTOCOL = SegmentSettings(short_side=448, window=448, stride=224, antialias=False, refine="none")
+# the paper's, but for the sizes, which are those of the embedded model
+PROTOCOL = SegmentSettings(antialias=False, refine="none")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,13 @@ def _words_that_the_model_knows(drawn):
             words = ["background", *names][:15]
             patch.setitem(benchmarks._document()[benchmark], "classes", words)
         yield
+
+
+@pytest.fixture
+def real_classes(monkeypatch):
+    """The classes that the module's words stand in for."""
+    real = yaml.safe_load(benchmarks.BENCHMARKS_PATH.read_text())
+    monkeypatch.setattr(benchmarks, "_document", lambda: real)
 
 
 def published_protocol(model, benchmark, image):
@@ -185,13 +194,42 @@ def test_models_are_evaluated_with_the_windows_they_were_published_with():
     for model in published:
         entry = find_model(model.name)
         for benchmark in ("voc", "ade20k"):
-            settings = find_benchmark(benchmark).settings(entry.method)
+            settings = find_benchmark(benchmark).settings(entry.windows)
             smoothed = settings.antialias
-            assert smoothed == (entry.method == "dinotxt")  # by Pillow, the others by OpenCV
+            # by Pillow, the others by OpenCV
+            assert smoothed == (entry.method in ("dinotxt", "tips"))
             assert settings.delta == (0.99 if benchmark == "voc" else 0)
             assert settings.windows(entry.windows) == replace(
                 SegmentSettings().windows(entry.windows), antialias=smoothed
             )
+
+
+def asked(benchmark, method):
+    return {c.name: list(c.phrases) for c in find_benchmark(benchmark).prompts(method).classes}
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "method", "words"),
+    [
+        ("voc20", "talk2dino", {"dining table": "diningtable", "potted plant": "pottedplant"}),
+        ("voc", "talk2dino", {"dining table": "dining table", "potted plant": "potted plant"}),
+        ("coco-object", "talk2dino", {"aeroplane": "airplane"}),
+        ("coco-object", "clip-dinoiser", {"aeroplane": "aeroplane"}),
+        ("voc20", "naclip", {"dining table": "dining table"}),
+    ],
+)
+@pytest.mark.usefixtures("real_classes")
+def test_a_method_is_asked_in_its_own_words(benchmark, method, words):
+    found = asked(benchmark, method)
+    assert list(found) == list(find_benchmark(benchmark).classes)
+    assert {name: found[name] for name in words} == {n: [word] for n, word in words.items()}
+
+
+@pytest.mark.usefixtures("real_classes")
+def test_naclip_names_the_surroundings():
+    assert len(asked("voc", "naclip")["background"]) == 26
+    assert "fence" in asked("coco-object", "naclip")["background"]
+    assert asked("context", "naclip")["background"] == ["background"]
 
 
 @pytest.mark.parametrize("name", ["voc", "context"])

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from dinoiser.errors import CheckpointError, WeightsError
+from dinoiser.errors import CheckpointError, SettingsError, WeightsError
 from dinoiser.models import load
 from dinoiser.models.base import PatchFeatures
 from dinoiser.models.catalog import ModelEntry, find_model
@@ -84,6 +84,13 @@ class TestPublishedNumbers:
         close(features.flatten(2).mT, golden["head_patches"])
         image = torch.cat([tokens[:, 0], tokens[:, 5:].mean(1)], -1).detach()
         close(image, golden["image_features"])
+
+    def test_the_tokens_before_the_head_are_those_of_the_literal_notebook(self, model, golden):
+        literal = DinoTxt(model.dino, model.head, model.text, tokens="backbone")
+        features = literal.encode_image(pixels_of(golden)).features
+        close(features.flatten(2).mT, golden["backbone_patches"])
+        with pytest.raises(SettingsError, match="tokens is 'heads', expected 'head' or"):
+            DinoTxt(model.dino, model.head, model.text, tokens="heads")
 
     def test_text_tower_reads_its_end_token(self, model, golden):
         ids = torch.from_numpy(golden["token_ids"])

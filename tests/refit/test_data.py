@@ -92,6 +92,11 @@ class TestFolder:
             assert min(new_height, new_width) == 64
             assert new_width / new_height == pytest.approx(width / height, rel=0.02)
 
+    def test_their_longer_side_is_rounded_to_the_nearest_pixel(self, tmp_path):
+        Image.new("RGB", (148, 100)).save(tmp_path / "a.png")
+        # 64 * 1.48 = 94.7, which the published loop would cut to 94
+        assert FileImages([tmp_path / "a.png"], 64)[0].image.shape == (3, 64, 95)
+
 
 class TestCrops:
     def test_a_step_depends_on_settings_and_step_alone(self):
