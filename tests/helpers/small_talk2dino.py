@@ -12,10 +12,10 @@ def official_projection():
     return TextProjection(24, 64).state_dict()
 
 
-def small_talk2dino(clip, dino):
+def small_talk2dino(clip, dino, threshold=0.55):
     """The model of a CLIP and a backbone's official tensors, on the CLIP's device."""
     projection = TextProjection(24, 64)
     projection.load_state_dict(official_projection())
     scale = clip.logit_scale
     backbone = RegisterDino(build_register_vit(dino)).to(scale.device, scale.dtype)
-    return Talk2Dino(clip, backbone, projection)
+    return Talk2Dino(clip, backbone, projection, threshold)

@@ -24,6 +24,7 @@ NAMES = [
     "talk2dino-vitb",
     "talk2dino-vitl",
     "talk2dino-dinov3-vitb",
+    "talk2dino-dinov3-vitl",
     "dinotxt-vitl14",
     "dinotxt-dinov3-vitl16",
     "tipsv2-b",

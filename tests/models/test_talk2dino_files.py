@@ -30,14 +30,16 @@ class Published(NamedTuple):
     built: Talk2Dino
 
 
-@pytest.fixture(params=[2, 3], ids=["DINOv2", "DINOv3"])
+@pytest.fixture(
+    params=["talk2dino-vitb", "talk2dino-dinov3-vitb", "talk2dino-dinov3-vitl"],
+)
 def published(request, make_clip, tmp_path, monkeypatch):
     """Write small files of the published layouts where the catalogue wants them."""
     monkeypatch.setenv("DINOISER_CACHE", str(tmp_path / "cache"))
-    name = {2: "talk2dino-vitb", 3: "talk2dino-dinov3-vitb"}[request.param]
+    name = request.param
     entry = find_model(name)
     clip = make_clip(quick_gelu=True)
-    dino = official_dino(version=request.param, patch_size={2: 14, 3: 16}[request.param])
+    dino = official_dino(version=3 if "dinov3" in name else 2, patch_size=entry.patch_size)
     for file, tensors in (
         (entry.clip, clip.state_dict()),
         (entry.parts["dino"], dino),
@@ -59,10 +61,10 @@ def published(request, make_clip, tmp_path, monkeypatch):
     }
     known = {"ViT-B-16-quickgelu": sizes}
     monkeypatch.setattr("open_clip.get_model_config", known.__getitem__)
-    return Published(name, small_talk2dino(clip, dino))
+    return Published(name, small_talk2dino(clip, dino, entry.threshold))
 
 
-@pytest.mark.parametrize("published", [2], indirect=True)
+@pytest.mark.parametrize("published", ["talk2dino-vitb"], indirect=True)
 @pytest.mark.parametrize("benchmark", ["voc", "context"])
 def test_benchmarks_clean_the_background_as_published(published, benchmark, tmp_path):
     """Where it is a class of its own, as in VOC, and not in PASCAL Context."""
