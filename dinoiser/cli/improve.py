@@ -42,7 +42,7 @@ def improve(
     workers: options.Workers = None,
     as_json: options.Json = False,
 ) -> None:
-    """Learn from accepted masks, and label the unchecked images with it.
+    """Learn from accepted masks, and label the rest with it.
 
     Words alone are kept where what was learnt is not clearly better on images
     that were left out. Masks that people have checked stay.

@@ -81,6 +81,14 @@ def count_lines(out):
     return lines
 
 
+def kill_when(arguments, out, lines):
+    """Run a command, and kill it when there are so many lines of records."""
+    process = subprocess.Popen(arguments)
+    wait_until(lambda: process.poll() is not None or count_lines(out) >= lines, "labelling")
+    process.kill()
+    process.wait()
+
+
 def wait_until(condition, what, seconds=120):
     end = time.monotonic() + seconds
     while not condition():

@@ -1,0 +1,109 @@
+"""`dinoiser relabel`, `improve` and `features`, as a person runs them."""
+
+import json
+
+import pytest
+
+from dinoiser.prompts import PromptSet
+from tests.helpers.taught_jobs import PROMPTS, accept, draw, label, masks
+
+WORDS = PROMPTS.to_inline()
+HERE = ("-d", "cpu", "--scheduler", "sync")
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A job of six images, and their true masks."""
+    truth = draw(tmp_path / "images", 6)
+    label(tmp_path / "images", tmp_path / "out")
+    return tmp_path / "out", truth
+
+
+class TestRelabel:
+    def test_a_dry_run_says_what_will_happen_and_does_nothing(self, job, dinoiser):
+        out, truth = job
+        accept(out, truth, 1)
+        before = masks(out)
+        code, said, _ = dinoiser("relabel", out, "-p", f"{WORDS}, circle", "--dry-run")
+        assert code == 0
+        assert "6  circle: circle" in said
+        assert "5 images to label; 1 were checked and stay." in said
+        assert masks(out) == before
+
+    def test_other_words(self, job, dinoiser):
+        out, _ = job
+        code, said, _ = dinoiser("relabel", out, "-p", "background, circle, brown", *HERE)
+        assert code == 0
+        assert "6 of 6 images labelled" in said
+        words = PromptSet.load(out / "prompts.yaml")
+        assert (words.by_name("brown").id, words.by_name("circle").id) == (1, 6)
+
+    def test_the_threshold_of_the_job_stays_unless_another_is_given(self, job, dinoiser):
+        out, _ = job
+        dinoiser("relabel", out, "-p", WORDS, "--ignore-below", "0.4", *HERE)
+        dinoiser("relabel", out, "-p", f"{WORDS}, circle", *HERE)
+        assert PromptSet.load(out / "prompts.yaml").ignore_below == 0.4
+
+    def test_classes_that_checked_masks_have_go_only_with_yes(self, job, dinoiser):
+        out, truth = job
+        accept(out, truth, 6)
+        code, _, said = dinoiser("relabel", out, "-p", "background, brown", *HERE)
+        assert code == 2
+        assert "grey in" in said
+        assert "--yes" in said
+        code, _, _ = dinoiser("relabel", out, "-p", "background, brown", "--yes", *HERE)
+        assert code == 0
+
+    def test_without_features_it_says_what_that_takes(self, job, dinoiser):
+        out, _ = job
+        assert "6 images removed" in dinoiser("features", out, "--remove")[1]
+        _, _, said = dinoiser("relabel", out, "-p", f"{WORDS}, circle", "--dry-run")
+        assert "no features are kept of 6 images" in said
+
+
+class TestImprove:
+    def test_a_dry_run_shows_what_was_learnt(self, job, dinoiser):
+        out, truth = job
+        accept(out, truth, 3)
+        before = masks(out)
+        code, said, _ = dinoiser("improve", out, "--dry-run", "-d", "cpu")
+        assert code == 0
+        assert "IoU by words" in said
+        assert "3 accepted images" in said
+        assert masks(out) == before
+
+    def test_what_was_learnt_is_saved_and_used_elsewhere(self, job, dinoiser, tmp_path):
+        out, truth = job
+        accept(out, truth, 5)
+        path = tmp_path / "learned.safetensors"
+        code, said, _ = dinoiser("improve", out, "--save", path, "--json", *HERE)
+        assert code == 0
+        document = json.loads(said)
+        assert document["learned"]["images"] == 5
+        assert document["learned"]["moves"]
+        options = ["-m", "tiny", "-p", WORDS, "--learned", path, "--precision", "fp32"]
+        elsewhere = ["-o", tmp_path / "elsewhere", *HERE, "--refine", "none", "-f", "png"]
+        code, _, said = dinoiser("label", tmp_path / "images", *options, *elsewhere)
+        assert code == 0, said
+        assert masks(tmp_path / "elsewhere").keys() == masks(out).keys()
+
+    def test_taking_it_back_gives_the_masks_from_before(self, job, dinoiser):
+        out, truth = job
+        accept(out, truth, 5)
+        before = masks(out)
+        assert dinoiser("improve", out, *HERE)[0] == 0
+        assert masks(out) != before
+        assert dinoiser("improve", out, "--take-back", *HERE)[0] == 0
+        assert masks(out) == before
+        code, _, said = dinoiser("improve", out, "--take-back", "--dry-run")
+        assert code == 2
+        assert "--take-back" in said
+
+
+def test_features_say_how_much_they_take(job, dinoiser):
+    out, _ = job
+    size = sum(path.stat().st_size for path in (out / "features").glob("*"))
+    code, said, _ = dinoiser("features", out, "--json")
+    assert code == 0
+    expected = {"output": str(out), "images": 6, "bytes": size, "removed": False}
+    assert json.loads(said) == expected
