@@ -34,3 +34,12 @@ def write_authors_files(folder):
         paths[tower] = folder / f"tips_v2_{tower}.npz"
         np.savez(paths[tower], **arrays, **more)
     return paths
+
+
+def put_files(entry, paths):
+    """Put files where the catalogue looks for those of a model."""
+    files = {**entry.other_parts, **entry.parts}
+    for part, path in paths.items():
+        place = files[part].place()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())

@@ -20,6 +20,7 @@ from dinoiser.segment.segmenter import Segmenter
 from tests.helpers.benchmark_folders import write_benchmark
 from tests.helpers.drawn_images import random_squares
 from tests.helpers.official_dino import official_dino
+from tests.helpers.small_catalogue import put, put_clip
 from tests.helpers.small_talk2dino import official_projection, small_talk2dino
 
 
@@ -40,27 +41,9 @@ def published(request, make_clip, tmp_path, monkeypatch):
     entry = find_model(name)
     clip = make_clip(quick_gelu=True)
     dino = official_dino(version=3 if "dinov3" in name else 2, patch_size=entry.patch_size)
-    for file, tensors in (
-        (entry.clip, clip.state_dict()),
-        (entry.parts["dino"], dino),
-        (entry.parts["projection"], official_projection()),
-    ):
-        file.place().parent.mkdir(parents=True, exist_ok=True)
-        torch.save(tensors, file.place())
-    sizes = {
-        "embed_dim": 24,
-        "quick_gelu": True,
-        "vision_cfg": {
-            "image_size": 64,
-            "patch_size": 16,
-            "width": 32,
-            "layers": 4,
-            "head_width": 8,
-        },
-        "text_cfg": {"context_length": 77, "width": 16, "heads": 2, "layers": 2},
-    }
-    known = {"ViT-B-16-quickgelu": sizes}
-    monkeypatch.setattr("open_clip.get_model_config", known.__getitem__)
+    put_clip(entry, clip, monkeypatch)
+    put(entry.parts["dino"], dino)
+    put(entry.parts["projection"], official_projection())
     return Published(name, small_talk2dino(clip, dino, entry.threshold))
 
 

@@ -27,6 +27,7 @@ from dinoiser.weights.checkpoint import read_tensors
 from tests.helpers.official_tips import (
     FOLDER,
     HEAD_WIDTHS,
+    put_files,
     write_authors_files,
     write_hub_file,
 )
@@ -42,8 +43,8 @@ def close(actual, expected):
     np.testing.assert_allclose(np.asarray(actual), expected, atol=1e-4, rtol=0)
 
 
-def build(paths):
-    vision, text = read_towers(paths, HEADS)
+def build(paths, head_widths=HEADS):
+    vision, text = read_towers(paths, head_widths)
     return TipsV2(vision, text, TipsTokenizer(paths["tokenizer"]))
 
 
@@ -218,24 +219,20 @@ class TestFiles:
         assert torch.equal(model.encode_text(texts), other.encode_text(texts))
 
     @LAYOUTS
-    def test_the_catalogue_loads_either(self, model, write, tmp_path, monkeypatch):
+    def test_the_catalogue_loads_either(self, write, tmp_path, monkeypatch):
         """Small files in the places of the real ones, whose heads have 64 channels."""
         monkeypatch.setenv("DINOISER_CACHE", str(tmp_path))
-        monkeypatch.setattr("dinoiser.models.tips_towers.HeadWidths", lambda: HEADS)
         entry = find_model("tipsv2-l")
         paths = write(tmp_path)
-        files = {**entry.other_parts, **entry.parts}
-        for part, path in paths.items():
-            place = files[part].place()
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(path.read_bytes())
+        put_files(entry, paths)
         loaded = load.load_model("tipsv2-l", device="cpu", precision="fp32")
         assert loaded.scoring.confidence_temperature == pytest.approx(1 / 0.004785)
         assert loaded.windows == entry.windows
         assert entry.background == loaded.scoring.background
         pixels = torch.rand(1, 3, 56, 56)
         assert torch.equal(
-            loaded.encode_image(pixels).features, model.encode_image(pixels).features
+            loaded.encode_image(pixels).features,
+            build(paths, HeadWidths()).encode_image(pixels).features,
         )
 
     def test_what_is_wrong_with_a_file_is_said(self, tmp_path):
