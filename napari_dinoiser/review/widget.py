@@ -19,6 +19,7 @@ from napari_dinoiser.review.background import Background
 from napari_dinoiser.review.buttons import ReviewButtons
 from napari_dinoiser.review.confidence_view import ConfidenceView
 from napari_dinoiser.review.end_page import EndPage
+from napari_dinoiser.review.improve_panel import ImprovePanel
 from napari_dinoiser.review.layers import ReviewLayers
 from napari_dinoiser.review.named import named
 from napari_dinoiser.review.queue import ReviewQueue
@@ -79,6 +80,7 @@ class ReviewWidget(QWidget):
         self._status = ReviewStatus()
         self._list = QueueList()
         self._end_page = EndPage()
+        self._improve = ImprovePanel()
         self._hints = named(QLabel(HINTS), "hints", "Keys that work on the canvas and here")
         self._hints.setWordWrap(True)
         self._background = Background(self)
@@ -103,7 +105,7 @@ class ReviewWidget(QWidget):
         from napari.qt.threading import create_worker
 
         self._background.finish()
-        if not self._settle():
+        if self._improve.busy or not self._settle():
             return
         self._queue.folder.setText(str(folder))
         self._queue.folder.setEnabled(False)
@@ -142,6 +144,7 @@ class ReviewWidget(QWidget):
         for widget in (self._queue, self._status, self._buttons, self._status.message):
             layout.addWidget(widget)
         layout.addWidget(self._end_page)
+        layout.addWidget(self._improve)
         layout.addWidget(self._classes, 2)
         layout.addWidget(self._list, 1)
         layout.addWidget(self._hints)
@@ -155,6 +158,8 @@ class ReviewWidget(QWidget):
             widget.label_chosen.connect(self._layers.select)
         self._list.chosen.connect(self._open_at)
         self._end_page.wanted.connect(self._finish)
+        self._improve.wanted.connect(self._start_improving)
+        self._improve.ended.connect(self._end_improving)
 
     def _keys(self) -> dict[str, Callable[[], Any]]:
         """Actions of keys, as Qt writes them."""
@@ -182,6 +187,8 @@ class ReviewWidget(QWidget):
         self._background.finish()
         if not self._settle():  # edited while the other job was being read
             return
+        if self._session is not None and self._session.output != opened.output:
+            self._improve.forget()
         self._session = opened
         self._layers.style(opened.prompts)
         self._classes.set_classes(opened.prompts)
@@ -221,7 +228,7 @@ class ReviewWidget(QWidget):
         then: Callable[[], Any] | None = None,
     ) -> None:
         """Let the session save and move in a thread, and show the result."""
-        if self._session is None or self._background.busy:
+        if self._session is None or self._background.busy or self._improve.busy:
             return
         self._take_labels()
         self._layers.hold()
@@ -268,6 +275,7 @@ class ReviewWidget(QWidget):
         if session is None:
             self._status.clear(message)
         else:
+            self._improve.show_counts(session.counts, session.total)
             self._status.show_session(session, message)
             self._list.show_session(session)
 
@@ -353,6 +361,25 @@ class ReviewWidget(QWidget):
         else:
             self._refresh(f"The masks were exported to {output}.")
 
+    def _start_improving(self, name: str) -> None:
+        """Let what was accepted teach the rest; the masks are in its hands until it has ended."""
+        if self._session is None or self._background.busy or not self._settle():
+            return
+        self._layers.hold()
+        self._set_at_work(False)
+        self._improve.start(name, self._session.output)
+
+    def _end_improving(self) -> None:
+        """Read the job again: masks, and the order that depends on them, may have changed."""
+        self._layers.let_go()
+        self._set_at_work(True)
+        if self._session is not None:
+            self.open_job(self._session.output)
+
+    def _set_at_work(self, enabled: bool) -> None:
+        for widget in (self._queue, *self._work):
+            widget.setEnabled(enabled)
+
     def _say(self, problem: str) -> None:
         """Say a problem: in napari's notification, which is short, and whole in the tab."""
         from napari.utils.notifications import show_error
@@ -399,6 +426,7 @@ class ReviewWidget(QWidget):
 
     def _end(self) -> None:
         """Stop reviewing; the layers stay."""
+        self._improve.stop()
         self._timer.stop()
         if self._session:
             self._session.keep_unsaved()
