@@ -64,6 +64,10 @@ class AdvancedSettings(QWidget):
         """Return `WHOLE_IMAGE`, `VISIBLE`, or the layer with a rectangle."""
         return self._region.currentData()
 
+    def set_region(self, region: str | Shapes) -> None:
+        """Choose a region."""
+        self._region.setCurrentIndex(self._region.findData(region))
+
     def set_ignore_below(self, confidence: float) -> None:
         """Show the threshold of a prompt file."""
         self._ignore.setValue(confidence)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from napari import Viewer
     from napari.layers import Labels
-    from qtpy.QtWidgets import QWidget
 
     from napari_dinoiser.prompts.table import PromptTable
     from napari_dinoiser.segment.labelled_images import Labelled, LabelledImages
     from napari_dinoiser.segment.painted_classes import PaintedClasses
+    from napari_dinoiser.segment.word_box import WordBox
 
 
 class CanvasKeys:
@@ -35,10 +35,10 @@ class CanvasKeys:
         Returns the one that is chosen; None if there is none.
     table, painted
         The classes, and those that only painted pixels have.
+    box
+        The box in which the words compete.
     tell
         Shows a sentence about what a key did.
-    parent
-        The tab.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class CanvasKeys:
         labelled: Callable[[], Labelled | None],
         table: PromptTable,
         painted: PaintedClasses,
+        box: WordBox,
         tell: Callable[[str], None],
-        parent: QWidget,
     ) -> None:
         self._viewer = viewer
         self._images = images
@@ -57,12 +57,13 @@ class CanvasKeys:
         self._table = table
         self._painted = painted
         self._tell = tell
-        self._search = ClassSearch(parent)
+        self._search = ClassSearch(table)
         self._search.label_chosen.connect(self._take)
         digits = {str(digit): partial(self._take_digit, digit) for digit in range(10)}
         looks = {key: partial(self._change, change) for key, change in DISPLAY_KEYS.items()}
         others: dict[str, Callable[[], None]] = {
             SEARCH_KEY: self._ask,
+            "W": box.toggle,
             "G": self._next_place,
             ",": partial(self._copy_slice, -1),
             ".": partial(self._copy_slice, 1),

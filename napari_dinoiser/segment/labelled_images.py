@@ -105,10 +105,14 @@ class LabelledImages:
 
     def edits(self) -> list[Edits]:
         """Return the edits of all images, also of those whose Labels layer was removed."""
-        sessions = [known.session for known in self._all] + [
-            session for _, session in self._waiting
-        ]
-        return [session.edits for session in sessions]
+        return [session.edits for session in self._sessions()]
+
+    def older_labels(self) -> set[int]:
+        """Return the labels that some pixels still have by older words."""
+        return set().union(*(session.older_labels for session in self._sessions()))
+
+    def _sessions(self) -> list[Session]:
+        return [known.session for known in self._all] + [session for _, session in self._waiting]
 
     def draw(self) -> None:
         """Show what has changed in all images."""
@@ -214,7 +218,7 @@ class LabelledImages:
             if drawn and drawn[0] == name and drawn[1] is part:
                 continue
             if overlap(part.part.rectangle, view):
-                heat = part.result.probabilities(name)
+                heat = part.heat_map(name)
                 for piece, inside in part.pieces():
                     layer.data[piece.key] = heat[inside]
                 known.heat[place] = name, part

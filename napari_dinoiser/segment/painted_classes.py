@@ -61,16 +61,20 @@ class PaintedClasses:
         table.may_remove = self.may_remove
 
     def numbers(self) -> set[int]:
-        """Return the labels that pixels were painted with, and may be again by undo or redo."""
-        return set().union(*(edits.used_labels for edits in self._images.edits()))
+        """Return the labels that pixels have, or may have again by undo or redo.
+
+        Those that were painted, and those of older words outside a box.
+        """
+        painted = (edits.used_labels for edits in self._images.edits())
+        return self._images.older_labels().union(*painted)
 
     def kept(self) -> dict[int, PromptClass]:
-        """Return the classes that only painted pixels have, by label."""
+        """Return the classes that are not in the table but that pixels still have, by label."""
         used = self.numbers()
         return {number: item for number, item in self._kept.items() if number in used}
 
     def legend(self, prompts: PromptSet) -> PromptSet:
-        """Return the classes of the words and those that only painted pixels have."""
+        """Return the classes of the words and those that only pixels still have."""
         return replace(prompts, classes=(*prompts.classes, *self.kept().values()))
 
     def may_remove(self, leaving: Sequence[PromptRow]) -> bool:

@@ -118,6 +118,11 @@ def overlap(one: Rectangle, other: Rectangle) -> bool:
     return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
 
 
+def contains(one: Rectangle, other: Rectangle) -> bool:
+    """Whether a rectangle has all pixels of another."""
+    return all(a.start <= b.start and b.stop <= a.stop for a, b in zip(one, other, strict=True))
+
+
 def subtract(one: Rectangle, other: Rectangle) -> list[Rectangle]:
     """Return what is left of a rectangle without another: at most four, without overlaps."""
     if not overlap(one, other):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_dinoiser.segment.edits import CHANGED, CONFIRMED, FREE, Edits
-from napari_dinoiser.segment.parts import Part, subtract
+from napari_dinoiser.segment.parts import Part, contains, subtract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -95,6 +95,12 @@ class LabelledPart(NamedTuple):
         """Return a pixel's row and column in the result."""
         seen = self.part.looked_at
         return position[-2] - seen.rows.start, position[-1] - seen.columns.start
+
+    def heat_map(self, name: str) -> np.ndarray:
+        """Return the heat map (H, W) of a class; zeros where older words do not have it."""
+        if name not in {item.name for item in self.result.prompts.classes}:
+            return np.zeros(self.part.looked_at.size, np.float32)
+        return self.result.probabilities(name)
 
     def pieces(self) -> Iterator[tuple[Part, Rectangle]]:
         """Yield the territory as parts, each also in the coordinates of the result."""
@@ -209,20 +215,42 @@ class Session:
         mask[known.part.looked_at.rectangle] = object_at(encoded, *known.inside(position), reach)
         return mask
 
-    def again(self, prompts: PromptSet, encoder: Encoder) -> Request | None:
+    @property
+    def older_labels(self) -> set[int]:
+        """Labels of parts that do not have the latest words, see `again`."""
+        older = (k.result.prompts for k in self._parts.values() if k.result.prompts != self.prompts)
+        return {item.id for prompts in older for item in prompts.classes}
+
+    def again(
+        self, prompts: PromptSet, encoder: Encoder, within: Rectangle | None = None
+    ) -> Request | None:
         """Make the request that updates the labels for other words.
+
+        Parameters
+        ----------
+        prompts
+            The words.
+        encoder
+            The encoder of the results.
+        within
+            Rows and columns beyond which everything stays as it is.
 
         Returns
         -------
         Request or None
-            For all parts that are already encoded; None if there are none, or if
-            the words are the same.
+            For all parts that are already encoded and do not have these words;
+            None if there are none.
         """
         last = self._last
-        if last is None or prompts == self.prompts:
+        if last is None:
             return None
-        parts = [known.part for known in self._parts.values()]
-        parts = [part for part in parts if encoder.knows(last.choice, last.source, part)]
+        parts = [
+            known.part
+            for known in self._parts.values()
+            if known.result.prompts != prompts
+            and (within is None or contains(within, known.part.rectangle))
+            and encoder.knows(last.choice, last.source, known.part)
+        ]
         return replace(last, parts=tuple(parts), prompts=prompts, anew=False) if parts else None
 
     def describe(self, position: Sequence[int]) -> str:

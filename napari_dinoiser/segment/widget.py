@@ -34,6 +34,7 @@ from napari_dinoiser.segment.parts import nearest_first
 from napari_dinoiser.segment.runner import Runner
 from napari_dinoiser.segment.session import Request
 from napari_dinoiser.segment.taken_labels import TakeLabelsButton
+from napari_dinoiser.segment.word_box import WordBox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +79,9 @@ class SegmentWidget(QWidget):
         self.models = ModelPicker()
         self.table = PromptTable()
         self.painted = PaintedClasses(self.images, self.table)
+        self.box = WordBox(viewer, self)
         self.keys = CanvasKeys(
-            viewer, self.images, self._labelled, self.table, self.painted, self._tell, self
+            viewer, self.images, self._labelled, self.table, self.painted, self.box, self._tell
         )
         self.objects = ObjectTool(viewer, self._labelled, self._object_at, self.keys.label_of)
         self.advanced = AdvancedSettings(viewer)
@@ -133,6 +135,11 @@ class SegmentWidget(QWidget):
         step = None if self.advanced.all_planes() else self._step(image)
         return self._in_view_first(source.parts(step, rows, columns, visible_part(image)), image)
 
+    def _run_in_box(self) -> None:
+        if self.box.layer is not None:
+            self.advanced.set_region(self.box.layer)
+            self.run()
+
     def _in_view_first(self, parts: Sequence[Part], image: Image) -> list[Part]:
         center = self._camera.center[-2:]
         row, column = image.world_to_data([*self.viewer.dims.point[-image.ndim : -2], *center])[-2:]
@@ -170,7 +177,8 @@ class SegmentWidget(QWidget):
             return
         image = self.picker.layer()
         known = self.images.of(image)
-        again = known and known.session.again(prompts, self.runner.encoder)
+        within = image and self.box.layer and drawn_part(self.box.layer, image)
+        again = known and known.session.again(prompts, self.runner.encoder, within)
         if image is not None and again:
             parts = self._in_view_first(again.parts, image)
             self._submit(image, replace(again, parts=tuple(parts)))
@@ -260,12 +268,16 @@ class SegmentWidget(QWidget):
 
     def _create_children(self) -> None:
         self._run, self._maps = QPushButton("Run"), MapChoice()
+        self._box = QPushButton("Box")
+        self._box.setCheckable(True)
         self._clear, self._objects = QPushButton("Clear my edits"), QPushButton("Objects")
         self._take_labels = TakeLabelsButton(self.viewer, self._labelled, self._say)
         self._status = QLabel()
         self._status.setWordWrap(True)
         children = (
             (self._run, "run", RUN),
+            (self._box, "box", "Draw a box on the image: the words compete only in it, and all "
+             "else stays as it is, until you click this again. Key: W"),
             (self._clear, "clear_edits", "Give all pixels that you painted back to the words"),
             (self._objects, "objects", "Number the objects of all classes in a separate layer; "
              "objects that touch are split at their necks"),
@@ -280,16 +292,14 @@ class SegmentWidget(QWidget):
         fold.setObjectName("advanced")
         fold.setToolTip("Which part of the image is labelled, and how")
         fold.addWidget(self.advanced)
-        line = QWidget()
-        buttons = QHBoxLayout(line)
-        buttons.setContentsMargins(0, 0, 0, 0)
-        for button in (self._objects, self._take_labels, self._clear):
-            buttons.addWidget(button)
+        more = _line(self._objects, self._take_labels, self._clear)
+        start = _line(self._run, self._box)
+        start.layout().setStretch(0, 1)
         layout = QVBoxLayout(self)
         for title, children in (
             ("1  Image", (self.picker, self.models)),
             ("2  Words", (self.table,)),
-            ("3  Label", (self._run, self._status, self._maps, line)),
+            ("3  Label", (start, self._status, self._maps, more)),
         ):
             group = QGroupBox(title)
             lines = QVBoxLayout(group)
@@ -300,6 +310,10 @@ class SegmentWidget(QWidget):
 
     def _connect(self) -> None:
         self._run.clicked.connect(self._run_or_cancel)
+        self._box.clicked.connect(self.box.toggle)
+        self.box.drawn.connect(self._run_in_box)
+        self.box.changed.connect(self._box.setChecked)
+        self.box.changed.connect(self._pause.start)  # without it, words reach all of the image
         self._clear.clicked.connect(self._clear_edits)
         self._objects.clicked.connect(self._count_objects)
         self.table.prompts_changed.connect(self.painted.follow)
@@ -368,3 +382,13 @@ class SegmentWidget(QWidget):
         from napari.utils.notifications import show_error
 
         show_error(sentence)
+
+
+def _line(*children: QWidget) -> QWidget:
+    """Lay children out side by side."""
+    line = QWidget()
+    layout = QHBoxLayout(line)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for child in children:
+        layout.addWidget(child)
+    return line

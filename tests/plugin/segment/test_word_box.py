@@ -1,0 +1,74 @@
+"""A box drawn with the mouse, inside which alone the words compete."""
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+from dinoiser.prompts import PromptSet
+from tests.helpers.segment_driver import click, layer_of
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer(show=True)
+
+
+def drag(viewer, *places):
+    """Hold the left button down along places in the image."""
+    canvas = viewer.window._qt_viewer.canvas.native
+    camera = getattr(viewer, "scene", viewer).camera
+    middle = np.array((canvas.height(), canvas.width())) / 2
+    at = [QPoint(*(middle + (np.array(place) - camera.center[-2:]) * camera.zoom)[::-1].astype(int))
+          for place in places]  # fmt: skip
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=at[0])
+    for point in at[1:]:
+        QTest.mouseMove(canvas, point)
+        QTest.qWait(20)
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=at[-1])
+
+
+@pytest.fixture
+def boxed(labelled, viewer, finish, qtbot):
+    """A labelled image with a box drawn on it."""
+    layer_of(viewer).mode = "paint"
+    click(labelled, qtbot, "box")
+    drag(viewer, (20, 30), (70, 90), (120, 150))
+    qtbot.waitUntil(lambda: labelled.runner.request is not None, timeout=2000)
+    finish()
+    return labelled
+
+
+BOX = slice(20, 120), slice(30, 150)
+
+
+def test_in_a_box_the_words_compete_alone_and_all_else_stays(boxed, viewer, scene_prompts, finish):
+    layer = layer_of(viewer)
+    assert viewer.layers.selection.active is layer
+    assert layer.mode == "paint", "the brush is back in the hand"
+    before = layer.data.copy()
+    words = PromptSet(scene_prompts.classes[1:3])  # no background, and a class less
+    boxed.table.set_prompt_set(words)
+    finish()
+    after = layer.data.copy()
+    assert np.isin(after[BOX], [item.id for item in words.classes]).all()
+    after[BOX] = before[BOX] = 0
+    np.testing.assert_array_equal(after, before)
+    for label in np.unique(before):  # what is outside keeps its name and its colour
+        if label:
+            assert layer.colormap.map(label)[3] == 1
+            assert label in layer.features["index"].tolist()
+
+
+def test_without_the_box_the_words_reach_all_of_the_image(
+    boxed, viewer, scene_prompts, finish, looks, qtbot
+):
+    words = PromptSet(scene_prompts.classes[1:3])
+    boxed.table.set_prompt_set(words)
+    finish()
+    click(boxed, qtbot, "box")
+    finish()
+    layer = layer_of(viewer)
+    assert np.isin(layer.data, [item.id for item in words.classes]).all()
+    assert [layer.name for layer in viewer.layers] == ["scene", "labels of scene"]
+    assert looks == [], "no new look at the image"
