@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 from dinoiser.errors import DinoiserError
 from napari_dinoiser.review.background import Background
 from napari_dinoiser.review.named import named
+from napari_dinoiser.triton_import import import_triton
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +139,7 @@ class ImprovePanel(QWidget):
 def _improve(
     output: Path, progress: Callable[[Progress], None], cancelled: Callable[[], bool]
 ) -> Outcome:
+    import_triton()
     from dinoiser.batch.improve import learn_from_reviews
 
     learned = learn_from_reviews(output, progress=progress, cancelled=cancelled).learned
@@ -149,6 +151,7 @@ def _improve(
 def _take_back(
     output: Path, progress: Callable[[Progress], None], cancelled: Callable[[], bool]
 ) -> Outcome:
+    import_triton()
     from dinoiser.batch.improve import before_last_improvement
 
     return Outcome(None, _label_rest(output, before_last_improvement(output), progress, cancelled))
