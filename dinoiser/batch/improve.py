@@ -81,15 +81,11 @@ def learn_from_reviews(
     """
     from dinoiser.learning.learn import learn
 
-    job, description = recorded_job(output, running, heads)
-    accepted = _accepted(job.output)
-    if not accepted:
-        msg = f"no mask in {output} is accepted yet: review a few in napari (Review, A accepts)."
-        raise SettingsError(msg)
-    segmenter = Segmenter(_load(job, description["model"]), job.labelling.settings)
-    reading = _Reading(job, segmenter, progress, cancelled)
-    learned = learn(reading.images(accepted), job.prompts, segmenter.pipeline)
-    return Lesson(learned, reading.passed_over)
+    reviewed = ReviewedImages(
+        output, running=running, heads=heads, progress=progress, cancelled=cancelled
+    )
+    learned = learn(reviewed, reviewed.prompts, reviewed.pipeline)
+    return Lesson(learned, reviewed.passed_over)
 
 
 def before_last_improvement(output: Path) -> Learned | None:
@@ -134,40 +130,72 @@ def _load(job: LabelJob, expected: dict[str, Any]) -> SegmentationModel:
     return model
 
 
-class _Reading:
-    """Reads and encodes the images to learn from.
+class ReviewedImages:
+    """The accepted images of a job: encoded, with their masks.
+
+    Parameters
+    ----------
+    output, running, heads, progress, cancelled
+        See `learn_from_reviews`.
+    as_labelled
+        Whether the pipeline uses what the job has learnt so far, as its labels
+        do; else it is that of words alone.
 
     Attributes
     ----------
+    prompts, pipeline
+        The job's.
     passed_over
-        See `Lesson`.
+        Why images could not be given, by name, after going through them.
+
+    Raises
+    ------
+    InputError, SettingsError, ModelError, CheckpointError
+        See `learn_from_reviews`.
     """
 
     def __init__(
         self,
-        job: LabelJob,
-        segmenter: Segmenter,
-        progress: Callable[[Progress], None] | None,
-        cancelled: Callable[[], bool] | None,
+        output: Path,
+        *,
+        running: Running | None = None,
+        heads: Path | None = None,
+        as_labelled: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
+        job, description = recorded_job(output, running, heads)
+        self._records = _accepted(job.output)
+        if not self._records:
+            msg = (
+                f"no mask in {output} is accepted yet: review a few in napari (Review, A accepts)."
+            )
+            raise SettingsError(msg)
+        path = job.labelling.learned if as_labelled else None
+        self._segmenter = Segmenter(
+            _load(job, description["model"]),
+            job.labelling.settings,
+            learned=None if path is None else Learned.load(path),
+        )
+        self.prompts, self.pipeline = job.prompts, self._segmenter.pipeline
         self.passed_over: dict[str, str] = {}
         self._job = job
-        self._segmenter = segmenter
         self._features = KeptFeatures(job.output) if job.results.keep_features else None
         self._progress = progress
         self._cancelled = cancelled
 
-    def images(self, records: list[Record]) -> Iterator[tuple[EncodedImage, np.ndarray]]:
-        """Give each image that can be read, with its mask."""
-        for count, record in enumerate(records):
-            self._show(count, len(records))
+    def __iter__(self) -> Iterator[tuple[EncodedImage, np.ndarray]]:
+        """Give each image that can be read, with its mask (H, W) uint8."""
+        total = len(self._records)
+        for count, record in enumerate(self._records):
+            self._show(count, total)
             try:
                 pair = self._read(record)
             except DinoiserError as error:
                 self.passed_over[record.image] = str(error)
                 continue
             yield pair
-        self._show(len(records), len(records))
+        self._show(total, total)
 
     def _show(self, through: int, total: int) -> None:
         if self._cancelled and self._cancelled():
@@ -189,5 +217,5 @@ class _Reading:
             return self._segmenter.encode(image), mask
         digest = file_digest(path, "sha256").value
         job_image = JobImage(record.image, record.stem, record.path)
-        encoded = self._features.encode(job_image, image, digest, self._segmenter.pipeline)
+        encoded = self._features.encode(job_image, image, digest, self.pipeline)
         return encoded, mask

@@ -11,6 +11,7 @@ import dinoiser
 from dinoiser.cli import (
     compare,
     demo,
+    diagnose,
     evaluate,
     export,
     features,
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command("label", epilog=label.EXAMPLE)(label.label)
 app.command("relabel", epilog=relabel.EXAMPLE)(relabel.relabel)
 app.command("improve", epilog=improve.EXAMPLE)(improve.improve)
+app.command("diagnose", epilog=diagnose.EXAMPLE)(diagnose.diagnose)
 app.command("features", epilog=features.EXAMPLE)(features.features)
 app.command("export", epilog=export.EXAMPLE)(export.export)
 app.command("import", epilog=import_annotations.EXAMPLE)(import_annotations.import_annotations)

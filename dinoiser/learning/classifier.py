@@ -9,21 +9,27 @@ examples stay at their words.
 
 from __future__ import annotations
 
+import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from scipy.optimize import minimize  # type: ignore[import-untyped]
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from torch import Tensor
 
-MOST_STEPS = 60
+MOST_STEPS = 100
 
 
-def fit_shift(
-    features: Tensor, targets: Tensor, weights: Tensor, logits: Tensor, penalty: float
-) -> Tensor:
-    """Fit the change of class embeddings.
+def fit_shifts(
+    features: Tensor, targets: Tensor, weights: Tensor, logits: Tensor, penalties: Sequence[float]
+) -> list[Tensor]:
+    """Fit the change of class embeddings, for each of some penalties.
 
     Parameters
     ----------
@@ -35,33 +41,48 @@ def fit_shift(
         (N,), positive.
     logits
         (N, K), what the words say.
-    penalty
-        How much a change costs; infinity allows none.
+    penalties
+        How much a change costs, from the highest to the lowest; infinity allows
+        none.
 
     Returns
     -------
-    Tensor
-        (K, D) float32: the product with a patch is added to the class's logit.
+    list of Tensor
+        (K, D) float32 for each penalty: the product with a patch is added to
+        the class's logit.
     """
-    classes = logits.shape[1]
-    free = torch.bincount(targets, minlength=classes).bool()
+    (count, dimensions), classes = features.shape, logits.shape[1]
+    free = torch.bincount(targets, minlength=classes).nonzero()[:, 0]
     x, start = features.double(), logits.double()
     share = weights.double() / weights.double().sum()
-    shift = torch.zeros(int(free.sum()), x.shape[1], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [shift], max_iter=MOST_STEPS, tolerance_grad=1e-7, line_search_fn="strong_wolfe"
-    )
+    one_hot = F.one_hot(targets, classes).double()
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        moved = start.index_add(1, free.nonzero()[:, 0], x @ shift.T)
-        value = (share * F.cross_entropy(moved, targets, reduction="none")).sum()
-        value = value + penalty * shift.square().sum()
-        value.backward()
-        return value
+    def loss(flat: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
+        shift = torch.from_numpy(flat).view(len(free), dimensions)
+        log = start.index_add(1, free, x @ shift.T).log_softmax(1)
+        value = penalty * shift.square().sum() - (share[:, None] * one_hot * log).sum()
+        slope = share[:, None] * (log.exp() - one_hot)
+        gradient = slope[:, free].T @ x + 2 * penalty * shift
+        return float(value), gradient.flatten().numpy()
 
-    if penalty < float("inf") and len(x):
-        optimizer.step(loss)
-    result = torch.zeros(classes, x.shape[1])
-    result[free] = shift.detach().float()
-    return result
+    shifts, flat = [], np.zeros(len(free) * dimensions)
+    with _one_thread():
+        for penalty in penalties:  # each begins where the one before ended
+            if count and math.isfinite(penalty):
+                options = {"maxiter": MOST_STEPS, "gtol": 1e-6}
+                flat = minimize(loss, flat, (penalty,), "L-BFGS-B", jac=True, options=options).x
+            shift = torch.zeros(classes, dimensions)
+            shift[free] = torch.from_numpy(flat).view(len(free), dimensions).float()
+            shifts.append(shift)
+    return shifts
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let one thread compute: products are so small that several would wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

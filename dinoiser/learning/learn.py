@@ -9,7 +9,7 @@ import torch
 from scipy import stats  # type: ignore[import-untyped]
 
 from dinoiser.errors import SettingsError
-from dinoiser.learning.classifier import fit_shift
+from dinoiser.learning.classifier import fit_shifts
 from dinoiser.learning.examples import Examples, examples_of
 from dinoiser.learning.learned import Learned
 from dinoiser.models.base import PatchFeatures
@@ -51,7 +51,7 @@ def learn(
     """Learn from corrected images, next to the words.
 
     Classes start at their words and move as far as the examples justify, see
-    `fit_shift`. How far is chosen by labelling images that were left out. Words
+    `fit_shifts`. How far is chosen by labelling images that were left out. Words
     alone are among the choices, and win unless another choice is better with a
     certainty of `CERTAINTY`, by Student's t over images.
 
@@ -81,9 +81,9 @@ def learn(
         raise SettingsError(msg)
     examples = [examples_of(encoded, mask).thinned(MOST_PATCHES) for encoded, mask in images]
     words = _Words(pipeline, prompts)
-    trials = [_leave_out(examples, words, penalty) for penalty in PENALTIES]
+    trials = _leave_out(examples, words)
     chosen = _choose(trials)
-    shift = words.fit(examples, PENALTIES[chosen])
+    shift = words.fit(examples)[chosen]
     counts = words.count(examples)
     return Learned(
         {item.id: item.name for item in prompts.classes},
@@ -109,17 +109,16 @@ class _Words:
         self._places[self.ids] = torch.arange(len(self.ids))
         self._has_background = prompts.background is not None
 
-    def fit(self, examples: Sequence[Examples], penalty: float) -> Tensor:
-        """Return the shift (K, D), see `fit_shift`."""
-        dimensions = self._embeddings.shape[1]
-        if not examples or penalty == float("inf"):
-            return torch.zeros(len(self.ids), dimensions)
+    def fit(self, examples: Sequence[Examples]) -> list[Tensor]:
+        """Return the shift (K, D) for each of `PENALTIES`, see `fit_shifts`."""
+        if not examples:
+            return [torch.zeros(len(self.ids), self._embeddings.shape[1])] * len(PENALTIES)
         features = torch.cat([one.features for one in examples])
         targets = self._places[torch.cat([one.labels for one in examples])]
         weights = torch.cat([one.weights for one in examples])
         sums = torch.zeros(len(self.ids)).index_add(0, targets, weights)
-        return fit_shift(
-            features, targets, weights / sums[targets] ** BALANCE, self._logits(features), penalty
+        return fit_shifts(
+            features, targets, weights / sums[targets] ** BALANCE, self._logits(features), PENALTIES
         )
 
     def decide(self, some: Examples, shift: Tensor) -> Tensor:
@@ -168,21 +167,20 @@ def _as_image(features: Tensor) -> Tensor:
     return features.T[None, :, None]
 
 
-def _leave_out(examples: Sequence[Examples], words: _Words, penalty: float) -> _Trial:
+def _leave_out(examples: Sequence[Examples], words: _Words) -> list[_Trial]:
     """Learn from all images but some, and label these, until each was left out once."""
     parts = min(len(examples), MOST_PARTS)
-    overlaps = np.zeros((len(examples), 2, len(words.ids)))
-    there = np.zeros((len(examples), len(words.ids)), bool)
+    overlaps = np.zeros((len(PENALTIES), len(examples), 2, len(words.ids)))
+    there = np.array([words.count([one]) for one in examples], bool).reshape(len(examples), -1)
     for part in range(parts):
-        others = [one for i, one in enumerate(examples) if i % parts != part]
-        shift = words.fit(others, penalty)
+        shifts = words.fit([one for i, one in enumerate(examples) if i % parts != part])
         for i in range(part, len(examples), parts):
-            overlaps[i] = words.overlaps(examples[i], shift)
-            there[i] = words.count([examples[i]])
+            overlaps[:, i] = [words.overlaps(examples[i], shift) for shift in shifts]
     # of an image, the classes that are there; others that were found there cost these their IoU
-    both, either = overlaps[:, 0], overlaps[:, 1]
-    ious = np.divide(both, either, out=np.zeros_like(both), where=there)
-    return _Trial(ious.sum(1) / there.sum(1).clip(1), overlaps.sum(0))
+    both, either = overlaps[:, :, 0], overlaps[:, :, 1]
+    ious = np.divide(both, either, out=np.zeros_like(both), where=there & (either > 0))
+    scores = ious.sum(2) / there.sum(1).clip(1)  # (penalties, n)
+    return [_Trial(*pair) for pair in zip(scores, overlaps.sum(1), strict=True)]
 
 
 def _choose(trials: Sequence[_Trial]) -> int:

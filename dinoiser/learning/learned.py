@@ -38,7 +38,7 @@ class Learned:
         unit length is added to a class's logit. All zero where words alone are
         as good.
     penalty
-        How much a change cost, see `fit_shift`; infinity for words alone.
+        How much a change cost, see `fit_shifts`; infinity for words alone.
     images
         Number of corrected images.
     examples

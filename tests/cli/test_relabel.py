@@ -1,4 +1,4 @@
-"""`dinoiser relabel`, `improve` and `features`, as a person runs them."""
+"""`dinoiser relabel`, `improve`, `diagnose` and `features`, as a person runs them."""
 
 import json
 
@@ -107,3 +107,27 @@ def test_features_say_how_much_they_take(job, dinoiser):
     assert code == 0
     expected = {"output": str(out), "images": 6, "bytes": size, "removed": False}
     assert json.loads(said) == expected
+
+
+class TestDiagnose:
+    def test_it_says_which_class_takes_from_which(self, job, dinoiser):
+        out, truth = job
+        accept(out, truth, 4)
+        before = masks(out)
+        code, said, _ = dinoiser("diagnose", out, "-d", "cpu")
+        assert code == 0
+        assert "was labelled background." in said
+        assert masks(out) == before
+        code, said, _ = dinoiser("diagnose", out, "-d", "cpu", "--json")
+        document = json.loads(said)
+        assert document["classes"] == list(PROMPTS.names)
+        pixels = sum(mask.size for mask in list(truth.values())[:4])
+        assert sum(map(sum, document["matrix"])) == pixels
+
+    def test_wrong_input_is_refused(self, job, dinoiser):
+        code, _, said = dinoiser("diagnose", job[0], "--precision", "95")
+        assert code == 2
+        assert "--precision is 95.0" in said
+        code, _, said = dinoiser("diagnose", job[0])
+        assert code == 2
+        assert "is accepted yet" in said

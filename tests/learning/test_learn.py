@@ -9,7 +9,7 @@ import torch
 from dinoiser import Learned, PromptSet, Segmenter, learn
 from dinoiser.errors import CheckpointError, SettingsError
 from dinoiser.evaluation.metrics import ConfusionMatrix
-from dinoiser.learning.classifier import fit_shift
+from dinoiser.learning.classifier import fit_shifts
 from dinoiser.learning.examples import examples_of
 from dinoiser.scenes import draw_scene
 from dinoiser.scenes.drawing import OTHER_COLORS, SHAPES
@@ -154,7 +154,7 @@ def test_the_fit_is_the_minimum_and_leaves_classes_without_examples(tiny):
     torch.manual_seed(0)
     features = torch.nn.functional.normalize(torch.randn(40, 6), dim=1)
     targets, weights, logits = torch.randint(0, 2, (40,)), torch.rand(40) + 0.5, torch.randn(40, 3)
-    shift = fit_shift(features, targets, weights, logits, 1e-2)
+    [shift] = fit_shifts(features, targets, weights, logits, [1e-2])
     assert not shift[2].any()
 
     def loss(change):
@@ -168,4 +168,5 @@ def test_the_fit_is_the_minimum_and_leaves_classes_without_examples(tiny):
         step = torch.randn(3, 6) * 0.05
         step[2] = 0
         assert loss(shift + step) > least
-    assert not fit_shift(features, targets, weights, logits, float("inf")).any()
+    [none] = fit_shifts(features, targets, weights, logits, [float("inf")])
+    assert not none.any()
