@@ -1,5 +1,7 @@
 """`dinoiser train` with a backbone of open_clip and a teacher of timm, both by name."""
 
+import json
+
 import pytest
 import torch
 from dinoiser_training import refit
@@ -55,8 +57,8 @@ def test_both_by_name_give_heads_that_the_backbone_takes_by_name(
     path = tmp_path / "heads.safetensors"
     train = ("train", folder, "-o", path, "-m", backbone, "--teacher", teacher, *QUICK)
     code, out, err = dinoiser(*train)
-    assert code == 0, err
-    assert f"-m {backbone} --heads {path}" in " ".join(out.split())
+    assert code in (0, 1), err  # of random networks, either may be better
+    assert f"They are in {path}" in " ".join(out.split())
     with safe_open(path, "pt") as file:
         made_of = file.metadata()
     assert (made_of["model"], made_of["teacher"]) == (backbone, teacher)
@@ -71,15 +73,14 @@ def test_both_by_name_give_heads_that_the_backbone_takes_by_name(
         load_model("tiny", "cpu", heads=path)
 
 
-def test_another_teacher_gives_other_heads(folder, tmp_path, dinoiser, backbone, teacher):
+def test_another_teacher_judges_otherwise(folder, tmp_path, dinoiser, backbone, teacher):
     taught = {}
     for name in (teacher, "regions"):
         path = tmp_path / f"{name}.safetensors"
         arguments = ("train", folder, "-o", path, "-m", backbone, "--teacher", name, *QUICK)
-        code, _, err = dinoiser(*arguments)
-        assert code == 0, err
-        taught[name] = load_model(backbone, "cpu", "fp32", heads=path).heads
-    assert not torch.equal(taught[teacher].obj_proj.weight, taught["regions"].obj_proj.weight)
+        _, out, _ = dinoiser(*arguments, "--json")
+        taught[name] = json.loads(out)["agreement"]["untrained"]["pairs"]
+    assert taught[teacher] != taught["regions"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from dinoiser_training.settings import FitSettings
 from dinoiser_training.tiny import heads as recipe
 from safetensors.torch import load_file, save_file
 
@@ -49,6 +50,9 @@ def test_heads_of_another_backbone_are_refused(shipped, tmp_path):
 def test_the_shipped_heads_are_those_of_the_recipe(shipped, tiny):
     made_of = read_metadata(shipped["heads"])
     expected = recipe.describe(shipped["backbone"], recipe.SETTINGS)
+    del expected["settings"]
     texts = {name: v if isinstance(v, str) else json.dumps(v) for name, v in expected.items()}
     assert {name: made_of[name] for name in texts} == texts
+    # settings that are newer than the file had their defaults
+    assert FitSettings(**json.loads(made_of["settings"])) == recipe.SETTINGS
     assert tiny.gamma == recipe.SETTINGS.gamma
