@@ -18,9 +18,12 @@ from PIL import Image, ImageDraw
 from dinoiser.errors import SettingsError
 from dinoiser.scenes.backgrounds import BACKGROUNDS, Size, paint_background
 from dinoiser.scenes.degradations import bad_camera, good_camera, scatter_clutter, texture_surface
+from dinoiser.scenes.domains import DOMAINS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from dinoiser.scenes.domains import Change, Domain
 
 SMALLEST_SIDE = 32  # pixels
 ABSENT = 5  # classes listed per scene that are not in it
@@ -114,7 +117,11 @@ class Scene:
 
 
 def draw_scenes(
-    count: int, seed: int, size: Size = (224, 224), hard: bool = False
+    count: int,
+    seed: int,
+    size: Size = (224, 224),
+    hard: bool = False,
+    domain: str | None = None,
 ) -> Iterator[Scene]:
     """Draw scenes; the i-th depends only on the seed and i.
 
@@ -126,8 +133,8 @@ def draw_scenes(
         Any non-negative number; different seeds share no scene.
     size
         Height and width in pixels, at least 32 each.
-    hard
-        Degrade the scenes, see `draw_scene`.
+    hard, domain
+        Degrade or change the scenes, see `draw_scene`.
 
     Yields
     ------
@@ -135,7 +142,7 @@ def draw_scenes(
         One scene after another.
     """
     for index in range(count):
-        yield draw_scene(np.random.default_rng((seed, index)), size, hard=hard)
+        yield draw_scene(np.random.default_rng((seed, index)), size, hard=hard, domain=domain)
 
 
 def draw_scene(
@@ -147,6 +154,7 @@ def draw_scene(
     most_objects: int = 4,
     object_sizes: tuple[float, float] | None = None,
     colors: Sequence[str] = COLORS,
+    domain: str | None = None,
 ) -> Scene:
     """Draw one to ``most_objects`` shapes on a background.
 
@@ -169,6 +177,9 @@ def draw_scene(
         32 to 120 pixels at 224, 40 to 160 at 320.
     colors
         Object colours to choose from, of `COLORS` or `OTHER_COLORS`.
+    domain
+        One of `dinoiser.scenes.DOMAINS`: grounds, surfaces, sizes and the camera are its own;
+        the number and sizes of objects are then not to be given.
 
     Returns
     -------
@@ -178,19 +189,27 @@ def draw_scene(
     Raises
     ------
     SettingsError
-        If a side is shorter than 32 pixels.
+        If a side is shorter than 32 pixels, or the domain is unknown.
     """
     if min(size) < SMALLEST_SIDE:
         msg = f"scene size {size} is too small: expected at least {SMALLEST_SIDE} pixels per side"
         raise SettingsError(msg)
+    sizes = object_sizes or _usual_sizes(min(size))
     background = str(rng.choice(BACKGROUNDS))
     canvas = paint_background(rng, background, size)
+    place = _find_domain(domain)
+    if place is not None:
+        canvas = place.ground(rng, canvas)
+        most_objects = place.most_objects
+        sizes = (place.scale * sizes[0], place.scale * sizes[1])
     if hard:
         scatter_clutter(rng, canvas)
-    labels, classes = _place_objects(
-        rng, canvas, hard, most_objects, object_sizes or _usual_sizes(min(size)), colors
-    )
-    image = bad_camera(rng, canvas) if hard else good_camera(rng, canvas) if camera else canvas
+    surface = place.surface if place else None
+    labels, classes = _place_objects(rng, canvas, hard, most_objects, sizes, colors, surface)
+    if place is not None:
+        image = place.camera(rng, canvas)
+    else:
+        image = bad_camera(rng, canvas) if hard else good_camera(rng, canvas) if camera else canvas
     # classes that have no pixels left are dropped and the others renumbered
     present = np.unique(labels[labels > 0])
     names = tuple(classes[k - 1] for k in present)
@@ -202,6 +221,15 @@ def draw_scene(
         background=background,
         caption=" and ".join(f"a {name}" for name in names) + f" on {background}",
     )
+
+
+def _find_domain(name: str | None) -> Domain | None:
+    if name is None:
+        return None
+    if name not in DOMAINS:
+        msg = f"the domain is {name!r}, expected one of {', '.join(DOMAINS)}"
+        raise SettingsError(msg)
+    return DOMAINS[name]
 
 
 def _usual_sizes(shorter_side: int) -> tuple[float, float]:
@@ -222,6 +250,7 @@ def _place_objects(
     most_objects: int,
     object_sizes: tuple[float, float],
     colors: Sequence[str],
+    change: Change | None,
 ) -> tuple[np.ndarray, list[str]]:
     """Draw the objects onto the canvas; return the labels and the class of each label."""
     labels = np.zeros(canvas.shape[:2], np.uint8)
@@ -234,6 +263,7 @@ def _place_objects(
         alpha = _shape_mask(rng, shape, diameter)[max(-top, 0) : canvas.shape[0] - top]
         box = (slice(max(top, 0), top + diameter), slice(left, left + diameter))
         surface = _paint_surface(rng, _pick_color(rng, color), alpha.shape, textured)
+        surface = change(rng, surface) if change else surface
         canvas[box] += alpha[..., None] / 255 * (surface - canvas[box])
         labels[box][alpha > 127] = classes.index(name) + 1
     return labels, classes
