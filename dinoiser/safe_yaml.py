@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dinoiser.errors import SettingsError
+
+MOST_BYTES = 2**20
 MOST_LEVELS = 32
 """Lists and mappings within each other; ours have five at most."""
 MOST_DIGITS = 40
@@ -67,6 +71,27 @@ def load_values(text: str) -> Any:
         return yaml.load(text, Loader=_ValueLoader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Read a small YAML file of settings.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be read, or holds something else.
+    """
+    cause: Exception | None = None
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        content = load_values(data.decode()) if len(data) <= MOST_BYTES else None
+    except (OSError, ValueError) as error:
+        content, cause = None, error
+    if isinstance(content, dict) and all(isinstance(name, str) for name in content):
+        return content
+    msg = f"{path} is not a file of settings: expected lines of YAML such as 'gamma: 0.2'."
+    raise SettingsError(msg) from cause
 
 
 def _problem(event: yaml.Event, level: int) -> str | None:

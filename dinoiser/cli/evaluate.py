@@ -47,6 +47,14 @@ app = typer.Typer(
 )
 
 
+def _place(name: str, model: str, refine: str, delta: float | None) -> str:
+    """Name the folder of an evaluation by what it evaluates."""
+    parts = [name, model.replace(":", "-")]
+    parts += [] if refine == "none" else [refine]
+    parts += [] if delta is None else [f"delta={delta:g}"]
+    return "-".join(parts)
+
+
 def _benchmark_command(name: str) -> Callable[..., None]:
     def command(
         root: Annotated[
@@ -67,20 +75,33 @@ def _benchmark_command(name: str) -> Callable[..., None]:
         precision: options.Precision = "fp32",
         heads: options.Heads = None,
         refine: Annotated[
-            str,
+            str | None,
             typer.Option(
-                help="none: the published pixels; pamr: the papers' refinement; or edges.",
+                help="none (the default): the published pixels; pamr: the papers' refinement; "
+                "or edges.",
                 metavar="METHOD",
             ),
-        ] = "none",
+        ] = None,
+        config: Annotated[
+            Path | None,
+            typer.Option(
+                help="YAML file with what to vary: pooling, objects, gamma, delta, refine.",
+                metavar="FILE",
+            ),
+        ] = None,
         scheduler: options.Scheduler = "auto",
         workers: options.Workers = None,
         overwrite: options.Overwrite = False,
         as_json: options.Json = False,
     ) -> None:
         from dinoiser.evaluation.benchmark_run import BenchmarkJob
+        from dinoiser.evaluation.config import EvaluationConfig
 
-        place = "-".join([name, model.replace(":", "-"), *([] if refine == "none" else [refine])])
+        given = EvaluationConfig() if config is None else EvaluationConfig.load(config)
+        if given.variation is not None:
+            model = given.variation.name(model)
+        refine = refine or given.refine
+        place = _place(name, model, refine, given.delta)
         job = BenchmarkJob(
             name,
             root,
@@ -90,6 +111,7 @@ def _benchmark_command(name: str) -> Callable[..., None]:
             precision,
             heads,
             refine,  # type: ignore[arg-type]  # which the settings check
+            given.delta,
             scheduler,
             workers,
             overwrite,

@@ -47,6 +47,9 @@ class BenchmarkJob:
     refine
         See `SegmentSettings`; the published figures are without, unless they
         say PAMR.
+    delta
+        See `SegmentSettings`, for benchmarks whose background is filtered; None
+        for the published one.
     scheduler, workers, overwrite
         See `LabelJob`.
     """
@@ -59,9 +62,15 @@ class BenchmarkJob:
     precision: str = "fp32"
     heads: Path | None = None
     refine: Refinement = "none"
+    delta: float | None = None
     scheduler: str = "auto"
     workers: int | None = None
     overwrite: bool = False
+
+    @property
+    def is_published(self) -> bool:
+        """Whether nothing differs from the published evaluation but, perhaps, the model's name."""
+        return self.refine == "none" and self.delta is None and self.heads is None
 
 
 def evaluate(
@@ -119,7 +128,7 @@ def evaluate(
             "protocol": _protocol(label_job.labelling),
             "output": str(job.output),
         },
-        published=benchmark.published.get(job.model) if job.refine == "none" else None,
+        published=benchmark.published.get(job.model) if job.is_published else None,
         failures=summary.failures,
     )
     _write(score, job.output)
@@ -136,7 +145,7 @@ def _label_job(job: BenchmarkJob, benchmark: Benchmark, pairs: list[Pair]) -> La
             model=job.model,
             precision=job.precision,
             heads=job.heads,
-            settings=replace(benchmark.settings(entry.windows), refine=job.refine),
+            settings=replace(benchmark.settings(entry.windows, job.delta), refine=job.refine),
         ),
         results=Results(formats=("png",), report=False),
         running=Running(

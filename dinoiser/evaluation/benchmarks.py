@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,19 +61,26 @@ class Benchmark:
         """Class id of the first class in masks; 0 is reserved for the background."""
         return int(self.background == "none")
 
-    def settings(self, windows: WindowDefaults) -> SegmentSettings:
-        """Return the settings for a model of the catalogue, given its windows.
+    def settings(self, windows: WindowDefaults, delta: float | None = None) -> SegmentSettings:
+        """Return the settings for a model of the catalogue.
 
-        A delta of 0 switches background filters off.
+        Parameters
+        ----------
+        windows
+            The model's.
+        delta
+            See `SegmentSettings`, where there is a background to filter; None for
+            the published one.
         """
-        protocol = SegmentSettings(
+        filtered = SegmentSettings.delta if delta is None else delta
+        return SegmentSettings(
             short_side=windows.short_side,
             window=windows.window,
             stride=windows.stride,
             antialias=windows.cubic,  # as by Pillow; OpenCV does not smooth
             refine="none",
+            delta=filtered if self.background == "filtered" else 0.0,
         )
-        return protocol if self.background == "filtered" else replace(protocol, delta=0.0)
 
     def prompts(self, method: Method) -> PromptSet:
         """Return the classes with the words that a method's own evaluation asks for."""

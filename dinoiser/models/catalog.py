@@ -9,8 +9,9 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, PositiveInt, model_validator
 
-from dinoiser.errors import UnknownModelError, did_you_mean
+from dinoiser.errors import SettingsError, UnknownModelError, did_you_mean
 from dinoiser.models import open_clip_names
+from dinoiser.models.variation import Variation, split_name
 from dinoiser.weights.files import FrozenModel, PackageFile, WeightFile
 
 CATALOG_PATH = Path(__file__).with_name("catalog.yaml")
@@ -45,6 +46,8 @@ PARTS: dict[Method, tuple[set[str], ...]] = {
     "tips": ({"towers", "tokenizer"}, {"vision", "text", "tokenizer"}),
 }
 """Files of a method besides a CLIP and heads, in each possible set; other methods have none."""
+VARIED: set[Method] = {"clip-dinoiser", "maskclip"}
+"""Methods that read heads, or what a `Variation` puts in their place."""
 WITHOUT_CLIP: set[Method] = {"dinotxt", "tips"}
 
 
@@ -74,7 +77,7 @@ class ModelEntry(FrozenModel):
     files, see `PARTS`; ``other_parts`` is another set of the same, used if all of it
     is on this machine and not all of ``parts`` is. ``threshold`` is the probability
     below which Talk2DINO predicts background, and ``temperature`` the trained one of
-    TIPS.
+    TIPS. ``variation`` is part of a name that was asked for, never of the file.
     """
 
     name: str
@@ -93,6 +96,7 @@ class ModelEntry(FrozenModel):
     other_parts: dict[str, WeightFile] = Field(default_factory=dict)
     threshold: float = Field(default=0.55, gt=0, lt=1)
     temperature: float = Field(default=0.005, gt=0)
+    variation: Variation | None = None
     gamma: float = Field(default=0.2, ge=0, lt=1)
     teacher: Literal["dino", "regions"] = "dino"
     patch_size: PositiveInt
@@ -136,12 +140,13 @@ class ModelEntry(FrozenModel):
         "threshold": whatever resembles none of the classes, the words do not
         count; "class": a class like any other, found by its words alone.
         """
-        return BACKGROUNDS[self.method]
+        return self.variation.background if self.variation else BACKGROUNDS[self.method]
 
     @property
     def takes_heads(self) -> bool:
         """Whether the model can be loaded with custom heads."""
-        return self.method in ("clip-dinoiser", "maskclip")
+        reads_heads = self.variation is None or self.variation.uses_heads
+        return self.method in VARIED and reads_heads
 
     @property
     def files(self) -> tuple[WeightFile, ...]:
@@ -228,7 +233,8 @@ def find_model(name: str) -> ModelEntry:
     ----------
     name
         A name from `list_models`, or ``open_clip:ARCHITECTURE:WEIGHTS`` with
-        open_clip's names. Only the latter imports open_clip.
+        open_clip's names. Only the latter imports open_clip. Either can be followed
+        by settings of `Variation`: ``clip-dinoiser:pooling=clip-keys:objects=none``.
 
     Returns
     -------
@@ -241,7 +247,15 @@ def find_model(name: str) -> ModelEntry:
         If neither the catalogue nor open_clip has such a name.
     ModelError
         If the model of open_clip cannot be used.
+    SettingsError
+        If the settings are wrong, or the model has none.
     """
+    name, variation = split_name(name)
+    entry = _find_unvaried(name)
+    return entry if variation is None else _vary(entry, variation)
+
+
+def _find_unvaried(name: str) -> ModelEntry:
     if name.startswith(open_clip_names.PREFIX):
         return _make_entry(name)
     entries = _entries()
@@ -252,6 +266,30 @@ def find_model(name: str) -> ModelEntry:
         f"{', '.join(entries)}, or a ViT of open_clip, such as {open_clip_names.EXAMPLE}."
     )
     raise UnknownModelError(msg)
+
+
+def _vary(entry: ModelEntry, variation: Variation) -> ModelEntry:
+    """Return the entry of a model with other sources of guidance, and their files."""
+    if entry.method not in VARIED:
+        msg = (
+            f"The model {entry.name} has no {' or '.join(Variation.model_fields)} to set, as its "
+            f"method is {entry.method}; choose a model such as clip-dinoiser."
+        )
+        raise SettingsError(msg)
+    parts: dict[str, WeightFile] = {}
+    if variation.pooling.startswith("dino-"):
+        parts["dino"] = find_teacher("dino-vitb16").backbone
+    if variation.objects == "found":
+        found = find_teacher("found")
+        assert found.decoder is not None
+        parts |= {"found": found.backbone, "found_decoder": found.decoder}
+    changes = {
+        "name": variation.name(entry.name),
+        "variation": variation,
+        "heads": entry.heads if variation.uses_heads else None,
+        "parts": parts,
+    }
+    return entry.model_copy(update=changes)
 
 
 def find_teacher(name: str) -> TeacherEntry:

@@ -59,9 +59,6 @@ class KeyRefinedClip(MaskClip):
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
         """Patch features and normalised keys of pixels (B, 3, H, W), RGB, float in [0, 1]."""
         x, _, grid = self._run_to_last(pixels)
-        last, width = self.visual.transformer.resblocks[-1], x.shape[-1]
-        some = slice(width, 2 * width)  # the rows are queries, keys, values
-        weight, bias = last.attn.in_proj_weight[some], last.attn.in_proj_bias[some]
-        keys = F.linear(last.ln_1(x[:, 1:]), weight, bias)  # (B, N, C)
+        keys = self._last_keys(x)
         keys = F.normalize(keys, dim=1 if self.normalised_over == "patches" else 2)
         return PatchFeatures(self._dense(x, grid), None, to_map(keys, grid))

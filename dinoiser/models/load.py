@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from dinoiser.models.base import SegmentationModel
     from dinoiser.models.catalog import ModelEntry
+    from dinoiser.models.variation import Variation
 
 
 ClipModel = Literal["clip-dinoiser", "maskclip", "tiny", "maskclip-tiny"]
@@ -122,7 +123,7 @@ def load_model(
     # build the model
     loaded_heads = DinoiserHeads.load(paths["heads"]) if "heads" in paths else None
     described: dict[str, Any] = {
-        "name": name,
+        "name": entry.name,
         "digest": _joint_digest(list(paths.values())),
         "windows": entry.windows,
     }
@@ -201,6 +202,8 @@ def _build(
     if entry.method == "tips":
         return _build_tips(entry, paths, place, described)
     clip = build_clip(entry, paths["clip"]).to(*place)
+    if entry.variation is not None:
+        return _build_varied(clip, entry, entry.variation, heads, paths, described)
     if heads is not None:
         return ClipDinoiser(clip, heads, entry.gamma, **described)
     if entry.method == "clip-dino-guided":
@@ -214,6 +217,33 @@ def _build(
 
         return NaClip(clip, **described)
     return MaskClip(clip, **described)
+
+
+def _build_varied(
+    clip: nn.Module,
+    entry: ModelEntry,
+    variation: Variation,
+    heads: DinoiserHeads | None,
+    paths: dict[str, Path],
+    described: dict[str, Any],
+) -> SegmentationModel:
+    from dinoiser.models.teachers.dino import Dino
+    from dinoiser.models.teachers.found import Found
+    from dinoiser.models.varied import Sources, VariedClip
+
+    if variation.uses_heads and heads is None:
+        msg = (
+            f"{entry.name} needs heads, and the model has none of its own: give some with --heads, "
+            "or choose clip-dinoiser."
+        )
+        raise SettingsError(msg)
+    sources = Sources(
+        heads,
+        Dino.load(paths["dino"]) if "dino" in paths else None,
+        Found.load(paths["found"], paths["found_decoder"]) if "found" in paths else None,
+    )
+    gamma = entry.gamma if variation.gamma is None else variation.gamma
+    return VariedClip(clip, variation, sources, gamma, **described)
 
 
 def _build_guided(

@@ -153,6 +153,13 @@ class MaskClip(SegmentationModel):
         x = self._run_last(self.visual.transformer.resblocks[-1], x, grid)
         return to_map(self.visual.ln_post(x) @ self.visual.proj, grid)
 
+    def _last_keys(self, x: Tensor) -> Tensor:
+        """Keys (B, h * w, C) of patches in the last block, from the tokens before it."""
+        last, width = self.visual.transformer.resblocks[-1], x.shape[-1]
+        some = slice(width, 2 * width)  # the rows are queries, keys, values
+        weight, bias = last.attn.in_proj_weight[some], last.attn.in_proj_bias[some]
+        return F.linear(last.ln_1(x[:, 1:]), weight, bias)
+
     def _run_last(self, block: Any, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patches (B, h * w, C) after the last block, from the tokens (B, 1 + h * w, C) before."""
         del grid  # a patch attends only to itself, wherever it is

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch.nn import functional as F
-
-from dinoiser.models.base import PatchFeatures, Scoring
-from dinoiser.models.maskclip import MaskClip, pad_to_patches
-from dinoiser.models.pooling import pool_by_correlation
+from dinoiser.models.base import Scoring
+from dinoiser.models.variation import Variation
+from dinoiser.models.varied import Sources, VariedClip
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from dinoiser.models.teachers.dino import Dino
     from dinoiser.models.teachers.found import Found
 
 
-class TeacherGuidedClip(MaskClip):
+class TeacherGuidedClip(VariedClip):
     """CLIP-DINOiser without learnt heads: three networks instead of one.
 
     Parameters
@@ -41,7 +36,6 @@ class TeacherGuidedClip(MaskClip):
     """
 
     scoring = Scoring()
-    gamma: float
 
     def __init__(
         self,
@@ -53,27 +47,6 @@ class TeacherGuidedClip(MaskClip):
         name: str = "clip-dino-guided",
         **described: Any,
     ) -> None:
-        super().__init__(clip, name=name, **described)
-        self.dino = dino.to(self.device, self.dtype)
-        self.found = found.to(self.device, self.dtype)
-        self.gamma = gamma
-
-    @torch.no_grad()
-    def encode_image(self, pixels: Tensor) -> PatchFeatures:
-        """Pooled patch features and objectness of pixels (B, 3, H, W), RGB, float in [0, 1].
-
-        All three networks see the image as padded for CLIP. If the patches of
-        the teacher have another size, CLIP's features are resized bilinearly to
-        its grid.
-        """
-        # padded for CLIP first, so that all three grids cover the same area
-        padded = pad_to_patches(pixels, self.patch_size)
-        features = self.encode_patches(padded).features
-        values = self.dino.values(padded)
-        grid = (values.shape[-2], values.shape[-1])
-        # not in the paper, where the patches of CLIP and DINO both have 16 pixels
-        if features.shape[-2:] != grid:
-            features = F.interpolate(features, grid, mode="bilinear", align_corners=False)
-        pooled = pool_by_correlation(features, values, self.gamma)
-        # back to logits, as `PatchFeatures.foreground` expects
-        return PatchFeatures(pooled, self.found.patch_probabilities(padded, grid).logit())
+        guidance = Variation(pooling="dino-values", objects="found")
+        sources = Sources(dino=dino, found=found)
+        super().__init__(clip, guidance, sources, gamma, name=name, **described)

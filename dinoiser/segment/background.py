@@ -28,14 +28,15 @@ def apply_background(probabilities: Tensor, foreground: Tensor, delta: float = 0
     foreground
         (B, h, w) objectness logits; one half is a logit of 0.
     delta
-        Patches with at least this probability are left unchanged.
+        Patches with at least this probability are left unchanged; 1 leaves none.
 
     Returns
     -------
     Tensor
         (B, K, h, w), a new tensor.
     """
-    background = (probabilities.amax(1) < delta) & (foreground <= 0)
+    unsure = probabilities.amax(1) < (delta if delta < 1 else torch.inf)
+    background = unsure & (foreground <= 0)
     filtered = probabilities.clone()
     filtered[:, 0].masked_fill_(background, 1.0)
     return filtered

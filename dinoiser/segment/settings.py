@@ -41,7 +41,7 @@ class SegmentSettings:
         Number of windows in one pass; "auto" chooses it for the device.
     delta
         Confidence in [0, 1] from which a patch is exempt from the background
-        filter; 0.99 in the paper. 0 switches the filter off (for Talk2DINO, the
+        filter; 0.99 in the paper. With 1, none is. 0 switches the filter off (for Talk2DINO, the
         background cleaning).
 
     Raises

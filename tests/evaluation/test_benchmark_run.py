@@ -15,6 +15,7 @@ from dinoiser.evaluation.benchmarks import find_benchmark
 from dinoiser.images import read_image
 from dinoiser.models.base import PatchFeatures
 from dinoiser.models.catalog import find_model, list_models
+from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
 from dinoiser.segment.segmenter import Segmenter
@@ -139,6 +140,47 @@ def test_the_paper_is_shown_beside_what_was_measured(voc20, dinoiser, finished, 
     page = (finished / "evaluation.md").read_text()
     assert f"mIoU {100 * miou:.1f} over 3 images; the paper reports 62.1." in page
     assert all(f"| {name} | {100 * iou:.1f} |" in page for name, iou in ious.items() if iou)
+
+
+class TestConfig:
+    def test_a_row_of_the_papers_tables_is_computed(self, tiny, scenes, dinoiser, tmp_path):
+        """Objects without the test of uncertainty, over features that are not pooled."""
+        config = tmp_path / "row.yaml"
+        config.write_text("pooling: none\ndelta: 1\n")
+        blank = np.zeros(scenes[0].shape[:2], np.uint8)
+        write_benchmark("voc", tmp_path, [(scenes[0], blank)])
+        benchmark = find_benchmark("voc")
+        [pair] = benchmark.find_pairs(tmp_path)
+        model = load_model("tiny:pooling=none", "cpu", "fp32")
+        segmenter = Segmenter(model, antialias=False, refine="none", delta=1.0)
+        prompts = PromptSet.from_names(benchmark.classes)
+        expected = segmenter.segment(read_image(pair.image), prompts).labels
+        write_benchmark("voc", tmp_path, [(scenes[0], expected)])
+        arguments = ("--root", tmp_path, "-m", "tiny", "-d", "cpu", "-o", tmp_path / "out")
+        code, out, err = dinoiser("evaluate", "voc", *arguments, "--config", config, "--json")
+        assert code == 0, err
+        document = json.loads(out)
+        assert document["miou"] == 1
+        assert document["model"] == "tiny:pooling=none"
+        assert document["protocol"]["delta"] == 1
+        assert document["published_miou"] is None
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("poling: none", "there is no 'poling' (did you mean 'pooling'?)"),
+            ("delta: 2", "delta is 2, expected a confidence from 0 to 1"),
+            ("- 1", "is not a file of settings"),
+            ("gamma: much", "gamma is 'much', expected"),
+        ],
+    )
+    def test_what_is_wrong_with_it_is_one_sentence(self, text, message, dinoiser, tmp_path):
+        config = tmp_path / "row.yaml"
+        config.write_text(text)
+        code, _, err = dinoiser("evaluate", "voc", "--root", tmp_path, "--config", config)
+        assert code == 2
+        assert message in " ".join(err.split())
+        assert "row.yaml" in err
 
 
 def test_a_stopped_run_goes_on_to_the_same_figures(voc20, finished, tmp_path):

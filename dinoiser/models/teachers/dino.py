@@ -110,6 +110,11 @@ class Dino(FrozenVit):
         return cls(build_vit(read_tensors(path), heads, path))
 
     @torch.no_grad()
+    def queries(self, pixels: Tensor) -> Tensor:
+        """Compute queries (B, C, h, w), otherwise as `keys`."""
+        return self._last_projection(pixels, 0)
+
+    @torch.no_grad()
     def keys(self, pixels: Tensor) -> Tensor:
         """Keys (B, C, h, w) of pixels (B, 3, H, W), RGB, float in [0, 1]; not normalised."""
         return self._last_projection(pixels, 1)
