@@ -56,9 +56,9 @@ class ClassList(QListWidget):
             item.setToolTip(f"{name}: label {label}")
             self.addItem(item)
 
-    def label_of_digit(self, digit: int) -> int | None:
+    def label_of_digit(self, digit: int | None) -> int | None:
         """Return the label for a digit; None if there are fewer classes."""
-        if digit >= self.count() - 1:
+        if digit is None or digit >= self.count() - 1:
             return None
         return self.item(digit).data(Qt.ItemDataRole.UserRole)
 

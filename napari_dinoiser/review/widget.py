@@ -22,6 +22,7 @@ from napari_dinoiser.review.end_page import EndPage
 from napari_dinoiser.review.improve_panel import ImprovePanel
 from napari_dinoiser.review.layers import ReviewLayers
 from napari_dinoiser.review.named import named
+from napari_dinoiser.review.objects import ReviewObjects
 from napari_dinoiser.review.queue import ReviewQueue
 from napari_dinoiser.review.queue_list import QueueList
 from napari_dinoiser.review.status import ReviewStatus
@@ -49,8 +50,8 @@ _STEPS: dict[str, tuple[Callable[[ReviewSession], bool], str]] = {
 }
 """What each button does, and the message if it leads to no other image."""
 HINTS = (
-    "1-9 paint · / search a class · F fill · E erase · Ctrl+Z undo · T labels · O outlines"
-    " · [ ] opacity · I one class · G next uncertain place · C confidence"
+    "1-9 paint · Shift object · / search a class · F fill · E erase · Ctrl+Z undo · T labels"
+    " · O outlines · [ ] opacity · I one class · G next uncertain place · C confidence"
 )
 
 
@@ -90,6 +91,9 @@ class ReviewWidget(QWidget):
         # the same keys for Qt ("Shift+N") and for napari ("Shift-N")
         canvas_keys = {key.replace("+", "-"): action for key, action in keys.items()}
         self._layers = ReviewLayers(viewer, canvas_keys, self._classes.mark)
+        self._objects = ReviewObjects(
+            viewer, self._layers, self._classes.label_of_digit, self._refresh, self
+        )
         self._connect()
         self._bind_own_keys(keys)
         self._timer = QTimer(self, interval=KEEP_UNSAVED_EVERY)
@@ -122,9 +126,11 @@ class ReviewWidget(QWidget):
         self._watch_closing()
         if self._session:
             self._layers.enter()
+        self._objects.tool.start()
 
     def hideEvent(self, event: Any) -> None:
         """Release the keys."""
+        self._objects.tool.stop()
         self._layers.leave()
         super().hideEvent(event)
 
@@ -263,6 +269,7 @@ class ReviewWidget(QWidget):
             self._layers.hide()
         else:
             self._layers.show(session.current, session.prompts)
+        self._objects.show(session)
         self._refresh()
 
     def _refresh(self, message: str = "") -> None:
@@ -430,6 +437,8 @@ class ReviewWidget(QWidget):
         self._timer.stop()
         if self._session:
             self._session.keep_unsaved()
+        self._objects.tool.stop()
+        self._objects.show(None)
         self._layers.disconnect()
         self._session = None
 

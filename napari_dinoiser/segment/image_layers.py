@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,35 +39,6 @@ def channel_axes(layer: Image) -> dict[int, int]:
         return {}
     shape = _shape(layer)
     return {axis: n for axis, n in enumerate(shape[:-2]) if 1 < n <= MANY_CHANNELS}
-
-
-def place_labels(layer: Image, channel_axis: int | None = None) -> dict[str, Any]:
-    """Return the placement of a Labels layer exactly over an image layer.
-
-    Parameters
-    ----------
-    layer
-        The image layer.
-    channel_axis
-        Axis of the image that the labels do not have.
-
-    Returns
-    -------
-    dict
-        `scale` and `translate` or, if the layer is rotated or sheared, `affine`
-        (n + 1, n + 1) for `napari.layers.Labels`; also its `units`.
-    """
-    kept = [axis for axis in range(layer.ndim) if axis != channel_axis]
-    # the layer's transform as an origin and one column per axis, found by transforming unit vectors
-    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
-    steps = [np.asarray(layer.data_to_world(unit)) - origin for unit in np.eye(layer.ndim)]
-    matrix = np.stack(steps, 1)[np.ix_(kept, kept)]
-    units = {"units": tuple(layer.units[axis] for axis in kept)}
-    if np.array_equal(matrix, np.diag(matrix.diagonal())):
-        return {"scale": matrix.diagonal(), "translate": origin[kept], **units}
-    affine = np.eye(len(kept) + 1)
-    affine[:-1, :-1], affine[:-1, -1] = matrix, origin[kept]
-    return {"affine": affine, **units}
 
 
 def visible_part(layer: Image) -> tuple[slice, slice]:

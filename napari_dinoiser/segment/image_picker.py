@@ -8,6 +8,7 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
+from napari_dinoiser.own_layers import OWN
 from napari_dinoiser.segment.image_layers import channel_axes, source_of_layer
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.image_source import ImageSource
 
 COLORS = ("red", "green", "blue")
-OWN = "dinoiser-made"
-"""Metadata key of layers made by this plugin, which are not offered."""
 
 
 class ImagePicker(QWidget):

@@ -9,8 +9,8 @@ import numpy as np
 
 from napari_dinoiser.label_keys import OUTLINE
 from napari_dinoiser.label_layers import TRANSPARENT, style_labels
-from napari_dinoiser.segment.image_layers import place_labels, visible_part
-from napari_dinoiser.segment.image_picker import OWN
+from napari_dinoiser.own_layers import OWN, place_labels
+from napari_dinoiser.segment.image_layers import visible_part
 from napari_dinoiser.segment.label_editor import LabelEditor
 from napari_dinoiser.segment.parts import overlap
 from napari_dinoiser.segment.session import Session
@@ -69,6 +69,11 @@ class Labelled:
     looks: tuple[Any, Any] = (None, None)
     areas: int | None = None
     tours: dict[tuple[int, ...], PlaceTour] = field(default_factory=dict)
+
+    def give(self, plane: tuple[int, ...], where: np.ndarray, label: int) -> None:
+        """Give the pixels of a plane that a mask (H, W) names a label, and show it."""
+        self.session.edits.give(plane, where, label)
+        self.editor.draw()
 
     def tour(self, plane: tuple[int, ...]) -> PlaceTour:
         """Return the tour through a plane's uncertain places."""

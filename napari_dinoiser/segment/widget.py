@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
@@ -20,6 +21,7 @@ from dinoiser.errors import DinoiserError
 from dinoiser.models.catalog import find_model
 from napari_dinoiser.model_choice import ModelChoice
 from napari_dinoiser.model_picker import ModelPicker
+from napari_dinoiser.object_tool import ObjectTool, Target
 from napari_dinoiser.prompts.table import PromptTable
 from napari_dinoiser.segment.advanced_settings import VISIBLE, WHOLE_IMAGE, AdvancedSettings
 from napari_dinoiser.segment.canvas_keys import CanvasKeys
@@ -28,7 +30,6 @@ from napari_dinoiser.segment.image_layers import drawn_part, visible_part
 from napari_dinoiser.segment.image_picker import ImagePicker
 from napari_dinoiser.segment.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
 from napari_dinoiser.segment.map_choice import MapChoice
-from napari_dinoiser.segment.object_tool import ObjectTool
 from napari_dinoiser.segment.painted_classes import PaintedClasses
 from napari_dinoiser.segment.parts import nearest_first
 from napari_dinoiser.segment.runner import Runner
@@ -83,7 +84,7 @@ class SegmentWidget(QWidget):
         self.keys = CanvasKeys(
             viewer, self.images, self._labelled, self.table, self.painted, self.box, self._tell
         )
-        self.objects = ObjectTool(viewer, self._labelled, self._object_at, self.keys.label_of)
+        self.objects = ObjectTool(viewer, self._target, self.keys.label_of)
         self.advanced = AdvancedSettings(viewer)
         self.runner = Runner(encoder or Encoder(), self)
         self._running_on: Image | None = None
@@ -237,10 +238,13 @@ class SegmentWidget(QWidget):
     def _labelled(self) -> Labelled | None:
         return self.images.of(self.picker.layer())
 
-    def _object_at(
-        self, known: Labelled, place: tuple[int, ...], reach: float
-    ) -> np.ndarray | None:
-        return known.session.object_at(place, reach, self.runner.encoder)
+    def _target(self) -> Target | None:
+        """Return where objects are found and labelled."""
+        known = self._labelled()
+        if known is None:
+            return None
+        find = partial(known.session.object_at, encoder=self.runner.encoder)
+        return Target(known.editor.layer, find, known.give)
 
     def _clear_edits(self) -> None:
         known = self._labelled()

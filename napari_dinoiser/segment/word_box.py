@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_dinoiser.segment.image_picker import OWN
+from napari_dinoiser.own_layers import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 
 from napari_dinoiser.digit_keys import digit_of
-from napari_dinoiser.segment.object_tool import OUTLINE
+from tests.helpers.pointer import outline, point, send
 from tests.helpers.segment_driver import labels_layers, layer_of
 
 
@@ -32,14 +31,6 @@ def inner(mask):
     return int(row), int(column)
 
 
-def point(viewer, qtbot, place, modifiers=("Shift",)):
-    """Move the pointer, and let it rest."""
-    event = SimpleNamespace(position=tuple(map(float, place)), modifiers=modifiers, buttons=())
-    for call in viewer.mouse_move_callbacks:
-        call(viewer, event)
-    qtbot.wait(150)
-
-
 def turn(viewer, steps):
     event = SimpleNamespace(modifiers=("Shift",), delta=(0, np.sign(steps)), handled=False)
     for _ in range(abs(steps)):
@@ -47,18 +38,8 @@ def turn(viewer, steps):
             call(viewer, event)
 
 
-def press(key, kind=QEvent.Type.KeyPress, modifiers=Qt.KeyboardModifier.ShiftModifier):
-    window = QApplication.activeWindow() or QApplication.topLevelWidgets()[0]
-    QApplication.sendEvent(window, QKeyEvent(kind, key, modifiers))
-
-
 def bound(provider):
     return {str(key): action for key, action in provider.keymap.items()}
-
-
-def outline(viewer):
-    (layer,) = [layer for layer in labels_layers(viewer) if layer.name == OUTLINE]
-    return layer.data != 0
 
 
 def iou(one, other):
@@ -73,7 +54,7 @@ def test_the_outline_is_the_object_and_a_digit_gives_it_the_class(labelled, view
     point(viewer, qtbot, place)
     found = outline(viewer)
     assert iou(found, mask) > 0.85
-    press(Qt.Key.Key_3)
+    send(Qt.Key.Key_3)
     assert (layer.data[found] == 3).all()
     np.testing.assert_array_equal(layer.data[~found], before[~found])
     layer.undo()
@@ -85,10 +66,10 @@ def test_the_outline_goes_with_shift_and_digits_then_choose_a_class(
 ):
     point(viewer, qtbot, objects[0][1])
     assert outline(viewer).any()
-    press(Qt.Key.Key_Shift, QEvent.Type.KeyRelease)
+    send(Qt.Key.Key_Shift, QEvent.Type.KeyRelease)
     layer = layer_of(viewer)  # the only one
     before = layer.data.copy()
-    press(Qt.Key.Key_2)
+    send(Qt.Key.Key_2)
     np.testing.assert_array_equal(layer.data, before)
     bound(viewer)["2"](viewer)
     assert (layer.mode, layer.selected_label) == ("paint", 2)

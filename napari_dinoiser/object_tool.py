@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +11,13 @@ from qtpy.QtWidgets import QApplication
 
 from napari_dinoiser.digit_keys import digit_of
 from napari_dinoiser.label_layers import TRANSPARENT
-from napari_dinoiser.segment.image_layers import place_labels
-from napari_dinoiser.segment.image_picker import OWN
+from napari_dinoiser.own_layers import OWN, place_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari import Viewer
     from napari.layers import Labels
-
-    from napari_dinoiser.segment.labelled_images import Labelled
 
 OUTLINE = "object under the pointer"
 REACHES = tuple(np.round(np.linspace(0.1, 0.9, 17), 2).tolist())
@@ -30,6 +28,26 @@ PAUSE = 30
 """Milliseconds that the pointer rests before an outline is drawn."""
 
 
+@dataclass(frozen=True)
+class Target:
+    """Labels that objects can be given.
+
+    Attributes
+    ----------
+    layer
+        Their layer.
+    find
+        Returns the object (H, W) bool at a pixel, given how dissimilar its
+        parts may be; None where the image is not encoded.
+    give
+        Gives the pixels of a plane that a mask (H, W) names a label.
+    """
+
+    layer: Labels
+    find: Callable[[tuple[int, ...], float], np.ndarray | None]
+    give: Callable[[tuple[int, ...], np.ndarray, int], None]
+
+
 class ObjectTool(QObject):
     """Shows the object under the pointer while Shift is held, and gives it a class.
 
@@ -37,11 +55,8 @@ class ObjectTool(QObject):
     ----------
     viewer
         The viewer.
-    labelled
-        Returns the image being labelled; None if there is none.
-    find
-        Returns the object at a pixel of the labels, given how dissimilar its
-        parts may be, (H, W) bool; None where the image is not encoded.
+    target
+        Returns the labels that are being edited; None if there are none.
     label_of
         Returns the label of a digit's class; None if there is none.
     """
@@ -49,18 +64,17 @@ class ObjectTool(QObject):
     def __init__(
         self,
         viewer: Viewer,
-        labelled: Callable[[], Labelled | None],
-        find: Callable[[Labelled, tuple[int, ...], float], np.ndarray | None],
+        target: Callable[[], Target | None],
         label_of: Callable[[int | None], int | None],
     ) -> None:
         super().__init__()
         self._label_of = label_of
         self._viewer = viewer
-        self._labelled = labelled
-        self._find = find
+        self._target = target
         self._layer: Labels | None = None
-        self._shown: tuple[Labelled, tuple[int, ...], np.ndarray] | None = None
+        self._shown: tuple[Target, tuple[int, ...], np.ndarray] | None = None
         self._position: tuple[float, ...] = ()
+        self._pointing = False
         self._step = USUAL
         self._rest = QTimer()
         self._rest.setSingleShot(True)
@@ -90,13 +104,13 @@ class ObjectTool(QObject):
             self._rest.stop()
             self._draw()
         if self._shown is not None:
-            known, plane, mask = self._shown
-            known.session.edits.give(plane, mask, label)
-            known.editor.draw()
+            target, plane, mask = self._shown
+            target.give(plane, mask, label)
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
         """Use digits while Shift is held over an object, wherever the focus is."""
-        if event.type() == QEvent.Type.KeyPress:
+        found = self._shown is not None or self._rest.isActive()
+        if event.type() == QEvent.Type.KeyPress and found:
             label = self._label_of(digit_of(event))
             if label is not None:
                 self.give(label)
@@ -105,21 +119,32 @@ class ObjectTool(QObject):
             self.hide()
         return False
 
+    def look_again(self) -> None:
+        """Outline the object at the pointer, which could not be found before."""
+        if self._pointing and not self._rest.isActive():
+            self._draw()
+
     def hide(self) -> None:
-        """Remove the outline."""
+        """Remove the outline, and stop waiting for digits."""
         QApplication.instance().removeEventFilter(self)
+        self._pointing = False
         self._rest.stop()
-        self._shown, self._step = None, USUAL
+        self._step = USUAL
+        self._clear()
+
+    def _clear(self) -> None:
+        self._shown = None
         if self._layer is not None:
             layer, self._layer = self._layer, None
             self._viewer.layers.remove(layer)
 
     def _follow(self, viewer: Viewer, event: Any) -> None:
         if "Shift" not in event.modifiers or event.buttons:
-            if self._layer is not None or self._rest.isActive():
+            if self._pointing:
                 self.hide()
             return
         self._position = tuple(event.position)
+        self._pointing = True
         self._rest.start()
         QApplication.instance().installEventFilter(self)  # moves it if it is there already
 
@@ -134,40 +159,40 @@ class ObjectTool(QObject):
 
     def _draw(self) -> None:
         """Outline the object at the pointer."""
-        known = self._labelled()
-        if known is None:
+        target = self._target()
+        if target is None:
             return
-        data = known.editor.layer.world_to_data(self._position[-known.editor.layer.ndim :])
+        layer = target.layer
+        data = layer.world_to_data(self._position[-layer.ndim :])
         place = tuple(round(float(value)) for value in data)
-        shape = known.session.edits.labels.shape
-        inside = all(0 <= at < length for at, length in zip(place, shape, strict=True))
-        mask = self._find(known, place, REACHES[self._step]) if inside else None
+        inside = all(0 <= at < length for at, length in zip(place, layer.data.shape, strict=True))
+        mask = target.find(place, REACHES[self._step]) if inside else None
         if mask is None:
-            self.hide()
+            self._clear()
             return
-        self._show(known, place[:-2], mask)
-        self._shown = known, place[:-2], mask
+        self._show(target, place[:-2], mask)
+        self._shown = target, place[:-2], mask
 
-    def _show(self, known: Labelled, plane: tuple[int, ...], mask: np.ndarray) -> None:
+    def _show(self, target: Target, plane: tuple[int, ...], mask: np.ndarray) -> None:
         if self._layer is None:
-            self._layer = self._add(known)
+            self._layer = self._add(target.layer)
         elif self._shown is not None:
             self._layer.data[self._shown[1]] = 0  # the plane that it was in
         self._layer.data[plane] = mask
         self._layer.refresh(extent=False)
 
-    def _add(self, known: Labelled) -> Labels:
+    def _add(self, labels: Labels) -> Labels:
         from napari.utils.colormaps import DirectLabelColormap
 
         selected = set(self._viewer.layers.selection)
         layer = self._viewer.add_labels(
-            np.zeros(known.session.edits.labels.shape, np.uint8),
+            np.zeros(labels.data.shape, np.uint8),
             name=OUTLINE,
             colormap=DirectLabelColormap(
                 color_dict={None: TRANSPARENT, 0: TRANSPARENT, 1: "white"}
             ),
             metadata={OWN: True},
-            **place_labels(known.image, known.channel_axis),
+            **place_labels(labels),
         )
         layer.contour, layer.opacity = 2, 1
         self._viewer.layers.selection = selected  # so that painting continues in the same layer
@@ -176,5 +201,5 @@ class ObjectTool(QObject):
     def _forget(self, event: Any) -> None:
         if event.value is self._layer:
             self._layer, self._shown = None, None
-        elif self._shown is not None and event.value is self._shown[0].image:
+        elif self._shown is not None and event.value is self._shown[0].layer:
             self.hide()
