@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dinoiser.atomic import atomic_file
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import read_records
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy as np
     from torch import Tensor
 
     from dinoiser.batch.job_images import JobImage
@@ -81,6 +82,19 @@ class KeptFeatures:
         return EncodedImage(pipeline, image, layout, patches, pipeline.colours(blocks))
 
 
+def read_mean(output: Path, stem: str) -> np.ndarray | None:
+    """Read the mean (D,) of an image's patches, of unit length; None if it is not kept."""
+    from safetensors import SafetensorError, safe_open
+
+    path = result_file(output, stem, "features")
+    try:
+        with safe_open(path, "np") as file:  # reads this tensor alone
+            mean = file.get_tensor("mean").astype(np.float32)
+    except (OSError, SafetensorError):
+        return None
+    return mean / max(float(np.linalg.norm(mean)), _LEAST)
+
+
 def pack(patches: PatchFeatures) -> dict[str, Tensor]:
     """Round features to bytes.
 
@@ -88,12 +102,13 @@ def pack(patches: PatchFeatures) -> dict[str, Tensor]:
     -------
     dict of Tensor
         "features" (n, D, h, w) int8, "scale" (n, 1, h, w) float32, whose product
-        they are, and "foreground" (n, h, w) and "guide" (n, G, h, w) float16
-        where the model has them.
+        they are; "foreground" (n, h, w) and "guide" (n, G, h, w) float16 where
+        the model has them; "mean" (D,) float32, of all patches.
     """
     features = patches.features.float()
     scale = features.abs().amax(1, keepdim=True).clamp_min(_LEAST) / _STEPS
     packed = {"features": (features / scale).round().char(), "scale": scale}
+    packed["mean"] = features.mean((0, 2, 3))
     for name in ("foreground", "guide"):
         values = getattr(patches, name)
         if values is not None:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import Stem, append_lines, read_records
+from dinoiser.batch.usefulness import most_useful
 from dinoiser.errors import InputError
 from dinoiser.export.png import write_mask
 from dinoiser.images.inputs import check_inside
@@ -31,7 +32,7 @@ UNSAVED = Path(".unsaved")
 """Folder of unsaved edits; hidden, so that it is never searched for images."""
 
 State = Literal["unchecked", "accepted", "rejected"]
-Order = Literal["worst", "most work", "file name", "class share"]
+Order = Literal["worst", "most work", "most useful", "file name", "class share"]
 
 
 class Review(BaseModel):
@@ -260,6 +261,7 @@ def sort_images(
     reviews: Mapping[str, Review],
     order: Order,
     class_id: int = 0,
+    vectors: Mapping[str, np.ndarray] | None = None,
 ) -> list[LabelledImage]:
     """Sort images for reviewing.
 
@@ -272,10 +274,13 @@ def sort_images(
     order
         "worst": by the expected IoU, and "most work": by the expected work, see
         `dinoiser.batch.quality`; both begin with images whose pixels are all
-        ignored. "file name": by name. "class share": by the share of one class,
-        largest first. Ties are in the order of names.
+        ignored. "most useful": by what they would teach, see `most_useful`;
+        "worst" where no vectors are given. "file name": by name. "class share":
+        by the share of one class, largest first. Ties are in the order of names.
     class_id
         The class for "class share".
+    vectors
+        One for each image, for "most useful".
     """
 
     def share(image: LabelledImage) -> float:
@@ -285,7 +290,10 @@ def sort_images(
 
     # sorting is stable, so ties keep the order of names
     by_name = sorted(images, key=lambda image: image.image)
-    if order == "worst":
+    if order == "most useful" and vectors:
+        checked = [name for name, review in reviews.items() if review.state != "unchecked"]
+        return most_useful(by_name, vectors, checked)
+    if order in ("worst", "most useful"):
         return sorted(by_name, key=lambda p: -1.0 if p.expected_iou is None else p.expected_iou)
     if order == "most work":
         return sorted(

@@ -30,8 +30,11 @@ BALANCE = 0.5
 """Examples of a class of n patches weigh n to the power of one minus this, all together."""
 FEWEST_IMAGES = 3
 """With two, gains that are alike by chance look certain: mean IoU fell by 0.10 on one drawn set."""
-CERTAINTY = 0.99
-"""That a gain over words is none by chance."""
+CERTAINTY = 0.95
+"""That the gain of a move is none by chance; the least move is so small that it may be."""
+LEAST_GAIN = 0.05
+"""Of mean IoU on left-out images, for all but the least move: below, what is gained there was
+lost on others."""
 MOST_PATCHES = 300
 """Of a class in an image."""
 MOST_PARTS = 8
@@ -52,8 +55,9 @@ def learn(
 
     Classes start at their words and move as far as the examples justify, see
     `fit_shifts`. How far is chosen by labelling images that were left out. Words
-    alone are among the choices, and win unless another choice is better with a
-    certainty of `CERTAINTY`, by Student's t over images.
+    alone are among the choices: the least move has to be better there, and a
+    larger one better by `LEAST_GAIN` with a certainty of `CERTAINTY`, by
+    Student's t over images.
 
     Parameters
     ----------
@@ -171,7 +175,9 @@ def _leave_out(examples: Sequence[Examples], words: _Words) -> list[_Trial]:
     """Learn from all images but some, and label these, until each was left out once."""
     parts = min(len(examples), MOST_PARTS)
     overlaps = np.zeros((len(PENALTIES), len(examples), 2, len(words.ids)))
-    there = np.array([words.count([one]) for one in examples], bool).reshape(len(examples), -1)
+    there = np.zeros((len(examples), len(words.ids)), bool)
+    for i, one in enumerate(examples):
+        there[i] = words.count([one])
     for part in range(parts):
         shifts = words.fit([one for i, one in enumerate(examples) if i % parts != part])
         for i in range(part, len(examples), parts):
@@ -184,11 +190,18 @@ def _leave_out(examples: Sequence[Examples], words: _Words) -> list[_Trial]:
 
 
 def _choose(trials: Sequence[_Trial]) -> int:
-    """Return the place of the penalty to take; the first trial is of words alone."""
+    """Return the place of the penalty to take; the first trial is of words alone.
+
+    Of five drawn sets and three seeds, the least move lost 0.006 of mean IoU at most, and gained
+    0.02 on hard scenes. Others have to be certain.
+    """
     gains = np.array([trial.scores - trials[0].scores for trial in trials])  # (penalties, n)
     count = gains.shape[1]
     if count < FEWEST_IMAGES:
         return 0
     means, errors = gains.mean(1), gains.std(1, ddof=1) / np.sqrt(count)
     least = stats.t.ppf(CERTAINTY, count - 1) * errors
-    return int(np.where(means > least, means, 0).argmax())
+    certain = (means > least) & (means > LEAST_GAIN)
+    if certain.any():
+        return int(np.where(certain, means, 0).argmax())
+    return 1 if means[1] > 0 else 0

@@ -35,6 +35,8 @@ def to_command(job: LabelJob) -> str:
         words += ["--heads", labelling.heads.absolute()]
     if set(job.results.formats) != set(DEFAULT_FORMATS):
         words += [word for name in job.results.formats for word in ("-f", name)]
+    if job.results.keep_features:
+        words.append("--keep-features")
     words += _setting_words(labelling.settings)
     if running.scheduler != "auto":
         words += ["--scheduler", running.scheduler]

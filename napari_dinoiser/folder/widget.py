@@ -69,6 +69,7 @@ class FolderWidget(QWidget):
         self.input_folder = FolderPicker("input_folder", "Folder of images, including subfolders")
         self.output_folder = FolderPicker("output_folder", "Folder for the results")
         self.formats = FormatBoxes()
+        self.keep_features = _create_keep_features()
         self.scheduler = _create_scheduler()
         self.overwrite = _create_overwrite()
         self.classes = _create_classes()
@@ -158,7 +159,7 @@ class FolderWidget(QWidget):
             inputs=(folder,),
             output=output,
             labelling=Labelling(prompts, choice.name, heads=choice.heads, settings=choice.settings),
-            results=Results(self.formats.chosen),
+            results=Results(self.formats.chosen, keep_features=self.keep_features.isChecked()),
             running=Running(
                 device=choice.device,
                 scheduler=self.scheduler.currentText().strip(),
@@ -236,6 +237,7 @@ class FolderWidget(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Formats", self.formats)
+        form.addRow("", self.keep_features)
         form.addRow("Scheduler", self.scheduler)
         form.addRow("", self.overwrite)
         form.addRow(self.command)
@@ -250,6 +252,7 @@ class FolderWidget(QWidget):
         self.formats.changed.connect(self.refresh)
         self.scheduler.currentTextChanged.connect(self.refresh)
         self.overwrite.toggled.connect(self.refresh)
+        self.keep_features.toggled.connect(self.refresh)
         self.run_button.clicked.connect(self.run)
         self.cancel_button.clicked.connect(self.cancel)
         self.outcome.review_requested.connect(self.review_requested)
@@ -289,6 +292,13 @@ def _create_scheduler() -> QComboBox:
         "local: in separate processes; tcp://host:8786: on a running dask cluster."
     )
     return scheduler
+
+
+def _create_keep_features() -> QCheckBox:
+    box = QCheckBox("Keep features, to improve later")
+    box.setObjectName("keep_features")
+    box.setToolTip("About 0.8 MB per photograph; corrections and other words then take seconds")
+    return box
 
 
 def _create_overwrite() -> QCheckBox:

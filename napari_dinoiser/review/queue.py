@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ORDERS = {
     "Worst first": "worst",
     "Most work first": "most work",
+    "Most useful next": "most useful",
     "File name": "file name",
     "Share of a class": "class share",
 }
@@ -48,6 +49,11 @@ class ReviewQueue(QWidget):
         self._order = named(QComboBox(), "order", "Which images come first")
         for text, order in ORDERS.items():
             self._order.addItem(text, order)
+        self._order.setItemData(
+            list(ORDERS.values()).index("most useful"),
+            "Uncertain, and unlike what was reviewed. Needs kept features, else as Worst first",
+            Qt.ItemDataRole.ToolTipRole,
+        )
         self._class = named(QComboBox(), "order_class", "Images with most of this class first")
         self._unchecked = named(
             QCheckBox("Only unchecked"), "only_unchecked", "Hide images that are already checked"

@@ -165,7 +165,8 @@ class ReviewSession:
             Corrections cannot be saved.
         """
         self.save()
-        queue = sort_images(self._images, self._reviews.latest, order, class_id)
+        vectors = self._read_vectors() if order == "most useful" else None
+        queue = sort_images(self._images, self._reviews.latest, order, class_id, vectors)
         if only_unchecked:
             queue = [image for image in queue if not self._reviews.is_checked(image)]
         self.queue = queue
@@ -173,6 +174,13 @@ class ReviewSession:
         if self.position < 0:
             self.position = max(0, self._find_unchecked(0))
         self._open()
+
+    def _read_vectors(self) -> dict[str, np.ndarray]:
+        """Read what is kept of each image for the order by what it would teach."""
+        from dinoiser.batch.features import read_mean
+
+        means = {image.image: read_mean(self.output, image.stem) for image in self._images}
+        return {name: mean for name, mean in means.items() if mean is not None}
 
     def move(self, step: int) -> bool:
         """Save corrections and move forward or back in the queue.

@@ -107,8 +107,9 @@ def files(folder):
             PromptSet.parse("background, red circle", templates="simple"),
             {"settings": SegmentSettings(short_side=96, refine="none", antialias=False)},
         ),
+        (PromptSet.parse("red circle"), {"keep_features": True}),
     ],
-    ids=["words", "threshold and formats", "own ids", "templates and settings"],
+    ids=["words", "threshold and formats", "own ids", "templates and settings", "features"],
 )
 def test_the_command_line_does_what_the_tab_does(prompts, more, images, tmp_path, dinoiser):
     here = job_of((images,), tmp_path / "here", prompts, scheduler="sync", **more)
