@@ -32,13 +32,17 @@ SEEDS = (1, 2, 3)
 
 
 class Set(NamedTuple):
-    """Scenes, the word of their names that is the class, and the words to label with."""
+    """Scenes, the word of their names that is the class, and the words to label with.
+
+    Of a rare set, one scene in ten has objects of the last colour.
+    """
 
     title: str
     colors: tuple[str, ...]
     hard: bool
     place: int
     words: tuple[str, ...]
+    rare: bool = False
 
 
 SETS = (
@@ -47,6 +51,7 @@ SETS = (
     Set("shapes, hard scenes", COLORS, True, 1, SHAPES),
     Set("shapes, a wrong word", COLORS, False, 1, ("sky", *SHAPES[1:])),
     Set("colours, hard scenes", COLORS, True, 0, COLORS),
+    Set("colours without words, one of them rare", OTHER_COLORS, False, 0, OTHER_COLORS, True),
 )
 
 Image = tuple["EncodedImage", np.ndarray]
@@ -81,7 +86,8 @@ def _curve(model: SegmentationModel, one: Set, seed: int) -> list[float]:
 def _draw(
     segmenter: Segmenter, one: Set, seed: Sequence[int], size: tuple[int, int] = SIZE
 ) -> Image:
-    scene = draw_scene(np.random.default_rng(seed), size, hard=one.hard, colors=one.colors)
+    colors = one.colors[:-1] if one.rare and seed[-1] % 10 else one.colors
+    scene = draw_scene(np.random.default_rng(seed), size, hard=one.hard, colors=colors)
     kinds = one.colors if one.place == 0 else SHAPES
     numbers = [1 + kinds.index(name.split(" ", 1)[one.place]) for name in scene.names]
     return segmenter.encode(scene.image), np.array([0, *numbers], np.uint8)[scene.labels]
