@@ -133,7 +133,12 @@ def test_threads_share_batches_of_one_size(tiny, scene, scene_prompts):
     counted = Counted(tiny)
     with BatchedModel(counted, Passes(5)) as shared, ThreadPoolExecutor(8) as pool:
         segmenter = Segmenter(shared, whole=True, phrases=Segmenter(tiny).pipeline.phrases)
-        results = list(pool.map(lambda image: segmenter.segment(image, scene_prompts), images))
+
+        def label(image):
+            with shared.producing():
+                return segmenter.segment(image, scene_prompts)
+
+        results = list(pool.map(label, images))
     assert {shape[0] for shape in counted.shapes} == {5}
     assert len(counted.shapes) < 12
     alone = Segmenter(tiny, whole=True)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from dinoiser.batch.job import LabelJob
 
 SECONDS_TO_CONNECT = 30
+SHARDS_UNDER_WAY = {"cpu": 2, "cuda": 4}
+"""Shards at a time in a process, whose labeller has threads of its own: the next one begins before
+the last images of the one before are done, and on a GPU several are needed to fill batches."""
 PRELOAD = "dinoiser.batch.engines.worker_preload"
 
 
@@ -128,7 +131,7 @@ def _worker_options(job: LabelJob, number: int, count: int) -> dict[str, Any]:
         # set before the process starts, so that torch sees its GPU as cuda:0
         env["CUDA_VISIBLE_DEVICES"] = str(gpus[number % len(gpus)])
     return {
-        "nthreads": 1,  # one shard at a time; the labeller has threads of its own
+        "nthreads": SHARDS_UNDER_WAY["cuda" if gpus else "cpu"],
         "env": env,
         "memory_limit": 0.9 / count,  # share of the machine's memory
         "preload": [*([preload] if isinstance(preload, str) else preload), PRELOAD],

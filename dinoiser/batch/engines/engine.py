@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dinoiser.batch.engines.shards import Shard, describe_here, forget_labeller, label_shard
+from dinoiser.batch.engines.shards import Shard, describe_here, forget_labeller, label_shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -83,7 +83,4 @@ class InProcess:
         cancelled: Callable[[], bool] | None,
     ) -> Iterator[Record]:
         """See `Engine`."""
-        for shard in shards:
-            yield from label_shard(job, model, shard, cancelled=cancelled)
-            if cancelled and cancelled():
-                return
+        yield from label_shards(job, model, shards, cancelled=cancelled)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -34,8 +36,8 @@ class Labeller:
     thread: this is faster than several threads on one window, and the result
     does not depend on their number. If the model is so small that a thread works
     better on several windows, it takes a few images at a time. On an
-    accelerator, the windows of all threads share batches, see `BatchedModel`,
-    and no more images are in memory than there are threads.
+    accelerator, the windows of all threads share batches, see `BatchedModel`.
+    No more images are in memory than there are threads.
 
     Parameters
     ----------
@@ -67,11 +69,19 @@ class Labeller:
             learned=None if path is None else Learned.load(path),
             one_thread=on_cpu,
         )
+        # guards the three below, and the file of records
+        self._lock = threading.Lock()
+        self._callers = 0
+        self._stack = ExitStack()
+        self._stream: _Stream | None = None
 
     def label(
         self, images: Iterable[JobImage], cancelled: Callable[[], bool] | None = None
     ) -> Iterator[Record]:
         """Label images; yield their records as they are done, in any order.
+
+        Several threads may call it at once, each with images of its own; they
+        share the threads that do the work, and their windows share batches.
 
         Parameters
         ----------
@@ -88,42 +98,103 @@ class Labeller:
         SettingsError
             A batch of windows does not fit into the device's memory.
         """
-        with ExitStack() as stack:
-            pipeline, threads, together = self._prepare(stack)
-            pool = stack.enter_context(ThreadPoolExecutor(threads))
-            labeller = ImageLabeller(self.job, pipeline, self.threads)
+        with self._open() as stream:
             running: set[Future[list[Record]]] = set()
-            for some in in_groups(images, together):
-                if cancelled and cancelled():
-                    break
-                # no more waiting images than threads, so that memory is bounded
-                if len(running) >= threads:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from self._keep(done)
-                running.add(pool.submit(labeller.label, some))
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from self._keep(done)
+            done: SimpleQueue[Future[list[Record]]] = SimpleQueue()
+            try:
+                for some in in_groups(images, stream.together):
+                    if cancelled and cancelled():
+                        break
+                    # no more waiting images than threads, so that memory is bounded
+                    if len(running) >= stream.threads:
+                        yield from self._keep(done, running)
+                    future = stream.submit(some)
+                    running.add(future)
+                    future.add_done_callback(done.put)
+                while running:
+                    yield from self._keep(done, running)
+            finally:
+                wait(running)
 
-    def _prepare(self, stack: ExitStack) -> tuple[Pipeline, int, int]:
-        """Return the pipeline, the number of threads, and the images each takes at a time."""
+    @contextmanager
+    def _open(self) -> Iterator[_Stream]:
+        """Give all callers the same threads and model, which end with the last of them."""
+        with self._lock:
+            if self._stream is None:
+                self._stream = self._prepare(self._stack)
+            self._callers += 1
+        try:
+            yield self._stream
+        finally:
+            with self._lock:
+                self._callers -= 1
+                if not self._callers:
+                    self._stream = None
+                    self._stack.close()
+
+    def _prepare(self, stack: ExitStack) -> _Stream:
         pipeline, side = self.pipeline, self.pipeline.windows.window
         pipeline.embed(self.job.prompts)  # once, before the threads need it
+        stack.enter_context(silent_decoders())
         # windows of the usual, square size
         in_a_pass = pipeline.passes.windows(pipeline.model, (side, side))
         if pipeline.passes.one_thread:
             stack.enter_context(_one_thread_a_window())
             # one more, as one waits for the disk
-            threads = 1 + (self.threads or torch.get_num_threads())
-            return pipeline, threads, in_a_pass
-        # enough images to fill a batch even with one window each, and more to decode meanwhile
-        shared = stack.enter_context(BatchedModel(pipeline.model, pipeline.passes))
-        return replace(pipeline, model=shared), in_a_pass + (os.cpu_count() or 1), 1
+            threads, together = 1 + (self.threads or torch.get_num_threads()), in_a_pass
+            producing: Callable[[], AbstractContextManager[None]] = nullcontext
+        else:
+            shared = stack.enter_context(BatchedModel(pipeline.model, pipeline.passes))
+            pipeline, producing = replace(pipeline, model=shared), shared.producing
+            # one batch is on the device while the next one fills up, even with one window an image
+            threads, together = 2 * in_a_pass + (os.cpu_count() or 1), 1
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        labeller = ImageLabeller(self.job, pipeline, self.threads)
+        return _Stream(pool, labeller, producing, threads, together)
 
-    def _keep(self, done: set[Future[list[Record]]]) -> list[Record]:
-        records = [record for future in done for record in future.result()]
-        self.records.append(records)
+    def _keep(
+        self, done: SimpleQueue[Future[list[Record]]], running: set[Future[list[Record]]]
+    ) -> list[Record]:
+        """Wait for images that are done, and keep their records."""
+        futures = [done.get()]
+        with suppress(Empty):
+            while True:
+                futures.append(done.get_nowait())
+        running.difference_update(futures)
+        records = [record for future in futures for record in future.result()]
+        with self._lock:
+            self.records.append(records)
         return records
+
+
+class _Stream(NamedTuple):
+    """What labels images, for all callers.
+
+    Attributes
+    ----------
+    pool, labeller
+        The threads, and what each of them does with images.
+    producing
+        Announces that a thread is at work on images, see `BatchedModel`.
+    threads
+        The number of threads.
+    together
+        The number of images that each takes at a time.
+    """
+
+    pool: ThreadPoolExecutor
+    labeller: ImageLabeller
+    producing: Callable[[], AbstractContextManager[None]]
+    threads: int
+    together: int
+
+    def submit(self, images: Iterable[JobImage]) -> Future[list[Record]]:
+        """Label a few images in one of the threads."""
+        return self.pool.submit(self._label, images)
+
+    def _label(self, images: Iterable[JobImage]) -> list[Record]:
+        with self.producing():
+            return self.labeller.label(images)
 
 
 @contextmanager

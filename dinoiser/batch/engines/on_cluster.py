@@ -11,8 +11,9 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from dinoiser.batch.engines.cluster import SHARDS_UNDER_WAY
 from dinoiser.batch.engines.label_images import failed_record
-from dinoiser.batch.engines.shards import Shard, describe_here, label_shard, split_shard
+from dinoiser.batch.engines.shards import Shard, describe_here, label_shards, split_shard
 from dinoiser.batch.records import Record, RecordFile
 from dinoiser.errors import ClusterError, DinoiserError
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_START = 60
-SHARDS_AHEAD = 4
-"""Shards submitted per worker, so that no worker waits for the client."""
+SHARDS_AHEAD = 2
+"""Shards submitted per shard under way, so that no worker waits for the client."""
 KILLER = (
     "the process that labelled it was killed twice (out of memory, or its decoder crashed); "
     "shrink the image or save it in another format"
@@ -51,7 +52,9 @@ class OnCluster:
         self.threads = threads
         self.dashboard: str | None = client.dashboard_link
         self._address = client.scheduler_info()["address"]
-        self._resources = {"GPU": 1} if client.run_on_scheduler(_has_gpus) else None
+        # a share each, as several shards are needed to fill batches
+        share = {"GPU": 1 / SHARDS_UNDER_WAY["cuda"]}
+        self._resources = share if client.run_on_scheduler(_has_gpus) else None
         self._workers = len(client.nthreads())
 
     @property
@@ -82,7 +85,8 @@ class OnCluster:
         """See `Engine`.
 
         A shard whose workers die is divided until the image that kills them is
-        found; only that image fails.
+        found; only that image fails. Its pieces run alone, as a worker that dies
+        takes all its shards along.
         """
         news, patience = _News(self.client), _Patience(local=job.running.scheduler == "local")
         # shards left to submit, pieces of shards that killed a worker, and running tasks
@@ -91,10 +95,12 @@ class OnCluster:
             while not (cancelled and cancelled()):
                 # keep each worker supplied with shards
                 with _cluster_errors():
-                    self._workers = len(self.client.nthreads())
+                    under_way = self.client.nthreads()
+                self._workers = len(under_way)
                 patience.look(self._workers)
-                while len(running) < SHARDS_AHEAD * max(1, self._workers):
-                    shard = again.popleft() if again else news.expect(next(todo, None))
+                room = 1 if again else SHARDS_AHEAD * max(1, sum(under_way.values()))
+                while len(running) < room:
+                    shard = again[0] if again else news.expect(next(todo, None))
                     if shard is None:
                         break
                     task = self._submit(_work, job, model, shard, self.threads, news.topic)
@@ -105,6 +111,8 @@ class OnCluster:
                 yield from news.read()
                 for task in [task for task in running if task.done()]:
                     shard = running.pop(task)
+                    if again and shard is again[0]:
+                        again.popleft()
                     records, pieces = _finish(job, task, shard)
                     again += pieces
                     yield from news.new(records)
@@ -192,7 +200,7 @@ def _work(
 
     worker = get_worker()
     records = []
-    for record in label_shard(job, model, shard, threads or worker.state.nthreads):
+    for record in label_shards(job, model, [shard], threads or worker.state.nthreads):
         worker.log_event(topic, record.model_dump_json())
         records.append(record)
     return records

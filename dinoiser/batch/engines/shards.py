@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from dinoiser.batch.engines.labeller import Labeller, silent_decoders
+from dinoiser.batch.engines.labeller import Labeller
 from dinoiser.batch.job import describe_job, dtype_name
 from dinoiser.batch.job_images import JobImage, in_groups
 from dinoiser.batch.records import RecordFile
@@ -15,7 +17,7 @@ from dinoiser.models.device import PRECISIONS
 from dinoiser.models.load import load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from dinoiser.batch.job import LabelJob
     from dinoiser.batch.records import Record
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
 NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in PRECISIONS.items()}
 Shard = tuple[JobImage, ...]
-
-# a user's dask worker may have several threads, but there is one model per process
-_one_at_a_time = threading.Lock()
 
 
 def split_shard(shard: Shard) -> list[Shard]:
@@ -39,7 +38,8 @@ def describe_here(
     cancelled: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Load the job's model into this process and describe all that determines the masks."""
-    with _one_at_a_time:
+    with _gate:
+        _wait_until_free()
         model = load_model(
             job.labelling.model,
             job.running.device,
@@ -53,17 +53,18 @@ def describe_here(
         return describe_job(job.labelling, labeller.pipeline)
 
 
-def label_shard(
+def label_shards(
     job: LabelJob,
     model: dict[str, Any],
-    shard: Shard,
+    shards: Iterable[Shard],
     threads: int | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[Record]:
-    """Label a shard in this process, reusing the labeller of earlier shards.
+    """Label shards in this process, reusing the labeller of earlier ones.
 
     Images of the same size are grouped, so that their windows share batches.
-    Only one shard at a time is labelled; other threads of the process wait.
+    Threads of the process that label shards of the same job share a labeller;
+    those of another job wait, as there is one model per process.
 
     Parameters
     ----------
@@ -71,8 +72,9 @@ def label_shard(
         The job.
     model
         The description of the model in job.yaml.
-    shard
-        The images.
+    shards
+        The images. One shard flows into the next: the model does not wait for
+        the end of the first.
     threads
         See `Labeller`.
     cancelled
@@ -83,11 +85,8 @@ def label_shard(
     Record
         One per image, in any order, as soon as it is on disk.
     """
-    with _one_at_a_time, silent_decoders():
-        labeller = _labeller(job, model, threads)
-        # within a size by name, so that the order of the shard does not matter
-        by_size = sorted(shard, key=lambda image: (read_size(image.path), image.name))
-        yield from labeller.label(by_size, cancelled)
+    with _held_labeller(job, model, threads) as labeller:
+        yield from labeller.label(chain.from_iterable(map(_by_size, shards)), cancelled)
 
 
 def forget_labeller() -> None:
@@ -95,8 +94,43 @@ def forget_labeller() -> None:
     _kept.clear()
 
 
+def _by_size(shard: Shard) -> Shard:
+    # within a size by name, so that the order of the shard does not matter
+    return tuple(sorted(shard, key=lambda image: (read_size(image.path), image.name)))
+
+
+# -- The labeller of this process
+
 _kept: list[Labeller] = []
 """The labeller of the latest shard; loading its model takes as long as many images."""
+_gate = threading.Lock()
+"""Held while a labeller is chosen; whoever waits here lets no later shard pass."""
+_free = threading.Condition()
+_holders = 0
+"""Number of threads that use the labeller; `_free` guards it."""
+
+
+@contextmanager
+def _held_labeller(
+    job: LabelJob, expected: dict[str, Any], threads: int | None
+) -> Iterator[Labeller]:
+    """Give a job's labeller, which is not replaced until the block ends."""
+    global _holders
+    with _gate:
+        labeller = _labeller(job, expected, threads)
+        with _free:
+            _holders += 1
+    try:
+        yield labeller
+    finally:
+        with _free:
+            _holders -= 1
+            _free.notify_all()
+
+
+def _wait_until_free() -> None:
+    with _free:
+        _free.wait_for(lambda: not _holders)
 
 
 def _labeller(job: LabelJob, expected: dict[str, Any], threads: int | None) -> Labeller:
@@ -106,6 +140,7 @@ def _labeller(job: LabelJob, expected: dict[str, Any], threads: int | None) -> L
     if earlier and (earlier.job, earlier.threads) == (job, threads):
         return earlier
     # another job or thread count: keep the model if it is the same, make a new labeller
+    _wait_until_free()
     precision = NAMES[expected["precision"]]
     what = job.labelling
     model = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from dinoiser.errors import SettingsError
 from dinoiser.models.base import PatchFeatures
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
@@ -21,23 +23,25 @@ if TYPE_CHECKING:
     from dinoiser.models.base import SegmentationModel
     from dinoiser.segment.passes import Passes
 
-PATIENCE = 0.05
-"""Seconds without a new window after which an incomplete batch runs."""
+PATIENCE = 0.5
+"""Seconds after which an incomplete batch runs, so that no slow image holds up all others."""
 
 
 class _Ticket(NamedTuple):
-    """A window, and the future for its features."""
+    """A window, the thread that waits for its features, and the future for them."""
 
     window: Tensor
+    thread: int
     answer: Future[PatchFeatures]
 
 
 class BatchedModel:
     """A model on an accelerator that runs windows from several threads in one batch.
 
-    All batches have the same size and are padded with black windows if needed.
-    Kernels are chosen by size, so a window's features do not depend on which
-    other windows share its batch.
+    A batch runs when it is full, or when all threads at work on images wait for
+    features, so that no window can come. All batches have the same size and are
+    padded with black windows if needed. Kernels are chosen by size, so a
+    window's features do not depend on which other windows share its batch.
 
     Parameters
     ----------
@@ -48,23 +52,28 @@ class BatchedModel:
 
     Notes
     -----
-    A context manager; its thread ends with the block.
+    A context manager; its threads end with the block.
     """
 
     def __init__(self, model: SegmentationModel, passes: Passes) -> None:
         self._model = model
         self._passes = passes
-        # windows wait by shape (3, h, w), the same in a batch; `_changed` guards it and `_closed`
-        self._waiting: dict[tuple[int, ...], list[_Ticket]] = defaultdict(list)
+        # guards the three below
         self._changed = threading.Condition()
+        # windows wait by shape (3, h, w), the same in a batch
+        self._waiting: dict[tuple[int, ...], list[_Ticket]] = defaultdict(list)
+        self._producers = 0
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        # two, as one answers and collects windows while the other has its batch on the device
+        self._device = threading.Lock()
+        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(2)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -75,15 +84,29 @@ class BatchedModel:
     ) -> None:
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    @contextmanager
+    def producing(self) -> Iterator[None]:
+        """Announce that the calling thread may bring windows until the block ends."""
+        with self._changed:
+            self._producers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._producers -= 1
+                self._wake()
 
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
         """See `SegmentationModel`; waits for the features of all windows (B, 3, h, w)."""
-        tickets = [_Ticket(window, Future()) for window in pixels]
+        thread = threading.get_ident()
+        tickets = [_Ticket(window, thread, Future()) for window in pixels]
         with self._changed:
             self._waiting[tuple(pixels.shape[1:])] += tickets
-            self._changed.notify()
+            self._wake()
         return PatchFeatures.cat([ticket.answer.result() for ticket in tickets])
 
     def batch_size(self, shape: tuple[int, ...]) -> int:
@@ -99,24 +122,35 @@ class BatchedModel:
                     ticket.answer.set_exception(error)
 
     def _next_batch(self) -> list[_Ticket]:
-        """Take the next full batch or, after some time, the fullest; empty at the end."""
+        """Wait for the next batch; empty at the end."""
         with self._changed:
             while not self._closed:
-                # a full batch of any shape runs at once
-                for shape, waiting in self._waiting.items():
-                    if len(waiting) >= self.batch_size(shape):
-                        return self._take(shape)
-                # otherwise wait: while windows keep coming, a batch may still fill up
-                came = self._changed.wait(PATIENCE)
-                fullest = max(self._waiting, key=lambda s: len(self._waiting[s]), default=None)
-                if not came and fullest is not None:
-                    return self._take(fullest)
+                shape = self._due()
+                if shape is None and not self._changed.wait(PATIENCE):
+                    shape = self._fullest()
+                if shape is not None:
+                    return self._take(shape)
         return []
+
+    def _wake(self) -> None:
+        if self._due() is not None:
+            self._changed.notify()
+
+    def _due(self) -> tuple[int, ...] | None:
+        """Shape of the windows that run now: a full batch, or all there are if no more can come."""
+        for shape, waiting in self._waiting.items():
+            if len(waiting) >= self.batch_size(shape):
+                return shape
+        threads = {ticket.thread for waiting in self._waiting.values() for ticket in waiting}
+        return self._fullest() if len(threads) >= self._producers else None
+
+    def _fullest(self) -> tuple[int, ...] | None:
+        return max(self._waiting, key=lambda shape: len(self._waiting[shape]), default=None)
 
     def _take(self, shape: tuple[int, ...]) -> list[_Ticket]:
         size = self.batch_size(shape)
         tickets, rest = self._waiting[shape][:size], self._waiting[shape][size:]
-        # empty lists are removed, so that `fullest` never picks one
+        # empty lists are removed, so that `_fullest` never picks one
         if rest:
             self._waiting[shape] = rest
         else:
@@ -131,7 +165,8 @@ class BatchedModel:
         batch = tickets[0].window.new_zeros((size, *shape))
         torch.stack([ticket.window for ticket in tickets], out=batch[: len(tickets)])
         try:
-            patches = self._model.encode_image(batch)
+            with self._device:
+                patches = self._model.encode_image(batch)
         except torch.OutOfMemoryError as error:
             msg = (
                 f"{size} windows of {shape[1]}x{shape[2]} pixels do not fit into the memory of "

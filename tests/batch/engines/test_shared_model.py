@@ -1,0 +1,103 @@
+"""Batches that several threads fill: when they run, and who waits for them."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from dinoiser.batch.engines import shared_model
+from dinoiser.batch.engines.shared_model import BatchedModel
+from dinoiser.models.base import PatchFeatures
+from dinoiser.segment.passes import Passes
+
+SIZE = 4
+
+
+class Tower:
+    """Notes how many windows that are not black each batch has."""
+
+    def __init__(self):
+        self.fills = []
+
+    def encode_image(self, pixels):
+        self.fills.append(int(pixels.amax((1, 2, 3)).count_nonzero()))
+        return PatchFeatures(pixels.mean((2, 3), keepdim=True), None)
+
+
+def window(value):
+    return torch.full((1, 3, 8, 8), float(value))
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    monkeypatch.setattr(shared_model, "PATIENCE", 60)
+
+
+def bring(shared, values):
+    """Bring windows one after the other, as a thread that labels one image after the other."""
+    with shared.producing():
+        return [shared.encode_image(window(value)).features.mean().item() for value in values]
+
+
+@pytest.fixture
+def at_work():
+    """Begin an image in another thread; return what ends it, with a window or without."""
+    ends = []
+
+    def begin(shared, pool, value=None):
+        begun, end = threading.Event(), threading.Event()
+        ends.append(end)
+
+        def decode():
+            with shared.producing():
+                begun.set()
+                end.wait(60)
+                return value and shared.encode_image(window(value)).features.mean().item()
+
+        answer = pool.submit(decode)
+        begun.wait()
+        return end, answer
+
+    yield begin
+    for end in ends:
+        end.set()
+
+
+def test_a_batch_waits_for_whoever_is_at_work_and_no_longer(patient, at_work):
+    tower = Tower()
+    with BatchedModel(tower, Passes(SIZE)) as shared, ThreadPoolExecutor(2) as pool:
+        end, second = at_work(shared, pool, 2)
+        first = pool.submit(bring, shared, [1])
+        time.sleep(0.2)
+        assert tower.fills == []  # two windows can share a batch, so the first one waits
+        end.set()
+        assert (first.result(30), second.result(30)) == ([1], 2)
+    assert tower.fills == [2]
+
+
+def test_a_batch_runs_once_the_last_other_thread_has_finished(patient, at_work):
+    with BatchedModel(Tower(), Passes(SIZE)) as shared, ThreadPoolExecutor(2) as pool:
+        end, _ = at_work(shared, pool)
+        waiting = pool.submit(bring, shared, [1])
+        end.set()
+        assert waiting.result(30) == [1]
+
+
+def test_a_slow_image_does_not_hold_up_the_others(monkeypatch, at_work):
+    monkeypatch.setattr(shared_model, "PATIENCE", 0.1)
+    with BatchedModel(Tower(), Passes(SIZE)) as shared, ThreadPoolExecutor(2) as pool:
+        end, _ = at_work(shared, pool)
+        assert pool.submit(bring, shared, [1]).result(30) == [1]
+        end.set()
+
+
+def test_with_more_threads_than_windows_in_a_batch_all_but_the_last_are_full(patient):
+    tower, threads, each = Tower(), 3 * SIZE, 20
+    with BatchedModel(tower, Passes(SIZE)) as shared, ThreadPoolExecutor(threads) as pool:
+        values = [range(1 + i * each, 1 + (i + 1) * each) for i in range(threads)]
+        found = list(pool.map(lambda some: bring(shared, some), values))
+    assert found == [list(some) for some in values]
+    assert sum(tower.fills) == threads * each
+    assert len(tower.fills) < 1.3 * threads * each / SIZE
