@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NETWORKS = ("model", "precision", "teacher")
 """What a file holds besides the fields of `FitSettings`; see `RefitJob`."""
 MOST_BYTES = 2**16
+HEADER = "# Written by `dinoiser train`; for its option --config.\n"
+"""First line of our files; others are never written over."""
 
 
 def write_config(path: Path, networks: dict[str, str], settings: FitSettings) -> None:
@@ -32,7 +34,23 @@ def write_config(path: Path, networks: dict[str, str], settings: FitSettings) ->
     """
     text = yaml.safe_dump({**networks, **asdict(settings)}, sort_keys=False, allow_unicode=True)
     with atomic_file(path) as file:
-        file.write(text.encode())
+        file.write((HEADER + text).encode())
+
+
+def refuse_to_overwrite(path: Path) -> None:
+    """Refuse to write where there is a file that `write_config` has not written.
+
+    Raises
+    ------
+    SettingsError
+        There is one.
+    """
+    if path.is_file() and not path.read_bytes().startswith(HEADER.encode()):
+        msg = (
+            f"The settings would be written to {path}, but `dinoiser train` has not written that "
+            "file: give another name for the heads, or move the file away."
+        )
+        raise SettingsError(msg)
 
 
 def read_config(path: Path) -> dict[str, Any]:

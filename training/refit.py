@@ -9,19 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dinoiser.atomic import atomic_file
-from dinoiser.errors import SettingsError, UnknownModelError
+from dinoiser.errors import SettingsError
 from dinoiser.export.comparison import write_comparison
-from dinoiser.models.catalog import find_model, find_teacher
+from dinoiser.models.catalog import find_model
 from dinoiser.models.clip_dinoiser import ClipDinoiser
-from dinoiser.models.device import resolve_precision
 from dinoiser.models.load import load_clip_model
-from dinoiser.models.teachers.dino import Dino
-from dinoiser.models.teachers.found import Found
-from dinoiser.models.teachers.timm_vit import TimmVit, find_vit
 from dinoiser.weights.digests import digest
-from dinoiser.weights.fetch import fetch
 
-from .config_file import write_config
+from .config_file import refuse_to_overwrite, write_config
 from .data import FEW, FOLDS, FitData, read_folder
 from .fit import CHECKPOINT_FILE, Fit
 from .heads_file import write_heads
@@ -29,10 +24,9 @@ from .judged_fit import JudgedFit
 from .logs import has_tensorboard
 from .parallel import join_workers, local_device
 from .pictures import compare_labels
-from .regions import find_regions
 from .reviewed import read_reviewed
 from .settings import FitSettings
-from .teachers import DinoTeacher, SegmentTeacher
+from .teacher_names import check_teacher, load_teacher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,13 +34,12 @@ if TYPE_CHECKING:
     from dinoiser.models.clip_dinoiser import DinoiserHeads
     from dinoiser.models.maskclip import MaskClip
     from dinoiser.prompts import PromptSet
-    from dinoiser.weights.files import WeightFile
 
     from .fit import FitProgress, FitResult
     from .judged_fit import Judgement
+    from .parallel import Workers
     from .teachers import Teacher
 
-TEACHERS = ("auto", "dino", "regions", "masks")
 AGREEMENT_FILE = "agreement.json"
 LABELS_FILE = "labels.png"
 
@@ -87,7 +80,7 @@ class RefitJob:
     prompts: PromptSet | None = None
 
     def __post_init__(self) -> None:
-        _check_teacher(self.teacher)
+        check_teacher(self.teacher)
         if self.teacher == "masks" and len(self.inputs) != 1:
             msg = (
                 f"The teacher masks needs one folder of a job, but {len(self.inputs)} paths are "
@@ -100,6 +93,7 @@ class RefitJob:
                 ".safetensors, such as heads.safetensors."
             )
             raise SettingsError(msg)
+        refuse_to_overwrite(self.config)
         unfinished = any(self.folder.rglob(CHECKPOINT_FILE))
         if unfinished and not self.resume:
             msg = (
@@ -176,12 +170,7 @@ def refit(
     with join_workers() as workers:
         # of several processes, only the first talks, reports and writes
         first = workers.is_first
-        if workers.count > job.settings.batch_size:
-            msg = (
-                f"{workers.count} processes cannot share a batch of "
-                f"{job.settings.batch_size}: start fewer, or choose a larger --batch-size."
-            )
-            raise SettingsError(msg)
+        _check_workers(job, workers)
         say = say if say is not None and first else lambda _sentence: None
         # load model, teacher and images
         name = local_device() if job.device == "auto" else None
@@ -190,7 +179,8 @@ def refit(
         )
         _check_crop(job, model)
         job, start = _start(job, model)
-        teacher = load_teacher(job, model, download_progress)
+        teacher_name = find_model(job.model).teacher if job.teacher == "auto" else job.teacher
+        teacher = load_teacher(teacher_name, model, job.precision, download_progress)
         data = _read_images(job, teacher, reading if first else None)
         _say_what_was_found(data, say)
         made_of = _made_of(job, teacher, data)
@@ -201,9 +191,7 @@ def refit(
 
         fit = JudgedFit(make, data, job.folder)
         if model.device.type == "cpu":
-            steps = fit.passes * job.settings.steps
-            hours = fit.fits[0].seconds_a_step() * steps / 3600
-            say(f"No GPU is used: {steps} steps take {_duration(hours)}.")
+            say(_estimate(fit, job.settings.steps))
         result = fit.run(job.resume, progress if first else None, cancelled)
         # a cancelled fit keeps its checkpoint and writes no heads
         if not result.finished or not first:
@@ -215,6 +203,20 @@ def refit(
         # last, so that a crash before this can be resumed
         fit.discard_checkpoints()
         return RefitSummary(result, judgement, changed)
+
+
+def _check_workers(job: RefitJob, workers: Workers) -> None:
+    if workers.count > job.settings.batch_size:
+        msg = (
+            f"{workers.count} processes cannot share a batch of "
+            f"{job.settings.batch_size}: start fewer, or choose a larger --batch-size."
+        )
+        raise SettingsError(msg)
+
+
+def _estimate(fit: JudgedFit, steps: int) -> str:
+    hours = fit.fits[0].seconds_a_step() * fit.passes * steps / 3600
+    return f"No GPU is used: {fit.passes * steps} steps take {_duration(hours)}."
 
 
 def _shipped(model: MaskClip) -> tuple[DinoiserHeads, float] | None:
@@ -240,51 +242,6 @@ def _read_images(
     if job.teacher == "masks":
         return read_reviewed(Path(job.inputs[0]), job.settings, reading)
     return read_folder(job.inputs, job.settings, teacher.segments, reading)
-
-
-def load_teacher(
-    job: RefitJob,
-    model: MaskClip,
-    download_progress: Callable[[str, int, int], None] | None = None,
-) -> Teacher:
-    """Load the teacher of a job to the model's device, downloading missing weights."""
-    name = find_model(job.model).teacher if job.teacher == "auto" else job.teacher
-    if name == "regions":
-        return SegmentTeacher(name, find_regions)
-    if name == "masks":
-        return SegmentTeacher(name)
-    objects = find_teacher("found")
-    assert objects.decoder is not None
-    files = find_values_file(name), objects.backbone, objects.decoder
-    cure = "learn from colours with --teacher regions"
-    values, backbone, decoder = (fetch(file, download_progress, cure=cure) for file in files)
-    vit = Dino.load(values) if name == "dino" else TimmVit.load(name, values)
-    placed = model.device, resolve_precision(job.precision, model.device)
-    return DinoTeacher(vit.to(*placed), Found.load(backbone, decoder).to(*placed), name)
-
-
-def find_values_file(teacher: str) -> WeightFile:
-    """Find the weights of the ViT whose values teach: DINO, or a ViT by its name in timm.
-
-    Raises
-    ------
-    UnknownModelError, ModelError
-        See `find_vit`.
-    """
-    return find_teacher("dino-vitb16").backbone if teacher == "dino" else find_vit(teacher)
-
-
-def _check_teacher(name: str) -> None:
-    if name in TEACHERS:
-        return
-    try:
-        find_vit(name)
-    except UnknownModelError as error:
-        msg = (
-            f"The teacher is {name!r}, expected one of {', '.join(TEACHERS)}, or the name of a "
-            f"ViT in timm; {error}"
-        )
-        raise SettingsError(msg) from error
 
 
 def _check_crop(job: RefitJob, model: MaskClip) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from dinoiser_training import refit
+from dinoiser_training import teacher_names
 from PIL import Image
 from safetensors import safe_open
 
@@ -47,7 +47,7 @@ def teacher(backbone, tmp_path, monkeypatch):
     small = {"filename": "d.pt", "source": "x", "why": "y", "approximate_size": 1}
     torch.save(teacher_weights("found_decoder."), tmp_path / "cache" / "d.pt")
     found = TeacherEntry.model_validate(official.model_dump() | {"decoder": small})
-    monkeypatch.setattr(refit, "find_teacher", {"found": found}.__getitem__)
+    monkeypatch.setattr(teacher_names, "find_teacher", {"found": found}.__getitem__)
     return TEACHER
 
 

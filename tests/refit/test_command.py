@@ -167,6 +167,15 @@ class TestConfig:
         assert message in err
         assert str(config) in err or text == "rate: -1"
 
+    def test_a_file_of_ones_own_is_not_written_over(self, folder, tmp_path, dinoiser):
+        config = tmp_path / "heads.yaml"
+        config.write_text("# mine\nsteps: 1\n")
+        path = tmp_path / "heads.safetensors"
+        code, _, err = dinoiser("train", folder, "-o", path, "--config", config, *QUICK)
+        assert code == 2
+        assert "`dinoiser train` has not written that file" in err
+        assert config.read_text() == "# mine\nsteps: 1\n"
+
     def test_a_recipe_beside_it_is_refused(self, folder, heads, dinoiser):
         config = heads.with_suffix(".yaml")
         code, _, err = dinoiser("train", folder, "--config", config, "--recipe", "balanced")
