@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
 
     from .images import TrainingImages
+    from .settings import FitSettings
 
 DRAWN = 8
 """Number of images kept back that are labelled."""
@@ -29,7 +30,7 @@ DRAWN = 8
 def compare_labels(
     model: MaskClip,
     kept_back: Iterable[tuple[DinoiserHeads, TrainingImages]],
-    gamma: float,
+    settings: FitSettings,
     prompts: PromptSet,
 ) -> list[ComparisonRow]:
     """Label some images twice.
@@ -40,15 +41,15 @@ def compare_labels(
         The model, with its own heads if it has any.
     kept_back
         Images, each time with new heads that have not learnt from them.
-    gamma
-        Threshold of the new heads.
+    settings
+        Those of the new heads.
     prompts
         The words.
     """
     old = "shipped heads" if isinstance(model, ClipDinoiser) else "no heads"
     before = Segmenter(model)
     rows = []
-    for after, name, image in islice(_images(model, kept_back, gamma), DRAWN):
+    for after, name, image in islice(_images(model, kept_back, settings), DRAWN):
         labels = {
             old: before.segment(image, prompts).labels,
             "new heads": after.segment(image, prompts).labels,
@@ -59,11 +60,19 @@ def compare_labels(
 
 
 def _images(
-    model: MaskClip, kept_back: Iterable[tuple[DinoiserHeads, TrainingImages]], gamma: float
+    model: MaskClip,
+    kept_back: Iterable[tuple[DinoiserHeads, TrainingImages]],
+    settings: FitSettings,
 ) -> Iterator[tuple[Segmenter, str, np.ndarray]]:
     for heads, images in kept_back:
         # a copy, as a model freezes its heads and changes their number format
-        refitted = ClipDinoiser(model.clip, copy.deepcopy(heads), gamma, windows=model.windows)
+        refitted = ClipDinoiser(
+            model.clip,
+            copy.deepcopy(heads),
+            settings.gamma,
+            settings.guide_block,
+            windows=model.windows,
+        )
         segmenter = Segmenter(refitted)
         for index in range(len(images)):
             image = images[index]

@@ -14,6 +14,7 @@ from dinoiser.export.comparison import write_comparison
 from dinoiser.models.catalog import find_model
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.models.load import load_clip_model
+from dinoiser.models.maskclip import MaskClip
 from dinoiser.weights.digests import digest
 
 from .config_file import refuse_to_overwrite, write_config
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dinoiser.models.clip_dinoiser import DinoiserHeads
-    from dinoiser.models.maskclip import MaskClip
+    from dinoiser.models.maskclip import GuideBlock
     from dinoiser.prompts import PromptSet
 
     from .fit import FitProgress, FitResult
@@ -179,6 +180,7 @@ def refit(
         )
         _check_crop(job, model)
         job, start = _start(job, model)
+        read = _reading_at(model, job.settings.guide_block)
         teacher_name = find_model(job.model).teacher if job.teacher == "auto" else job.teacher
         teacher = load_teacher(teacher_name, model, job.precision, download_progress)
         data = _read_images(job, teacher, reading if first else None)
@@ -187,7 +189,7 @@ def refit(
 
         # fit the heads; only the first process reports and writes
         def make(part: FitData, folder: Path) -> Fit:
-            return Fit(model, teacher, part, job.settings, folder, made_of, workers, start, say)
+            return Fit(read, teacher, part, job.settings, folder, made_of, workers, start, say)
 
         fit = JudgedFit(make, data, job.folder)
         if model.device.type == "cpu":
@@ -197,7 +199,8 @@ def refit(
         if not result.finished or not first:
             return RefitSummary(result)
         # compare with other heads, draw, and write
-        judgement = fit.judge(_shipped(model))
+        # heads that read another block know nothing about these guides
+        judgement = fit.judge(_shipped(model) if read is model else None)
         changed = _draw(job, model, judgement)
         _write(job, made_of, result, judgement)
         # last, so that a crash before this can be resumed
@@ -219,6 +222,15 @@ def _estimate(fit: JudgedFit, steps: int) -> str:
     return f"No GPU is used: {fit.passes * steps} steps take {_duration(hours)}."
 
 
+def _reading_at(model: MaskClip, guide_block: GuideBlock) -> MaskClip:
+    """Return the model, or its CLIP alone if its heads read another block."""
+    if model.guide_block == guide_block:
+        return model
+    alone = MaskClip(model.clip, name=model.name, windows=model.windows)
+    alone.read_guide_at(guide_block)
+    return alone
+
+
 def _shipped(model: MaskClip) -> tuple[DinoiserHeads, float] | None:
     """Return the model's own heads and their threshold, if it has any."""
     if not isinstance(model, ClipDinoiser):
@@ -232,8 +244,13 @@ def _start(job: RefitJob, model: MaskClip) -> tuple[RefitJob, DinoiserHeads | No
     if shipped is None:
         return job, None
     heads, gamma = shipped
-    size = heads.obj_proj.out_channels
-    return replace(job, settings=replace(job.settings, projection_dim=size, gamma=gamma)), heads
+    own: dict[str, Any] = {
+        "projection_dim": heads.obj_proj.out_channels,
+        "kernel_size": heads.obj_proj.kernel_size[0],
+        "guide_block": model.guide_block,
+        "gamma": gamma,
+    }
+    return replace(job, settings=replace(job.settings, **own)), heads
 
 
 def _read_images(
@@ -291,7 +308,7 @@ def _draw(job: RefitJob, model: MaskClip, judgement: Judgement) -> float | None:
     """Draw labels of old and new heads; return the share of pixels that changed."""
     if job.prompts is None:
         return None
-    rows = compare_labels(model, judgement.kept_back, job.settings.gamma, job.prompts)
+    rows = compare_labels(model, judgement.kept_back, job.settings, job.prompts)
     write_comparison(rows, job.prompts, job.folder / LABELS_FILE)
     return 1 - sum(row.agreement for row in rows) / len(rows)
 
@@ -301,6 +318,7 @@ def _write(job: RefitJob, made_of: dict[str, Any], result: FitResult, judgement:
     facts = {
         **made_of,
         "gamma": job.settings.gamma,
+        "guide_block": job.settings.guide_block,
         "settings": asdict(job.settings),
         "step": judgement.step,
         "losses": result.progress.losses(),

@@ -47,6 +47,10 @@ class FitSettings:
         Number of images per epoch; if the folder has fewer, they are repeated.
     projection_dim
         Length of the vectors by which patches are compared.
+    kernel_size
+        Side of the convolution that makes them, an odd number of patches.
+    guide_block
+        The block of CLIP that the heads read, see `MaskClip.guide_block`.
     rate, background_rate
         Learning rates of the heads `obj_proj` and `bkg_decoder`.
     weight_decay
@@ -70,6 +74,8 @@ class FitSettings:
     whiten: bool = False
     sample: int = 1000
     projection_dim: int = 256
+    kernel_size: int = 3
+    guide_block: int | Literal["final"] = -3
     rate: float = 5e-5
     background_rate: float = 1e-2
     weight_decay: float = 0.01
@@ -115,6 +121,12 @@ class FitSettings:
             for name in ("decay", "decay_at")
             if not 0 <= (value := getattr(self, name)) <= 1
         ]
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            problems.append(f"kernel_size is {self.kernel_size}, expected an odd number")
+        elif self.whiten and self.kernel_size != 3:
+            problems.append(f"kernel_size is {self.kernel_size}, expected 3 where whiten is true")
+        if self.guide_block != "final" and self.guide_block >= 0:
+            problems.append(f"guide_block is {self.guide_block}, expected one below 0, or final")
         if self.weighting not in get_args(Weighting):
             problems.append(f"weighting is {self.weighting!r}, expected published or balanced")
         if problems:

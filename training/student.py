@@ -71,7 +71,7 @@ def new_heads(
     """Make heads for a model: copies of `start`, or random ones that depend only on the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        heads = DinoiserHeads(model.visual.conv1.out_channels, settings.projection_dim)
+        heads = DinoiserHeads(model.guide_width, settings.projection_dim, settings.kernel_size)
     if start is not None:
         heads.load_state_dict(start.state_dict())
     return heads.to(model.device)

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from dinoiser.models.maskclip import MaskClip
     from dinoiser.weights.files import WeightFile
 
-    from .teachers import Teacher
+    from .teachers import Part, Teacher
 
-TEACHERS = ("auto", "dino", "regions", "masks")
+DINO_PARTS: dict[str, Part] = {"dino": "values", "dino-keys": "keys", "dino-queries": "queries"}
+TEACHERS = ("auto", *DINO_PARTS, "regions", "masks")
 
 
 def load_teacher(
@@ -42,9 +43,10 @@ def load_teacher(
     files = find_values_file(name), objects.backbone, objects.decoder
     cure = "learn from colours with --teacher regions"
     values, backbone, decoder = (fetch(file, download_progress, cure=cure) for file in files)
-    vit = Dino.load(values) if name == "dino" else TimmVit.load(name, values)
+    vit = Dino.load(values) if name in DINO_PARTS else TimmVit.load(name, values)
     placed = model.device, resolve_precision(precision, model.device)
-    return DinoTeacher(vit.to(*placed), Found.load(backbone, decoder).to(*placed), name)
+    found = Found.load(backbone, decoder).to(*placed)
+    return DinoTeacher(vit.to(*placed), found, name, DINO_PARTS.get(name, "values"))
 
 
 def find_values_file(teacher: str) -> WeightFile:
@@ -55,7 +57,7 @@ def find_values_file(teacher: str) -> WeightFile:
     UnknownModelError, ModelError
         See `find_vit`.
     """
-    return find_teacher("dino-vitb16").backbone if teacher == "dino" else find_vit(teacher)
+    return find_teacher("dino-vitb16").backbone if teacher in DINO_PARTS else find_vit(teacher)
 
 
 def check_teacher(name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .images import Crops
 
 Grid = tuple[int, int]
+Part = Literal["values", "keys", "queries"]
 
 
 class Targets(NamedTuple):
@@ -72,17 +73,22 @@ class DinoTeacher:
         Decides which patches belong to objects.
     name
         Name in the heads' metadata.
+    part
+        What of the ViT's last block is compared; of a `TimmVit`, only values can be.
     """
 
     segments: Callable | None = None
 
-    def __init__(self, dino: Dino | TimmVit, found: Found, name: str = "dino") -> None:
+    def __init__(
+        self, dino: Dino | TimmVit, found: Found, name: str = "dino", part: Part = "values"
+    ) -> None:
         self.dino, self.found, self.name = dino, found, name
+        self._compared = getattr(dino, part)
 
     @torch.inference_mode()
     def targets(self, batch: Crops, grid: Grid) -> Targets:
         """Return the targets of a batch, on the student's grid (h, w)."""
-        features = self.dino.values(on_grid(batch.pixels, grid, self.dino.patch_size))
+        features = self._compared(on_grid(batch.pixels, grid, self.dino.patch_size))
         objects = self.found.patch_probabilities(batch.pixels, grid) > 0.5
         return Targets(features, objects, torch.ones_like(objects))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -73,6 +74,19 @@ def train(
         typer.Option(help="Side of the crops. Default: the model's window.", metavar="PIXELS"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.", metavar="NUMBER")] = 0,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            help="Fit this many times, with the next seeds: heads-0.safetensors and so on.",
+            metavar="NUMBER",
+        ),
+    ] = 1,
+    guide_block: Annotated[
+        str,
+        typer.Option(
+            help="Block of CLIP that the heads read, from the end, or final.", metavar="BLOCK"
+        ),
+    ] = "-3",
     config: Annotated[
         Path | None,
         typer.Option(
@@ -95,31 +109,76 @@ def train(
     and new heads, side by side.
     """
     from dinoiser_training.refit import RefitJob
+    from dinoiser_training.seeds import jobs_of_seeds
 
     values = {
         "model": model, "precision": precision, "teacher": teacher, "steps": steps,
         "batch_size": batch_size, "crop": crop, "sample": sample, "seed": seed,
+        "guide_block": _read_block(guide_block),
     }  # fmt: skip
     given = {name for name in ("recipe", *values) if _is_given(context, name)}
     networks, settings = _settings(recipe, values, given, config)
     words = read_prompts(prompt, prompts, None) if prompt or prompts else None
     job = RefitJob(
-        tuple(paths), output, device=device, settings=settings, resume=resume, prompts=words,
-        **networks,
+        tuple(paths), output, device=device, settings=settings, resume=resume and seeds == 1,
+        prompts=words, **networks,
     )  # fmt: skip
+    jobs = [job] if seeds == 1 else jobs_of_seeds(job, seeds, resume)
+    documents, better = [], True
+    for one in jobs:
+        judgement = (summary := _run_to_end(one)).judgement
+        if judgement is None:
+            return  # one of several processes, and not the first
+        documents.append(_document(one, summary, judgement))
+        better &= _are_better(judgement)
+        if not as_json:
+            _print_summary(one, summary, judgement)
+    over_seeds = _over_seeds(job, seeds) if seeds > 1 else {}
+    if as_json:
+        print_json({"seeds": documents, **over_seeds} if seeds > 1 else documents[0])
+    elif over_seeds:
+        _print_over_seeds(over_seeds, seeds)
+    if not better:
+        raise typer.Exit(1)
+
+
+def _run_to_end(job: RefitJob) -> RefitSummary:
     summary = _run(job)
     if not summary.result.finished:
         done = summary.result.progress.step
         say_error(f"Stopped after step {done}. Run the same command with --resume to continue.")
         raise typer.Exit(INTERRUPTED)
-    if summary.judgement is None:
-        return  # one of several processes, and not the first
-    if as_json:
-        print_json(_document(job, summary, summary.judgement))
-    else:
-        _print_summary(job, summary, summary.judgement)
-    if not _are_better(summary.judgement):
-        raise typer.Exit(1)
+    return summary
+
+
+def _over_seeds(job: RefitJob, seeds: int) -> dict[str, Any]:
+    """Agreement of the new heads of all seeds, each a mean and a standard deviation."""
+    from dinoiser_training.seeds import output_of_seed, spread
+
+    first = job.settings.seed
+    outputs = [output_of_seed(job.output, seed) for seed in range(first, first + seeds)]
+    found = spread([output.with_suffix(".fit") for output in outputs])
+    return {
+        "agreement": {
+            name: {"mean": mean, "deviation": deviation}
+            for name, (mean, deviation) in found.items()
+        }
+    }
+
+
+def _print_over_seeds(over_seeds: dict[str, Any], seeds: int) -> None:
+    figures = [
+        f"{name} {one['mean']:.3f} ± {one['deviation']:.3f}"
+        for name, one in over_seeds["agreement"].items()
+    ]
+    say(f"Agreement (IoU) over {seeds} seeds, mean and standard deviation: {', '.join(figures)}.")
+
+
+def _read_block(text: str) -> int | str:
+    if text == "final" or re.fullmatch(r"-?\d{1,4}", text):
+        return text if text == "final" else int(text)
+    msg = f"--guide-block is {text!r}, expected a number below 0, such as -3, or final."
+    raise SettingsError(msg)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

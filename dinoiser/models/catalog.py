@@ -71,7 +71,8 @@ class ModelEntry(FrozenModel):
     ``architecture`` and ``pretrained`` are open_clip's names; ``quick_gelu`` is the
     activation with which the weights were trained; ``config`` is the architecture's
     file if open_clip does not know it. ``gamma`` is the threshold of
-    the correlations if the heads' file does not state one, 0.2 in the paper.
+    the correlations if the heads' file does not state one, 0.2 in the paper;
+    ``guide_block`` likewise, see `dinoiser.models.maskclip.MaskClip`.
     ``patch_size`` is the side of a patch in pixels, known before a model is loaded.
     ``teacher`` is the default teacher of new heads. ``parts`` are a method's other
     files, see `PARTS`; ``other_parts`` is another set of the same, used if all of it
@@ -98,6 +99,7 @@ class ModelEntry(FrozenModel):
     temperature: float = Field(default=0.005, gt=0)
     variation: Variation | None = None
     gamma: float = Field(default=0.2, ge=0, lt=1)
+    guide_block: int | Literal["final"] = -3
     teacher: Literal["dino", "regions"] = "dino"
     patch_size: PositiveInt
     windows: WindowDefaults

@@ -10,12 +10,14 @@ from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError
 from dinoiser.models.base import PatchFeatures, Scoring
-from dinoiser.models.maskclip import MaskClip
+from dinoiser.models.maskclip import GUIDE_BLOCK, MaskClip
 from dinoiser.models.pooling import pool_by_correlation
 from dinoiser.weights.checkpoint import check_numbers, load_into, read_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dinoiser.models.maskclip import GuideBlock
 
 
 class DinoiserHeads(nn.Module):
@@ -28,11 +30,20 @@ class DinoiserHeads(nn.Module):
     projection_dim
         P, length of the vectors in which patches are compared: 256 in the
         official weights.
+    kernel_size
+        Side of the convolution that makes them, an odd number of patches: 3 in
+        the official weights.
     """
 
-    def __init__(self, in_dim: int, projection_dim: int = 256) -> None:
+    def __init__(self, in_dim: int, projection_dim: int = 256, kernel_size: int = 3) -> None:
         super().__init__()
-        self.obj_proj = nn.Conv2d(in_dim, projection_dim, 3, padding=1, padding_mode="replicate")
+        self.obj_proj = nn.Conv2d(
+            in_dim,
+            projection_dim,
+            kernel_size,
+            padding=kernel_size // 2,
+            padding_mode="replicate",
+        )
         self.bkg_decoder = nn.Conv2d(in_dim, 1, 1)
 
     def forward(self, guide: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,14 +79,15 @@ class DinoiserHeads(nn.Module):
         """
         tensors = read_tensors(path)
         weight = tensors.get("obj_proj.weight")
-        if weight is None or weight.ndim != 4:
+        if weight is None or weight.ndim != 4 or weight.shape[-1] % 2 == 0:
             msg = (
                 f"{path} does not contain heads: expected obj_proj.weight of shape (P, C, 3, 3), "
                 f"found {sorted(tensors)[:6]}; give a file written by `dinoiser train` or the "
                 "official last.pt."
             )
             raise CheckpointError(msg)
-        heads = cls(in_dim=weight.shape[1], projection_dim=weight.shape[0])
+        projection_dim, in_dim, kernel_size, _ = weight.shape
+        heads = cls(in_dim, projection_dim, kernel_size)
         check_numbers(tensors, path)
         load_into(heads, tensors, path)
         return heads
@@ -85,6 +97,17 @@ class DinoiserHeads(nn.Module):
         from safetensors.torch import save_file
 
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, path)
+
+
+def check_width(heads: DinoiserHeads, model: MaskClip) -> None:
+    """Refuse heads that were made for a tower with another width."""
+    reads, width = heads.obj_proj.in_channels, model.guide_width
+    if reads != width:
+        msg = (
+            f"The heads read {reads} channels, but this CLIP's vision tower has {width}; give "
+            "heads that were trained for this model."
+        )
+        raise CheckpointError(msg)
 
 
 class ClipDinoiser(MaskClip):
@@ -98,6 +121,8 @@ class ClipDinoiser(MaskClip):
         Heads that fit the tower's width; they are frozen.
     gamma
         Correlations below this are ignored in pooling; 0.2 in the paper.
+    guide_block
+        The block that the heads read, see `MaskClip`.
     **described
         `tokenizer`, `name`, `digest`, `windows`: see `MaskClip`.
 
@@ -120,18 +145,14 @@ class ClipDinoiser(MaskClip):
         clip: Any,
         heads: DinoiserHeads,
         gamma: float = 0.2,
+        guide_block: GuideBlock = GUIDE_BLOCK,
         *,
         name: str = "clip-dinoiser",
         **described: Any,
     ) -> None:
         super().__init__(clip, name=name, **described)
-        width = self.visual.conv1.out_channels
-        if heads.obj_proj.in_channels != width:
-            msg = (
-                f"The heads read {heads.obj_proj.in_channels} channels, but this CLIP's vision "
-                f"tower has {width}; give heads that were trained for this model."
-            )
-            raise CheckpointError(msg)
+        self.read_guide_at(guide_block)
+        check_width(heads, self)
         self.heads = heads.eval().requires_grad_(False).to(self.device, self.dtype)
         self.gamma = gamma
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from dinoiser.models.base import SegmentationModel
     from dinoiser.models.catalog import ModelEntry
+    from dinoiser.models.maskclip import GuideBlock
     from dinoiser.models.variation import Variation
 
 
@@ -172,7 +173,22 @@ def _with_heads_of(entry: ModelEntry, paths: dict[str, Path]) -> ModelEntry:
         )
         raise CheckpointError(msg)
     gamma = _read_gamma(made_of["gamma"], paths["heads"]) if "gamma" in made_of else entry.gamma
-    return entry.model_copy(update={"gamma": gamma})
+    block = made_of.get("guide_block")
+    guide_block = entry.guide_block if block is None else _read_block(block, paths["heads"])
+    return entry.model_copy(update={"gamma": gamma, "guide_block": guide_block})
+
+
+def _read_block(text: str, path: Path) -> GuideBlock:
+    """Read which block the heads were fitted to; whether the tower has it is checked later."""
+    if text == "final":
+        return "final"
+    with suppress(ValueError):
+        return int(text)
+    msg = (
+        f"The heads in {path} have the guide block {shorten(text, 40)!r}, expected a number below "
+        "0 or final: choose another file, or fit the heads again."
+    )
+    raise CheckpointError(msg)
 
 
 def _read_gamma(text: str, path: Path) -> float:
@@ -205,7 +221,7 @@ def _build(
     if entry.variation is not None:
         return _build_varied(clip, entry, entry.variation, heads, paths, described)
     if heads is not None:
-        return ClipDinoiser(clip, heads, entry.gamma, **described)
+        return ClipDinoiser(clip, heads, entry.gamma, entry.guide_block, **described)
     if entry.method == "clip-dino-guided":
         return _build_guided(clip, entry, paths, described)
     if entry.method == "clip-keys-refined":
@@ -243,7 +259,7 @@ def _build_varied(
         Found.load(paths["found"], paths["found_decoder"]) if "found" in paths else None,
     )
     gamma = entry.gamma if variation.gamma is None else variation.gamma
-    return VariedClip(clip, variation, sources, gamma, **described)
+    return VariedClip(clip, variation, sources, gamma, entry.guide_block, **described)
 
 
 def _build_guided(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 PAPER_WINDOWS = WindowDefaults(short_side=448, window=448, stride=224)
+GuideBlock = int | Literal["final"]
 GUIDE_BLOCK = -3
 """The block whose second LayerNorm feeds the heads: the paper's layer 10 of 12."""
 
@@ -36,7 +37,7 @@ class DensePatches(NamedTuple):
         (B, D, h, w), MaskCLIP's dense features, not normalised.
     guide
         (B, C, h, w), the tokens that the heads read: output of the second
-        LayerNorm in the third block from the end.
+        LayerNorm in a block, the third from the end by default.
     """
 
     features: Tensor
@@ -55,6 +56,12 @@ class MaskClip(SegmentationModel):
         Sentences to token ids (T, context length); CLIP's own by default.
     name, digest, windows
         See `SegmentationModel`.
+
+    Attributes
+    ----------
+    guide_block
+        The block that heads read, counted from the end as in the official
+        `feats_idx`, or "final" for the dense features themselves.
 
     Raises
     ------
@@ -84,6 +91,7 @@ class MaskClip(SegmentationModel):
         self.name = name
         self.digest = digest
         self.windows = windows or PAPER_WINDOWS
+        self.guide_block: GuideBlock = GUIDE_BLOCK
         self.patch_size: int = self.visual.patch_size[0]
         self.embedding_dim: int = self.visual.output_dim
         self._mean = torch.tensor(CLIP_MEAN).view(3, 1, 1)
@@ -125,28 +133,61 @@ class MaskClip(SegmentationModel):
             (B, 3, H, W), RGB, float in [0, 1].
         """
         x, guide, grid = self._run_to_last(pixels)
-        return DensePatches(self._dense(x, grid), to_map(guide, grid))
+        return self._patches(x, guide, grid)
 
     @torch.no_grad()
     def encode_guide(self, pixels: Tensor) -> Tensor:
         """`DensePatches.guide` only, (B, C, h, w), without running the rest of the tower."""
+        if self.guide_block == "final":
+            return self.encode_patches(pixels).guide
         x, grid = self._embed(pixels)
         blocks = self.visual.transformer.resblocks
-        for block in blocks[:GUIDE_BLOCK]:
+        for block in blocks[: self.guide_block]:
             x, _ = run_block(block, x)
-        attended = attend(blocks[GUIDE_BLOCK], x)
-        return to_map(blocks[GUIDE_BLOCK].ln_2(attended)[:, 1:], grid)
+        return to_map(guide_of(blocks[self.guide_block], x), grid)
 
-    def _run_to_last(self, pixels: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Tokens (B, 1 + h * w, C) before the last block, the heads' input, and the grid (h, w)."""
+    def read_guide_at(self, block: GuideBlock) -> None:
+        """Choose the block that heads read, see `guide_block`.
+
+        Raises
+        ------
+        ModelError
+            The tower has no such block.
+        """
+        count = len(self.visual.transformer.resblocks)
+        if block != "final" and not -count <= block < 0:
+            msg = (
+                f"The guide block is {block!r}, but the vision tower has {count} blocks: expected "
+                f"a number from -{count} to -1, counted from the end, or 'final'."
+            )
+            raise ModelError(msg)
+        self.guide_block = block
+
+    @property
+    def guide_width(self) -> int:
+        """Number of channels that heads read."""
+        width: int = self.visual.conv1.out_channels
+        return self.embedding_dim if self.guide_block == "final" else width
+
+    def _run_to_last(self, pixels: Tensor) -> tuple[Tensor, Tensor | None, tuple[int, int]]:
+        """Tokens (B, 1 + h * w, C) before the last block, the heads' input, and the grid (h, w).
+
+        The heads' input (B, h * w, C) is None if it comes after the last block.
+        """
         x, grid = self._embed(pixels)
-        blocks = self.visual.transformer.resblocks
-        for block in blocks[:GUIDE_BLOCK]:
-            x, _ = run_block(block, x)
-        x, guide = run_block(blocks[GUIDE_BLOCK], x)
-        for block in blocks[GUIDE_BLOCK + 1 : -1]:
-            x, _ = run_block(block, x)
-        return x, guide[:, 1:], grid  # heads do not read the class token
+        *blocks, last = self.visual.transformer.resblocks
+        guide = None
+        for place, block in enumerate(blocks, start=-len(blocks) - 1):
+            x, inner = run_block(block, x)
+            if place == self.guide_block:
+                guide = inner[:, 1:]  # heads do not read the class token
+        if self.guide_block == -1:
+            guide = guide_of(last, x)
+        return x, guide, grid
+
+    def _patches(self, x: Tensor, guide: Tensor | None, grid: tuple[int, int]) -> DensePatches:
+        features = self._dense(x, grid)
+        return DensePatches(features, features if guide is None else to_map(guide, grid))
 
     def _dense(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Dense features (B, D, h, w) of tokens (B, 1 + h * w, C) before the last block."""
@@ -238,6 +279,12 @@ def run_block(block: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     x = attend(block, x)
     inner = block.ln_2(x)
     return x + block.ls_2(block.mlp(inner)), inner
+
+
+def guide_of(block: Any, x: Tensor) -> Tensor:
+    """Input (B, h * w, C) of an open_clip block's MLP, of the patches among tokens (B, N, C)."""
+    inner: Tensor = block.ln_2(attend(block, x))[:, 1:]
+    return inner
 
 
 def attend(block: Any, x: Tensor) -> Tensor:

@@ -8,13 +8,15 @@ import torch
 from torch.nn import functional as F
 
 from dinoiser.models.base import PatchFeatures, Scoring
-from dinoiser.models.maskclip import MaskClip, pad_to_patches, to_map
+from dinoiser.models.clip_dinoiser import check_width
+from dinoiser.models.maskclip import GUIDE_BLOCK, MaskClip, pad_to_patches, to_map
 from dinoiser.models.pooling import pool_by_correlation
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dinoiser.models.clip_dinoiser import DinoiserHeads
+    from dinoiser.models.maskclip import GuideBlock
     from dinoiser.models.teachers.dino import Dino
     from dinoiser.models.teachers.found import Found
     from dinoiser.models.variation import Variation
@@ -39,7 +41,7 @@ class VariedClip(MaskClip):
         Where they come from.
     sources
         The networks that this needs.
-    gamma
+    gamma, guide_block
         See `ClipDinoiser`.
     **described
         `tokenizer`, `name`, `digest`, `windows`: see `MaskClip`.
@@ -55,12 +57,16 @@ class VariedClip(MaskClip):
         variation: Variation,
         sources: Sources,
         gamma: float = 0.2,
+        guide_block: GuideBlock = GUIDE_BLOCK,
         *,
         name: str = "clip-dinoiser",
         **described: Any,
     ) -> None:
         super().__init__(clip, name=name, **described)
         self.variation = variation
+        self.read_guide_at(guide_block)
+        if sources.heads is not None:
+            check_width(sources.heads, self)
         for source in sources:
             if source is not None:
                 source.to(self.device, self.dtype)
@@ -77,7 +83,7 @@ class VariedClip(MaskClip):
         """
         padded = pad_to_patches(pixels, self.patch_size)
         x, guide, grid = self._run_to_last(padded)
-        features, guide = self._dense(x, grid), to_map(guide, grid)
+        features, guide = self._patches(x, guide, grid)
         if self.gamma is not None:
             compared = self._compared(padded, x, guide, grid)
             # not in the paper, where the patches of CLIP and DINO both have 16 pixels
