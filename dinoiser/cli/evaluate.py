@@ -23,7 +23,7 @@ from dinoiser.cli.console import (
 from dinoiser.cli.job_bars import JobBars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from dinoiser.batch import Progress
     from dinoiser.evaluation.benchmark_run import BenchmarkJob
@@ -73,7 +73,15 @@ def _benchmark_command(name: str) -> Callable[..., None]:
         ] = None,
         device: options.Device = "auto",
         precision: options.Precision = "fp32",
-        heads: options.Heads = None,
+        heads: Annotated[
+            list[Path] | None,
+            typer.Option(
+                "--heads",
+                help="Heads from `dinoiser train` instead of the model's. Several: --heads A "
+                "--heads B, for their mean and standard deviation.",
+                metavar="FILE",
+            ),
+        ] = None,
         refine: Annotated[
             str | None,
             typer.Option(
@@ -109,22 +117,54 @@ def _benchmark_command(name: str) -> Callable[..., None]:
             model,
             device,
             precision,
-            heads,
+            heads[0] if heads else None,
             refine,  # type: ignore[arg-type]  # which the settings check
             given.delta,
             scheduler,
             workers,
             overwrite,
         )
-        score = _run(job)
-        _show(score, as_json)
-        if score.failures:
-            total = score.images + len(score.failures)
-            failed = f"{len(score.failures)} of {total} images failed"
-            say_error(f"{failed} and are left out of the figures; {job.output} lists them.")
+        if heads is not None and len(heads) > 1:
+            failed = _evaluate_several(job, heads, as_json)
+        else:
+            failed = _evaluate(job, as_json)
+        if failed:
             raise typer.Exit(1)
 
     return command
+
+
+def _evaluate(job: BenchmarkJob, as_json: bool) -> bool:
+    """Evaluate one model; return whether images failed."""
+    score = _run(job)
+    _show(score, as_json)
+    return _say_what_failed(score, job)
+
+
+def _evaluate_several(job: BenchmarkJob, heads: Sequence[Path], as_json: bool) -> bool:
+    """Evaluate a model with each of several heads; return whether images failed."""
+    from dinoiser.evaluation.several_heads import SeveralScores, jobs_of_heads
+
+    jobs = jobs_of_heads(job, heads)
+    scores = {name: _run(one) for name, one in jobs.items()}
+    several = SeveralScores(scores)
+    if as_json:
+        print_json(several.document())
+    else:
+        for name, score in scores.items():
+            say(name)
+            _show(score, as_json=False)
+        say(several.sentence())
+    failed = [_say_what_failed(scores[name], one) for name, one in jobs.items()]
+    return any(failed)
+
+
+def _say_what_failed(score: Score, job: BenchmarkJob) -> bool:
+    if score.failures:
+        total = score.images + len(score.failures)
+        failed = f"{len(score.failures)} of {total} images failed"
+        say_error(f"{failed} and are left out of the figures; {job.output} lists them.")
+    return bool(score.failures)
 
 
 for _name, _help in BENCHMARKS.items():

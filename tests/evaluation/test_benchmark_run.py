@@ -15,6 +15,7 @@ from dinoiser.evaluation.benchmarks import find_benchmark
 from dinoiser.images import read_image
 from dinoiser.models.base import PatchFeatures
 from dinoiser.models.catalog import find_model, list_models
+from dinoiser.models.clip_dinoiser import DinoiserHeads
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
@@ -181,6 +182,30 @@ class TestConfig:
         assert code == 2
         assert message in " ".join(err.split())
         assert "row.yaml" in err
+
+
+def test_several_heads_give_a_mean_and_a_deviation(voc20, tiny, dinoiser, tmp_path):
+    arguments = ["--root", voc20[0], "-m", "tiny", "-d", "cpu", "-o", tmp_path / "out", "--json"]
+    heads = find_model("tiny").heads.place()
+    for number, scale in enumerate((1.0, -1.0)):
+        path = tmp_path / f"heads-{number}.safetensors"
+        other = DinoiserHeads.load(heads)
+        other.obj_proj.bias.data *= scale
+        other.save(path)
+        arguments += ["--heads", path]
+    code, out, err = dinoiser("evaluate", "voc20", *arguments)
+    assert code == 0, err
+    document = json.loads(out)
+    figures = [one["miou"] for one in document["heads"].values()]
+    assert list(document["heads"]) == ["heads-0", "heads-1"]
+    assert figures[0] != figures[1]
+    assert document["miou"] == pytest.approx(np.mean(figures))
+    assert document["miou_deviation"] == pytest.approx(np.std(figures, ddof=1))
+    assert (tmp_path / "out" / "heads-1" / "evaluation.json").is_file()
+    twice = ("--heads", tmp_path / "heads-0.safetensors", "--heads", heads.parent / "heads-0.pt")
+    code, _, err = dinoiser("evaluate", "voc20", *arguments[:8], *twice)
+    assert code == 2
+    assert "Several files of heads are named 'heads-0'" in err
 
 
 def test_a_stopped_run_goes_on_to_the_same_figures(voc20, finished, tmp_path):
