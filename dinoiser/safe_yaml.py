@@ -17,6 +17,10 @@ MOST_DIGITS = 40
 _QUOTATION = "text that begins with &, * or ! must be in quotation marks"
 
 
+# libyaml's parser is thirty times as fast, where PyYAML has it
+_Fastest: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 class PlainLoader(yaml.BaseLoader):
     """Reads every scalar as plain text, so that a class can be named ``no``.
 
@@ -94,15 +98,16 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     raise SettingsError(msg) from cause
 
 
+def load_own(text: str) -> Any:
+    """Read a YAML text that comes with this package, as `yaml.safe_load` does, but faster."""
+    return yaml.load(text, _Fastest)
+
+
 def _problem(event: yaml.Event, level: int) -> str | None:
     """Say what is refused about a value that begins at a level; None if nothing is."""
     if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
         return _QUOTATION
     return "the nesting is too deep" if level > MOST_LEVELS else None
-
-
-# libyaml's parser is thirty times as fast, where PyYAML has it
-_Fastest: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _ValueLoader(_Fastest):

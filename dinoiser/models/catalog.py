@@ -6,12 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import Field, PositiveInt, model_validator
 
 from dinoiser.errors import SettingsError, UnknownModelError, did_you_mean
 from dinoiser.models import open_clip_names
 from dinoiser.models.variation import Variation, split_name
+from dinoiser.safe_yaml import load_own
 from dinoiser.weights.files import FrozenModel, PackageFile, WeightFile
 
 CATALOG_PATH = Path(__file__).with_name("catalog.yaml")
@@ -311,7 +311,7 @@ def find_teacher(name: str) -> TeacherEntry:
 
 @cache
 def _document() -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(CATALOG_PATH.read_text(encoding="utf-8"))
+    document: dict[str, Any] = load_own(CATALOG_PATH.read_text(encoding="utf-8"))
     return document
 
 
