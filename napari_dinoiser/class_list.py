@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SWATCH = 14
 """Side of the colour swatches in pixels."""
+LEAST_HEIGHT = 90
+"""Height in screen pixels that the list asks for; it takes what room there is."""
 FIGURE_SPACE = "\u2007"
 """As wide as a digit."""
 NAME = Qt.ItemDataRole.UserRole + 1
@@ -55,6 +57,10 @@ class ClassList(QListWidget):
             item.setData(NAME, name)
             item.setToolTip(f"{name}: label {label}")
             self.addItem(item)
+
+    def sizeHint(self) -> QSize:
+        """Ask for little, so that what is below stays in view on small screens."""
+        return QSize(super().sizeHint().width(), LEAST_HEIGHT)
 
     def label_of_digit(self, digit: int | None) -> int | None:
         """Return the label for a digit; None if there are fewer classes."""

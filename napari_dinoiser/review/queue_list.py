@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QAbstractListModel, QModelIndex, QSize, Qt, Signal
 from qtpy.QtWidgets import QListView
 
 if TYPE_CHECKING:
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 MARKS = {"unchecked": "·", "accepted": "✓", "rejected": "✗"}
 CORRECTED = "✎"
+LEAST_HEIGHT = 70
+"""Height in screen pixels that the list asks for; it takes what room there is."""
 
 
 class QueueList(QListView):
@@ -35,6 +37,10 @@ class QueueList(QListView):
         self._rows = _QueueModel(self)
         self.setModel(self._rows)
         self.clicked.connect(lambda index: self.chosen.emit(index.row()))
+
+    def sizeHint(self) -> QSize:
+        """Ask for little, so that what is below stays in view on small screens."""
+        return QSize(super().sizeHint().width(), LEAST_HEIGHT)
 
     def show_session(self, session: ReviewSession) -> None:
         """Show a review's queue and where it stands."""

@@ -50,9 +50,12 @@ _STEPS: dict[str, tuple[Callable[[ReviewSession], bool], str]] = {
 }
 """What each button does, and the message if it leads to no other image."""
 HINTS = (
-    "1-9 paint · Shift object · / search a class · F fill · E erase · Ctrl+Z undo · T labels"
-    " · O outlines · [ ] opacity · I one class · G next uncertain place · C confidence"
-)
+    "1-9 paint", "Shift object", "/ search a class", "F fill", "E erase", "Ctrl+Z undo", "T labels",
+    "O outlines", "[ ] opacity", "I one class", "G next uncertain place", "C confidence",
+)  # fmt: skip
+"""Keys, and what they do in a word or two."""
+UNBROKEN = "\u00a0"
+"""A space at which no line ends."""
 
 
 class ReviewWidget(QWidget):
@@ -82,7 +85,8 @@ class ReviewWidget(QWidget):
         self._list = QueueList()
         self._end_page = EndPage()
         self._improve = ImprovePanel()
-        self._hints = named(QLabel(HINTS), "hints", "Keys that work on the canvas and here")
+        hints = f"{UNBROKEN}· ".join(hint.replace(" ", UNBROKEN) for hint in HINTS)
+        self._hints = named(QLabel(hints), "hints", "Keys that work on the canvas and here")
         self._hints.setWordWrap(True)
         self._background = Background(self)
         self._confidence = ConfidenceView(viewer)
