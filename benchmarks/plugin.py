@@ -1,22 +1,33 @@
-"""Time from a changed word to new labels on screen: python -m benchmarks.plugin, with a display.
+"""What a person waits for in napari: python -m benchmarks.plugin, with a display.
 
-The image has 1024 x 768 pixels, with 20 classes and a full-size CLIP-DINOiser
-with random weights. In each round, one word in the prompt table is changed to a
-new one. Then the image itself is changed, so that the image tower runs again for
-the same words. Finally, memory is measured in a viewer in which 50 images are
-opened, labelled and closed, one after another.
+A timer of 10 ms runs in the window's thread; its longest pause, the gap, is how long the window
+stands still. Three things are measured:
+
+- Segment, on 1024 x 768 pixels with 20 classes and a full-size CLIP-DINOiser with random weights:
+  the gaps of opening the widget, of the first run and of the first map; the time from a changed
+  word to new labels on screen, and from a changed image; and memory while 50 images are opened,
+  labelled and closed, one after another.
+- Review, on images of 480 x 640 and of 19 megapixels: gaps, as the median of three runs. The
+  baseline is the same work done in the window's thread, as a plain script would: reading the image
+  and the mask, and writing the mask with its record.
+- The time until 10,000 records are read.
 """
 
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 import torch
 from napari import Viewer
-from qtpy.QtWidgets import QApplication
+from PIL import Image
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QRadioButton
 
 from benchmarks.setting import (
     PROMPTS,
@@ -25,13 +36,53 @@ from benchmarks.setting import (
     random_model,
     seconds,
 )
+from dinoiser.batch.records import Record, RecordFile
+from dinoiser.batch.reviews import Reviews, read_labelled
+from dinoiser.export.png import read_mask, write_mask
+from dinoiser.images import read_labelled_image
 from dinoiser.models.device import resolve_precision
+from dinoiser.prompts import PromptSet
 from napari_dinoiser.prompts.table_model import Column
+from napari_dinoiser.review.widget import ReviewWidget
 from napari_dinoiser.segment.encoder import Encoder
 from napari_dinoiser.segment.widget import SegmentWidget
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ROUNDS = 20
 IMAGES = 50
+SIZES = ((480, 640), (3600, 5300))
+"""Of images under review."""
+REVIEWED = 5
+RUNS = 3
+RECORDS = 10_000
+CLASSES = PromptSet.from_names(["background", "ball", "box"])
+
+
+class Gap:
+    """The longest pause of a timer in the window's thread, in milliseconds."""
+
+    def __init__(self) -> None:
+        self._timer = QTimer(interval=10)
+        self._timer.timeout.connect(self._tick)
+
+    def during(self, action: Callable[[], None], until: Callable[[], bool]) -> float:
+        """Measure while an action runs, and on until what it began is done."""
+        self._worst, self._last = 0.0, time.perf_counter()
+        self._timer.start()
+        action()
+        while not until():
+            QApplication.processEvents()
+        for _ in range(20):  # and while its outcome is drawn
+            QApplication.processEvents()
+            time.sleep(0.01)
+        self._timer.stop()
+        return self._worst
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self._worst, self._last = max(self._worst, 1000 * (now - self._last)), now
 
 
 def settle(widget: SegmentWidget) -> None:
@@ -68,17 +119,29 @@ def show_an_image(widget: SegmentWidget, number: int) -> None:
     settle(widget)  # napari's canvas does not survive a new layer at this moment
 
 
-def main() -> None:
-    """Print times, their ratio, and memory."""
-    describe_machine()
+def measure_segment() -> None:
+    """Print gaps and times of the Segment tab, and memory."""
     model = random_model(resolve_precision("auto", torch.device("cpu")))
-    viewer = Viewer()
-    widget = SegmentWidget(viewer, Encoder(load=lambda *_, **__: model))
-    viewer.window.add_dock_widget(widget)
+    viewer, gap, opened = Viewer(), Gap(), []
+    QApplication.processEvents()
+
+    def open_widget() -> None:
+        opened.append(SegmentWidget(viewer, Encoder(load=lambda *_, **__: model)))
+        viewer.window.add_dock_widget(opened[0])
+
+    def done() -> bool:
+        return opened[0].runner.request is None
+
+    gaps = {"open the widget": gap.during(open_widget, lambda: True)}
+    widget = opened[0]
     widget.table.set_prompt_set(PROMPTS)
     viewer.add_image(random_image(768, 1024))
-    widget.run()
-    settle(widget)
+    gaps["first run"] = gap.during(widget.run, done)
+    heat_map = widget.findChild(QRadioButton, "show_heatmap")
+    gaps["first map"] = gap.during(heat_map.click, lambda: True)
+    widget.findChild(QRadioButton, "show_labels").click()
+    for step, worst in gaps.items():
+        print(f"{step}: worst gap {worst:.0f} ms")
     change_a_word(widget, ROUNDS)
     words = [seconds(lambda i=i: change_a_word(widget, i)) for i in range(ROUNDS)]
     looks = [seconds(lambda: look_again(widget)) for _ in range(5)]
@@ -93,6 +156,107 @@ def main() -> None:
         memory.append(psutil.Process().memory_info().rss / 2**20)
     print(f"memory after 10 images {memory[9]:.0f} MB, after {IMAGES} {memory[-1]:.0f} MB")
     viewer.close()
+
+
+def make_job(folder: Path, size: tuple[int, int]) -> Path:
+    """Write a job of a few photographs, as `dinoiser label` leaves it."""
+    output, masks = folder / "out", np.zeros(size, np.uint8)
+    masks[: size[0] // 2] = 1
+    folder.mkdir()
+    records = []
+    for number in range(REVIEWED):
+        path = folder / f"{number}.jpg"
+        Image.fromarray(random_image(*size)).save(path)
+        write_mask(masks, CLASSES, output / "masks" / f"{number}.png")
+        records.append(record(str(number), path, size))
+    CLASSES.save(output / "prompts.yaml")
+    (output / "job.yaml").write_text("version: 1\n")
+    RecordFile(output).append(records)
+    return output
+
+
+def record(stem: str, path: Path, size: tuple[int, int]) -> Record:
+    """Return the record of a labelled image."""
+    half = size[0] * size[1] // 2
+    histogram = dict.fromkeys((0, 1), (half // 20,) * 20)
+    return Record(
+        image=f"{stem}.jpg",
+        stem=stem,
+        path=str(path),
+        status="done",
+        size=size,
+        pixels={0: half, 1: half},
+        confidence={0: 0.9, 1: 0.5 + int(stem[-3:] or 0) % 100 / 250},
+        histogram=histogram,
+    )
+
+
+def in_the_window(output: Path) -> dict[str, float]:
+    """Baseline: seconds that reading, and saving, take where they are waited for."""
+    image = read_labelled(output)[0]
+    start = time.perf_counter()
+    labels = read_mask(output / "masks" / f"{image.stem}.png")
+    read_labelled_image(image.path, labels.shape)
+    middle = time.perf_counter()
+    Reviews(output, CLASSES).save(image, "unchecked", labels)
+    end = time.perf_counter()
+    read, saved = 1000 * (middle - start), 1000 * (end - middle)
+    return {"open": read, "accept and next": read, "paint, accept and next": read + saved}
+
+
+def review_gaps(output: Path) -> dict[str, float]:
+    """Worst gaps of a review, in milliseconds, in a window of its own."""
+    viewer = Viewer()
+    widget = ReviewWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    QApplication.processEvents()
+    gap, opened = Gap(), []
+    widget.job_opened.connect(opened.append)
+    accept = widget.findChild(object, "accept")
+
+    def idle() -> bool:
+        return not widget._background.busy
+
+    found = {"open": gap.during(lambda: widget.open_job(output), lambda: bool(opened))}
+    found["accept and next"] = gap.during(accept.click, idle)
+    labels = viewer.layers[-1]
+    labels.data = np.where(labels.data == 1, 2, labels.data)
+    found["paint, accept and next"] = gap.during(accept.click, idle)
+    viewer.close()
+    return found
+
+
+def open_many(folder: Path) -> float:
+    """Seconds until the records of a large job are read."""
+    RecordFile(folder).append([record(f"{i:05}", Path("x"), (480, 640)) for i in range(RECORDS)])
+    start = time.perf_counter()
+    read_labelled(folder)
+    return time.perf_counter() - start
+
+
+def measure_review() -> None:
+    """Print gaps of the Review tab and their ratio to the baseline."""
+    print("| size | step | worst gap (ms) | in the window's thread (ms) | of the baseline |")
+    print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for size in SIZES:
+            output = make_job(Path(folder) / str(size[0]), size)
+            review_gaps(output)  # imports
+            runs = [review_gaps(output) for _ in range(RUNS)]
+            baselines = [in_the_window(output) for _ in range(RUNS)]
+            for step in runs[0]:
+                worst = statistics.median(run[step] for run in runs)
+                base = statistics.median(run[step] for run in baselines)
+                name = f"{size[0]} x {size[1]}"
+                print(f"| {name} | {step} | {worst:.0f} | {base:.0f} | {worst / base:.2f} |")
+        print(f"records of {RECORDS:,} images: {open_many(Path(folder)):.2f} s")
+
+
+def main() -> None:
+    """Print what was measured."""
+    describe_machine()
+    measure_review()
+    measure_segment()
 
 
 if __name__ == "__main__":
