@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 IGNORE = 255
 """The label of pixels that are excluded, for example from training."""
 HISTOGRAM_BINS = 20
+FLOAT16_VALUES = 0x3C01
+"""Number of float16 values in [0, 1]; in order, their bits are 0, 1, 2 ..."""
 PIXELS_AT_ONCE = 2**20  # counted at a time, to keep temporary arrays small
+
+_VALUES = np.arange(FLOAT16_VALUES, dtype=np.uint16).view(np.float16).astype(np.float64)
+_BINS = np.minimum(_VALUES.astype(np.float32) * HISTOGRAM_BINS, HISTOGRAM_BINS - 1).astype(int)
+_FIRST_OF_BIN = np.searchsorted(_BINS, np.arange(HISTOGRAM_BINS))
 
 
 class Probabilities(Protocol):
@@ -127,14 +133,27 @@ class Segmentation:
     @cached_property
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:
         """Pixels by label and bin, (256, HISTOGRAM_BINS), and the labels' summed confidence."""
-        counts, sums = np.zeros(256 * HISTOGRAM_BINS, np.int64), np.zeros(256)
+        present = np.flatnonzero(_counts_of_labels(self.labels))
+        # one bincount over pairs of a label and the bits of a confidence, which it then has the
+        # number of; only labels that there are have a row
+        row = np.zeros(256, np.int64)
+        row[present] = np.arange(len(present)) * FLOAT16_VALUES
+        pairs = np.zeros(len(present) * FLOAT16_VALUES, np.int64)
         step = max(1, PIXELS_AT_ONCE // self.labels.shape[1])
-        for start in range(0, len(self.labels), step):  # bincount makes int64 copies
-            labels = self.labels[start : start + step].ravel()
-            confidence = self.confidence[start : start + step].ravel().astype(np.float32)
-            # one bincount over (label, bin) pairs: the label is the row of the table
-            bins = np.minimum(confidence * HISTOGRAM_BINS, HISTOGRAM_BINS - 1).astype(np.int32)
-            bins += HISTOGRAM_BINS * labels.astype(np.int32)
-            counts += np.bincount(bins, minlength=len(counts))
-            sums += np.bincount(labels, weights=confidence, minlength=256)
-        return counts.reshape(256, HISTOGRAM_BINS), sums
+        for start in range(0, len(self.labels), step):  # bincount needs 8 bytes per pixel
+            keys = row[self.labels[start : start + step]]
+            keys += self.confidence[start : start + step].view(np.uint16)
+            pairs += np.bincount(keys.ravel(), minlength=len(pairs))
+        # sums of float16 are exact in float64, so their order does not matter
+        by_value = pairs.reshape(-1, FLOAT16_VALUES)
+        counts, sums = np.zeros((256, HISTOGRAM_BINS), np.int64), np.zeros(256)
+        counts[present] = np.add.reduceat(by_value, _FIRST_OF_BIN, axis=1)
+        sums[present] = by_value @ _VALUES
+        return counts, sums
+
+
+def _counts_of_labels(labels: np.ndarray) -> list[int]:
+    """Count the pixels of each of 256 labels (H, W) uint8."""
+    from PIL import Image
+
+    return Image.fromarray(labels).histogram()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
+
+# masks are runs of equal values: looking for anything else takes long and saves nothing
+MASK_COMPRESSION = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 
 def build_mask(labels: np.ndarray, prompts: PromptSet) -> Image:
@@ -52,7 +56,7 @@ def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None
     --------
     read_mask : the inverse.
     """
-    write_image(build_mask(labels, prompts), path, "PNG")
+    write_image(build_mask(labels, prompts), path, "PNG", **MASK_COMPRESSION)
 
 
 def write_gray(labels: np.ndarray, path: str | Path) -> None:
@@ -72,7 +76,7 @@ def write_gray(labels: np.ndarray, path: str | Path) -> None:
     """
     from PIL import Image
 
-    write_image(Image.fromarray(labels, "L"), path, "PNG")
+    write_image(Image.fromarray(labels, "L"), path, "PNG", **MASK_COMPRESSION)
 
 
 def write_png(segmentation: Segmentation, path: str | Path) -> None:

@@ -317,14 +317,14 @@ class EdgeMap:
         """Colours (3, rows, columns) float32 in [0, 1], each the median of 3 x 3 pixels."""
         around = tile.grow(1, self.grid.size)
         top, left = self.first_pixel
-        pixels = to_torch(self.image[around.inside(Tile(slice(top, None), slice(left, None)))])
+        pixels = self.image[around.inside(Tile(slice(top, None), slice(left, None)))]
         # at the image's edge, its last pixels are repeated
-        rows, columns = (
-            torch.arange(wanted.start - 1, wanted.stop + 1).clamp(there.start, there.stop - 1)
-            - there.start
+        missing = [
+            (1 - (wanted.start - there.start), 1 - (there.stop - wanted.stop))
             for wanted, there in zip(tile, around, strict=True)
-        )
-        repeated = pixels[:, rows][:, :, columns].to(self.patches.mosaic.device)
+        ]
+        repeated = to_torch(np.pad(pixels, [*missing, (0, 0)], "edge")).contiguous()
+        repeated = repeated.to(self.patches.mosaic.device)
         return median_of_nine(repeated).float() / 255
 
 

@@ -171,8 +171,9 @@ class Pipeline:
         windows = [window for block in blocks for window in block.cut()]
         step = self.passes.windows(self.model, (windows[0].shape[1], windows[0].shape[2]))
         for start in range(0, len(windows), step):
-            batch = torch.stack(windows[start : start + step]).float() / 255  # to: [0, 1]
-            yield self.model.encode_image(batch.to(self.model.device))
+            batch = torch.stack(windows[start : start + step])
+            # bytes go to the device, as they are a quarter of the numbers in [0, 1]
+            yield self.model.encode_image(batch.to(self.model.device).float() / 255)
 
     # -- Patch features to scores
 
@@ -346,7 +347,7 @@ class Pipeline:
         ids = np.array([c.id for c in prompts.classes], np.uint8)
         for tile, channels, winner, probability in probabilities.decide(within):
             part = tile.inside(within)
-            labels[part] = ids[channels][winner.cpu().numpy()]
+            labels[part] = ids[channels].take(winner.cpu().numpy())
             confidence[part] = probability.half().cpu().numpy()
         if prompts.ignore_below > 0:
             labels[confidence < prompts.ignore_below] = IGNORE
