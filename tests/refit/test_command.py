@@ -134,7 +134,7 @@ class TestConfig:
             "batch_size": 2, "crop": 64, "weighting": "published", "whiten": False,
             "sample": 1000, "projection_dim": 256, "rate": 5e-5, "background_rate": 1e-2,
             "weight_decay": 0.01, "brightness": 0.5, "decay": 0.1, "decay_at": 5000 / 6300,
-            "similar": 0.2, "gamma": 0.2, "seed": 0,
+            "similar": 0.2, "gamma": 0.2, "seed": 0, "guide_block": -3, "kernel_size": 3,
         }  # fmt: skip
 
     def test_options_override_it(self, folder, tmp_path, dinoiser):
