@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 UV := $(BIN)/uv pip install --quiet --python .venv
 
-.PHONY: demo test test-slow test-interop lint format docs tiny-model clean
+.PHONY: demo test test-slow test-interop gpu lint format docs tiny-model clean
 
 demo: .venv/.installed
 	$(BIN)/dinoiser demo
@@ -32,6 +32,10 @@ test-interop: $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(INTEROP) --editable ".[interop]" hypothesis pytest \
 	|| $(BIN)/uv pip install --quiet --python $(INTEROP) --editable . hypothesis pytest supervision
 	OMP_WAIT_POLICY=passive $(INTEROP)/bin/python -m pytest --noconftest -m slow tests/interop
+
+# All that needs a GPU, in minutes and offline; without one it says so.
+gpu: .venv/.tools
+	$(BIN)/python -m benchmarks.gpu
 
 lint: .venv/.tools
 	$(BIN)/ruff check .

@@ -4,7 +4,8 @@ A job runs from JPEG files to PNG masks and COCO annotations in this process. It
 compared with `encode_image` on the same windows in memory, in batches that suit the
 device and one by one. A job also decodes, scores, interpolates, encodes and writes; it
 should reach 0.90 of the bare tower's speed on two CPU cores, and 0.60 on a GPU. A job
-without the tower shows how fast a GPU could be before the rest becomes the limit.
+without the tower shows how fast a GPU could be before the rest becomes the limit. Jobs on
+photographs run as they do by default.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -22,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
+from skimage import data
 
 from benchmarks.setting import describe_machine, random_model, seconds
-from dinoiser.batch import LabelJob, Labelling, Results, export
+from dinoiser.batch import LabelJob, Labelling, Results, Running, export, run
 from dinoiser.batch.engines.labeller import Labeller
 from dinoiser.batch.job_images import find_job_images
 from dinoiser.batch.records import RecordFile
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 
 WORDS = "background, red circle, blue star, green square, yellow triangle, grass"
 ROUNDS = 2
+SIDE = 224, 224
+"""Windows of the embedded model."""
 
 
 class Towerless:
@@ -99,7 +104,6 @@ def all_windows(job: LabelJob, model: SegmentationModel) -> Tensor:
     for job_image in find_job_images(job):
         image = read_image(job_image.path)
         layout = pipeline.plan(image.shape[:2])
-        assert layout.working_size == image.shape[:2]
         pieces += [window for block in pipeline.blocks(image, layout) for window in block.cut()]
     return torch.stack(pieces).float() / 255
 
@@ -154,6 +158,45 @@ def compare(
         print(f"{name}: {key}: {speed:.1f} images/s; the job is {ratio:.2f} times as fast")
 
 
+def draw_photographs(folder: Path, images: int, size: tuple[int, int]) -> Path:
+    """Write JPEG files of (width, height) pixels, made from the photographs of scikit-image."""
+    folder.mkdir(parents=True)
+    photographs = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    for i in range(images):
+        photograph = Image.fromarray(photographs[i % len(photographs)])
+        photograph.resize(size, Image.Resampling.BICUBIC).save(folder / f"{i:05}.jpg", quality=92)
+    return folder
+
+
+def compare_shipped(images: int, size: tuple[int, int]) -> None:
+    """Print the speed of the whole job on photographs, as it is run by default.
+
+    That is in shards, on a cluster on this machine, with masks, previews and
+    COCO. Time is counted from the first image that is done to the last, as
+    starting takes the same time however many there are.
+    """
+    model = load_model("tiny")
+    with tempfile.TemporaryDirectory() as temporary:
+        top = Path(temporary)
+        job = LabelJob(
+            inputs=(draw_photographs(top / "images", images, size),),
+            output=top / "out",
+            labelling=Labelling(PromptSet.parse(WORDS), "tiny"),
+            results=Results(("png", "overlay", "coco")),
+            running=Running("cpu", "local"),
+        )
+        windows = all_windows(job, model)
+        run_bare(model, windows[:2], 2)
+        bare = seconds(lambda: run_bare(model, windows, Passes().windows(model, SIDE)))
+        times = []
+        run(job, progress=lambda step: times.append(time.perf_counter()) if step.record else None)
+    each = (times[-1] - times[0]) / (images - 1)
+    print(
+        f"tiny, {size[0]}x{size[1]}, png,overlay,coco, scheduler local: {1 / each:.2f} images/s; "
+        f"share of the bare tower {bare / images / each:.2f}"
+    )
+
+
 def peak_memory(images: int) -> float:
     """Measure the peak resident memory of a job in a separate process, in MB."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -174,7 +217,7 @@ def peak_memory(images: int) -> float:
 def main() -> None:
     """Print all ratios."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--only", choices=["tiny", "full", "memory"])
+    parser.add_argument("--only", choices=["tiny", "full", "photographs", "memory"])
     only = parser.parse_args().only
     describe_machine()
     if only in (None, "tiny"):
@@ -188,6 +231,9 @@ def main() -> None:
         compare("ViT-B/16, bfloat16", fast, plain, 800 if cuda else 40, 448)
         if not cuda:
             compare("ViT-B/16, float32", plain, plain, 16, 448)
+    if only in (None, "photographs"):
+        compare_shipped(96, (2048, 1536))
+        compare_shipped(24, (6000, 4000))
     if only in (None, "memory"):
         few, many = peak_memory(200), peak_memory(2000)
         print(f"peak memory: {few:.0f} MB for 200 images, {many:.0f} MB for 2000: {many / few:.2f}")

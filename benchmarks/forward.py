@@ -7,34 +7,55 @@ the plain image embedding.
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
 import torch
 
 from benchmarks.setting import compare, describe_machine, random_model
 from dinoiser.models.maskclip import position_table
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dinoiser.models.clip_dinoiser import ClipDinoiser
+
 SIDE = 448
 
 
+def compare_forward(model: ClipDinoiser, bare: nn.Module, batch: int, *, pairs: int = 9) -> float:
+    """Print and return the ratio of `encode_image` to open_clip's visual forward."""
+    pixels = torch.rand(batch, 3, SIDE, SIDE, device=model.device)
+    half = pixels.to(model.dtype)
+
+    def finished(features: Tensor) -> float:
+        return features.flatten()[0].item()  # waits for a device
+
+    with torch.no_grad():
+        return compare(
+            f"{model.dtype}, batch {batch}: CLIP-DINOiser / open_clip",
+            lambda: finished(model.encode_image(pixels).features),
+            lambda: finished(bare(half)),
+            pairs,
+        )
+
+
+def bare_tower(model: ClipDinoiser) -> nn.Module:
+    """Copy open_clip's own tower, with positions for windows of `SIDE` pixels."""
+    bare = copy.deepcopy(model.visual)
+    grid = (SIDE // model.patch_size,) * 2
+    table = position_table(bare.positional_embedding, bare.grid_size, grid)
+    bare.positional_embedding = torch.nn.Parameter(table, requires_grad=False)
+    return bare
+
+
 def main() -> None:
-    """Print ClipDinoiser.encode_image / open_clip's visual forward, batch 1 and 4, by dtype."""
+    """Print the ratios for batches of 1 and 4, by dtype."""
     describe_machine()
     for dtype in (torch.float32, torch.bfloat16):
         model = random_model(dtype)
-        bare = copy.deepcopy(model.visual)
-        grid = (SIDE // model.patch_size,) * 2
-        table = position_table(bare.positional_embedding, bare.grid_size, grid)
-        bare.positional_embedding = torch.nn.Parameter(table, requires_grad=False)
+        bare = bare_tower(model)
         for batch in (1, 4):
-            pixels = torch.rand(batch, 3, SIDE, SIDE)
-            half = pixels.to(dtype)
-            with torch.no_grad():
-                compare(
-                    f"{dtype}, batch {batch}: CLIP-DINOiser / open_clip",
-                    lambda model=model, pixels=pixels: model.encode_image(pixels),
-                    lambda bare=bare, half=half: bare(half),
-                    pairs=9,
-                )
+            compare_forward(model, bare, batch)
 
 
 if __name__ == "__main__":
