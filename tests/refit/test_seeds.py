@@ -7,6 +7,9 @@ import pytest
 import torch
 from dinoiser_training.heads_file import write_heads
 from dinoiser_training.images import Crops
+from dinoiser_training.refit import RefitJob
+from dinoiser_training.seeds import jobs_of_seeds, spread
+from dinoiser_training.settings import FitSettings
 from dinoiser_training.teachers import DinoTeacher
 from PIL import Image
 from safetensors import safe_open
@@ -33,6 +36,29 @@ def folder(tmp_path_factory):
 
 
 class TestSeeds:
+    def test_finished_fits_are_left_alone(self, tmp_path):
+        job = RefitJob(("photos",), tmp_path / "mine.safetensors", settings=FitSettings(seed=4))
+        jobs = jobs_of_seeds(job, 3)
+        assert [one.output.name for one in jobs] == [f"mine-{n}.safetensors" for n in (4, 5, 6)]
+        assert [one.settings.seed for one in jobs] == [4, 5, 6]
+        finished, unfinished, _ = jobs
+        for one in (finished, unfinished):
+            one.folder.mkdir()
+        finished.output.touch()
+        (finished.folder / "agreement.json").touch()
+        (unfinished.folder / "checkpoint.safetensors").touch()
+        left = jobs_of_seeds(job, 3, resume=True)
+        assert [(one.settings.seed, one.resume) for one in left] == [(5, True), (6, False)]
+
+    def test_figures_are_summed_up(self, tmp_path):
+        folders = [tmp_path / "a", tmp_path / "b"]
+        for folder, pairs in zip(folders, (0.2, 0.4), strict=True):
+            folder.mkdir()
+            new = {"pairs": pairs, "objects": None}
+            (folder / "agreement.json").write_text(json.dumps({"new": new}))
+        assert spread(folders) == {"pairs": pytest.approx((0.3, 0.2 / 2**0.5))}
+
+    @pytest.mark.slow
     def test_each_writes_heads_and_all_are_summed_up(self, folder, tmp_path, dinoiser):
         arguments = ("train", folder, "-o", tmp_path / "mine.safetensors", *QUICK)
         arguments += ("--seeds", 2, "--seed", 4)
@@ -94,6 +120,7 @@ class TestGuide:
                 MaskClip(tiny.clip).read_guide_at(block)
 
 
+@pytest.mark.slow
 def test_heads_say_which_block_they_read_and_are_as_large_as_asked(folder, tmp_path, dinoiser):
     path, config = tmp_path / "mine.safetensors", tmp_path / "given.yaml"
     config.write_text("kernel_size: 5\nprojection_dim: 32\n")
