@@ -4,7 +4,7 @@ Mean IoU and boundary IoU of the embedded model, words unchanged, on scenes that
 without heads, with the shipped ones, with heads refitted by a teacher that needs no labels, and
 with heads refitted by masks. The last are those of the best step on images kept back, as by
 `dinoiser train`; "better" is how often that command would have said that they are better. "perfect"
-pools by the true masks and knows the true objects: no heads can do better by much.
+is what heads would do that pool by the true masks and know the true objects.
 """
 
 from __future__ import annotations
