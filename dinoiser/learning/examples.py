@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LEAST_SHARE = 0.5
 """A patch is an example of a class that has at least this share of its pixels."""
+LEAST_STROKE_SHARE = 0.1
+"""The same where strokes are painted, which are thinner than patches."""
 
 
 class Examples(NamedTuple):
@@ -54,7 +56,9 @@ class Examples(NamedTuple):
 
 
 @torch.no_grad()
-def examples_of(encoded: EncodedImage, mask: np.ndarray) -> Examples:
+def examples_of(
+    encoded: EncodedImage, mask: np.ndarray, least_share: float = LEAST_SHARE
+) -> Examples:
     """Take the patches of an image as examples.
 
     Parameters
@@ -62,8 +66,10 @@ def examples_of(encoded: EncodedImage, mask: np.ndarray) -> Examples:
     encoded
         The image.
     mask
-        (H, W) uint8, class ids; pixels to ignore are 255. Patches in which no
-        class has half of the pixels are left out, and those to ignore.
+        (H, W) uint8, class ids; pixels to ignore are 255.
+    least_share
+        Patches in which no class has this share of the pixels, above 0, are
+        left out.
     """
     layout, patches = encoded.layout, encoded.patches
     shares = _shares(mask, layout.working_size)
@@ -76,14 +82,17 @@ def examples_of(encoded: EncodedImage, mask: np.ndarray) -> Examples:
     )
     best, channels = found.max(1)  # (n, h, w)
     labels = torch.from_numpy(np.unique(mask).astype(np.int64))[channels]
-    kept = (best >= LEAST_SHARE) & (labels != IGNORE)
+    kept = best >= least_share
     features = F.normalize(patches.features.float().cpu(), dim=1).movedim(1, -1)
     foreground = None if patches.foreground is None else patches.foreground.float().cpu()[kept]
     return Examples(features[kept], labels[kept], best[kept], foreground)
 
 
 def _shares(mask: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """Shares (K, h, w) float32 of the labels of a mask, in order, in the pixels of another size."""
-    labels = np.unique(mask)
-    one_hot = torch.from_numpy(mask[None] == labels[:, None, None]).float()
+    """Shares (K, h, w) float32 of the labels of a mask, in order, in the pixels of another size.
+
+    What is ignored has none.
+    """
+    labels = np.unique(mask)[:, None, None]
+    one_hot = torch.from_numpy((mask[None] == labels) & (labels != IGNORE)).float()
     return F.interpolate(one_hot[None], size, mode="area")[0]

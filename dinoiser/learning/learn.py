@@ -1,4 +1,4 @@
-"""Learn classes from corrected images, as far as images that were left out confirm it."""
+"""Learn classes from corrected images, as far as left-out images confirm it, or from strokes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dinoiser.models.base import SegmentationModel
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.encoded_image import EncodedImage
     from dinoiser.segment.pipeline import Pipeline
@@ -35,6 +36,8 @@ CERTAINTY = 0.95
 LEAST_GAIN = 0.05
 """Of mean IoU on left-out images, for all but the least move: below, what is gained there was
 lost on others."""
+STROKE_PENALTY = 1e-3
+"""Of what strokes teach: a person sees at once what it does, so nothing is left out to judge it."""
 MOST_PATCHES = 300
 """Of a class in an image."""
 MOST_PARTS = 8
@@ -79,10 +82,7 @@ def learn(
     SettingsError
         The model's scores cannot be learnt.
     """
-    scoring = pipeline.model.scoring
-    if scoring.probability != "softmax" or scoring.enlarged != "probabilities":
-        msg = f"{pipeline.model.name} cannot learn from masks; clip-dinoiser and MaskCLIP can"
-        raise SettingsError(msg)
+    check_learns(pipeline.model)
     examples = [examples_of(encoded, mask).thinned(MOST_PATCHES) for encoded, mask in images]
     words = _Words(pipeline, prompts)
     trials = _leave_out(examples, words)
@@ -101,6 +101,68 @@ def learn(
     )
 
 
+def learn_strokes(
+    examples: Sequence[Examples],
+    prompts: PromptSet,
+    pipeline: Pipeline,
+    before: Learned | None = None,
+) -> Learned:
+    """Learn from strokes, next to the words, and fast enough to be done after each.
+
+    Parameters
+    ----------
+    examples
+        Patches with strokes, of each image, see `examples_of`.
+    prompts
+        The classes.
+    pipeline
+        The model and how images are cut up.
+    before
+        What was learnt earlier with the same model and classes: strokes go on
+        from there.
+
+    Returns
+    -------
+    Learned
+        Without scores, as no image is left out. Without examples, what was
+        learnt before.
+
+    Raises
+    ------
+    SettingsError
+        The model's scores cannot be learnt, or `before` has another model or
+        classes.
+    """
+    check_learns(pipeline.model)
+    start = None if before is None else before.shift_for(prompts, pipeline.model)
+    words = _Words(pipeline, prompts)
+    (shift,) = words.fit([one.thinned(MOST_PATCHES) for one in examples], (STROKE_PENALTY,), start)
+    return Learned(
+        {item.id: item.name for item in prompts.classes},
+        pipeline.model.digest,
+        shift,
+        STROKE_PENALTY,
+        len(examples),
+        dict(zip(words.ids, words.count(examples), strict=True)),
+        {},
+        {},
+    )
+
+
+def check_learns(model: SegmentationModel) -> None:
+    """Make sure that a model's scores can be learnt.
+
+    Raises
+    ------
+    SettingsError
+        They cannot.
+    """
+    scoring = model.scoring
+    if scoring.probability != "softmax" or scoring.enlarged != "probabilities":
+        msg = f"{model.name} cannot learn from masks; clip-dinoiser and MaskCLIP can"
+        raise SettingsError(msg)
+
+
 class _Words:
     """What the words say about patches, and how it is changed."""
 
@@ -113,17 +175,26 @@ class _Words:
         self._places[self.ids] = torch.arange(len(self.ids))
         self._has_background = prompts.background is not None
 
-    def fit(self, examples: Sequence[Examples]) -> list[Tensor]:
-        """Return the shift (K, D) for each of `PENALTIES`, see `fit_shifts`."""
-        if not examples:
-            return [torch.zeros(len(self.ids), self._embeddings.shape[1])] * len(PENALTIES)
+    def fit(
+        self,
+        examples: Sequence[Examples],
+        penalties: Sequence[float] = PENALTIES,
+        start: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Return the shift (K, D) for each penalty, see `fit_shifts`, from another or from none."""
+        if start is None:
+            start = torch.zeros(len(self.ids), self._embeddings.shape[1])
+        if not any(len(one.labels) for one in examples):
+            return [start] * len(penalties)
         features = torch.cat([one.features for one in examples])
         targets = self._places[torch.cat([one.labels for one in examples])]
         weights = torch.cat([one.weights for one in examples])
         sums = torch.zeros(len(self.ids)).index_add(0, targets, weights)
-        return fit_shifts(
-            features, targets, weights / sums[targets] ** BALANCE, self._logits(features), PENALTIES
-        )
+        weights = weights / sums[targets] ** BALANCE
+        logits = self._logits(features) + features @ start.T
+        return [
+            start + shift for shift in fit_shifts(features, targets, weights, logits, penalties)
+        ]
 
     def decide(self, some: Examples, shift: Tensor) -> Tensor:
         """Return the places (N,) of the classes that labelling would give to patches."""

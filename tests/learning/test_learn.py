@@ -10,7 +10,8 @@ from dinoiser import Learned, PromptSet, Segmenter, learn
 from dinoiser.errors import CheckpointError, SettingsError
 from dinoiser.evaluation.metrics import ConfusionMatrix
 from dinoiser.learning.classifier import fit_shifts
-from dinoiser.learning.examples import examples_of
+from dinoiser.learning.examples import LEAST_STROKE_SHARE, examples_of
+from dinoiser.learning.learn import learn_strokes
 from dinoiser.scenes import draw_scene
 from dinoiser.scenes.drawing import OTHER_COLORS, SHAPES
 
@@ -170,3 +171,41 @@ def test_the_fit_is_the_minimum_and_leaves_classes_without_examples(tiny):
         assert loss(shift + step) > least
     [none] = fit_shifts(features, targets, weights, logits, [float("inf")])
     assert not none.any()
+
+
+@pytest.fixture(scope="module")
+def strokes(colours):
+    """A thin line through each object and the background of some images."""
+    painted = []
+    for encoded, truth in colours[:4]:
+        mask = np.full_like(truth, 255)
+        mask[::24] = truth[::24]
+        mask[1::24] = truth[1::24]
+        painted.append(examples_of(encoded, mask, LEAST_STROKE_SHARE))
+    return painted
+
+
+def test_strokes_teach_colours_without_words_also_to_other_images(segmenter, colours, strokes):
+    taught = learn_strokes(strokes, NO_WORDS, segmenter.pipeline)
+    unseen = colours[16:]
+    words = mean_iou(unseen, NO_WORDS)
+    assert mean_iou(unseen, NO_WORDS, taught) > words + 0.05
+
+
+def test_without_strokes_the_words_labels_stay_bit_for_bit(segmenter, colours):
+    encoded, _ = colours[0]
+    taught = learn_strokes([], NO_WORDS, segmenter.pipeline)
+    words = encoded.segment(NO_WORDS)
+    pipeline = replace(encoded.pipeline, learned=taught)
+    both = replace(encoded, pipeline=pipeline).segment(NO_WORDS)
+    np.testing.assert_array_equal(words.labels, both.labels)
+    np.testing.assert_array_equal(words.confidence, both.confidence)
+
+
+def test_strokes_go_on_from_what_was_learnt_before(segmenter, strokes, moved):
+    kept = learn_strokes([], NO_WORDS, segmenter.pipeline, moved)
+    assert torch.equal(kept.shift, moved.shift)
+    taught = learn_strokes(strokes[:1], NO_WORDS, segmenter.pipeline, moved)
+    untouched = [i for i, number in enumerate(taught.classes) if not taught.examples[number]]
+    assert torch.equal(taught.shift[untouched], moved.shift[untouched])
+    assert not torch.equal(taught.shift, moved.shift)
