@@ -77,6 +77,9 @@ class PromptTable(QWidget):
     """Emitted if only the display changes: a colour, the visible classes or the order."""
     selection_changed = Signal()
     """Emitted when `selected_id` changes."""
+    loaded = Signal(str)
+    saved = Signal(str)
+    """Emitted with the path after the table was loaded from a prompt file, or saved to one."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -303,6 +306,7 @@ class PromptTable(QWidget):
         if path:
             try:
                 self.set_prompt_set(PromptSet.load(path))
+                self.loaded.emit(path)
             except PromptError as error:
                 notifications.show_error(str(error))
 
@@ -311,5 +315,6 @@ class PromptTable(QWidget):
         if path and self._state.prompts is not None:
             try:
                 self._state.prompts.save(path)
+                self.saved.emit(path)
             except DinoiserError as error:
                 notifications.show_error(str(error))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from napari_dinoiser.segment.parts import Part
 
@@ -78,12 +78,15 @@ class Edits:
     ----------
     owners
         (..., H, W) uint8: `FREE`, `CONFIRMED` or `CHANGED`, for each pixel.
+    stroke_ended
+        Called after each stroke, and when one is undone or redone.
     """
 
     def __init__(self, labels: np.ndarray) -> None:
         self.labels = labels
         # zeros take no memory until they are written to
         self.owners = np.zeros(labels.shape, np.uint8)
+        self.stroke_ended: list[Callable[[], object]] = []
         self._painted = np.zeros(labels.shape, labels.dtype)
         self._proposed = labels.copy() if labels.any() else np.zeros(labels.shape, np.uint8)
         self._open = 0
@@ -222,6 +225,7 @@ class Edits:
         if self._stroke:
             self._done.append(self._stroke)
             self._undone.clear()
+            self._tell()
         self._stroke = []
         return self._take_waiting()
 
@@ -238,6 +242,7 @@ class Edits:
             self._undone.append(self._done.pop())
             for change in reversed(self._undone[-1]):
                 self._set(change, change.before)
+            self._tell()
 
     def redo(self) -> None:
         """Do again the stroke that was undone last."""
@@ -245,6 +250,7 @@ class Edits:
             self._done.append(self._undone.pop())
             for change in self._done[-1]:
                 self._set(change, change.after)
+            self._tell()
 
     # ---- classes -----------------------------------------------------------------------------
 
@@ -293,6 +299,11 @@ class Edits:
         else:
             self._done.append([change])
             self._undone.clear()
+            self._tell()
+
+    def _tell(self) -> None:
+        for call in self.stroke_ended:
+            call()
 
     def _set(self, change: Change, holding: Holding) -> None:
         """Set the holding of a change's pixels, and show their labels."""

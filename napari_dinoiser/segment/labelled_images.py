@@ -94,11 +94,14 @@ class LabelledImages:
     ----------
     layer_added
         Called with each new Labels layer.
+    stroke_ended
+        Called after each stroke on any image, see `Edits.stroke_ended`.
     """
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self.layer_added: list[Callable[[Labels], Any]] = []
+        self.stroke_ended: list[Callable[[], Any]] = []
         self._all: list[Labelled] = []
         # of images whose Labels layer was removed: what was painted comes back with the next one
         self._waiting: list[tuple[Image, Session]] = []
@@ -239,10 +242,13 @@ class LabelledImages:
     def _session(self, image: Image, shape: tuple[int, ...]) -> Session:
         """Return the session that an image had, if its Labels layer was removed, or a new one."""
         found = next((pair for pair in self._waiting if pair[0] is image), None)
-        if found is None:
-            return Session(shape)
-        self._waiting.remove(found)
-        return found[1] if found[1].edits.labels.shape == shape else Session(shape)
+        if found is not None:
+            self._waiting.remove(found)
+            if found[1].edits.labels.shape == shape:
+                return found[1]
+        session = Session(shape)
+        session.edits.stroke_ended = self.stroke_ended
+        return session
 
     def _add(self, image: Image, axis: int | None, session: Session) -> Labelled:
         prompts = session.prompts

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dinoiser.segmentation import IGNORE
 from napari_dinoiser.segment.edits import CHANGED, CONFIRMED, FREE, Edits
 from napari_dinoiser.segment.parts import Part, contains, subtract
+from napari_dinoiser.segment.stroke_teacher import Strokes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.encoder import Encoder
     from napari_dinoiser.segment.image_source import ImageSource
     from napari_dinoiser.segment.parts import Rectangle
+    from napari_dinoiser.segment.stroke_teacher import Lesson
 
 OWNERS = {CONFIRMED: "confirmed", CHANGED: "painted"}
 NOWHERE = np.zeros((0, 0))  # in place of arrays that the session already has
@@ -38,6 +41,8 @@ class Request:
     anew
         Whether the parts replace earlier ones where they overlap; if not, each
         only updates its own territory.
+    lesson
+        What strokes teach next to the words; None for words alone.
     """
 
     choice: ModelChoice
@@ -45,9 +50,10 @@ class Request:
     parts: tuple[Part, ...]
     prompts: PromptSet
     anew: bool = True
+    lesson: Lesson | None = None
 
     def looks_at_the_same_as(self, other: Request) -> bool:
-        """Whether at most the words differ, so that the image tower need not run again."""
+        """Whether at most words and strokes differ, so that the image tower need not run again."""
         same = self.choice == other.choice and self.source is other.source
         return same and self.parts == other.parts
 
@@ -72,6 +78,8 @@ def work_off(
             progress("Labelling part by part", number, len(request.parts))
         told = progress if len(request.parts) == 1 else None
         encoded = encoder.encode(request.choice, request.source, part, told, cancelled)
+        if request.lesson is not None:
+            encoded = request.lesson.teach(encoded, request.choice, request.prompts, encoder)
         yield part, encoded.segment(request.prompts)
 
 
@@ -85,11 +93,14 @@ class LabelledPart(NamedTuple):
         probabilities; labels and confidence are kept by the session.
     territory
         Rectangles of the part that are not covered by newer parts.
+    lesson
+        What the result was taught.
     """
 
     part: Part
     result: Segmentation
     territory: tuple[Rectangle, ...]
+    lesson: Lesson | None = None
 
     def inside(self, position: Sequence[int]) -> tuple[int, int]:
         """Return a pixel's row and column in the result."""
@@ -146,7 +157,9 @@ class Session:
             territory = known.territory
         # labels and confidence are copied below; keeping them here would double the memory
         probabilities = replace(result, labels=NOWHERE, confidence=NOWHERE)
-        known = self._parts[part.place] = LabelledPart(part, probabilities, territory)
+        known = self._parts[part.place] = LabelledPart(
+            part, probabilities, territory, request.lesson
+        )
         for piece, inside in known.pieces():
             self.edits.propose(piece, result.labels[inside])
             self.confidence[piece.key] = result.confidence[inside]
@@ -222,9 +235,13 @@ class Session:
         return {item.id for prompts in older for item in prompts.classes}
 
     def again(
-        self, prompts: PromptSet, encoder: Encoder, within: Rectangle | None = None
+        self,
+        prompts: PromptSet,
+        encoder: Encoder,
+        within: Rectangle | None = None,
+        lesson: Lesson | None = None,
     ) -> Request | None:
-        """Make the request that updates the labels for other words.
+        """Make the request that updates the labels for other words or strokes.
 
         Parameters
         ----------
@@ -234,12 +251,14 @@ class Session:
             The encoder of the results.
         within
             Rows and columns beyond which everything stays as it is.
+        lesson
+            What strokes teach.
 
         Returns
         -------
         Request or None
-            For all parts that are already encoded and do not have these words;
-            None if there are none.
+            For all parts that are already encoded and do not have these words
+            and this lesson; None if there are none.
         """
         last = self._last
         if last is None:
@@ -247,11 +266,25 @@ class Session:
         parts = [
             known.part
             for known in self._parts.values()
-            if known.result.prompts != prompts
+            if (known.result.prompts != prompts or known.lesson is not lesson)
             and (within is None or contains(within, known.part.rectangle))
             and encoder.knows(last.choice, last.source, known.part)
         ]
-        return replace(last, parts=tuple(parts), prompts=prompts, anew=False) if parts else None
+        if not parts:
+            return None
+        return replace(last, parts=tuple(parts), prompts=prompts, anew=False, lesson=lesson)
+
+    def strokes(self, prompts: PromptSet) -> Iterator[Strokes]:
+        """Yield what the user has painted in each part, in the classes of a prompt set."""
+        last = self._last
+        if last is None:
+            return
+        names = {item.id: item.name for item in prompts.classes}
+        for known in self._parts.values():
+            key = known.part.looked_at.key
+            free = self.edits.owners[key] == FREE
+            mask = np.where(free, IGNORE, self.edits.labels[key]).astype(np.uint8)
+            yield Strokes(last.choice, last.source, known.part, mask, names)
 
     def describe(self, position: Sequence[int]) -> str:
         """Describe a pixel: the class shown and the two likeliest others, with probabilities.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
@@ -34,6 +35,7 @@ from napari_dinoiser.segment.painted_classes import PaintedClasses
 from napari_dinoiser.segment.parts import nearest_first
 from napari_dinoiser.segment.runner import Runner
 from napari_dinoiser.segment.session import Request
+from napari_dinoiser.segment.stroke_teacher import StrokeTeacher
 from napari_dinoiser.segment.taken_labels import TakeLabelsButton
 from napari_dinoiser.segment.word_box import WordBox
 
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.image_source import ImageSource
     from napari_dinoiser.segment.labelled_images import Labelled
     from napari_dinoiser.segment.parts import Part
+    from napari_dinoiser.segment.stroke_teacher import Lesson
 
 RUN = "Label the image with the words in the table"
 CANCEL = "Stop; existing labels are kept"
@@ -87,6 +90,7 @@ class SegmentWidget(QWidget):
         self.objects = ObjectTool(viewer, self._target, self.keys.label_of)
         self.advanced = AdvancedSettings(viewer)
         self.runner = Runner(encoder or Encoder(), self)
+        self.teacher = StrokeTeacher()
         self._running_on: Image | None = None
         self._activity: Any = None
         self._pause, self._moving = QTimer(self), QTimer(self)
@@ -118,7 +122,10 @@ class SegmentWidget(QWidget):
         except DinoiserError as error:
             self._say(str(error))
             return
-        self._submit(image, Request(self.choice(), source, tuple(parts), prompts))
+        self._submit(
+            image,
+            Request(self.choice(), source, tuple(parts), prompts, lesson=self._lesson(prompts)),
+        )
 
     def _run_or_cancel(self) -> None:
         if self.runner.request is None:
@@ -172,17 +179,58 @@ class SegmentWidget(QWidget):
         prompts, request = self.table.prompt_set(), self.runner.request
         if prompts is None:
             return
+        lesson = self._lesson(prompts)
         if request is not None and self._running_on is not None:
             parts = self._in_view_first(request.parts, self._running_on)
-            self.runner.submit(replace(request, parts=tuple(parts), prompts=prompts))
+            self.runner.submit(replace(request, parts=tuple(parts), prompts=prompts, lesson=lesson))
             return
         image = self.picker.layer()
         known = self.images.of(image)
         within = image and self.box.layer and drawn_part(self.box.layer, image)
-        again = known and known.session.again(prompts, self.runner.encoder, within)
+        again = known and known.session.again(prompts, self.runner.encoder, within, lesson)
         if image is not None and again:
             parts = self._in_view_first(again.parts, image)
             self._submit(image, replace(again, parts=tuple(parts)))
+
+    def _lesson(self, prompts: PromptSet) -> Lesson | None:
+        """Return what the strokes teach; None while the button is off, or nothing is painted."""
+        if not self._learn.isChecked():
+            return None
+        known = self._labelled()
+        if known is not None:
+            self.teacher.look(known.session.strokes(prompts))
+        return self.teacher.lesson
+
+    def _follow_strokes(self) -> None:
+        if self._learn.isChecked():
+            self._pause.start()
+
+    def _save_learned(self, path: str) -> None:
+        lesson, prompts = self.teacher.lesson, self.table.prompt_set()
+        learned = lesson.learned if lesson and self._learn.isChecked() else None
+        if learned is None or prompts is None or not learned.moves:
+            return
+        try:
+            learned.check_classes(prompts)
+            learned.save(_neighbour(path))
+        except DinoiserError as error:
+            self._say(str(error))
+
+    def _load_learned(self, path: str) -> None:
+        from dinoiser.learning.learned import Learned
+
+        prompts, neighbour = self.table.prompt_set(), _neighbour(path)
+        if prompts is None or not neighbour.exists():
+            return
+        try:
+            learned = Learned.load(neighbour)
+            learned.check_classes(prompts)
+        except DinoiserError as error:
+            self._say(str(error))
+            return
+        self.teacher.start_from(learned)
+        self._learn.setChecked(True)
+        self._pause.start()
 
     def _show(self, request: Request, part: Part, result: Segmentation) -> None:
         image = self._running_on
@@ -276,12 +324,17 @@ class SegmentWidget(QWidget):
         self._box.setCheckable(True)
         self._clear, self._objects = QPushButton("Clear my edits"), QPushButton("Objects")
         self._take_labels = TakeLabelsButton(self.viewer, self._labelled, self._say)
+        self._learn = QPushButton("Learn")
+        self._learn.setCheckable(True)
         self._status = QLabel()
         self._status.setWordWrap(True)
         children = (
             (self._run, "run", RUN),
             (self._box, "box", "Draw a box on the image: the words compete only in it, and all "
              "else stays as it is, until you click this again. Key: W"),
+            (self._learn, "learn_strokes", "Learn from my strokes: what you paint teaches the "
+             "classes, next to their words, also for the next image; click again for the words "
+             "alone"),
             (self._clear, "clear_edits", "Give all pixels that you painted back to the words"),
             (self._objects, "objects", "Number the objects of all classes in a separate layer; "
              "objects that touch are split at their necks"),
@@ -297,7 +350,7 @@ class SegmentWidget(QWidget):
         fold.setToolTip("Which part of the image is labelled, and how")
         fold.addWidget(self.advanced)
         more = _line(self._objects, self._take_labels, self._clear)
-        start = _line(self._run, self._box)
+        start = _line(self._run, self._box, self._learn)
         start.layout().setStretch(0, 1)
         layout = QVBoxLayout(self)
         for title, children in (
@@ -318,6 +371,10 @@ class SegmentWidget(QWidget):
         self.box.drawn.connect(self._run_in_box)
         self.box.changed.connect(self._box.setChecked)
         self.box.changed.connect(self._pause.start)  # without it, words reach all of the image
+        self._learn.toggled.connect(lambda _: self._pause.start())
+        self.images.stroke_ended.append(self._follow_strokes)
+        self.table.saved.connect(self._save_learned)
+        self.table.loaded.connect(self._load_learned)
         self._clear.clicked.connect(self._clear_edits)
         self._objects.clicked.connect(self._count_objects)
         self.table.prompts_changed.connect(self.painted.follow)
@@ -363,7 +420,9 @@ class SegmentWidget(QWidget):
         if self._activity is not None:
             self._activity.close()
         self._activity = progress(total=0, desc="DINOiser") if running else None
-        self._status.setText("Starting" if running else "")
+        lesson = self.teacher.lesson if self._learn.isChecked() else None
+        problem = lesson.problem if lesson else ""
+        self._status.setText("Starting" if running else problem)
         self.models.refresh()  # a first run may have downloaded weights
         self._update_buttons()
 
@@ -386,6 +445,11 @@ class SegmentWidget(QWidget):
         from napari.utils.notifications import show_error
 
         show_error(sentence)
+
+
+def _neighbour(path: str) -> Path:
+    """Return the file beside a prompt file that holds what was learnt."""
+    return Path(path).with_suffix(".learned.safetensors")
 
 
 def _line(*children: QWidget) -> QWidget:
