@@ -232,8 +232,8 @@ def main() -> None:
         if not cuda:
             compare("ViT-B/16, float32", plain, plain, 16, 448)
     if only in (None, "photographs"):
-        compare_shipped(96, (2048, 1536))
-        compare_shipped(24, (6000, 4000))
+        compare_shipped(40, (2048, 1536))
+        compare_shipped(12, (6000, 4000))
     if only in (None, "memory"):
         few, many = peak_memory(200), peak_memory(2000)
         print(f"peak memory: {few:.0f} MB for 200 images, {many:.0f} MB for 2000: {many / few:.2f}")
