@@ -63,7 +63,9 @@ def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(images, undis
 
     # in this process: a cluster's certificates alone are larger
     arguments = command(images, tmp_path, "-f", "overlay", "--scheduler", "sync")
-    process = start(arguments, preexec_fn=few_bytes)
+    # bytecode that was cut short would stay, and break every later start
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    process = start(arguments, preexec_fn=few_bytes, env=env)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "Cannot write" in said
