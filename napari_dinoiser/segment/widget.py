@@ -372,7 +372,9 @@ class SegmentWidget(QWidget):
         self.box.changed.connect(self._box.setChecked)
         self.box.changed.connect(self._pause.start)  # without it, words reach all of the image
         self._learn.toggled.connect(lambda _: self._pause.start())
-        self.images.stroke_ended.append(self._follow_strokes)
+        ended = self.images.stroke_ended
+        ended.append(self._follow_strokes)
+        self.destroyed.connect(lambda *_: ended.clear())  # the layers outlive this widget
         self.table.saved.connect(self._save_learned)
         self.table.loaded.connect(self._load_learned)
         self._clear.clicked.connect(self._clear_edits)

@@ -257,7 +257,7 @@ def test_heads_for_another_width_are_refused(heads, make_clip):
     [
         (["-o", "heads.pt"], "ends in .safetensors"),
         (["--steps", "0"], "steps is 0, expected at least 1"),
-        (["--teacher", "cat"], "The teacher is 'cat', expected one of auto, dino, regions, masks"),
+        (["--teacher", "cat"], "The teacher is 'cat', expected one of auto, dino, dino-keys"),
         (["--recipe", "cake"], "The recipe is 'cake', expected one of published, balanced"),
         (["--resume"], "no unfinished fit"),
         (["--teacher", "dino"], "or learn from colours with --teacher regions"),
