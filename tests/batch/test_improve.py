@@ -88,6 +88,7 @@ class TestImprove:
         label(images, tmp_path / "anew", learned=learned_file(taught[1], tmp_path))
         assert masks(out)["023.png"] == masks(tmp_path / "anew")["023.png"]
 
+    @pytest.mark.slow
     def test_without_kept_features_the_tower_teaches(self, drawn, tmp_path):
         out = tmp_path / "out"
         label(drawn[0], out, keep_features=False)

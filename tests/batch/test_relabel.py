@@ -238,9 +238,6 @@ def killed_and_finished(many, tmp_path, moments):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 class TestKills:
-    def test_a_killed_run_is_finished_by_the_same_command(self, many, tmp_path):
-        killed_and_finished(many, tmp_path, [20])
-
     @pytest.mark.slow
-    def test_at_many_moments(self, many, tmp_path):
+    def test_the_same_command_finishes_what_was_killed(self, many, tmp_path):
         killed_and_finished(many, tmp_path, [0, 1, 5, 10, 20, 30, 39])

@@ -87,6 +87,7 @@ class TestImprove:
         assert code == 0, said
         assert masks(tmp_path / "elsewhere").keys() == masks(out).keys()
 
+    @pytest.mark.slow
     def test_taking_it_back_gives_the_masks_from_before(self, job, dinoiser):
         out, truth = job
         accept(out, truth, 5)

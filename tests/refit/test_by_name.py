@@ -51,6 +51,7 @@ def teacher(backbone, tmp_path, monkeypatch):
     return TEACHER
 
 
+@pytest.mark.slow
 def test_both_by_name_give_heads_that_the_backbone_takes_by_name(
     folder, tmp_path, dinoiser, backbone, teacher
 ):

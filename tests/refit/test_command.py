@@ -195,6 +195,7 @@ def test_the_file_says_what_made_it(heads):
     assert len(made_of["data"]) == len(made_of["backbone"]) == 64
 
 
+@pytest.mark.slow
 def test_the_outcome_as_json(folder, tmp_path, dinoiser):
     path = tmp_path / "heads.safetensors"
     code, out, _ = dinoiser("train", folder, "-o", path, *QUICK, "--steps", 2, "--json")
@@ -295,6 +296,7 @@ def wait_for(path, process):
     ("stop", "code"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_ctrl_c_and_sigterm_save_and_resume_goes_on(folder, tmp_path, dinoiser, stop, code):
     path = tmp_path / "heads.safetensors"
     arguments = ("train", folder, "-o", path, *QUICK, "--steps", 100_000)

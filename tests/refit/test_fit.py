@@ -92,6 +92,7 @@ class TestResuming:
         resumed.run(resume=True)
         assert torch.equal(weights(resumed.heads), weights(whole.heads))
 
+    @pytest.mark.slow
     def test_whitened_heads_do_too(self, make_fit):
         whole = make_fit(whiten=True)
         whole.run()

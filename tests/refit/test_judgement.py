@@ -130,6 +130,7 @@ class TestFewImages:
         shipped = tiny.heads.state_dict()
         assert all(torch.equal(v, shipped[n]) for n, v in result.heads.state_dict().items())
 
+    @pytest.mark.slow
     def test_a_stopped_fit_goes_on_in_its_fold(self, make_fit):
         whole = make_fit()
         expected = whole.run().heads.state_dict()

@@ -23,6 +23,7 @@ def shipped():
     return {"backbone": backbone, "heads": heads}
 
 
+@pytest.mark.slow
 def test_the_same_command_makes_the_same_file_byte_for_byte(shipped, tmp_path):
     paths = [tmp_path / name for name in ("first.safetensors", "second.safetensors")]
     for path in paths:
