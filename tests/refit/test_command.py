@@ -294,7 +294,7 @@ def wait_for(path, process):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals for one process")
 @pytest.mark.parametrize(
     ("stop", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
 )
 @pytest.mark.slow
 def test_ctrl_c_and_sigterm_save_and_resume_goes_on(folder, tmp_path, dinoiser, stop, code):
