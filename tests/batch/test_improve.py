@@ -145,6 +145,7 @@ class TestWhatTeaches:
         reviews.save(images[3], "rejected", drawn[1]["003"])
         assert learn_from_reviews(out, running=SYNC).learned.images == 3
 
+    @pytest.mark.slow
     def test_images_that_were_replaced_or_lost_are_named(self, drawn, tmp_path):
         images, out = shutil.copytree(drawn[0], tmp_path / "images"), tmp_path / "out"
         label(images, out)

@@ -72,6 +72,7 @@ class TestImprove:
         assert "3 accepted images" in said
         assert masks(out) == before
 
+    @pytest.mark.slow
     def test_what_was_learnt_is_saved_and_used_elsewhere(self, job, dinoiser, tmp_path):
         out, truth = job
         accept(out, truth, 5)

@@ -74,6 +74,7 @@ def test_both_by_name_give_heads_that_the_backbone_takes_by_name(
         load_model("tiny", "cpu", heads=path)
 
 
+@pytest.mark.slow
 def test_another_teacher_judges_otherwise(folder, tmp_path, dinoiser, backbone, teacher):
     taught = {}
     for name in (teacher, "regions"):

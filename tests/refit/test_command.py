@@ -94,6 +94,7 @@ def test_old_and_new_labels_of_images_kept_back_are_drawn(fit):
         assert file.height > 8 * panel
 
 
+@pytest.mark.slow
 def test_better_heads_exit_with_0_and_the_command_that_uses_them(folder, tmp_path, dinoiser):
     path, config = tmp_path / "heads.safetensors", tmp_path / "fast.yaml"
     config.write_text("rate: 1e-3\nbackground_rate: 0.2\nweighting: balanced\nsteps: 12")
@@ -104,6 +105,7 @@ def test_better_heads_exit_with_0_and_the_command_that_uses_them(folder, tmp_pat
     assert f"-m maskclip-tiny --heads {path}" in " ".join(out.split())
 
 
+@pytest.mark.slow
 def test_where_the_teacher_finds_nothing_there_is_no_table(tmp_path, dinoiser):
     for i in range(10):
         Image.new("RGB", (72, 72), (9 * i, 90, 80)).save(tmp_path / f"{i}.png")
@@ -137,6 +139,7 @@ class TestConfig:
             "similar": 0.2, "gamma": 0.2, "seed": 0, "guide_block": -3, "kernel_size": 3,
         }  # fmt: skip
 
+    @pytest.mark.slow
     def test_options_override_it(self, folder, tmp_path, dinoiser):
         config, path = tmp_path / "mine.yaml", tmp_path / "h.safetensors"
         config.write_text("steps: 9\nrate: 5e-4\nmodel: tiny\n")

@@ -101,6 +101,7 @@ class TestResuming:
         resumed.run(resume=True)
         assert torch.equal(weights(resumed.heads), weights(whole.heads))
 
+    @pytest.mark.slow
     def test_a_step_more_or_another_seed_make_other_weights(self, make_fit):
         fits = make_fit(), make_fit(seed=1), make_fit(steps=5)
         for fit in fits:
@@ -136,6 +137,7 @@ def test_losses_that_are_no_numbers_end_the_fit(make_fit):
     assert not make_fit().checkpoint.exists()
 
 
+@pytest.mark.slow
 def test_fitting_brings_the_heads_nearer_to_their_teacher(make_fit, tiny):
     fit = make_fit(steps=40, batch_size=4, background_rate=0.1)
     prepared = prepare_held_out(tiny, fit.teacher, fit.data.training, 64)

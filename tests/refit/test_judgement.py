@@ -111,6 +111,7 @@ def make_fit(tiny, tmp_path):
 
 
 class TestFewImages:
+    @pytest.mark.slow
     def test_folds_judge_on_every_image(self, make_fit, tiny):
         fit, steps = make_fit(), []
         result = fit.run(progress=lambda now: steps.append((now.step, now.steps)))

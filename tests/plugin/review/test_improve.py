@@ -24,6 +24,7 @@ def improve(reviewer, name):
     reviewer.settle()
 
 
+@pytest.mark.slow
 def test_what_was_accepted_improves_the_rest_and_can_be_taken_back(reviewer, taught):
     out, truth = taught
     accept(out, truth, 5)

@@ -31,6 +31,7 @@ def test_the_same_command_makes_the_same_file_byte_for_byte(shipped, tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_the_model_takes_the_heads_with_their_threshold(shipped, tmp_path):
     path = tmp_path / "heads.safetensors"
     recipe.make_heads(shipped["backbone"], path, replace(QUICK, gamma=0.625))
@@ -39,6 +40,7 @@ def test_the_model_takes_the_heads_with_their_threshold(shipped, tmp_path):
     assert model.gamma == 0.625
 
 
+@pytest.mark.slow
 def test_heads_of_another_backbone_are_refused(shipped, tmp_path):
     tensors = load_file(shipped["backbone"])
     other, path = tmp_path / "ViT-other.safetensors", tmp_path / "heads.safetensors"
