@@ -181,7 +181,7 @@ def refuse_to_lose_reviews(job: LabelJob) -> None:
 def count_reviews(output: Path) -> int:
     """Count the images that people have checked or corrected."""
     reviews = read_reviews(output).values()
-    return sum(review.edited or review.state != "unchecked" for review in reviews)
+    return sum(review.is_decided for review in reviews)
 
 
 def open_folder(job: LabelJob, description: dict[str, Any]) -> None:

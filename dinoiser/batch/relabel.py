@@ -150,8 +150,8 @@ def relabel(
             turn.begin(description)
             merge_records(job.output)
             turn.give_up_classes()
-            summary = turn.summary()
             todo, model = turn.plan().todo, description["model"]
+            summary = turn.summary(todo)
             labelled = label_images(job, engine, model, todo, summary, progress, cancelled)
             merge_records(job.output)
         summary.cancelled = len(todo) > labelled
@@ -280,12 +280,12 @@ class _Turn:
                 news.append(self._without_gone(record))
         RecordFile(output).append(news)
 
-    def summary(self) -> Summary:
-        """Count the images that are through."""
-        summary, todo = Summary(0), {image.name for image in self.plan().todo}
+    def summary(self, todo: list[JobImage]) -> Summary:
+        """Count the images that are through: all but those to do."""
+        summary, names = Summary(0), {image.name for image in todo}
         for record in read_records(self.job.output):
             summary.total += 1
-            if record.image not in todo:
+            if record.image not in names:
                 summary.add(record)
         summary.resumed = summary.done
         return summary
@@ -312,8 +312,8 @@ class _Turn:
 
 def _is_kept(output: Path, record: Record, review: Review | None) -> bool:
     """Whether people have checked, corrected or begun to correct a mask."""
-    checked = review is not None and (review.edited or review.state != "unchecked")
-    return checked or unsaved_file(output, as_labelled(record)).is_file()
+    decided = review is not None and review.is_decided
+    return decided or unsaved_file(output, as_labelled(record)).is_file()
 
 
 def _is_there(record: Record) -> bool:

@@ -64,6 +64,11 @@ class Review(BaseModel):
     pixels: dict[int, int] | None = None
     time: datetime | None = None
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether a person has checked or corrected the mask."""
+        return self.edited or self.state != "unchecked"
+
 
 class LabelledImage(NamedTuple):
     """The part of a record that reviewing needs; small, as a job's are all in memory.
@@ -207,7 +212,7 @@ class CorrectedMasks:
             self._edited = frozenset(
                 review.image
                 for review in reviews
-                if review.edited or (self._checked and review.state != "unchecked")
+                if review.edited or (self._checked and review.is_decided)
             )
         return image in self._edited
 

@@ -10,7 +10,6 @@ examples stay at their words.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +17,10 @@ import torch
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 from torch.nn import functional as F
 
+from dinoiser.segment.passes import one_thread
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -66,7 +67,7 @@ def fit_shifts(
         return float(value), gradient.flatten().numpy()
 
     shifts, flat = [], np.zeros(len(free) * dimensions)
-    with _one_thread():
+    with one_thread():  # products are so small that several would wait for each other
         for penalty in penalties:  # each begins where the one before ended
             if count and math.isfinite(penalty):
                 options = {"maxiter": MOST_STEPS, "gtol": 1e-6}
@@ -75,14 +76,3 @@ def fit_shifts(
             shift[free] = torch.from_numpy(flat).view(len(free), dimensions).float()
             shifts.append(shift)
     return shifts
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let one thread compute: products are so small that several would wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

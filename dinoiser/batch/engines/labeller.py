@@ -18,6 +18,7 @@ from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.job_images import JobImage, in_groups
 from dinoiser.learning.learned import Learned
+from dinoiser.segment.passes import one_thread
 from dinoiser.segment.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Labeller:
         # windows of the usual, square size
         in_a_pass = pipeline.passes.windows(pipeline.model, (side, side))
         if pipeline.passes.one_thread:
-            stack.enter_context(_one_thread_a_window())
+            stack.enter_context(one_thread())
             # one more, as one waits for the disk
             threads, together = 1 + (self.threads or torch.get_num_threads()), in_a_pass
             producing: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -209,13 +210,3 @@ def silent_decoders() -> Iterator[None]:
             yield
     finally:
         tifffile.setLevel(level)
-
-
-@contextmanager
-def _one_thread_a_window() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
