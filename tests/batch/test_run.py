@@ -46,7 +46,7 @@ def test_no_scheduler_at_the_address(make_job, tmp_path, monkeypatch):
         pytest.param(
             {"scheduler": "local", "workers": 1, "shard_size": 64}, marks=pytest.mark.slow
         ),
-        {"scheduler": "local", "workers": 2, "shard_size": 8},
+        pytest.param({"scheduler": "local", "workers": 2, "shard_size": 8}, marks=pytest.mark.slow),
     ],
     ids=["batch 1, shard 8", "batch 16, shard 64", "1 worker, shard 64", "2 workers, shard 8"],
 )
@@ -55,6 +55,7 @@ def test_the_same_bytes_however_the_work_is_cut_up(make_job, undisturbed, tmp_pa
     assert_same(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(images, undisturbed, tmp_path):
     """A limit on the size of files stands in for the disk: writing fails in the same place."""
 

@@ -34,7 +34,10 @@ def images():
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("batch_size", [1, 3, 50])
+@pytest.mark.parametrize(
+    "batch_size",
+    [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(50, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("whole", [False, True])
 def test_together_they_are_labelled_as_each_alone(tiny, images, scene_prompts, batch_size, whole):
     settings = SegmentSettings(batch_size=batch_size, whole=whole)

@@ -118,6 +118,7 @@ def test_an_unreachable_hub_is_named_with_the_way_to_go_on(
     assert f"put it at {cache / 'laion--clip' / NAMES[0]} " in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_the_hub_is_fetched_anew_through_open_clip(
     file: HubFile, hub: WeightServer, cache: Path
 ) -> None:

@@ -57,6 +57,7 @@ def free_port():
         return free.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_a_cluster_secured_as_the_docs_say(images, tmp_path):
     page = (ROOT / "docs/how-to/folders.md").read_text()

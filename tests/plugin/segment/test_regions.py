@@ -107,6 +107,7 @@ def test_new_words_reach_all_of_a_large_image_and_first_what_is_in_view_now(
     assert first.columns.start < 2400 < first.columns.stop
 
 
+@pytest.mark.slow
 def test_cancelling_keeps_what_is_labelled_and_running_again_goes_on(
     segment, viewer, large, objects, finish, order, looks, qtbot
 ):

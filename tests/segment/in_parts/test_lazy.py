@@ -96,7 +96,7 @@ class TestEquality:
         assert lazy.labels.shape == size
         assert_same(lazy, eager)
 
-    @pytest.mark.parametrize("short_side", [None, 300, 341])
+    @pytest.mark.parametrize("short_side", [None, pytest.param(300, marks=pytest.mark.slow), 341])
     def test_the_models_own_rounding_is_the_same(self, tiny, scene, small_parts, short_side):
         image = np.concatenate([scene.image, scene.image[::-1, ::-1]])[:341, :300]
         prompts = PromptSet.from_names(["background", *scene.names])
