@@ -15,6 +15,7 @@ from dinoiser.errors import DinoiserError
 from napari_dinoiser.class_list import ClassList
 from napari_dinoiser.class_search import ClassSearch
 from napari_dinoiser.label_keys import DISPLAY_KEYS, SEARCH_KEY
+from napari_dinoiser.layer_warm_up import warm_up_layers
 from napari_dinoiser.review.background import Background
 from napari_dinoiser.review.buttons import ReviewButtons
 from napari_dinoiser.review.confidence_view import ConfidenceView
@@ -463,6 +464,7 @@ def _open_session(folder: Path) -> ReviewSession | str:
     """Open a job, or return why it cannot be opened."""
     from napari_dinoiser.review.review_session import ReviewSession
 
+    warm_up_layers()
     try:
         return ReviewSession(folder)
     except DinoiserError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_dinoiser.layer_warm_up import warm_up_layers
 from napari_dinoiser.segment.session import Request, work_off
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Job:
     def work(self, encoder: Encoder) -> Iterator[tuple[Request, Part, Segmentation]]:
         """Label one part after another, until stopped."""
         try:
+            warm_up_layers()
             for part, result in work_off(self.request, encoder, self._tell, self._is_stopped):
                 yield self.request, part, result
         except CancelledError:
