@@ -143,7 +143,7 @@ class ReviewedImages:
 
     Attributes
     ----------
-    prompts, pipeline
+    prompts, pipeline, turn
         The job's.
     passed_over
         Why images could not be given, by name, after going through them.
@@ -178,6 +178,7 @@ class ReviewedImages:
             learned=None if path is None else Learned.load(path),
         )
         self.prompts, self.pipeline = job.prompts, self._segmenter.pipeline
+        self.turn = job.turn
         self.passed_over: dict[str, str] = {}
         self._job = job
         self._features = KeptFeatures(job.output) if job.results.keep_features else None

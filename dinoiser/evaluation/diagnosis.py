@@ -27,6 +27,8 @@ LEAST_GAIN = 0.01
 """IoU that leaving out a phrase must gain to be told."""
 ALIKE = 0.95
 """Cosine of two classes' phrases from which on they say about the same."""
+MOST_TOLD = 10
+"""Of the pairs of classes that take from each other, and of those that say the same."""
 
 
 class Taken(NamedTuple):
@@ -69,6 +71,8 @@ class Diagnosis:
         Phrases without which their class is better, the worst first.
     alike
         Classes that the model can hardly tell apart by their words.
+    images
+        Number of masks.
     """
 
     matrix: ConfusionMatrix
@@ -76,6 +80,7 @@ class Diagnosis:
     wrong: np.ndarray
     phrases: list[PhraseEffect]
     alike: list[Alike]
+    images: int
 
     def taken(self) -> list[Taken]:
         """Which classes take pixels from which, the largest shares first."""
@@ -110,6 +115,37 @@ class Diagnosis:
         step = int(enough.argmax())
         return step / STEPS, float(kept[step] / kept[0])
 
+    def sentences(self, precision: float) -> list[str]:
+        """Say in words what is worth telling; the confidence for a precision comes last."""
+        return [
+            *(
+                f"{pair.share:.0%} of your {pair.true} was labelled {pair.found}."
+                for pair in self.taken()[:MOST_TOLD]
+            ),
+            *(
+                f'Without the phrase "{effect.phrase}", {effect.name} would have an IoU of '
+                f"{effect.without:.2f} instead of {effect.iou:.2f}."
+                for effect in self.phrases
+            ),
+            *(
+                f'{pair.names[0]} ("{pair.phrases[0]}") and {pair.names[1]} ("{pair.phrases[1]}") '
+                f"say about the same to this model: cosine {pair.cosine:.2f}."
+                for pair in self.alike[:MOST_TOLD]
+            ),
+            self._say_threshold(precision),
+        ]
+
+    def _say_threshold(self, precision: float) -> str:
+        best = self.threshold(precision)
+        if best is None:
+            return f"No confidence is enough for a precision of {precision:.0%}."
+        if best[0] == 0:
+            return f"At least {precision:.0%} of what is found as an object is right."
+        return (
+            f"--ignore-below {best[0]:g} would make {precision:.0%} of what is found as an object "
+            f"right, and keep {best[1]:.0%} of it."
+        )
+
 
 def diagnose(
     images: Iterable[tuple[EncodedImage, np.ndarray]], prompts: PromptSet, pipeline: Pipeline
@@ -134,7 +170,12 @@ def diagnose(
             some.append((encoded, mask))
     phrases = sorted(_without_phrases(some, prompts), key=lambda one: one.iou - one.without)
     return Diagnosis(
-        counting.matrix, counting.right, counting.wrong, phrases, list(_alike(prompts, pipeline))
+        counting.matrix,
+        counting.right,
+        counting.wrong,
+        phrases,
+        list(_alike(prompts, pipeline)),
+        counting.images,
     )
 
 
@@ -144,6 +185,7 @@ class _Counting:
     def __init__(self, prompts: PromptSet) -> None:
         self.matrix = ConfusionMatrix(prompts.names)
         self.right, self.wrong = np.zeros(STEPS, np.int64), np.zeros(STEPS, np.int64)
+        self.images = 0
         self._prompts = prompts
         self._places = np.full(256, IGNORE, np.uint8)
         self._places[[item.id for item in prompts.classes]] = range(len(prompts.classes))
@@ -152,6 +194,7 @@ class _Counting:
         result = encoded.segment(self._prompts)
         found, true = self._places[result.labels], self._places[mask]
         self.matrix.add(found, true)
+        self.images += 1
         objects = true != IGNORE
         if self._prompts.background is not None:
             objects &= found != 0  # of which the confidence is the filter's, mostly 1

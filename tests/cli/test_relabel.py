@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from dinoiser.batch.report.page import write_report
 from dinoiser.prompts import PromptSet
+from tests.helpers.report_page import Page
 from tests.helpers.taught_jobs import PROMPTS, accept, draw, label, masks
 
 WORDS = PROMPTS.to_inline()
@@ -125,6 +127,22 @@ class TestDiagnose:
         assert document["classes"] == list(PROMPTS.names)
         pixels = sum(mask.size for mask in list(truth.values())[:4])
         assert sum(map(sum, document["matrix"])) == pixels
+
+    def test_the_report_says_the_same_until_the_folder_is_labelled_anew(self, job, dinoiser):
+        out, truth = job
+        accept(out, truth, 4)
+        page = Page(write_report(out).read_text())
+        assert "dinoiser diagnose" in page.text("diagnosis")
+        _, said, _ = dinoiser("diagnose", out, "-d", "cpu", "--precision", "0.9")
+        page = Page((out / "report.html").read_text())
+        assert "4 accepted masks" in page.text("diagnosis")
+        sentences = [line for line in said.splitlines() if line.endswith(".")]
+        assert sentences
+        assert all(line in page.text("diagnosis") for line in sentences)
+        assert {row[0] for row in page.rows["diagnosis"][1:]} == set(PROMPTS.names)
+        dinoiser("relabel", out, "-p", f"{WORDS}, circle", *HERE)
+        page = Page((out / "report.html").read_text())
+        assert sentences[0] not in page.text("diagnosis")
 
     def test_wrong_input_is_refused(self, job, dinoiser):
         code, _, said = dinoiser("diagnose", job[0], "--precision", "95")

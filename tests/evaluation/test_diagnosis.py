@@ -90,7 +90,7 @@ counts = st.lists(st.integers(0, 50), min_size=STEPS // 50, max_size=STEPS // 50
 @given(counts, counts, st.floats(0.05, 0.99))
 def test_the_threshold_is_the_lowest_that_keeps_the_precision(right, wrong, precision):
     right, wrong = (np.repeat(np.array(some), 50) for some in (right, wrong))
-    found = Diagnosis(ConfusionMatrix(["a"]), right, wrong, [], []).threshold(precision)
+    found = Diagnosis(ConfusionMatrix(["a"]), right, wrong, [], [], 1).threshold(precision)
 
     def is_enough(step):
         good, all_of_it = right[step:].sum(), right[step:].sum() + wrong[step:].sum()
