@@ -9,13 +9,14 @@ labelling anew would give.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dinoiser.atomic import atomic_file
+from dinoiser.batch.feature_stream import read, written
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import read_records
 from dinoiser.errors import CheckpointError
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dinoiser.batch.job_images import JobImage
-    from dinoiser.segment.pipeline import Pipeline
+    from dinoiser.segment.in_parts.parts import BlockEncoder
+    from dinoiser.segment.pipeline import Block, Pipeline
 
 FORMAT = "dinoiser-features-1"
 _LEAST = 1e-30
@@ -73,13 +75,35 @@ class KeptFeatures:
         layout, device = pipeline.plan(image.shape[:2]), pipeline.model.device
         blocks = pipeline.blocks(image, layout)
         about = _about(pipeline, digest)
-        packed = _read(path, about)
+        packed = read_tensors(path) if _is_kept(path, about) else None
         if packed is None:
             passes = [some for block in blocks for some in pipeline.encode([block])]
             packed = pack(PatchFeatures.cat(passes))
             _write(path, packed, about)
         patches = unpack({name: some.to(device) for name, some in packed.items()})
         return EncodedImage(pipeline, image, layout, patches, pipeline.colours(blocks))
+
+    @contextmanager
+    def in_parts(
+        self, job_image: JobImage, digest: str, pipeline: Pipeline, size: tuple[int, int]
+    ) -> Iterator[BlockEncoder]:
+        """Encode an image of size (H, W) block by block, see `encode`.
+
+        Its features never lie in memory as a whole; they are kept if all of its
+        blocks were encoded.
+        """
+        path = result_file(self.output, job_image.stem, "features")
+        about, windows = _about(pipeline, digest), len(pipeline.plan(size).windows)
+        with read(path) if _is_kept(path, about) else written(path, windows, about) as tensors:
+
+            def encode(first: int, block: Block) -> PatchFeatures:
+                count, device = len(block.layout.windows), pipeline.model.device
+                packed = tensors.get(
+                    first, count, lambda: pack(PatchFeatures.cat(list(pipeline.encode([block]))))
+                )
+                return unpack({name: some.to(device) for name, some in packed.items()})
+
+            yield encode
 
 
 def read_mean(output: Path, stem: str) -> np.ndarray | None:
@@ -158,12 +182,12 @@ def _about(pipeline: Pipeline, digest: str) -> dict[str, str]:
     return {FORMAT: json.dumps(known, sort_keys=True)}
 
 
-def _read(path: Path, about: dict[str, str]) -> dict[str, Tensor] | None:
-    """Read features; None where there are none, or those of something else."""
+def _is_kept(path: Path, about: dict[str, str]) -> bool:
+    """Whether a file has these features whole, and not those of something else."""
     try:
-        return read_tensors(path) if read_metadata(path) == about else None
+        return read_metadata(path) == about
     except CheckpointError:  # missing, or cut short by something else than us
-        return None
+        return False
 
 
 def _write(path: Path, packed: dict[str, Tensor], about: dict[str, str]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -21,13 +22,12 @@ from dinoiser.segment.resize import resize, to_numpy, to_torch
 from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE, Segmentation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from dinoiser.images.large_tiff import LargeTiff
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.in_parts.chunks import TaskGraph
-    from dinoiser.segment.in_parts.parts import PlannedPart
+    from dinoiser.segment.in_parts.parts import BlockEncoder, PlannedPart
     from dinoiser.segment.pipeline import Pipeline
     from dinoiser.segment.probability_map import Tile
 
@@ -36,6 +36,7 @@ PART_SIZE = (1024, 2048)
 BAND = (256, 2**31)
 """Smallest size (H, W) of chunks of images that are shrunk: whole rows."""
 PREVIEW_SIDE = 1600
+FeatureSource = Callable[[tuple[int, int]], AbstractContextManager["BlockEncoder"]]
 MOST_THREADS = 8  # memory grows with the number of parts at work
 
 
@@ -105,6 +106,7 @@ def label_large_tiff(
     cancelled: Callable[[], bool] | None = None,
     threads: int | None = None,
     nodata: float | None = None,
+    features: FeatureSource | None = None,
 ) -> LargeSegmentation | None:
     """Label a TIFF file that does not fit into memory, writing its mask as it is computed.
 
@@ -132,6 +134,8 @@ def label_large_tiff(
         most `MOST_THREADS`.
     nodata
         See `dinoiser.read_image`.
+    features
+        Keeps the features of an image of some size; None to keep none.
 
     Returns
     -------
@@ -153,6 +157,7 @@ def label_large_tiff(
         # Chunks of an image that keeps its size are its parts; one that is shrunk is read in bands.
         keeps_its_size = pipeline.plan(tiff.size).working_size == tiff.size
         grid = ChunkGrid.of(tiff.pixels(PART_SIZE if keeps_its_size else BAND))
+        encode = None if features is None else stack.enter_context(features(tiff.size))
         parts = label_parts(
             grid,
             prompts,
@@ -161,6 +166,7 @@ def label_large_tiff(
             PART_SIZE,
             refine=pipeline.refine,
             patch_size=pipeline.model.patch_size,
+            encode=encode,
         )
         # Where the labels go: files that appear under their names only when they are whole
         mask = stack.enter_context(atomic_file(mask_path))

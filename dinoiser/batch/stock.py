@@ -11,7 +11,6 @@ from dinoiser.batch.job_images import Naming, as_text, has_changed, result_file,
 from dinoiser.batch.records import merge_records, read_records
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.batch.summary import Summary
-from dinoiser.images.large_tiff import is_large_tiff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,9 +163,9 @@ def _is_through(job: LabelJob, record: Record, review: Review | None) -> bool:
 
 
 def _lacks_features(job: LabelJob, record: Record) -> bool:
-    """Whether features are wanted that are not there; those of large images are never kept."""
+    """Whether features are wanted that are not there."""
     path = result_file(job.output, record.stem, "features")
-    return job.results.keep_features and not (path.exists() or is_large_tiff(record.path))
+    return job.results.keep_features and not path.exists()
 
 
 def _notes(gone: list[Record], changed: list[str]) -> list[str]:

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from dinoiser.batch.features import KeptFeatures, read_mean
+from dinoiser.batch.job_images import JobImage
 from dinoiser.batch.large_images import label_large_tiff
 from dinoiser.errors import ImageError, SettingsError
 from dinoiser.export import read_mask, write_confidence, write_png
@@ -28,6 +32,19 @@ def large_image():
     rng = np.random.default_rng(1)
     scene = draw_scene(rng, (1500, 2000)).image
     return np.block([[[scene], [scene[::-1]]], [[scene[:, ::-1]], [scene[::-1, ::-1]]]])
+
+
+class _Refusing:
+    """A model whose image tower must not run."""
+
+    def __init__(self, model):
+        self._model = model
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def encode_image(self, pixels):
+        raise AssertionError("the image tower ran")
 
 
 @pytest.fixture
@@ -156,6 +173,49 @@ def test_parts_are_warned_of_like_the_whole_image(tiny, large_image, tmp_path):
     declared = label_large_tiff(path, PROMPTS, pipeline, tmp_path / "mask.png", nodata=-9999)
     assert declared.warning is None
     assert (read_mask(tmp_path / "mask.png")[:50, :70] == 255).all()
+
+
+def test_features_are_kept_in_parts_too_and_used_as_a_whole(
+    tiny, large_image, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("dinoiser.segment.windows.BLOCK_SIDE", 128)
+    image = np.ascontiguousarray(large_image[:2400:6, :1800:6])
+    tifffile.imwrite(tmp_path / "image.tif", image, **TILED)
+    pipeline = Segmenter(tiny, short_side=300, window=64, stride=32).pipeline
+    assert len(pipeline.plan(image.shape[:2]).blocks) > 1
+    name = JobImage("image.tif", "image", str(tmp_path / "image.tif"))
+
+    def label_in_parts(folder, pipeline):
+        label_large_tiff(
+            name.path,
+            PROMPTS,
+            pipeline,
+            tmp_path / "mask.png",
+            features=partial(KeptFeatures(folder).in_parts, name, "digest", pipeline),
+        )
+        return read_mask(tmp_path / "mask.png")
+
+    first = label_in_parts(tmp_path / "parts", pipeline)
+    refusing = replace(pipeline, model=_Refusing(tiny))
+    np.testing.assert_array_equal(label_in_parts(tmp_path / "parts", refusing), first)
+    # as a whole: from these features, and from those that it keeps itself
+    whole = KeptFeatures(tmp_path / "parts").encode(name, image, "digest", refusing)
+    np.testing.assert_array_equal(whole.segment(PROMPTS).labels, first)
+    KeptFeatures(tmp_path / "whole").encode(name, image, "digest", pipeline)
+    means = [read_mean(tmp_path / folder, "image") for folder in ("parts", "whole")]
+    np.testing.assert_allclose(*means, atol=1e-5)
+
+
+def test_features_of_a_run_that_was_stopped_are_not_kept(tiny, small, tmp_path):
+    tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
+    name = JobImage("image.tif", "image", str(tmp_path / "image.tif"))
+    pipeline = Segmenter(tiny).pipeline
+    kept = partial(KeptFeatures(tmp_path).in_parts, name, "digest", pipeline)
+    found = label_large_tiff(
+        name.path, PROMPTS, pipeline, tmp_path / "m.png", features=kept, cancelled=lambda: True
+    )
+    assert found is None
+    assert list((tmp_path / "features").iterdir()) == []
 
 
 def test_previews_are_the_image_in_small(tiny, large_image, tmp_path):

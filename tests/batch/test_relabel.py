@@ -5,7 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 import yaml
+from PIL import Image
 
 from dinoiser.batch import read_records
 from dinoiser.batch.features import measure_features, remove_features
@@ -205,6 +207,17 @@ class TestFeatures:
         again(out, OTHERS)
         found = masks(out)
         assert found["000.png"] == found["001.png"]
+
+    def test_those_of_images_labelled_in_parts_are_kept_too(self, images, tmp_path, monkeypatch):
+        monkeypatch.setattr("dinoiser.images.large_tiff.LARGE_PIXELS", 10_000)
+        (tmp_path / "images").mkdir()
+        with Image.open(images / "000.png") as image:
+            pixels, tiles = np.asarray(image), {"tile": (64, 64), "photometric": "rgb"}
+        tifffile.imwrite(tmp_path / "images" / "000.tif", pixels, **tiles)
+        label(tmp_path / "images", tmp_path / "out", WORDS)
+        assert measure_features(tmp_path / "out")[0] == 1
+        assert plan(tmp_path / "out", OTHERS).with_features == 1
+        assert label(tmp_path / "images", tmp_path / "out", WORDS).resumed == 1
 
     def test_keeping_them_later_labels_again(self, images, tmp_path):
         out = tmp_path / "out"

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,6 +47,7 @@ class _Opened(NamedTuple):
     image: np.ndarray
     missing: np.ndarray | None
     warning: str | None
+    digest: str
     seconds: float
 
 
@@ -91,14 +93,17 @@ class ImageLabeller:
             with _failure_noted(image, records):
                 path, start = _path(image), time.perf_counter()
                 if self._is_corrected(image):
-                    records.append(self._done(image, self._read_corrected(image), 0.0))
+                    corrected = self._read_corrected(image)
+                    records.append(self._done(image, corrected, _digest(path), 0.0))
                 elif is_large_tiff(path) and not self.pipeline.windows.whole:
-                    result = self._label_in_parts(image, path)
+                    digest = _digest(path)
+                    result = self._label_in_parts(image, path, digest)
                     seconds = time.perf_counter() - start
-                    records.append(self._done(image, result, seconds, result.warning))
+                    records.append(self._done(image, result, digest, seconds, result.warning))
                 else:
                     read = read_with_missing(path, nodata=self.job.labelling.nodata)
-                    opened.append(_Opened(image, *read, time.perf_counter() - start))
+                    seconds = time.perf_counter() - start
+                    opened.append(_Opened(image, *read, _digest(path), seconds))
             if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
                 self._label_opened(opened, records)
                 opened = []
@@ -113,22 +118,21 @@ class ImageLabeller:
                 results[:] = self.pipeline.segment([one.image for one in opened], self.job.prompts)
         share = (time.perf_counter() - start) / max(1, len(opened))
         for one, result in zip(opened, results, strict=True):
-            job_image, image, missing, warning, seconds = one
+            job_image, image, missing, warning, digest, seconds = one
             with _failure_noted(job_image, records):
                 start = time.perf_counter()
                 if result is None:
-                    result = self._segment(job_image, image)
+                    result = self._segment(job_image, image, digest)
                 result = result.ignoring(missing)
                 written = self._write(job_image, image, result)
                 seconds += share + time.perf_counter() - start
-                records.append(self._done(job_image, written, seconds, warning))
+                records.append(self._done(job_image, written, digest, seconds, warning))
 
-    def _segment(self, job_image: JobImage, image: np.ndarray) -> Segmentation:
+    def _segment(self, job_image: JobImage, image: np.ndarray, digest: str) -> Segmentation:
         if self._features is None:
             [result] = self.pipeline.segment([image], self.job.prompts)
             return result
         self._check_folder()
-        digest = file_digest(Path(job_image.path), "sha256").value
         encoded = self._features.encode(job_image, image, digest, self.pipeline)
         return encoded.segment(self.job.prompts)
 
@@ -152,11 +156,11 @@ class ImageLabeller:
         self._check_folder()  # a folder that is gone is made again by whoever writes into it
         return result
 
-    def _label_in_parts(self, image: JobImage, path: Path) -> LargeSegmentation:
+    def _label_in_parts(self, image: JobImage, path: Path, digest: str) -> LargeSegmentation:
         from dinoiser.batch.large_images import label_large_tiff  # brings dask along
 
         self._check_folder()
-        prompts, places = self.job.prompts, self._places(image)
+        prompts, places, kept = self.job.prompts, self._places(image), self._features
         result = label_large_tiff(
             path,
             prompts,
@@ -165,6 +169,7 @@ class ImageLabeller:
             places.get("confidence"),
             threads=self.threads,
             nodata=self.job.labelling.nodata,
+            features=partial(kept.in_parts, image, digest, self.pipeline) if kept else None,
         )
         assert result is not None  # it is None only where it was cancelled
         if "overlay" in places:
@@ -197,6 +202,7 @@ class ImageLabeller:
         self,
         image: JobImage,
         result: Segmentation | LargeSegmentation | _Corrected,
+        digest: str,
         seconds: float,
         warning: str | None = None,
     ) -> Record:
@@ -205,7 +211,7 @@ class ImageLabeller:
             status="done",
             seconds=round(seconds, 3),
             warning=warning,
-            digest=file_digest(Path(image.path), "sha256").value,
+            digest=digest,
             turn=self.job.turn,
             size=result.size,
             pixels=result.pixel_counts(),
@@ -246,6 +252,10 @@ def _path(image: JobImage) -> Path:
         msg = f"its name {name!r} is not valid UTF-8, which annotation files require; rename it"
         raise ImageError(msg)
     return path
+
+
+def _digest(path: Path) -> str:
+    return file_digest(path, "sha256").value
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

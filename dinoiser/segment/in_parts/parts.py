@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ from dinoiser.segment.resize import resize_columns, resize_rows, to_numpy, to_to
 from dinoiser.segment.windows import WindowLayout
 
 if TYPE_CHECKING:
+    from dinoiser.models.base import PatchFeatures
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.pipeline import Pipeline
     from dinoiser.segment.settings import Refinement, WindowSettings
@@ -43,6 +44,8 @@ BAND_BYTES = 2**25
 
 PipelineSource = Callable[[], "Pipeline"]
 """Returns the pipeline of the process that computes a part."""
+BlockEncoder = Callable[[int, Block], "PatchFeatures"]
+"""Encodes a block, given the number of its first window among all of the image."""
 
 
 class PlannedPart(NamedTuple):
@@ -61,6 +64,7 @@ def label_parts(
     *,
     refine: Refinement,
     patch_size: int,
+    encode: BlockEncoder | None = None,
 ) -> list[list[PlannedPart]]:
     """Plan the labels of an image, part by part, in the grid's graph.
 
@@ -78,6 +82,8 @@ def label_parts(
         (height, width) of the parts.
     refine, patch_size
         The pipeline's refinement, and its model's patches.
+    encode
+        Encodes blocks in place of the pipeline, such as from what is kept.
 
     Returns
     -------
@@ -104,7 +110,7 @@ def label_parts(
     size = (grid.rows[-1], grid.columns[-1])
     layout = WindowLayout.plan(size, windows)
     narrow = _narrow(grid, layout.working_size[1], windows)
-    mosaics = _score_blocks(narrow, layout, prompts, windows, pipeline)
+    mosaics = _score_blocks(narrow, layout, prompts, windows, pipeline, encode)
     cells = CellGrid.over(layout, patch_size) if refine == "edges" else None
     bands = _average_cells(narrow, cells, windows) if cells else []
 
@@ -155,17 +161,20 @@ def _score_blocks(
     prompts: PromptSet,
     windows: WindowSettings,
     pipeline: PipelineSource,
+    encode: BlockEncoder | None,
 ) -> list[list[str]]:
     """Plan the mosaics of all blocks of windows, see `ProbabilityMap`."""
-    turns = SerializableLock()
+    turns, blocks = SerializableLock(), layout.blocks
+    firsts = accumulate((len(block.windows) for row in blocks for block in row), initial=0)
 
     def score(block: WindowLayout) -> str:
         top, bottom, left, right = block.extent
         rows = _rows_for(slice(top, bottom), layout.size, layout.working_size, windows)
-        work = partial(_score_block, pipeline, turns, prompts, block, rows.start)
+        how = encode and partial(encode, next(firsts))
+        work = partial(_score_block, pipeline, turns, prompts, block, rows.start, how)
         return narrow.apply(work, rows, slice(left, right))
 
-    return [[score(block) for block in row] for row in layout.blocks]
+    return [[score(block) for block in row] for row in blocks]
 
 
 def _score_block(
@@ -174,6 +183,7 @@ def _score_block(
     prompts: PromptSet,
     layout: WindowLayout,
     first: int,
+    encode: Callable[[Block], PatchFeatures] | None,
     rows: np.ndarray,
 ) -> np.ndarray:
     """Compute the mosaic float32 of a block from narrowed rows (n, w, 3) uint8."""
@@ -187,7 +197,11 @@ def _score_block(
     # threads helps only if torch has a single thread.
     alone = found.model.device.type == "cpu" and torch.get_num_threads() == 1
     with nullcontext() if alone else turns:
-        [scores] = found.score_blocks([Block(pixels, layout, top, left)], prompts)
+        block = Block(pixels, layout, top, left)
+        if encode is None:
+            [scores] = found.score_blocks([block], prompts)
+        else:
+            scores = found.score(encode(block), prompts)
     return found.lay_out(scores.cpu(), layout).mosaic.numpy()
 
 
