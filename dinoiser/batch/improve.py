@@ -75,7 +75,7 @@ def learn_from_reviews(
     Raises
     ------
     SettingsError
-        No mask is accepted, or the model cannot learn; see `learn`.
+        No mask is accepted.
     InputError, ModelError, CheckpointError
         See `run`.
     """

@@ -2,7 +2,7 @@
 
     minimise  sum_i w_i CE(x_i, y_i) / sum_i w_i  +  penalty |D|^2
 
-over the change D of `temperature` times the class embeddings, where x_i are patches of unit length.
+over the change D of 100 times the class embeddings, where x_i are patches of unit length.
 The problem is convex, so that there is one answer, whatever the order of examples. Classes without
 examples stay at their words.
 """

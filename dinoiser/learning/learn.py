@@ -8,19 +8,23 @@ import numpy as np
 import torch
 from scipy import stats  # type: ignore[import-untyped]
 
-from dinoiser.errors import SettingsError
 from dinoiser.learning.classifier import fit_shifts
 from dinoiser.learning.examples import Examples, examples_of
 from dinoiser.learning.learned import Learned
 from dinoiser.models.base import PatchFeatures
-from dinoiser.segment.scoring import class_cosines, score_patches
+from dinoiser.segment.scoring import (
+    LEARNT_AT,
+    class_cosines,
+    phrase_probabilities,
+    score_patches,
+    threshold_cosine,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
-    from dinoiser.models.base import SegmentationModel
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.encoded_image import EncodedImage
     from dinoiser.segment.pipeline import Pipeline
@@ -76,13 +80,7 @@ def learn(
     -------
     Learned
         Without any change if fewer than `FEWEST_IMAGES` are given.
-
-    Raises
-    ------
-    SettingsError
-        The model's scores cannot be learnt.
     """
-    check_learns(pipeline.model)
     examples = [examples_of(encoded, mask).thinned(MOST_PATCHES) for encoded, mask in images]
     words = _Words(pipeline, prompts)
     trials = _leave_out(examples, words)
@@ -130,10 +128,8 @@ def learn_strokes(
     Raises
     ------
     SettingsError
-        The model's scores cannot be learnt, or `before` has another model or
-        classes.
+        `before` has another model or classes.
     """
-    check_learns(pipeline.model)
     start = None if before is None else before.shift_for(prompts, pipeline.model)
     words = _Words(pipeline, prompts)
     (shift,) = words.fit([one.thinned(MOST_PATCHES) for one in examples], (STROKE_PENALTY,), start)
@@ -147,20 +143,6 @@ def learn_strokes(
         {},
         {},
     )
-
-
-def check_learns(model: SegmentationModel) -> None:
-    """Make sure that a model's scores can be learnt.
-
-    Raises
-    ------
-    SettingsError
-        They cannot.
-    """
-    scoring = model.scoring
-    if scoring.probability != "softmax" or scoring.enlarged != "probabilities":
-        msg = f"{model.name} cannot learn from masks; clip-dinoiser and MaskCLIP can"
-        raise SettingsError(msg)
 
 
 class _Words:
@@ -200,16 +182,20 @@ class _Words:
         """Return the places (N,) of the classes that labelling would give to patches."""
         # as an image of one row, so that the code that labels images decides
         foreground = None if some.foreground is None else some.foreground[None, None]
-        probabilities = score_patches(
+        scoring = self._pipeline.model.scoring
+        [scores] = score_patches(
             PatchFeatures(_as_image(some.features), foreground),
             self._embeddings,
             self._phrases,
-            self._pipeline.model.scoring,
+            scoring,
             has_background=self._has_background,
             delta=self._pipeline.delta,
             shift=shift,
         )
-        return probabilities[0, :, 0].argmax(0)
+        if scoring.enlarged == "phrases":
+            least = scoring.least_background if self._has_background else 0.0
+            scores = phrase_probabilities(scores, scoring.temperature, self._phrases, least)
+        return scores[:, 0].argmax(0)
 
     def overlaps(self, some: Examples, shift: Tensor) -> np.ndarray:
         """Return intersections and unions (2, K) of what is decided and what is true."""
@@ -233,8 +219,11 @@ class _Words:
 
     def _logits(self, features: Tensor) -> Tensor:
         """Return what the words say about patches (N, D): logits (N, K)."""
-        cosines = class_cosines(_as_image(features), self._embeddings, self._phrases)
-        return self._pipeline.model.scoring.temperature * cosines[0, :, 0].T
+        scoring = self._pipeline.model.scoring
+        cosines = class_cosines(_as_image(features), self._embeddings, self._phrases)[0, :, 0].T
+        if self._has_background and scoring.background == "threshold":  # its words do not count
+            cosines[:, 0] = threshold_cosine(scoring)
+        return LEARNT_AT * cosines
 
 
 def _as_image(features: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ class Learned:
         The model's, see `SegmentationModel.digest`.
     shift
         (K, D) float32, by the order of `classes`: its product with a patch of
-        unit length is added to a class's logit. All zero where words alone are
-        as good.
+        unit length is added to 100 times a class's cosine. All zero where words
+        alone are as good.
     penalty
         How much a change cost, see `fit_shifts`; infinity for words alone.
     images

@@ -42,9 +42,13 @@ def apply_background(probabilities: Tensor, foreground: Tensor, delta: float = 0
     return filtered
 
 
-def prepend_background(probabilities: Tensor, threshold: float) -> Tensor:
-    """Prepend a background with the same probability everywhere to the classes (B, K, h, w)."""
-    background = torch.full_like(probabilities[:, :1], threshold)
+def prepend_background(probabilities: Tensor, background: float | Tensor) -> Tensor:
+    """Prepend a background to the classes (B, K, h, w).
+
+    Its probability is the same everywhere, or (B, 1, h, w).
+    """
+    if not isinstance(background, torch.Tensor):
+        background = torch.full_like(probabilities[:, :1], background)
     return torch.cat([background, probabilities], 1)
 
 

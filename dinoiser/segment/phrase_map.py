@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dinoiser.segment.interpolation import to_steps
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
-from dinoiser.segment.scoring import best_of_phrases
+from dinoiser.segment.scoring import phrase_probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,12 +61,9 @@ class PhraseMap(ProbabilityMap):
     def pixels(self, tile: Tile) -> Tensor:
         """Probabilities (K, rows, columns) float32 of one tile, or of every n-th place in it."""
         cosines = super().pixels(tile).double()
-        probabilities = (self.temperature * cosines).softmax(0)
-        if self.phrases_per_class:
-            probabilities = best_of_phrases(probabilities[None], self.phrases_per_class)[0]
-        total = probabilities.sum(0)
-        probabilities = probabilities / total
-        probabilities[0] = probabilities[0].clamp(min=self.least_background / total)
+        probabilities = phrase_probabilities(
+            cosines, self.temperature, self.phrases_per_class, self.least_background
+        )
         # rounded, as exponentials leave other last bits in other tiles
         rounded = to_steps(probabilities).float()
         return rounded if self.chosen is None else rounded[list(self.chosen)]

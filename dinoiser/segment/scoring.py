@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from dinoiser.models.base import PatchFeatures, Scoring
 
 
+LEARNT_AT = 100.0
+"""Factor of the cosines to which what was learnt is added, whatever a method's temperature."""
+
+
 def class_probabilities(
     features: Tensor,
     class_embeddings: Tensor,
     temperature: float = 100.0,
     phrases_per_class: Sequence[int] | None = None,
-    shift: Tensor | None = None,
 ) -> Tensor:
     """Softmax over classes of the cosines between patches and class embeddings.
 
@@ -39,18 +43,13 @@ def class_probabilities(
     phrases_per_class
         K counts that sum to P; a class's cosine is the best of its phrases'.
         None: one phrase per class, exactly as in the paper.
-    shift
-        (K, D), what was learnt, see `Learned`; None for the words alone.
 
     Returns
     -------
     Tensor
         (B, K, h, w) float32 in [0, 1], with sum 1 over K.
     """
-    logits = temperature * class_cosines(features, class_embeddings, phrases_per_class)
-    if shift is not None:
-        logits = logits + _multiply(F.normalize(features.float(), dim=1), shift)
-    return logits.softmax(1)
+    return (temperature * class_cosines(features, class_embeddings, phrases_per_class)).softmax(1)
 
 
 def class_cosines(
@@ -120,7 +119,7 @@ def score_patches(
     delta
         See `apply_background`; 0 also skips `clean_background`.
     shift
-        See `class_probabilities`.
+        (K, D), what was learnt, see `Learned`; None for the words alone.
 
     Returns
     -------
@@ -129,6 +128,9 @@ def score_patches(
         is "cosines" or "features", the input of the softmax. If it is "phrases",
         cosines (B, P, h, w).
     """
+    if shift is not None:
+        counts = torch.tensor(phrases_per_class, device=shift.device)
+        embeddings = embeddings + shift.repeat_interleave(counts, 0) / LEARNT_AT
     if scoring.enlarged == "phrases":
         return class_cosines(patches.features, embeddings)
     if scoring.enlarged != "probabilities":
@@ -136,16 +138,38 @@ def score_patches(
         return scoring.temperature * score(patches.features, embeddings, phrases_per_class)
     if scoring.probability == "sigmoid":
         by_threshold = has_background and scoring.background == "threshold"
+        background = _background(patches.features, scoring, shift) if by_threshold else None
         kept = replace(patches, guide=patches.guide if delta > 0 else None)
-        return _score_by_sigmoid(kept, embeddings, phrases_per_class, scoring, by_threshold)
+        return _score_by_sigmoid(kept, embeddings, phrases_per_class, background)
     probabilities = class_probabilities(
-        patches.features, embeddings, scoring.temperature, phrases_per_class, shift
+        patches.features, embeddings, scoring.temperature, phrases_per_class
     )
     if scoring.guide == "keys" and patches.guide is not None:
         probabilities = pool_by_product(probabilities, patches.guide.float(), gamma=0.0)
     if not has_background or patches.foreground is None:
         return probabilities
     return apply_background(probabilities, patches.foreground, delta)
+
+
+def phrase_probabilities(
+    cosines: Tensor,
+    temperature: float,
+    phrases_per_class: Sequence[int] | None,
+    least_background: float,
+) -> Tensor:
+    """Turn cosines (P, ...) of phrases into probabilities (K, ...) of classes, see `PhraseMap`."""
+    probabilities = (temperature * cosines).softmax(0)
+    if phrases_per_class:
+        probabilities = best_of_phrases(probabilities[None], phrases_per_class)[0]
+    total = probabilities.sum(0)
+    probabilities = probabilities / total
+    probabilities[0] = probabilities[0].clamp(min=least_background / total)
+    return probabilities
+
+
+def threshold_cosine(scoring: Scoring) -> float:
+    """Cosine that a class must reach if background is "threshold"."""
+    return math.log(scoring.threshold / (1 - scoring.threshold))
 
 
 def scores_of(probabilities: Tensor, scoring: Scoring) -> Tensor:
@@ -156,24 +180,33 @@ def scores_of(probabilities: Tensor, scoring: Scoring) -> Tensor:
     return probabilities.log() / factor
 
 
+def _background(features: Tensor, scoring: Scoring, shift: Tensor | None) -> float | Tensor:
+    """Probability of a background that has no words, of all patches or (B, 1, h, w) of each."""
+    if shift is None:
+        return scoring.threshold
+    # the threshold moves as a word's cosine would
+    moved = threshold_cosine(scoring) + class_cosines(features, shift[:1]) / LEARNT_AT
+    return moved.sigmoid()
+
+
 def _score_by_sigmoid(
     patches: PatchFeatures,
     embeddings: Tensor,
     phrases_per_class: Sequence[int],
-    scoring: Scoring,
-    by_threshold: bool,
+    background: float | Tensor | None,
 ) -> Tensor:
-    if by_threshold:  # the background's own words do not count
+    """Score classes by themselves, and the background by its probability if that is given."""
+    if background is not None:  # the background's own words do not count
         embeddings = embeddings[phrases_per_class[0] :]
         phrases_per_class = phrases_per_class[1:]
     probabilities = class_cosines(patches.features, embeddings, phrases_per_class).sigmoid()
-    if not by_threshold:
+    if background is None:
         return probabilities
     if patches.guide is not None:
         heads = head_cosines(patches.features, patches.guide, embeddings)
         relevance = best_of_phrases(heads.mT, phrases_per_class)
         probabilities = clean_background(probabilities, patches.guide, relevance)
-    return prepend_background(probabilities, scoring.threshold)
+    return prepend_background(probabilities, background)
 
 
 def head_cosines(features: Tensor, attention: Tensor, embeddings: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.errors import SettingsError
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
@@ -91,15 +90,12 @@ class Lesson:
     ----------
     learned
         What was learnt; None until a request was worked off.
-    problem
-        Why nothing can be learnt; empty if something can.
     """
 
     def __init__(self, strokes: Iterable[Strokes], before: Learned | None) -> None:
         self._strokes, self._before = tuple(strokes), before
         self._prompts: PromptSet | None = None
         self.learned: Learned | None = None
-        self.problem = ""
 
     def teach(
         self, encoded: EncodedImage, choice: ModelChoice, prompts: PromptSet, encoder: Encoder
@@ -116,11 +112,7 @@ class Lesson:
             before = self._before
             if before is not None and not fits(before, prompts, digest):
                 before = None
-            self.learned, self.problem = None, ""
-            try:
-                self.learned = learn_strokes(examples, prompts, encoded.pipeline, before)
-            except SettingsError as error:
-                self.problem = str(error)
+            self.learned = learn_strokes(examples, prompts, encoded.pipeline, before)
             self._prompts = prompts
         return replace(encoded, pipeline=replace(encoded.pipeline, learned=self.learned))
 

@@ -422,9 +422,7 @@ class SegmentWidget(QWidget):
         if self._activity is not None:
             self._activity.close()
         self._activity = progress(total=0, desc="DINOiser") if running else None
-        lesson = self.teacher.lesson if self._learn.isChecked() else None
-        problem = lesson.problem if lesson else ""
-        self._status.setText("Starting" if running else problem)
+        self._status.setText("Starting" if running else "")
         self.models.refresh()  # a first run may have downloaded weights
         self._update_buttons()
 

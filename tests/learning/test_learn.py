@@ -1,5 +1,6 @@
 """Learning from corrected masks: it helps where words fail, and says no more than it has seen."""
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,11 @@ from dinoiser.evaluation.metrics import ConfusionMatrix
 from dinoiser.learning.classifier import fit_shifts
 from dinoiser.learning.examples import LEAST_STROKE_SHARE, examples_of
 from dinoiser.learning.learn import learn_strokes
+from dinoiser.models.base import Scoring
+from dinoiser.models.dinotxt import SCORING as DINOTXT
+from dinoiser.models.maskclip import MaskClip
+from dinoiser.models.naclip import NaClip
+from dinoiser.models.talk2dino import Talk2Dino
 from dinoiser.scenes import draw_scene
 from dinoiser.scenes.drawing import OTHER_COLORS, SHAPES
 
@@ -190,6 +196,47 @@ def test_strokes_teach_colours_without_words_also_to_other_images(segmenter, col
     unseen = colours[16:]
     words = mean_iou(unseen, NO_WORDS)
     assert mean_iou(unseen, NO_WORDS, taught) > words + 0.05
+
+
+METHODS = {
+    "naclip": NaClip.scoring,
+    "dinotxt over DINOv2": DINOTXT[2],
+    "dinotxt over DINOv3": DINOTXT[3],
+    "tips": Scoring(1.0, confidence_temperature=100.0, enlarged="cosines", background="class"),
+    "talk2dino": Talk2Dino.scoring_at(0.55),
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tiny, colours):
+    """The same images by the embedded CLIP alone."""
+    segmenter = Segmenter(MaskClip(tiny.clip, windows=tiny.windows), refine="none")
+    return [(segmenter.encode(encoded.image), truth) for encoded, truth in colours]
+
+
+@pytest.fixture(params=METHODS)
+def scored(request, plain):
+    """These images, scored by the rules of another method."""
+    pipeline = plain[0][0].pipeline
+    model = copy(pipeline.model)
+    model.scoring = METHODS[request.param]
+    return [(replace(one, pipeline=replace(pipeline, model=model)), mask) for one, mask in plain]
+
+
+def test_strokes_teach_every_method(scored):
+    pipeline, unseen = scored[0][0].pipeline, scored[12:]
+    taught = learn_strokes([examples_of(*image) for image in scored[:4]], NO_WORDS, pipeline)
+    words = mean_iou(unseen, NO_WORDS)
+    assert mean_iou(unseen, NO_WORDS, taught) > words + 0.03
+    nothing = learn_strokes([], NO_WORDS, pipeline)
+    assert mean_iou(unseen, NO_WORDS, nothing) == words
+
+
+@pytest.mark.slow
+def test_images_teach_every_method(scored):
+    taught = learn(scored[:12], NO_WORDS, scored[0][0].pipeline)
+    assert taught.moves
+    assert mean_iou(scored[12:], NO_WORDS, taught) > mean_iou(scored[12:], NO_WORDS) + 0.03
 
 
 def test_without_strokes_the_words_labels_stay_bit_for_bit(segmenter, colours):

@@ -1,15 +1,12 @@
 """Learn from my strokes: a stroke teaches the rest of the image, and the next one."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QFileDialog, QLabel
+from qtpy.QtWidgets import QFileDialog
 from scipy.ndimage import distance_transform_edt
 
-from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.prompts import PromptSet
-from tests.helpers.segment_driver import child, click, labels_layers, layer_of
+from tests.helpers.segment_driver import click, labels_layers, layer_of
 
 
 @pytest.fixture
@@ -90,20 +87,3 @@ def test_what_was_learnt_goes_along_to_the_next_image_and_the_prompt_file(
     wordless.run()
     finish()
     np.testing.assert_array_equal(labels_layers(viewer)[-1].data, next_one)
-
-
-def test_a_model_that_cannot_learn_says_so_and_the_words_stay(
-    wordless, viewer, scene, finish, qtbot, monkeypatch
-):
-    layer = layer_of(viewer)
-    before = layer.data.copy()
-    other = replace(ClipDinoiser.scoring, enlarged="cosines")
-    monkeypatch.setattr(ClipDinoiser, "scoring", other)
-    click(wordless, qtbot, "learn_strokes")
-    stroke(layer, scene)
-    finish()
-    assert "cannot learn" in child(wordless, QLabel, "status").text()
-    layer.undo()
-    monkeypatch.undo()
-    finish()
-    np.testing.assert_array_equal(layer.data, before)
