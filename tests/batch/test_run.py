@@ -41,7 +41,9 @@ def test_no_scheduler_at_the_address(make_job, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"settings": replace(SETTINGS, batch_size=1), "shard_size": 8},
+        pytest.param(
+            {"settings": replace(SETTINGS, batch_size=1), "shard_size": 8}, marks=pytest.mark.slow
+        ),
         {"settings": replace(SETTINGS, batch_size=16), "shard_size": 64},
         pytest.param(
             {"scheduler": "local", "workers": 1, "shard_size": 64}, marks=pytest.mark.slow

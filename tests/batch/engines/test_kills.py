@@ -155,6 +155,7 @@ def test_a_cluster_that_loses_its_scheduler(images, undisturbed, tmp_path):
     assert_same(out, undisturbed)
 
 
+@pytest.mark.slow
 def test_sigterm_in_the_background_of_a_script(images, undisturbed, tmp_path):
     # a shell lets its background processes ignore SIGINT
     in_background = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]

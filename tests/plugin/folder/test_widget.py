@@ -204,6 +204,7 @@ def test_copying_brings_the_prompt_file_that_the_command_reads(open_tab, images,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_cancelled_it_stops_and_goes_on_when_run_again(open_tab, tmp_path, qtbot):
     tab = open_tab()
     fill(tab, draw_images(tmp_path / "many", 30), tmp_path / "out")
