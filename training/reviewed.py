@@ -69,7 +69,7 @@ def read_reviewed(
     chosen = [accepted[i] for i in order]
     paths, masks = [Path(one.path) for one in chosen], [mask_file(output, one) for one in chosen]
     names = [one.image for one in chosen]
-    images = MaskedImages(paths, masks, settings.crop, prompts.label_colors, names)
+    images = MaskedImages(paths, masks, settings.crop, prompts.mask_colors, names)
     files = [list(pair) for pair in zip(paths, masks, strict=True)]
     return share_out(images, files, settings, FEWEST, progress)
 

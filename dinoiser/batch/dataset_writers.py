@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ class VocWriter(OwnFiles):
         """See `Writer`."""
         image, mask = self._files(record)
         link_image(Path(record.path), image)
-        write_mask(labels, self.job.prompts, mask)
+        write_mask(labels, replace(self.job.prompts, masks="indexed"), mask)
 
     def add(self, record: Record, made: None) -> None:
         """See `Writer`."""
@@ -141,7 +142,7 @@ class CvatWriter(OwnFiles):
         # the colour of ignored pixels is no label of CVAT, which would refuse the whole archive
         known = np.where(labels == IGNORE, np.uint8(0), labels)
         masks = {
-            CLASS_FOLDER: build_mask(known, self.job.prompts),
+            CLASS_FOLDER: build_mask(known, self.job.prompts.palette),
             # without objects, CVAT takes the background for one
             OBJECT_FOLDER: build_objects(labels, self.job.prompts, self.job.options),
         }

@@ -207,7 +207,7 @@ def _make(job: ExportedJob, writers: list[Writer], record: Record) -> list[Any] 
 
 def _read_labels(job: ExportedJob, record: Record) -> np.ndarray:
     path = result_file(job.output, record.stem, "png")
-    labels = read_mask(path, job.prompts.label_colors)
+    labels = read_mask(path, job.prompts.mask_colors)
     if record.size and labels.shape != record.size:
         msg = (
             f"the mask {path} has {labels.shape} pixels (height, width) but its image has "

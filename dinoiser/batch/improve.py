@@ -210,7 +210,7 @@ class ReviewedImages:
         if has_changed(record, path):
             msg = "it was replaced after it was labelled"
             raise InputError(msg)
-        mask = read_mask(result_file(output, record.stem, "png"), self._job.prompts.label_colors)
+        mask = read_mask(result_file(output, record.stem, "png"), self._job.prompts.mask_colors)
         if mask.shape != image.shape[:2]:
             msg = f"its mask has {mask.shape} pixels, and the image {image.shape[:2]}"
             raise InputError(msg)

@@ -14,6 +14,7 @@ import numpy as np
 
 from dinoiser.atomic import atomic_file
 from dinoiser.export.confidence import build_confidence
+from dinoiser.export.png import mask_palette
 from dinoiser.export.png_stream import PngStream
 from dinoiser.images.large_tiff import open_large_tiff
 from dinoiser.segment.in_parts.chunks import ChunkGrid
@@ -121,7 +122,7 @@ def label_large_tiff(
     pipeline
         The pipeline; it must use windows, not whole images.
     mask_path
-        Indexed PNG of the labels, see `dinoiser.export.write_png`.
+        PNG of the labels, see `dinoiser.export.write_png`.
     confidence_path
         Grey PNG of the confidence, see `dinoiser.export.write_confidence`;
         None for none.
@@ -170,7 +171,7 @@ def label_large_tiff(
         )
         # Where the labels go: files that appear under their names only when they are whole
         mask = stack.enter_context(atomic_file(mask_path))
-        streams = [stack.enter_context(PngStream(mask, tiff.size, prompts.palette))]
+        streams = [stack.enter_context(PngStream(mask, tiff.size, mask_palette(prompts)))]
         if confidence_path is not None:
             grey = stack.enter_context(atomic_file(confidence_path))
             streams.append(stack.enter_context(PngStream(grey, tiff.size)))

@@ -31,6 +31,7 @@ from dinoiser.batch.run import label_images, with_scheduler
 from dinoiser.batch.summary import Summary
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask, write_classes, write_mask
+from dinoiser.prompts.palette import gray_colors
 from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class _Turn:
         self._history = list(description.get(HISTORY, ()))
         earlier = [job.prompts, *map(read_labelling, reversed(self._history))]
         past = {item.id: item for one in reversed(earlier) for item in one.classes}
-        prompts = prompts.with_ids_of(*earlier)
+        prompts = replace(prompts.with_ids_of(*earlier), masks=job.prompts.masks)
         what = {} if learned is None else {"learned": learned.identity}
         labelling = replace(job.labelling, prompts=prompts, learned=learned_file(job.output, what))
         self._is_new = (prompts, labelling.learned) != (job.prompts, job.labelling.learned)
@@ -262,7 +263,7 @@ class _Turn:
         """Write 255 for classes that are gone into the masks that stay; again does no harm."""
         output, prompts = self.job.output, self.job.prompts
         reviews, news = Reviews(output, prompts), list[Record]()
-        colors = {**{n: item.color for n, item in self._gone.items()}, **prompts.label_colors}
+        colors = {**self._gone_colors(), **prompts.mask_colors}
         for record in read_records(output, gone=True):
             review = reviews.latest.get(record.image)
             stays = record.gone or _is_kept(output, record, review) or not _is_there(record)
@@ -289,6 +290,11 @@ class _Turn:
                 summary.add(record)
         summary.resumed = summary.done
         return summary
+
+    def _gone_colors(self) -> dict[int, str]:
+        """Colour of each class that is gone, in masks."""
+        colors = {n: item.color for n, item in self._gone.items()}
+        return gray_colors(colors) if self.job.prompts.masks == "gray" else colors
 
     def _pixels_lost(self, record: Record, review: Review | None) -> dict[str, int]:
         """Count the pixels of classes that are gone, by name."""

@@ -138,7 +138,7 @@ def _corrections(
     reviews = Reviews(output, prompts)
 
     def mask_of(name: str) -> np.ndarray:
-        return read_mask(mask_file(output, ours[name]), prompts.label_colors)
+        return read_mask(mask_file(output, ours[name]), prompts.mask_colors)
 
     for name, mask, labels in draw_all(files, prompts, renames, ours, mask_of, imported, unknown):
         change = _compare(name, mask, labels, prompts, reviews.of(ours[name]).edited)

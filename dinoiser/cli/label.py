@@ -88,6 +88,14 @@ def label(
         ),
     ] = "edges",
     ignore_below: options.IgnoreBelow = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            help="indexed: masks in the classes' colours; gray: for programs that read class ids "
+            "as grey values only. Default: as the prompt file says, or indexed.",
+            metavar="FORM",
+        ),
+    ] = None,
     nodata: Annotated[
         float | None,
         typer.Option(
@@ -170,7 +178,7 @@ def label(
         inputs=tuple(paths),
         output=output,
         labelling=Labelling(
-            prompts=read_prompts(prompt, prompts, ignore_below),
+            prompts=_read_labels(prompt, prompts, ignore_below, masks),
             model=model,
             precision=precision,
             heads=heads,
@@ -210,6 +218,16 @@ def label(
         say_summary(job.output, job.prompts, summary)
     if summary.failures or summary.not_exported:
         raise typer.Exit(1)
+
+
+def _read_labels(
+    inline: str | None, path: Path | None, ignore_below: float | None, masks: str | None
+) -> PromptSet:
+    """Read the classes, and how their masks are saved."""
+    from dataclasses import replace
+
+    prompts = read_prompts(inline, path, ignore_below)
+    return replace(prompts, masks=masks or prompts.masks)  # type: ignore[arg-type]  # checked there
 
 
 def read_prompts(inline: str | None, path: Path | None, ignore_below: float | None) -> PromptSet:

@@ -1,4 +1,4 @@
-"""Indexed PNG masks, and the file that says what their indices mean."""
+"""PNG masks, indexed or grey, and the file that says what their values mean."""
 
 from __future__ import annotations
 
@@ -25,25 +25,32 @@ if TYPE_CHECKING:
 MASK_COMPRESSION = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 
-def build_mask(labels: np.ndarray, prompts: PromptSet) -> Image:
-    """Palette image: its indices are the labels, its colours those of the classes."""
+def mask_palette(prompts: PromptSet) -> np.ndarray | None:
+    """Decide how masks are dressed: (256, 3) uint8 RGB colours of labels; None for grey masks."""
+    return prompts.palette if prompts.masks == "indexed" else None
+
+
+def build_mask(labels: np.ndarray, colors: np.ndarray | None) -> Image:
+    """Image whose indices or, without colours, grey values are the labels; see `mask_palette`."""
     from PIL import Image
 
     mask = Image.fromarray(labels, "L")
-    mask.putpalette(prompts.palette.tobytes(), "RGB")
+    if colors is not None:
+        mask.putpalette(colors.tobytes(), "RGB")
     return mask
 
 
 def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None:
-    """Write labels as an indexed PNG.
+    """Write labels as a PNG, indexed or grey as the prompts say.
 
     Parameters
     ----------
     labels
-        (H, W) uint8, the palette indices: class ids, 0 = background, 255 =
-        ignore.
+        (H, W) uint8, the indices or grey values: class ids, 0 = background,
+        255 = ignore.
     prompts
-        The classes that the labels refer to; their colours are the palette.
+        The classes that the labels refer to; in an indexed PNG, their colours
+        are the palette.
     path
         The file; missing folders are created.
 
@@ -56,7 +63,7 @@ def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None
     --------
     read_mask : the inverse.
     """
-    write_image(build_mask(labels, prompts), path, "PNG", **MASK_COMPRESSION)
+    write_image(build_mask(labels, mask_palette(prompts)), path, "PNG", **MASK_COMPRESSION)
 
 
 def write_gray(labels: np.ndarray, path: str | Path) -> None:
@@ -74,9 +81,7 @@ def write_gray(labels: np.ndarray, path: str | Path) -> None:
     OutputError
         The file cannot be written.
     """
-    from PIL import Image
-
-    write_image(Image.fromarray(labels, "L"), path, "PNG", **MASK_COMPRESSION)
+    write_image(build_mask(labels, None), path, "PNG", **MASK_COMPRESSION)
 
 
 def write_png(segmentation: Segmentation, path: str | Path) -> None:
@@ -92,7 +97,7 @@ def read_mask(path: str | Path, colors: Mapping[int, str] | None = None) -> np.n
     path
         The file.
     colors
-        Colour of each label, such as `PromptSet.label_colors`: masks may then
+        Colour of each label, such as `PromptSet.mask_colors`: masks may then
         have another palette, be coloured, or grey. If None, palette indices or
         grey values are the labels.
 

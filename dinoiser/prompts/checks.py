@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from dinoiser.prompts import palette
-from dinoiser.prompts.file import Problem
+from dinoiser.prompts.file import MaskForm, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ def _repeats(
 
 
 def setting_problems(
-    templates: str | Sequence[str], ignore_below: float, lines: Mapping[str, int]
+    templates: str | Sequence[str], ignore_below: float, masks: str, lines: Mapping[str, int]
 ) -> list[Problem]:
     """Find errors in the settings, given the line of each."""
     problems = []
@@ -113,6 +113,9 @@ def setting_problems(
     if not 0 <= ignore_below < 1:  # false for NaN, too
         text = f"ignore_below is {ignore_below}: write a number of at least 0 and below 1"
         problems.append(Problem(lines.get("ignore_below"), text))
+    if masks not in get_args(MaskForm):
+        text = f"masks is {masks!r}: write {' or '.join(get_args(MaskForm))}"
+        problems.append(Problem(lines.get("masks"), text))
     return problems
 
 

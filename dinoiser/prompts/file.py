@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+MaskForm = Literal["indexed", "gray"]
+
 _MAX_BYTES = 2**20  # far more than 254 classes need; an image given by mistake is not read in full
 
 # what to write for each key, as the end of a sentence in messages
@@ -29,6 +31,7 @@ _EXPECTED = {
     "classes": "a list of classes such as - {name: dog}",
     "templates": "imagenet, simple or a list of texts with {}",
     "ignore_below": "a number of at least 0 and below 1",
+    "masks": "indexed or gray",
     "name": "one text, such as dog",
     "phrases": "a list of texts such as [dog, puppy]",
     "id": "a whole number from 1 to 254, or 0 for the background",
@@ -62,6 +65,7 @@ class Document:
     entries: list[ClassEntry] = field(default_factory=list)
     templates: str | tuple[str, ...] = "imagenet"
     ignore_below: float = 0.0
+    masks: MaskForm = "indexed"
     lines: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -83,6 +87,7 @@ class _DocumentModel(BaseModel):
     classes: tuple[Any, ...]  # checked one by one, so that a wrong class does not hide the others
     templates: str | tuple[str, ...] = "imagenet"
     ignore_below: float = 0.0
+    masks: MaskForm = "indexed"
 
 
 _Path = tuple[str | int, ...]
@@ -116,6 +121,7 @@ def read_document(text: str, source: str) -> Document:
     document.lines = {str(path[0]): line for path, line in lines.items() if len(path) == 1}
     if checked is not None:
         document.templates, document.ignore_below = checked.templates, checked.ignore_below
+        document.masks = checked.masks
     # class by class
     classes = data.get("classes")
     for index, item in enumerate(classes if isinstance(classes, list) else ()):
@@ -251,7 +257,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def format_document(
-    classes: Sequence[Mapping[str, object]], templates: str | Sequence[str], ignore_below: float
+    classes: Sequence[Mapping[str, object]],
+    templates: str | Sequence[str],
+    ignore_below: float,
+    masks: MaskForm,
 ) -> str:
     """Format a prompt file's text, one line per class; words such as ``no`` are quoted."""
 
@@ -263,6 +272,7 @@ def format_document(
     settings = {
         "templates": templates if isinstance(templates, str) else list(templates),
         "ignore_below": float(ignore_below),
+        **({} if masks == "indexed" else {"masks": masks}),
     }
     lines = "".join(f"  - {dump(dict(item), True)}" for item in classes)
     return f"version: 1\nclasses:\n{lines}{dump(settings, False)}"

@@ -7,11 +7,15 @@ changes the colours of the others.
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ImageColor
 
 from dinoiser.errors import PromptError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BACKGROUND_COLOR = "#000000"
 #: Colour of ignored pixels, label 255, as in PASCAL VOC's own masks.
@@ -127,6 +131,11 @@ def label_colors(colors: dict[int, str]) -> dict[int, str]:
         The classes' colours as ``#rrggbb`` by class id, 0 to 254.
     """
     return {0: BACKGROUND_COLOR, 255: IGNORE_COLOR, **colors}
+
+
+def gray_colors(labels: Iterable[int]) -> dict[int, str]:
+    """Return the colour of each label in grey masks: the grey of its own value."""
+    return {label: f"#{label:02x}{label:02x}{label:02x}" for label in labels}
 
 
 def palette(colors: dict[int, str]) -> np.ndarray:

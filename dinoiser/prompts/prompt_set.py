@@ -27,7 +27,7 @@ from dinoiser.prompts.checks import (
     setting_problems,
     size_problems,
 )
-from dinoiser.prompts.file import ClassEntry, Problem, refuse
+from dinoiser.prompts.file import ClassEntry, MaskForm, Problem, refuse
 from dinoiser.prompts.prompt_class import PromptClass
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class PromptSet:
         ``"imagenet"`` (80 sentences), ``"simple"`` or sentences with ``{}`` for the phrase.
     ignore_below
         Pixels with a lower confidence become 255; at least 0 and below 1.
+    masks
+        How masks are saved: as ``"indexed"`` PNG in the classes' colours, or as
+        ``"gray"`` PNG, whose values are the labels.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class PromptSet:
     classes: tuple[PromptClass, ...]
     templates: str | tuple[str, ...] = "imagenet"
     ignore_below: float = 0.0
+    masks: MaskForm = "indexed"
 
     def __post_init__(self) -> None:
         classes = tuple(sorted(self.classes, key=lambda item: not item.background))
@@ -64,7 +68,7 @@ class PromptSet:
             object.__setattr__(self, "templates", tuple(self.templates))
         # too few or too many classes are reported alone
         problems = size_problems(classes) or class_problems(classes)
-        refuse([*problems, *setting_problems(self.templates, self.ignore_below, {})])
+        refuse([*problems, *setting_problems(self.templates, self.ignore_below, self.masks, {})])
 
     @classmethod
     def parse(
@@ -132,7 +136,7 @@ class PromptSet:
         """
         document = prompt_file.read_document(text, source)
         classes = _number(document.entries)
-        settings = (document.templates, document.ignore_below)
+        settings = (document.templates, document.ignore_below, document.masks)
         problems = document.problems + setting_problems(*settings, document.lines)
         if not document.problems:  # a class that could not be read is not missing
             problems += size_problems(classes)
@@ -156,7 +160,7 @@ class PromptSet:
             keys = {"name": item.name, "id": item.id, "phrases": list(item.phrases)}
             background = {"background": True} if item.background else {}
             items.append({**keys, "color": item.color, **background})
-        return prompt_file.format_document(items, self.templates, self.ignore_below)
+        return prompt_file.format_document(items, self.templates, self.ignore_below, self.masks)
 
     def to_inline(self) -> str:
         """Format the inline form, from which `parse` restores this set given the same settings.
@@ -174,7 +178,7 @@ class PromptSet:
         text, error = ", ".join(chunks), None
         try:
             same = PromptSet.parse(text, templates=self.templates, ignore_below=self.ignore_below)
-            if same == self:
+            if replace(same, masks=self.masks) == self:
                 return text
         except PromptError as problem:
             error = problem
@@ -237,6 +241,11 @@ class PromptSet:
     def label_colors(self) -> dict[int, str]:
         """Colour "#rrggbb" of each label that a mask may hold: the classes' ids, 0 and 255."""
         return palette.label_colors({item.id: item.color for item in self.classes})
+
+    @cached_property
+    def mask_colors(self) -> dict[int, str]:
+        """Colour of each label in masks that are saved as `masks` says, see `read_mask`."""
+        return palette.gray_colors(self.label_colors) if self.masks == "gray" else self.label_colors
 
     @property
     def warnings(self) -> tuple[str, ...]:

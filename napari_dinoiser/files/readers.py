@@ -257,7 +257,7 @@ def _mask(folder: Path, stem: str, prompts: PromptSet) -> Callable[[], np.ndarra
     from dinoiser.batch.job_images import result_file
     from dinoiser.export import read_mask
 
-    return lambda: read_mask(result_file(folder, stem, "png"), prompts.label_colors)
+    return lambda: read_mask(result_file(folder, stem, "png"), prompts.mask_colors)
 
 
 def _existing(path: str | Path) -> Path | None:

@@ -89,4 +89,5 @@ def _prompt_words(job: LabelJob) -> list[Any]:
     inline, threshold = _inline(job.prompts), job.prompts.ignore_below
     if inline is None:
         return ["--prompts", prompt_file(job)]
-    return ["-p", inline, *(("--ignore-below", threshold) if threshold else ())]
+    masks = ("--masks", job.prompts.masks) if job.prompts.masks != "indexed" else ()
+    return ["-p", inline, *(("--ignore-below", threshold) if threshold else ()), *masks]

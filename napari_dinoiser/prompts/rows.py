@@ -21,6 +21,8 @@ from dinoiser.prompts.palette import default_color, normalize_color
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from dinoiser.prompts.file import MaskForm
+
 _ONLY = re.compile(r"\s*only\s*:", re.IGNORECASE)
 # a phrase in quotation marks, in which "" stands for one, or plain text up to the next separator
 _SEPARATOR = f"[{COMMAS}{SEMICOLONS}]"
@@ -124,7 +126,7 @@ class PromptRows:
         In the order of the table.
     background
         Whether there is a background class.
-    templates, ignore_below
+    templates, ignore_below, masks
         See `PromptSet`.
     reserved
         Returns ids that new rows must not get.
@@ -134,6 +136,7 @@ class PromptRows:
     background: bool = False
     templates: str | tuple[str, ...] = "imagenet"
     ignore_below: float = 0.0
+    masks: MaskForm = "indexed"
     reserved: Callable[[], Collection[int]] = tuple
     _background_class: PromptClass = field(
         default=PromptClass("background", 0, ("background",), default_color(0), background=True)
@@ -144,6 +147,7 @@ class PromptRows:
         self.background = prompts.background is not None
         self._background_class = prompts.background or self._background_class
         self.templates, self.ignore_below = prompts.templates, prompts.ignore_below
+        self.masks = prompts.masks
         self.rows = [
             PromptRow(item.id, item.color, item.name, write_synonyms(item.name, item.phrases))
             for item in prompts.classes
@@ -167,7 +171,7 @@ class PromptRows:
             return None
         if self.background:
             classes.insert(0, self._background_class)
-        return PromptSet(tuple(classes), self.templates, self.ignore_below)
+        return PromptSet(tuple(classes), self.templates, self.ignore_below, self.masks)
 
     def visible_ids(self) -> set[int]:
         """Return the ids of the classes to show, without the background."""

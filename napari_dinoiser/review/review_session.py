@@ -321,7 +321,7 @@ class ReviewSession:
             self._ahead = following, in_thread(self._read, following)
 
     def _read(self, labelled: LabelledImage) -> OpenImage:
-        saved = read_mask(mask_file(self.output, labelled), self.prompts.label_colors)
+        saved = read_mask(mask_file(self.output, labelled), self.prompts.mask_colors)
         image = read_labelled_image(labelled.path, saved.shape)
         labels = self._unsaved.read(labelled, saved)
         if labels is not None:

@@ -184,7 +184,7 @@ class ImageLabeller:
 
     def _read_corrected(self, image: JobImage) -> _Corrected:
         path = result_file(self.job.output, image.stem, "png")
-        return _Corrected(read_mask(path, self.job.prompts.label_colors))
+        return _Corrected(read_mask(path, self.job.prompts.mask_colors))
 
     def _places(self, image: JobImage) -> dict[str, Path]:
         wanted = [name for name in ("png", *self.job.results.formats) if name in RESULTS]

@@ -27,7 +27,13 @@ QUALITY = 75
 
 
 def thumbnail_uri(
-    output: Path, record: Record, side: int, colors: dict[int, str], *, corrected: bool
+    output: Path,
+    record: Record,
+    side: int,
+    colors: dict[int, str],
+    mask_colors: dict[int, str],
+    *,
+    corrected: bool,
 ) -> str | None:
     """Make the thumbnail of a labelled image.
 
@@ -41,6 +47,8 @@ def thumbnail_uri(
         Longest side of the thumbnail in pixels.
     colors
         Colour "#rrggbb" of each label.
+    mask_colors
+        That in masks, see `PromptSet.mask_colors`.
     corrected
         Whether the mask was corrected, so that the preview may be outdated.
 
@@ -53,7 +61,7 @@ def thumbnail_uri(
     """
     sources = [
         partial(_from_overlay, output, record, side),
-        partial(_from_mask, output, record, side, colors),
+        partial(_from_mask, output, record, side, colors, mask_colors),
     ]
     thumbnail = None
     for source in reversed(sources) if corrected else sources:
@@ -83,9 +91,15 @@ def _without_legend(overlay: np.ndarray, size: tuple[int, int] | None) -> np.nda
     return overlay[:height, :width]
 
 
-def _from_mask(output: Path, record: Record, side: int, colors: dict[int, str]) -> Image.Image:
+def _from_mask(
+    output: Path,
+    record: Record,
+    side: int,
+    colors: dict[int, str],
+    mask_colors: dict[int, str],
+) -> Image.Image:
     """Draw the image with its labels' colours, like a preview."""
-    labels = Image.fromarray(read_mask(result_file(output, record.stem, "png"), colors))
+    labels = Image.fromarray(read_mask(result_file(output, record.stem, "png"), mask_colors))
     image = Image.fromarray(read_image(record.path))
     image.thumbnail((side, side))
     ids = np.asarray(labels.resize(image.size, Image.Resampling.NEAREST))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,9 +110,15 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
     figures, reviews = JobFigures(), read_reviews(output)
     for record in read_records(output):
         figures.add(record, reviews.get(record.image))
-    corrected = {name for name, review in reviews.items() if review.edited}
     rows = _class_rows(prompts, figures)
     colors = label_colors({row.item.id: row.item.color for row in rows})
+    shown = partial(
+        _thumbnails,
+        output,
+        colors=colors,
+        mask_colors=prompts.mask_colors if prompts else colors,
+        corrected={name for name, review in reviews.items() if review.edited},
+    )
     page = _template().render(
         title=output.resolve().name or str(output),
         job=job or {},
@@ -121,8 +128,8 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
         figures=figures,
         rows=rows,
         charts=_charts(rows, figures),
-        spread=_thumbnails(output, figures.spread.items(), SMALL_SIDE, colors, corrected),
-        least_certain=_thumbnails(output, figures.least_certain, LARGE_SIDE, colors, corrected),
+        spread=shown(figures.spread.items(), SMALL_SIDE),
+        least_certain=shown(figures.least_certain, LARGE_SIDE),
         records=RECORDS.as_posix(),
         chart_width=CHART_WIDTH,
         chart_height=CHART_HEIGHT,
@@ -204,16 +211,20 @@ def _chart(name: str, color: str | None, figures: LabelFigures) -> _Chart:
 
 
 def _thumbnails(
-    output: Path, records: list[Record], side: int, colors: dict[int, str], corrected: set[str]
+    output: Path,
+    records: list[Record],
+    side: int,
+    *,
+    colors: dict[int, str],
+    mask_colors: dict[int, str],
+    corrected: set[str],
 ) -> list[_Thumbnail]:
-    return [
-        _Thumbnail(
-            record.image,
-            record.expected_iou,
-            thumbnail_uri(output, record, side, colors, corrected=record.image in corrected),
-        )
-        for record in records
-    ]
+    thumbnails = []
+    for record in records:
+        is_corrected = record.image in corrected
+        uri = thumbnail_uri(output, record, side, colors, mask_colors, corrected=is_corrected)
+        thumbnails.append(_Thumbnail(record.image, record.expected_iou, uri))
+    return thumbnails
 
 
 def _seconds(value: float) -> str:
