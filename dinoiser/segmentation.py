@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from dinoiser.labels import count_labels, ignore_label
+
 if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
 
-IGNORE = 255
-"""The label of pixels that are excluded, for example from training."""
 HISTOGRAM_BINS = 20
 FLOAT16_VALUES = 0x3C01
 """Number of float16 values in [0, 1]; in order, their bits are 0, 1, 2 ..."""
@@ -40,7 +40,8 @@ class Segmentation:
     Attributes
     ----------
     labels
-        (H, W) uint8 class ids; 0 = background, 255 = ignore.
+        (H, W) class ids; 0 = background. uint8 with 255 = ignore, or uint16 with
+        65535 = ignore if there are ids above 254.
     confidence
         (H, W) float16 in [0, 1], probability of the winning class, also under
         ignored pixels. It is 1 where the background
@@ -102,13 +103,14 @@ class Segmentation:
         """Return it with some pixels ignored: bool (H, W), or None for none."""
         if missing is None:
             return self
-        return replace(self, labels=np.where(missing, np.uint8(IGNORE), self.labels))
+        ignored = self.labels.dtype.type(ignore_label(self.labels.dtype))
+        return replace(self, labels=np.where(missing, ignored, self.labels))
 
     def pixel_counts(self) -> dict[int, int]:
-        """Count the pixels of every class id, and of `IGNORE`."""
+        """Count the pixels of every class id, and of ignored pixels."""
         counts, _ = self._totals
         ids = [c.id for c in self.prompts.classes]
-        return {label: int(counts[label].sum()) for label in [*ids, IGNORE]}
+        return {label: int(counts[label].sum()) for label in [*ids, self.prompts.ignore]}
 
     def mean_confidence(self) -> dict[int, float | None]:
         """Mean confidence of the pixels of every class id; None for a class without pixels."""
@@ -132,11 +134,12 @@ class Segmentation:
 
     @cached_property
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels by label and bin, (256, HISTOGRAM_BINS), and the labels' summed confidence."""
-        present = np.flatnonzero(_counts_of_labels(self.labels))
+        """Pixels by label and bin, (L, HISTOGRAM_BINS), and the labels' summed confidence."""
+        of_labels = count_labels(self.labels)
+        present = np.flatnonzero(of_labels)
         # one bincount over pairs of a label and the bits of a confidence, which it then has the
         # number of; only labels that there are have a row
-        row = np.zeros(256, np.int64)
+        row = np.zeros(len(of_labels), np.int64)
         row[present] = np.arange(len(present)) * FLOAT16_VALUES
         pairs = np.zeros(len(present) * FLOAT16_VALUES, np.int64)
         step = max(1, PIXELS_AT_ONCE // self.labels.shape[1])
@@ -146,14 +149,8 @@ class Segmentation:
             pairs += np.bincount(keys.ravel(), minlength=len(pairs))
         # sums of float16 are exact in float64, so their order does not matter
         by_value = pairs.reshape(-1, FLOAT16_VALUES)
-        counts, sums = np.zeros((256, HISTOGRAM_BINS), np.int64), np.zeros(256)
+        counts = np.zeros((len(of_labels), HISTOGRAM_BINS), np.int64)
+        sums = np.zeros(len(of_labels))
         counts[present] = np.add.reduceat(by_value, _FIRST_OF_BIN, axis=1)
         sums[present] = by_value @ _VALUES
         return counts, sums
-
-
-def _counts_of_labels(labels: np.ndarray) -> list[int]:
-    """Count the pixels of each of 256 labels (H, W) uint8."""
-    from PIL import Image
-
-    return Image.fromarray(labels).histogram()

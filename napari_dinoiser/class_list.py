@@ -8,7 +8,7 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
-from dinoiser.segmentation import IGNORE
+from dinoiser.prompts.palette import IGNORE_COLOR
 
 if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
@@ -49,9 +49,10 @@ class ClassList(QListWidget):
         self.clear()
         names = {0: "no class"} | {item.id: item.name for item in prompts.classes}
         colors = {item.id: item.color for item in prompts.classes} | {0: None}
-        colors[IGNORE] = QColor(*map(int, prompts.palette[IGNORE]))
-        for row, (label, name) in enumerate({**names, IGNORE: "ignore"}.items()):
-            digit = str(row) if row < 10 and label != IGNORE else FIGURE_SPACE
+        ignore = prompts.ignore
+        colors[ignore] = IGNORE_COLOR
+        for row, (label, name) in enumerate({**names, ignore: "ignore"}.items()):
+            digit = str(row) if row < 10 and label != ignore else FIGURE_SPACE
             item = QListWidgetItem(_swatch(colors[label]), f"{digit}  {name}")
             item.setData(Qt.ItemDataRole.UserRole, label)
             item.setData(NAME, name)
@@ -109,7 +110,7 @@ def _rank(name: str, letters: str) -> int | None:
     return 2 if letters in name else None
 
 
-def _swatch(color: str | QColor | None) -> QIcon:
+def _swatch(color: str | None) -> QIcon:
     """Draw a square of a colour, or an empty one if transparent."""
     pixmap = QPixmap(SWATCH, SWATCH)
     pixmap.fill(QColor(color) if color else Qt.GlobalColor.transparent)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dinoiser.labels import ignore_among
 from dinoiser.prompts import PromptSet
-from dinoiser.segmentation import IGNORE
+from dinoiser.prompts.palette import IGNORE_COLOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,14 +50,15 @@ def label_colormap(prompts: PromptSet) -> DirectLabelColormap:
     """Colours of the classes; 0 and labels without a class are transparent."""
     from napari.utils.colormaps import DirectLabelColormap
 
-    colors: dict[int | None, Any] = {None: TRANSPARENT, IGNORE: prompts.palette[IGNORE] / 255}
+    colors: dict[int | None, Any] = {None: TRANSPARENT, prompts.ignore: IGNORE_COLOR}
     colors |= {item.id: item.color for item in prompts.classes}
     return DirectLabelColormap(color_dict={**colors, 0: TRANSPARENT})
 
 
 def label_features(prompts: PromptSet) -> dict[str, list]:
     """Table of the labels: `index` is the label, `class` is the name that napari shows."""
-    names = {0: "background", **{item.id: item.name for item in prompts.classes}, IGNORE: "ignore"}
+    names = {0: "background", **{item.id: item.name for item in prompts.classes}}
+    names[prompts.ignore] = "ignore"
     return {"index": list(names), "class": list(names.values())}
 
 
@@ -83,11 +85,12 @@ def prompts_of_layer(metadata: Mapping[str, Any], features: pd.DataFrame) -> Pro
         return PromptSet.from_yaml(text, "the layer's prompts")
     if "class" not in features or "index" not in features:
         return None
-    named = zip(features["index"], features["class"], strict=True)
+    named = list(zip(map(int, features["index"]), features["class"], strict=True))
+    ignore = ignore_among(label for label, _ in named)
     classes = [
-        {"name": str(name), "id": int(label), "background": int(label) == 0}
+        {"name": str(name), "id": label, "background": label == 0}
         for label, name in named
-        if label != IGNORE
+        if label != ignore
     ]
     return _from_classes(classes)
 

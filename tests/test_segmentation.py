@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from dinoiser.labels import IGNORE
 from dinoiser.prompts import PromptSet
-from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE, Segmentation
+from dinoiser.segmentation import HISTOGRAM_BINS, Segmentation
 
 
 @pytest.mark.parametrize("seed", range(3))

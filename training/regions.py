@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dinoiser.segmentation import IGNORE
+from dinoiser.labels import IGNORE
 
 SCALE = 300
 """Larger values give larger regions."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dinoiser.errors import ModelError
-from dinoiser.segmentation import IGNORE
+from dinoiser.labels import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

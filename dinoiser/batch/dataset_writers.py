@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dinoiser.atomic import atomic_file
 from dinoiser.batch.export_writers import ExportedJob, OwnFiles, own_folder
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.export import link_image, write_classes, write_mask
 from dinoiser.export.label_studio import build_interface, build_task
 from dinoiser.export.png import build_mask, write_gray
+from dinoiser.export.regions import map_classes
 from dinoiser.export.voc import (
     CLASS_FOLDER,
     IMAGE_FOLDER,
@@ -27,12 +26,12 @@ from dinoiser.export.voc import (
     build_objects,
 )
 from dinoiser.images.inputs import check_inside
-from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
+    import numpy as np
     from PIL.Image import Image
 
     from dinoiser.batch.export_writers import Writer
@@ -140,7 +139,7 @@ class CvatWriter(OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> dict[str, bytes]:
         """See `Writer`."""
         # the colour of ignored pixels is no label of CVAT, which would refuse the whole archive
-        known = np.where(labels == IGNORE, np.uint8(0), labels)
+        known = map_classes(labels)
         masks = {
             CLASS_FOLDER: build_mask(known, self.job.prompts.palette),
             # without objects, CVAT takes the background for one

@@ -110,9 +110,9 @@ def export(
         A file cannot be written.
     """
     # refuse what is wrong before any file is touched
-    if problems := format_problems(formats):
-        raise SettingsError("; ".join(problems) + ".")
     prompts = read_prompts(output)
+    if problems := format_problems(formats, prompts):
+        raise SettingsError("; ".join(problems) + ".")
     refuse_half_emptied(output)
     refuse_links(output)
     _refuse_damage(output)

@@ -12,6 +12,7 @@ import yaml
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import SettingsError
 from dinoiser.export.options import ExportOptions
+from dinoiser.labels import IGNORE
 from dinoiser.learning.learned import Learned
 from dinoiser.models.catalog import find_model
 from dinoiser.safe_yaml import load_values
@@ -31,6 +32,8 @@ FORMATS = (
     *("voc", "gray", "labelstudio", "cvat", "hf"),
 )
 DEFAULT_FORMATS = ("png", "overlay")
+INDEXED_FORMATS = ("voc", "cvat")
+"""Formats whose masks are always indexed, with room for 256 labels."""
 SCHEDULERS = ("auto", "local", "sync")
 JOB_FILE = "job.yaml"
 HISTORY = "history"
@@ -221,6 +224,9 @@ class LabelJob:
     running: Running = field(default_factory=Running)
     turn: int = 0
 
+    def __post_init__(self) -> None:
+        _refuse(format_problems(self.results.formats, self.prompts))
+
     @property
     def prompts(self) -> PromptSet:
         """The classes to look for."""
@@ -232,11 +238,20 @@ def _refuse(problems: list[str]) -> None:
         raise SettingsError("; ".join(problems) + ".")
 
 
-def format_problems(formats: Sequence[str]) -> list[str]:
-    """List what is wrong with a choice of formats."""
+def format_problems(formats: Sequence[str], prompts: PromptSet | None = None) -> list[str]:
+    """List what is wrong with a choice of formats, of all or of some classes."""
     expected = f"expected {' or '.join(FORMATS)}"
     unknown = [f"format {name!r} is unknown, {expected}" for name in formats if name not in FORMATS]
-    return unknown if formats else [f"no format is given, {expected}"]
+    if unknown or not formats:
+        return unknown or [f"no format is given, {expected}"]
+    narrow = [name for name in formats if name in INDEXED_FORMATS]
+    if narrow and prompts is not None and prompts.ignore != IGNORE:
+        highest = max(item.id for item in prompts.classes)
+        return [
+            f"format {narrow[0]!r} holds class ids up to {IGNORE - 1}, but there is id {highest}: "
+            "choose another, such as gray or coco"
+        ]
+    return []
 
 
 def describe_job(labelling: Labelling, pipeline: Pipeline) -> dict[str, Any]:

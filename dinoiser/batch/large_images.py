@@ -20,7 +20,7 @@ from dinoiser.images.large_tiff import open_large_tiff
 from dinoiser.segment.in_parts.chunks import ChunkGrid
 from dinoiser.segment.in_parts.parts import label_parts
 from dinoiser.segment.resize import resize, to_numpy, to_torch
-from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE, Segmentation
+from dinoiser.segmentation import HISTOGRAM_BINS, Segmentation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ class LargeSegmentation:
     prompts
         The classes that the labels refer to.
     preview_image, preview_labels
-        (h, w, 3) and (h, w) uint8: the image and its labels, with a longer side
+        (h, w, 3) uint8 and (h, w): the image and its labels, with a longer side
         of at most `PREVIEW_SIDE`.
     warning
         See `dinoiser.images.nodata.ReadImage`.
@@ -69,7 +69,7 @@ class LargeSegmentation:
         """See `Segmentation.pixel_counts`."""
         return {
             label: sum(part.pixels[label] for part in self._measures)
-            for label in [*self._ids, IGNORE]
+            for label in [*self._ids, self.prompts.ignore]
         }
 
     def mean_confidence(self) -> dict[int, float | None]:
@@ -171,7 +171,8 @@ def label_large_tiff(
         )
         # Where the labels go: files that appear under their names only when they are whole
         mask = stack.enter_context(atomic_file(mask_path))
-        streams = [stack.enter_context(PngStream(mask, tiff.size, mask_palette(prompts)))]
+        stream = PngStream(mask, tiff.size, mask_palette(prompts), prompts.label_type)
+        streams = [stack.enter_context(stream)]
         if confidence_path is not None:
             grey = stack.enter_context(atomic_file(confidence_path))
             streams.append(stack.enter_context(PngStream(grey, tiff.size)))
@@ -213,7 +214,7 @@ class _Writer:
         self.progress, self.cancelled = progress, cancelled
         factor = min(1.0, PREVIEW_SIDE / max(size))
         height, width = (max(1, round(side * factor)) for side in size)
-        self.preview = np.zeros((height, width), np.uint8)
+        self.preview = np.zeros((height, width), prompts.label_type)
         self.measures: list[_Measure] = []
 
     def plan(self, graph: TaskGraph, parts: list[list[PlannedPart]]) -> str:

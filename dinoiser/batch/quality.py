@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dinoiser.segmentation import IGNORE
+from dinoiser.labels import ignore_among
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,9 +75,10 @@ def _found(
     pixels: Mapping[int, int], confidence: Mapping[int, float | None]
 ) -> dict[int, tuple[int, float]]:
     """Pixels and mean confidence of the classes that have any; impossible figures are left out."""
+    ignore = ignore_among(pixels)
     known = ((label, count, confidence.get(label)) for label, count in pixels.items())
     return {
         label: (count, min(mean, 1.0))  # rounding may have added a little
         for label, count, mean in known
-        if label != IGNORE and count > 0 and mean is not None and mean >= 0
+        if label != ignore and count > 0 and mean is not None and mean >= 0
     }

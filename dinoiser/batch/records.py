@@ -62,7 +62,8 @@ class Record(BaseModel):
     size
         (height, width) in pixels.
     pixels
-        Number of pixels of each class id, and of 255 = ignore.
+        Number of pixels of each class id, and of ignored pixels: 255, or
+        65535 where there are ids above 254.
     confidence
         Mean confidence of each class id's pixels; None if it has none.
     histogram

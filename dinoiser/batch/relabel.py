@@ -31,8 +31,8 @@ from dinoiser.batch.run import label_images, with_scheduler
 from dinoiser.batch.summary import Summary
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask, write_classes, write_mask
+from dinoiser.labels import as_type, ignore_label
 from dinoiser.prompts.palette import gray_colors
-from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,7 +260,7 @@ class _Turn:
         write_classes(self.job.prompts, output / CLASSES_FILE)
 
     def give_up_classes(self) -> None:
-        """Write 255 for classes that are gone into the masks that stay; again does no harm."""
+        """Ignore pixels of classes that are gone in the masks that stay; again does no harm."""
         output, prompts = self.job.output, self.job.prompts
         reviews, news = Reviews(output, prompts), list[Record]()
         colors = {**self._gone_colors(), **prompts.mask_colors}
@@ -272,7 +272,8 @@ class _Turn:
             with suppress(InputError):  # a damaged mask, which exporting will name
                 path = result_file(output, record.stem, "png")
                 labels = read_mask(path, colors)
-                labels[np.isin(labels, list(self._gone))] = IGNORE
+                labels[np.isin(labels, list(self._gone))] = ignore_label(labels.dtype)
+                labels = as_type(labels, prompts.label_type)
                 if review is not None and review.edited:
                     reviews.save(as_labelled(record), review.state, labels)
                     continue
@@ -307,7 +308,8 @@ class _Turn:
     def _without_gone(self, record: Record) -> Record:
         """Return a record with the pixels of classes that are gone as ignored ones."""
         left = {n: count for n, count in record.pixels.items() if n not in self._gone}
-        left[IGNORE] = left.get(IGNORE, 0) + sum(record.pixels.values()) - sum(left.values())
+        ignore = self.job.prompts.ignore
+        left[ignore] = left.get(ignore, 0) + sum(record.pixels.values()) - sum(left.values())
         update = {
             "pixels": left,
             "confidence": {n: x for n, x in record.confidence.items() if n not in self._gone},

@@ -18,7 +18,6 @@ from dinoiser.batch.usefulness import most_useful
 from dinoiser.errors import InputError
 from dinoiser.export.png import write_mask
 from dinoiser.images.inputs import check_inside
-from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -152,7 +151,8 @@ class Reviews:
         )
         with masks_locked(self.output):
             if labels is not None:
-                write_mask(labels.astype(np.uint8), self.prompts, mask_file(self.output, labelled))
+                mask = labels.astype(self.prompts.label_type)
+                write_mask(mask, self.prompts, mask_file(self.output, labelled))
             append_lines(self.output / REVIEWS, review.model_dump_json().encode() + b"\n")
         self.latest[labelled.image] = review
         return review
@@ -166,7 +166,9 @@ class Reviews:
             )
             raise InputError(msg)
         counts = {int(n): int(c) for n, c in zip(*np.unique(labels, return_counts=True))}  # noqa: B905
-        unknown = counts.keys() - {0, IGNORE} - {item.id for item in self.prompts.classes}
+        unknown = (
+            counts.keys() - {0, self.prompts.ignore} - {item.id for item in self.prompts.classes}
+        )
         if unknown:
             msg = (
                 f"label {min(unknown)} of {labelled.image} is not one of the job's classes; paint "

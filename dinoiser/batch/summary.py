@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dinoiser.segmentation import IGNORE
+from dinoiser.labels import ignore_among
 
 if TYPE_CHECKING:
     from dinoiser.batch.records import Record
@@ -26,7 +26,7 @@ class Summary:
     not_exported
         Why labelled images are not in the annotations, by image name.
     pixels
-        Number of pixels of each class id, and of 255 = ignore.
+        Number of pixels of each class id, and of ignored pixels.
     confidence_sums
         Sum of the confidence over each class id's pixels.
     warnings
@@ -74,4 +74,8 @@ class Summary:
     def mean_confidence(self, label: int) -> float | None:
         """Mean confidence of a class id's pixels; None if it has none."""
         count = self.pixels.get(label, 0)
-        return self.confidence_sums[label] / count if count and label != IGNORE else None
+        return (
+            self.confidence_sums[label] / count
+            if count and label != ignore_among(self.pixels)
+            else None
+        )

@@ -16,7 +16,6 @@ from dinoiser.bridges.masks import LEFT_OUT
 from dinoiser.bridges.matching import match_classes, match_images, split_renames
 from dinoiser.errors import InputError, PromptError
 from dinoiser.export.png import read_mask
-from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -232,15 +231,15 @@ def draw_labels(
         raise InputError(msg)
     # without names of their own, masks hold the job's labels
     names = annotations.classes or {item.id: item.name for item in prompts.classes}
-    ids = {0: 0, LEFT_OUT: IGNORE, **match_classes(names, renames, prompts)}
-    labels, unknown = np.zeros(mask.shape, np.uint8), []
+    ids = {0: 0, LEFT_OUT: prompts.ignore, **match_classes(names, renames, prompts)}
+    labels, unknown = np.zeros(mask.shape, prompts.label_type), []
     for label in np.unique(drawn).tolist():
         if label in ids:
             labels[drawn == label] = ids[label]
         else:
             unknown.append(names.get(label, f"label {label}"))
     if not annotations.knows_ignored:
-        labels[(labels == 0) & (mask == IGNORE)] = IGNORE
+        labels[(labels == 0) & (mask == prompts.ignore)] = prompts.ignore
     return labels, unknown
 
 

@@ -11,8 +11,8 @@ from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.errors import InputError
 from dinoiser.export.png import read_mask
 from dinoiser.export.voc import CLASS_FOLDER, LABEL_MAP
+from dinoiser.labels import ignore_label
 from dinoiser.prompts.palette import IGNORE_COLOR, label_colors
-from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -59,8 +59,9 @@ class MaskAnnotations:
 
     def draw(self, image: str) -> np.ndarray:
         """See `Annotations`."""
-        labels = read_mask(self._files[image], self._colors).astype(np.int32)
-        labels[labels == IGNORE] = LEFT_OUT
+        found = read_mask(self._files[image], self._colors)
+        labels = found.astype(np.int32)
+        labels[labels == ignore_label(found.dtype)] = LEFT_OUT
         return labels
 
 

@@ -19,6 +19,7 @@ from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import write_classes
 from dinoiser.images.inputs import find_images, output_stem
 from dinoiser.images.reading import read_size
+from dinoiser.labels import MAX_ID
 from dinoiser.prompts import PromptSet
 from dinoiser.weights.digests import file_digest
 
@@ -109,9 +110,9 @@ def _find_classes(files: Sequence[Path], renames: Mapping[str, str]) -> PromptSe
 
 
 def _prompts(entries: list[dict[str, Any]]) -> PromptSet:
-    """Make a set with a background; ids of several files, or beyond 254, are numbered anew."""
+    """Make a set with a background; ids of several files, or too large ones, are numbered anew."""
     ids = [entry["id"] for entry in entries]
-    if len(set(ids)) < len(ids) or not all(1 <= int(number) <= 254 for number in ids):
+    if len(set(ids)) < len(ids) or not all(1 <= int(number) <= MAX_ID for number in ids):
         for entry in entries:
             del entry["id"]
     classes: list[dict[str, Any]] = [{"name": "background", "background": True}, *entries]

@@ -313,7 +313,7 @@ def summary_document(output: Path, prompts: PromptSet, summary: Summary) -> dict
             }
             for c in prompts.classes
         ],
-        "ignored_share": summary.share(255),
+        "ignored_share": summary.share(prompts.ignore),
         "notes": summary.notes,
     }
 
@@ -331,8 +331,8 @@ def say_summary(output: Path, prompts: PromptSet, summary: Summary) -> None:
         shown = "-" if confidence is None else f"{confidence:.2f}"
         named = Text.assemble(("██", c.color), f" {printable(c.name)}")
         rows.append((named, f"{summary.share(c.id):.1%}", shown))
-    if summary.share(255):
-        rows.append((Text("   (ignored)"), f"{summary.share(255):.1%}", "-"))
+    if summary.share(prompts.ignore):
+        rows.append((Text("   (ignored)"), f"{summary.share(prompts.ignore):.1%}", "-"))
     print_table(["   class", "share of pixels", "mean confidence"], rows)
     earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
     say(f"{summary.done} of {summary.total} images labelled{earlier}: {output}")

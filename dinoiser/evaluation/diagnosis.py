@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dinoiser.evaluation.metrics import ConfusionMatrix
-from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -155,8 +154,8 @@ def diagnose(
     Parameters
     ----------
     images
-        Images encoded by the pipeline, each with its mask (H, W) uint8 of class
-        ids, in which 255 is not counted.
+        Images encoded by the pipeline, each with its mask (H, W) of class
+        ids, in which ignored pixels are not counted.
     prompts
         The classes.
     pipeline
@@ -187,7 +186,7 @@ class _Counting:
         self.right, self.wrong = np.zeros(STEPS, np.int64), np.zeros(STEPS, np.int64)
         self.images = 0
         self._prompts = prompts
-        self._places = np.full(256, IGNORE, np.uint8)
+        self._places = np.full(prompts.ignore + 1, prompts.ignore, prompts.label_type)
         self._places[[item.id for item in prompts.classes]] = range(len(prompts.classes))
 
     def add(self, encoded: EncodedImage, mask: np.ndarray) -> None:
@@ -195,7 +194,7 @@ class _Counting:
         found, true = self._places[result.labels], self._places[mask]
         self.matrix.add(found, true)
         self.images += 1
-        objects = true != IGNORE
+        objects = true != self._prompts.ignore
         if self._prompts.background is not None:
             objects &= found != 0  # of which the confidence is the filter's, mostly 1
         steps = np.minimum(result.confidence[objects].astype(np.float32) * STEPS, STEPS - 1)

@@ -12,8 +12,8 @@ from dinoiser.errors import InputError
 from dinoiser.evaluation.truth import read_indices
 from dinoiser.export.coco_reader import CocoReader
 from dinoiser.export.png import read_mask
+from dinoiser.labels import ignore_label
 from dinoiser.prompts.palette import label_colors
-from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -53,7 +53,7 @@ def open_labels(path: Path) -> LabelFiles:
 
 
 class MaskFolder:
-    """PNG masks in a folder and its subfolders; 255 = ignored.
+    """PNG masks in a folder and its subfolders; 255, or 65535 of 16 bits, = ignored.
 
     Parameters
     ----------
@@ -86,8 +86,9 @@ class MaskFolder:
     def read(self, image: str) -> np.ndarray:
         """See `LabelFiles`."""
         path, colors = self._files[image], self._colors
-        labels = (read_mask(path, colors) if colors else read_indices(path)).astype(np.int32)
-        labels[labels == IGNORE] = LEFT_OUT
+        found = read_mask(path, colors) if colors else read_indices(path)
+        labels = found.astype(np.int32)
+        labels[labels == ignore_label(found.dtype)] = LEFT_OUT
         return labels
 
 

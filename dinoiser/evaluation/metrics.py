@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.segmentation import IGNORE
+from dinoiser.labels import ignore_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,11 +37,12 @@ class ConfusionMatrix:
         Parameters
         ----------
         predicted, true
-            (H, W) uint8, indices into `names`. Pixels whose truth is 255 are
-            ignored; a prediction beyond the classes counts as wrong.
+            (H, W) uint8 or uint16, indices into `names`. Pixels whose truth is
+            the largest number of the type are ignored; a prediction beyond the
+            classes counts as wrong.
         """
         classes = len(self.names)
-        known = true != IGNORE
+        known = true != ignore_label(true.dtype)
         columns = np.minimum(predicted[known].astype(np.int64), classes)
         # index into the flattened matrix: row * columns + column
         pairs = true[known].astype(np.int64) * (classes + 1) + columns

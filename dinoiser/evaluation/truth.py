@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dinoiser.errors import InputError
-from dinoiser.segmentation import IGNORE
+from dinoiser.labels import IGNORE
 
 if TYPE_CHECKING:
     from pathlib import Path

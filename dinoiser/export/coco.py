@@ -36,7 +36,7 @@ def build_annotations(
     Parameters
     ----------
     labels
-        (H, W) uint8 class ids; 0 = background and 255 = ignore are left out.
+        (H, W) class ids; 0 = background and ignored pixels are left out.
     image_name
         Path relative to the input folder, with forward slashes.
     prompts

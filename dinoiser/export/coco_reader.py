@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
 from dinoiser.errors import ImageError, InputError
 from dinoiser.images.pixel_limit import check_pixels, pixel_limit
-from dinoiser.segmentation import IGNORE
+from dinoiser.labels import IGNORE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dinoiser.labels import IGNORE, IGNORE_16
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 _NONE = -1
 """Stands for a colour that is not that of one label."""
-_GREY = ("L", "I", "I;16")
+_GREY_16 = ("I", "I;16")
 
 
 def find_labels(mask: Image.Image, colors: Mapping[int, str] | None) -> np.ndarray:
@@ -34,7 +36,8 @@ def find_labels(mask: Image.Image, colors: Mapping[int, str] | None) -> np.ndarr
     Returns
     -------
     ndarray
-        (H, W) uint8 labels.
+        (H, W) labels: uint16 where there are colours of labels above 255 or, without
+        colours, for a mask of 16 bits; otherwise uint8.
 
     Raises
     ------
@@ -42,24 +45,37 @@ def find_labels(mask: Image.Image, colors: Mapping[int, str] | None) -> np.ndarr
         The labels cannot be told; the message ends a sentence that begins with
         the mask.
     """
-    if colors is None and mask.mode not in ("P", "L"):
+    if colors is None and mask.mode not in ("P", "L", *_GREY_16):
         msg = (
             f"has Pillow mode {mask.mode!r}, expected palette indices or grey values, as the "
             "classes' colours are not known here"
         )
         raise ValueError(msg)
+    wide = max(colors or (), default=0) > IGNORE
+    if mask.mode in _GREY_16 and (wide or colors is None):
+        return _read_16_bits(mask, colors)
     entries, indices = _entries(mask)
+    dtype = np.uint16 if wide else np.uint8
     if colors is None:
-        return indices.astype(np.uint8)
+        return indices.astype(dtype)
     # a histogram counts bytes several times as fast as sorting them does
     is_bytes = mask.mode in ("P", "L")
     used = np.flatnonzero(mask.histogram()) if is_bytes else np.unique(indices)
     labels = _labels_of(entries[used], colors, used if mask.mode == "P" else None)
     if labels == used.tolist():
-        return indices.astype(np.uint8)
-    table = np.zeros(len(entries), np.uint8)
+        return indices.astype(dtype)
+    table = np.zeros(len(entries), dtype)
     table[used] = labels
     return table[indices]
+
+
+def _read_16_bits(mask: Image.Image, colors: Mapping[int, str] | None) -> np.ndarray:
+    """Read labels (H, W) uint16 that no palette has room for: the grey values."""
+    labels = np.asarray(mask).astype(np.uint16)
+    if colors is not None and len(unknown := np.setdiff1d(labels, [*colors, IGNORE_16])):
+        msg = f"has the grey value {unknown[0]}, expected ids of the classes"
+        raise ValueError(msg)
+    return labels
 
 
 def _entries(mask: Image.Image) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +87,10 @@ def _entries(mask: Image.Image) -> tuple[np.ndarray, np.ndarray]:
         entries = np.zeros((256, 4), np.uint8)
         entries[: len(palette)] = palette
         return entries, np.asarray(mask)
-    if mask.mode in _GREY:
+    if mask.mode in ("L", *_GREY_16):
         values = np.asarray(mask)
+        if mask.mode in _GREY_16:  # written when there were more classes
+            values = np.where(values == IGNORE_16, IGNORE, values)
         if values.max() > 255:
             msg = f"has the grey value {values.max()}, expected class ids up to 255"
             raise ValueError(msg)

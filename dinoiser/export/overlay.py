@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dinoiser.export.image_file import write_image
+from dinoiser.labels import count_labels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
     image
         (H, W, 3) uint8 RGB.
     labels
-        (H, W) uint8 class ids of the same image. Background keeps the
+        (H, W) class ids of the same image. Background keeps the
         image's own colours, darkened; ignored pixels get the palette's
         ignore colour.
     prompts
@@ -54,17 +55,17 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
         shrunk.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
         small = small.resize(shrunk.size, Image.Resampling.NEAREST)
     blended = blend(np.asarray(shrunk), np.asarray(small), prompts.palette)
-    counts = Image.fromarray(labels).histogram()
+    counts = count_labels(labels)
     legend = [c for c in prompts.classes if counts[c.id]]
     return with_legend(Image.fromarray(blended), legend)
 
 
 def blend(image: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Tint an image (H, W, 3) uint8 with the colours (256, 3) uint8 of its labels (H, W).
+    """Tint an image (H, W, 3) uint8 with the colours (L, 3) uint8 of its labels (H, W).
 
     Outlines have the pure colours, so that a legend can be matched.
     """
-    opacity = np.full(256, OPACITY, np.float32)
+    opacity = np.full(len(colors), OPACITY, np.float32)
     opacity[0] = BACKGROUND_OPACITY
     kept, added = (1 - opacity)[labels], colors * opacity[:, None]
     blended = np.empty_like(image)

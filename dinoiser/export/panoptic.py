@@ -31,7 +31,7 @@ def build_panoptic(
     Parameters
     ----------
     labels
-        (H, W) uint8 class ids; 0 = background and 255 = ignore become void.
+        (H, W) class ids; 0 = background and ignored pixels become void.
     prompts
         The classes that the labels refer to.
     options

@@ -11,6 +11,7 @@ from dinoiser.atomic import atomic_file
 from dinoiser.errors import InputError
 from dinoiser.export.image_file import write_image
 from dinoiser.export.mask_colors import find_labels
+from dinoiser.labels import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,15 +27,18 @@ MASK_COMPRESSION = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 
 def mask_palette(prompts: PromptSet) -> np.ndarray | None:
-    """Decide how masks are dressed: (256, 3) uint8 RGB colours of labels; None for grey masks."""
-    return prompts.palette if prompts.masks == "indexed" else None
+    """Decide how masks are dressed: (256, 3) uint8 RGB colours of labels; None for grey masks.
+
+    A palette has 256 colours: with class ids above 254, masks are grey, of 16 bits.
+    """
+    return None if prompts.masks == "gray" or prompts.ignore > IGNORE else prompts.palette
 
 
 def build_mask(labels: np.ndarray, colors: np.ndarray | None) -> Image:
     """Image whose indices or, without colours, grey values are the labels; see `mask_palette`."""
     from PIL import Image
 
-    mask = Image.fromarray(labels, "L")
+    mask = Image.fromarray(labels)
     if colors is not None:
         mask.putpalette(colors.tobytes(), "RGB")
     return mask
@@ -46,8 +50,8 @@ def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None
     Parameters
     ----------
     labels
-        (H, W) uint8, the indices or grey values: class ids, 0 = background,
-        255 = ignore.
+        (H, W) of the prompt set's `label_type`, the indices or grey values:
+        class ids, 0 = background, 255 or 65535 = ignore.
     prompts
         The classes that the labels refer to; in an indexed PNG, their colours
         are the palette.
@@ -72,7 +76,7 @@ def write_gray(labels: np.ndarray, path: str | Path) -> None:
     Parameters
     ----------
     labels
-        (H, W) uint8: class ids, 0 = background, 255 = ignore.
+        (H, W) uint8 or uint16: class ids, 0 = background, 255 or 65535 = ignore.
     path
         The file; missing folders are created.
 
@@ -104,7 +108,9 @@ def read_mask(path: str | Path, colors: Mapping[int, str] | None = None) -> np.n
     Returns
     -------
     ndarray
-        (H, W) uint8: class ids, 0 = background, 255 = ignore.
+        (H, W) uint8: class ids, 0 = background, 255 = ignore. Where `colors`
+        have labels above 255, or without them the file has 16 bits, uint16,
+        65535 = ignore.
 
     Raises
     ------

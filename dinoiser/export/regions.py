@@ -11,7 +11,7 @@ import numpy as np
 
 from dinoiser.errors import InputError
 from dinoiser.export.split import split_parts
-from dinoiser.segmentation import IGNORE
+from dinoiser.labels import ignore_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,8 +58,8 @@ def annotated_classes(prompts: PromptSet) -> list[PromptClass]:
 
 
 def map_classes(labels: np.ndarray) -> np.ndarray:
-    """Map every pixel to its class: (H, W) uint8, 0 = background or ignored."""
-    return np.where(labels == IGNORE, np.uint8(BACKGROUND), labels)
+    """Map every pixel to its class, (H, W) of the labels' type; 0 = background or ignored."""
+    return np.where(labels == ignore_label(labels.dtype), labels.dtype.type(BACKGROUND), labels)
 
 
 def map_parts(labels: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ def map_parts(labels: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     labels
-        (H, W) uint8 class ids; 0 = background, 255 = ignore.
+        (H, W) uint8 or uint16 class ids; 0 = background, 255 or 65535 = ignore.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def find_regions(labels: np.ndarray, regions: np.ndarray, prompts: PromptSet) ->
     Parameters
     ----------
     labels
-        (H, W) uint8 class ids; 0 = background, 255 = ignore.
+        (H, W) uint8 or uint16 class ids; 0 = background, 255 or 65535 = ignore.
     regions
         (H, W) integers from `map_regions` or `map_instances` of these labels.
     prompts
@@ -161,8 +161,8 @@ def _refuse_unknown(class_ids: list[int], prompts: PromptSet) -> None:
     if unknown:
         msg = (
             f"the labels contain class ids {unknown}, which are not among the classes; expected "
-            f"{', '.join(f'{id_} ({name})' for id_, name in sorted(known.items()))} or 255 "
-            "(ignore); correct the labels, or add the classes to the prompt file"
+            f"{', '.join(f'{id_} ({name})' for id_, name in sorted(known.items()))} or "
+            f"{prompts.ignore} (ignore); correct the labels, or add the classes to the prompt file"
         )
         raise InputError(msg)
 

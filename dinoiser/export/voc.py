@@ -8,7 +8,6 @@ import numpy as np
 
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.regions import annotated_classes, find_regions, map_regions
-from dinoiser.segmentation import IGNORE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,7 +41,7 @@ def build_label_map(prompts: PromptSet, *, with_ignored: bool = False) -> str:
     background = prompts.background
     rows = [(background.name if background else "background", 0)]
     rows += [(item.name, item.id) for item in annotated_classes(prompts)]
-    rows += [("ignored", IGNORE)] if with_ignored else []
+    rows += [("ignored", prompts.ignore)] if with_ignored else []
     with_colon = [name for name, _ in rows if ":" in name]
     if with_colon:
         msg = f"The class {with_colon[0]!r} has a colon, which {LABEL_MAP} cannot hold: rename it."
@@ -58,7 +57,7 @@ def build_objects(labels: np.ndarray, prompts: PromptSet, options: ExportOptions
     Parameters
     ----------
     labels
-        (H, W) uint8 class ids; 0 = background and 255 = ignore are no objects.
+        (H, W) class ids; 0 = background and ignored pixels are no objects.
     prompts
         The classes that the labels refer to.
     options

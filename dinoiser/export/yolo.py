@@ -32,7 +32,7 @@ def build_yolo(labels: np.ndarray, prompts: PromptSet, options: ExportOptions = 
     Parameters
     ----------
     labels
-        (H, W) uint8 class ids; 0 = background and 255 = ignore are left out.
+        (H, W) class ids; 0 = background and ignored pixels are left out.
     prompts
         The classes that the labels refer to.
     options

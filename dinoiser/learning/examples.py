@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dinoiser.segmentation import IGNORE
+from dinoiser.labels import ignore_label
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ def examples_of(
     encoded
         The image.
     mask
-        (H, W) uint8, class ids; pixels to ignore are 255.
+        (H, W) uint8 or uint16, class ids; pixels to ignore have the largest number.
     least_share
         Patches in which no class has this share of the pixels, above 0, are
         left out.
@@ -94,5 +94,7 @@ def _shares(mask: np.ndarray, size: tuple[int, int]) -> Tensor:
     What is ignored has none.
     """
     labels = np.unique(mask)[:, None, None]
-    one_hot = torch.from_numpy((mask[None] == labels) & (labels != IGNORE)).float()
+    one_hot = torch.from_numpy(
+        (mask[None] == labels) & (labels != ignore_label(mask.dtype))
+    ).float()
     return F.interpolate(one_hot[None], size, mode="area")[0]

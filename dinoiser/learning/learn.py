@@ -69,8 +69,8 @@ def learn(
     Parameters
     ----------
     images
-        Images encoded by the pipeline, each with its mask (H, W) uint8 of class
-        ids, in which 255 is ignored.
+        Images encoded by the pipeline, each with its mask (H, W) of class
+        ids; see `examples_of`.
     prompts
         The classes.
     pipeline
@@ -153,7 +153,7 @@ class _Words:
         self._pipeline = pipeline
         self._embeddings = pipeline.embed(prompts).float().cpu()
         self._phrases = [len(item.phrases) for item in prompts.classes]
-        self._places = torch.zeros(256, dtype=torch.int64)
+        self._places = torch.zeros(prompts.ignore + 1, dtype=torch.int64)
         self._places[self.ids] = torch.arange(len(self.ids))
         self._has_background = prompts.background is not None
 

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
+from dinoiser.labels import MAX_ID
 from dinoiser.prompts import palette
 from dinoiser.prompts.file import MaskForm, Problem
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts.prompt_class import PromptClass
 
-MAX_CLASSES = 254  # a label is a byte: 0 is the background, 255 marks ignored pixels
 _MAX_TOKENS = 60  # of CLIP's 77, templates take up to 15 and the start and end tokens 2
 _MAX_LETTERS = 4 * _MAX_TOKENS  # longer texts, which are warned of, are not searched for typos
 
@@ -32,8 +32,8 @@ def size_problems(classes: Sequence[PromptClass]) -> list[Problem]:
         return [Problem(None, "there are no classes: name at least one, such as 'dog'")]
     if not objects:
         return [Problem(None, "there is only the background: add at least one other class")]
-    if objects > MAX_CLASSES:
-        text = f"there are {objects} classes, but a mask holds {MAX_CLASSES}: use several sets"
+    if objects > MAX_ID:
+        text = f"there are {objects} classes, but a mask holds {MAX_ID}: use several sets"
         return [Problem(None, text)]
     return []
 
@@ -80,8 +80,8 @@ def _own_problems(item: PromptClass) -> Iterator[str]:
             yield f"{text!r} contains a control character: remove it"
     if not item.background and is_background(item.name):
         yield f"class {item.name!r} is not marked as background: set background: true or rename it"
-    elif item.background != (item.id == 0) or not 0 <= item.id <= MAX_CLASSES:
-        other = f"from 1 to {MAX_CLASSES}, as 0 is reserved for the background"
+    elif item.background != (item.id == 0) or not 0 <= item.id <= MAX_ID:
+        other = f"from 1 to {MAX_ID}, as 0 is reserved for the background"
         expected = "0, as it is the background" if item.background else other
         yield f"class {item.name!r} has id {item.id}: it must be {expected}"
 

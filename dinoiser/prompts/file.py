@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import OutputError, PromptError
+from dinoiser.labels import MAX_ID
 from dinoiser.prompts.palette import normalize_color
 from dinoiser.safe_yaml import PlainLoader
 
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 MaskForm = Literal["indexed", "gray"]
 
-_MAX_BYTES = 2**20  # far more than 254 classes need; an image given by mistake is not read in full
+_MAX_BYTES = (
+    2**20
+)  # far more than thousands of classes need; an image given by mistake is not read in full
 
 # what to write for each key, as the end of a sentence in messages
 _EXPECTED = {
@@ -34,7 +37,7 @@ _EXPECTED = {
     "masks": "indexed or gray",
     "name": "one text, such as dog",
     "phrases": "a list of texts such as [dog, puppy]",
-    "id": "a whole number from 1 to 254, or 0 for the background",
+    "id": f"a whole number from 1 to {MAX_ID}, or 0 for the background",
     "color": '"#rrggbb" or a CSS name such as "tomato"',
     "background": "true or false",
 }
@@ -75,7 +78,7 @@ class _ClassModel(BaseModel):
 
     name: str
     phrases: tuple[str, ...] | None = None
-    id: Annotated[int, Field(ge=0, le=254)] | None = None
+    id: Annotated[int, Field(ge=0, le=MAX_ID)] | None = None
     color: Annotated[str, AfterValidator(normalize_color)] | None = None
     background: bool | None = None
 

@@ -13,12 +13,13 @@ import numpy as np
 from PIL import ImageColor
 
 from dinoiser.errors import PromptError, did_you_mean
+from dinoiser.labels import IGNORE, ignore_label, label_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BACKGROUND_COLOR = "#000000"
-#: Colour of ignored pixels, label 255, as in PASCAL VOC's own masks.
+#: Colour of ignored pixels, as in PASCAL VOC's own masks.
 IGNORE_COLOR = "#e0e0c0"
 
 # Ids 1-7: Okabe and Ito (2008), "Color Universal Design", in their order without black.
@@ -30,6 +31,8 @@ _FIRST_DOZEN = (
     *("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"),
     *("#aa3377", "#99ddff", "#004488", "#666633", "#663333"),
 )
+LATER = IGNORE - 1 - len(_FIRST_DOZEN)
+"""Number of colours after the dozen if labels are bytes."""
 
 _XYZ_OF_RGB = np.array(
     [
@@ -47,7 +50,7 @@ def default_color(class_id: int) -> str:
     Parameters
     ----------
     class_id
-        From 0 (background) to 255 (ignored pixels).
+        From 0 (background) on.
 
     Returns
     -------
@@ -57,12 +60,16 @@ def default_color(class_id: int) -> str:
     first = (BACKGROUND_COLOR, *_FIRST_DOZEN)
     if class_id < len(first):
         return first[class_id]
-    return IGNORE_COLOR if class_id == 255 else _later_colors()[class_id - len(first)]
+    later = _later_colors(LATER if class_id < IGNORE else None)
+    return later[(class_id - len(first)) % len(later)]
 
 
 @cache
-def _later_colors() -> tuple[str, ...]:
-    """Choose the colours of ids 13-254, each farthest in CIELAB from all earlier ones."""
+def _later_colors(count: int | None) -> tuple[str, ...]:
+    """Choose the colours of ids from 13 on, each farthest in CIELAB from all earlier ones.
+
+    Without a count, of as many as there are; then the colours repeat.
+    """
     # candidates: 16 levels per channel, without those too dark to tell from the background
     levels = np.arange(0, 256, 17)
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -74,7 +81,7 @@ def _later_colors() -> tuple[str, ...]:
     start = _to_lab(np.array([ImageColor.getrgb(color)[:3] for color in taken]))
     distance = np.linalg.norm(lab[:, None] - start, axis=-1).min(axis=1)
     chosen = []
-    for _ in range(13, 255):
+    for _ in range(count or np.count_nonzero(distance)):
         # rounded, so that ties do not depend on the last bit of a processor's cube root
         farthest = int(np.argmax(distance.round(4)))
         chosen.append("#{:02x}{:02x}{:02x}".format(*grid[farthest]))
@@ -123,14 +130,14 @@ def normalize_color(text: str) -> str:
 
 
 def label_colors(colors: dict[int, str]) -> dict[int, str]:
-    """Return the colour of each label that a mask may hold: the classes' ids, 0 and 255.
+    """Return the colour of each label that a mask may hold: the classes' ids, 0 and ignored.
 
     Parameters
     ----------
     colors
-        The classes' colours as ``#rrggbb`` by class id, 0 to 254.
+        The classes' colours as ``#rrggbb`` by class id.
     """
-    return {0: BACKGROUND_COLOR, 255: IGNORE_COLOR, **colors}
+    return {0: BACKGROUND_COLOR, ignore_label(label_type(colors)): IGNORE_COLOR, **colors}
 
 
 def gray_colors(labels: Iterable[int]) -> dict[int, str]:
@@ -144,13 +151,19 @@ def palette(colors: dict[int, str]) -> np.ndarray:
     Parameters
     ----------
     colors
-        The classes' colours as ``#rrggbb`` by class id, 0 to 254.
+        The classes' colours as ``#rrggbb`` by class id.
 
     Returns
     -------
     ndarray
-        Shape (256, 3), uint8, RGB, indexed by label. Ids without a class have
-        their default colour, and 255 has that of ignored pixels.
+        Shape (256, 3), or (65536, 3) with ids above 254; uint8, RGB, indexed by
+        label. The last is that of ignored pixels. Bytes without a class have
+        their default colour; 16-bit labels, of which most have none, are black.
     """
-    table = [colors.get(label, default_color(label)) for label in range(256)]
-    return np.array([ImageColor.getrgb(color) for color in table], dtype=np.uint8)
+    ignored = ignore_label(label_type(colors))
+    known = label_colors(colors)
+    if ignored == IGNORE:
+        known = {label: default_color(label) for label in range(ignored)} | known
+    table = np.zeros((ignored + 1, 3), np.uint8)
+    table[list(known)] = [ImageColor.getrgb(color) for color in known.values()]
+    return table

@@ -18,7 +18,7 @@ class PromptClass:
     name
         Name of the class in results.
     id
-        Its label in masks: 1 to 254, or 0 for the background.
+        Its label in masks: 1 to 65534, or 0 for the background.
     phrases
         The texts that describe it; the class scores as its best phrase.
     color

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoiser.errors import PromptError
+from dinoiser.labels import IGNORE, MAX_ID, ignore_label, label_type
 from dinoiser.prompts import file as prompt_file
 from dinoiser.prompts import inline, palette
 from dinoiser.prompts.checks import (
-    MAX_CLASSES,
     class_problems,
     find_warnings,
     is_background,
@@ -45,10 +45,11 @@ class PromptSet:
     templates
         ``"imagenet"`` (80 sentences), ``"simple"`` or sentences with ``{}`` for the phrase.
     ignore_below
-        Pixels with a lower confidence become 255; at least 0 and below 1.
+        Pixels with a lower confidence are ignored; at least 0 and below 1.
     masks
         How masks are saved: as ``"indexed"`` PNG in the classes' colours, or as
-        ``"gray"`` PNG, whose values are the labels.
+        ``"gray"`` PNG, whose values are the labels. With ids above 254, they are
+        always grey, of 16 bits.
 
     Raises
     ------
@@ -206,7 +207,7 @@ class PromptSet:
         past = [item for one in reversed(earlier) for item in one.classes]
         known = {item.name.casefold(): item for item in past}
         used = {item.id for item in past}
-        free = (number for number in range(1, MAX_CLASSES + 1) if number not in used)
+        free = (number for number in range(1, MAX_ID + 1) if number not in used)
         classes = []
         for item in self.classes:
             same = known.get(item.name.casefold())
@@ -216,7 +217,7 @@ class PromptSet:
                 classes.append(item)
                 used.add(item.id)
             else:
-                number = next(free, MAX_CLASSES + 1)
+                number = next(free, MAX_ID + 1)
                 classes.append(replace(item, id=number, color=palette.default_color(number)))
         return replace(self, classes=tuple(classes))
 
@@ -231,21 +232,32 @@ class PromptSet:
         return next((item for item in self.classes if item.background), None)
 
     @cached_property
+    def label_type(self) -> np.dtype:
+        """Type of the labels: uint8, or uint16 if there are ids above 254."""
+        return label_type(item.id for item in self.classes)
+
+    @property
+    def ignore(self) -> int:
+        """Label of ignored pixels, the largest of its type: 255 or 65535."""
+        return ignore_label(self.label_type)
+
+    @cached_property
     def palette(self) -> np.ndarray:
-        """Colour of each label: shape (256, 3), uint8, RGB; 255 is that of ignored pixels."""
+        """Colour of each label: shape (256 or 65536, 3), uint8, RGB; last, of ignored pixels."""
         table = palette.palette({item.id: item.color for item in self.classes})
         table.flags.writeable = False  # cached and shared by all results
         return table
 
     @cached_property
     def label_colors(self) -> dict[int, str]:
-        """Colour "#rrggbb" of each label that a mask may hold: the classes' ids, 0 and 255."""
+        """Colour "#rrggbb" of each label that a mask may hold: see `palette.label_colors`."""
         return palette.label_colors({item.id: item.color for item in self.classes})
 
     @cached_property
     def mask_colors(self) -> dict[int, str]:
         """Colour of each label in masks that are saved as `masks` says, see `read_mask`."""
-        return palette.gray_colors(self.label_colors) if self.masks == "gray" else self.label_colors
+        grey = self.masks == "gray" and self.ignore == IGNORE
+        return palette.gray_colors(self.label_colors) if grey else self.label_colors
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -279,7 +291,7 @@ def _number(entries: Iterable[ClassEntry]) -> tuple[PromptClass, ...]:
     entries = list(entries)
     # ids given by the user are kept; the others fill the gaps in the order of the classes
     taken = {entry.id for entry in entries}
-    free = (number for number in range(1, MAX_CLASSES + 1) if number not in taken)
+    free = (number for number in range(1, MAX_ID + 1) if number not in taken)
     classes = []
     for entry in entries:
         background = entry.background
@@ -287,7 +299,7 @@ def _number(entries: Iterable[ClassEntry]) -> tuple[PromptClass, ...]:
             background = is_background(entry.name)
         class_id = entry.id
         if class_id is None:
-            class_id = 0 if background else next(free, MAX_CLASSES + 1)
+            class_id = 0 if background else next(free, MAX_ID + 1)
         phrases = (entry.name,) if entry.phrases is None else entry.phrases
         color = entry.color or palette.default_color(class_id)
         classes.append(

@@ -27,7 +27,7 @@ from dinoiser.segment.resize import resize
 from dinoiser.segment.score_map import ScoreMap
 from dinoiser.segment.scoring import score_patches
 from dinoiser.segment.windows import WindowLayout
-from dinoiser.segmentation import IGNORE, Segmentation
+from dinoiser.segmentation import Segmentation
 from dinoiser.weights.files import cache_dir
 
 if TYPE_CHECKING:
@@ -340,17 +340,17 @@ class Pipeline:
         Returns
         -------
         labels, confidence
-            (rows, columns) uint8 and float16, see `Segmentation`.
+            (rows, columns), labels and float16, see `Segmentation`.
         """
-        labels = np.empty(within.size, np.uint8)
+        labels = np.empty(within.size, prompts.label_type)
         confidence = np.empty(within.size, np.float16)
-        ids = np.array([c.id for c in prompts.classes], np.uint8)
+        ids = np.array([c.id for c in prompts.classes], prompts.label_type)
         for tile, channels, winner, probability in probabilities.decide(within):
             part = tile.inside(within)
             labels[part] = ids[channels].take(winner.cpu().numpy())
             confidence[part] = probability.half().cpu().numpy()
         if prompts.ignore_below > 0:
-            labels[confidence < prompts.ignore_below] = IGNORE
+            labels[confidence < prompts.ignore_below] = prompts.ignore
         return labels, confidence
 
     @property

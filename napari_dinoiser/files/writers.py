@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoiser.errors import InputError
+from dinoiser.labels import IGNORE, IGNORE_16, ignore_among
 from dinoiser.prompts import PromptClass, PromptSet
 from dinoiser.prompts.palette import default_color
-from dinoiser.segmentation import IGNORE
 from napari_dinoiser.label_layers import IMAGES, METADATA, prompts_of_layer
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         The file. For a stack, each plane becomes one file, "name_000.png" and so
         on. "name.classes.json" beside it lists ids, names and colours.
     data
-        (..., H, W) integers from 0 to 255: class ids, 0 = background, 255 =
+        (..., H, W) integers from 0 to 65535: class ids, 0 = background, 255 =
         ignore.
     meta
         The layer's attributes.
@@ -42,7 +42,7 @@ def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Raises
     ------
     InputError
-        Labels are outside 0 to 255, or the layer's classes contradict each other.
+        Labels are outside 0 to 65535, or the layer's classes contradict each other.
     OutputError
         A file cannot be written.
     """
@@ -52,7 +52,7 @@ def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     place = Path(path)
     places = [place.with_name(name) for name in _plane_names(place, data)]
     for file, plane in zip(places, _planes(data), strict=True):
-        write_mask(plane, prompts, file)
+        write_mask(np.ascontiguousarray(plane, prompts.label_type), prompts, file)
     classes = place.with_suffix(".classes.json")
     write_classes(prompts, classes)
     return [str(file) for file in (*places, classes)]
@@ -89,7 +89,8 @@ def write_coco(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         names = _plane_names(Path(path).with_suffix(".png"), data)
     with CocoWriter(path, prompts) as coco:
         for name, plane in zip(names, _planes(data), strict=True):
-            coco.add(name, plane.shape, build_annotations(plane, name, prompts))
+            labels = np.ascontiguousarray(plane, prompts.label_type)
+            coco.add(name, plane.shape, build_annotations(labels, name, prompts))
     return [path]
 
 
@@ -104,7 +105,7 @@ def name_labels(data: Any, meta: dict[str, Any]) -> PromptSet:
     Returns
     -------
     PromptSet
-        Classes for all labels but 255, including a background.
+        Classes for all labels but that of ignored pixels, including a background.
 
     Raises
     ------
@@ -114,7 +115,8 @@ def name_labels(data: Any, meta: dict[str, Any]) -> PromptSet:
     prompts = prompts_of_layer(meta.get("metadata", {}), meta.get("features", {}))
     classes = {c.id: c for c in prompts.classes} if prompts else {}
     # labels that occur but have no name get one, so that nothing is lost
-    found = {0}.union(*(np.unique(plane).tolist() for plane in _planes(data))) - {IGNORE}
+    found = {0}.union(*(np.unique(plane).tolist() for plane in _planes(data)))
+    found.discard(ignore_among({*found, *classes, prompts.ignore if prompts else IGNORE}))
     if not found.union(classes) - {0}:
         found.add(1)  # a prompt set has at least one class
     for label in sorted(found - set(classes)):
@@ -124,17 +126,17 @@ def name_labels(data: Any, meta: dict[str, Any]) -> PromptSet:
 
 
 def _planes(data: Any) -> Iterator[np.ndarray]:
-    """Read (..., H, W) labels plane by plane, as uint8."""
+    """Read (..., H, W) labels plane by plane."""
     stack = _full_size(data)
     for index in np.ndindex(*stack.shape[:-2]):
         plane = np.asarray(stack[index])
-        if plane.size and not 0 <= plane.min() <= plane.max() <= IGNORE:
+        if plane.size and not 0 <= plane.min() <= plane.max() <= IGNORE_16:
             msg = (
-                f"the labels range from {plane.min()} to {plane.max()}, expected 0 to 254, or 255 "
-                "for pixels to ignore; use smaller labels, or save the layer as TIFF"
+                f"the labels range from {plane.min()} to {plane.max()}, expected 0 to 65534, or "
+                "65535 for pixels to ignore; use smaller labels, or save the layer as TIFF"
             )
             raise InputError(msg)
-        yield np.ascontiguousarray(plane, np.uint8)
+        yield plane
 
 
 def _full_size(data: Any) -> Any:

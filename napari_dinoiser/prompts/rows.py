@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dinoiser.errors import PromptError
+from dinoiser.labels import MAX_ID
 from dinoiser.prompts import PromptClass, PromptSet
-from dinoiser.prompts.checks import MAX_CLASSES, is_background
+from dinoiser.prompts.checks import is_background
 from dinoiser.prompts.inline import COMMAS, SEMICOLONS, split, unquote
 from dinoiser.prompts.palette import default_color, normalize_color
 
@@ -90,7 +91,7 @@ class PromptRow:
     Parameters
     ----------
     id
-        Its label in masks, 1 to 254.
+        Its label in masks, 1 to 65534.
     color
         ``#rrggbb``.
     name
@@ -180,8 +181,8 @@ class PromptRows:
     def new_row(self, name: str = "", synonyms: str = "") -> PromptRow:
         """Make a row with a free id, without adding it to `rows`."""
         taken = {row.id for row in self.rows}.union(self.reserved())
-        free = (number for number in range(1, MAX_CLASSES + 1) if number not in taken)
-        class_id = next(free, MAX_CLASSES + 1)  # one too many, which the prompt set refuses
+        free = (number for number in range(1, MAX_ID + 1) if number not in taken)
+        class_id = next(free, MAX_ID + 1)  # one too many, which the prompt set refuses
         return PromptRow(class_id, default_color(class_id), name, synonyms)
 
     def remove(self, indices: Collection[int]) -> None:

@@ -42,7 +42,7 @@ HELP = {
         "To look for other words than the name, begin with only: as in only: rusted van; lorry. "
         "Put words that contain a comma or semicolon in quotation marks."
     ),
-    Column.ID: "The number of this class in the saved masks, 1 to 254",
+    Column.ID: "The number of this class in the saved masks, 1 to 65534",
 }
 BACKGROUND = {
     "objectness": "Leave pixels unlabelled that do not look like an object",

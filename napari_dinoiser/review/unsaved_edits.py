@@ -58,7 +58,7 @@ class UnsavedEdits:
             finished.result()
         if self._kept is not None and not np.array_equal(labels, self._kept):
             self._kept = labels.copy()
-            labels = self._kept.astype(np.uint8)
+            labels = self._kept.astype(self._prompts.label_type)
             self._writing = in_thread(write_mask, labels, self._prompts, self._path)
 
     def forget(self, labels: np.ndarray) -> None:

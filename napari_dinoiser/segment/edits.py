@@ -72,7 +72,7 @@ class Edits:
     ----------
     labels
         (..., H, W) unsigned integers: the array that is shown and painted on;
-        it is changed in place.
+        it is changed in place, unless labels need more bits than it has.
 
     Attributes
     ----------
@@ -115,10 +115,19 @@ class Edits:
             self._waiting.pop(part.place, None)
             self._waiting[part.place] = part, labels
             return
+        self._widen(labels.dtype)
         # what a program wrote into the array is the user's, too; it must be known before it is lost
         self.notice(part.key)
         self._proposed[part.key] = labels
         np.copyto(self.labels[part.key], labels, where=self.owners[part.key] == FREE)
+
+    def _widen(self, dtype: np.dtype) -> None:
+        """Make room for labels of a type, in another array to show if need be."""
+        if not np.can_cast(dtype, self.labels.dtype):
+            self.labels = self.labels.astype(dtype)
+            self._painted = self._painted.astype(dtype)
+        if not np.can_cast(dtype, self._proposed.dtype):
+            self._proposed = self._proposed.astype(dtype)
 
     def notice(self, box: Box, shown: np.ndarray | None = None) -> None:
         """Give the user the pixels of a box whose labels were changed by other means than strokes.

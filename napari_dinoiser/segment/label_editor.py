@@ -58,6 +58,9 @@ class LabelEditor:
 
     def draw(self) -> None:
         """Show what the session has changed."""
+        labels = self.session.edits.labels
+        if self.fits and self.layer.data.dtype != labels.dtype:  # there are more classes now
+            self.layer.data = labels
         self.layer.refresh(extent=False)
 
     def clear(self) -> None:

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from dinoiser.prompts.checks import MAX_CLASSES
+from dinoiser.labels import MAX_ID
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -134,7 +134,7 @@ class PaintedClasses:
             self._images.draw()
 
     def _free(self, taken: Collection[int]) -> int:
-        return next(number for number in range(1, MAX_CLASSES + 1) if number not in taken)
+        return next(number for number in range(1, MAX_ID + 1) if number not in taken)
 
 
 class _Question(QDialog):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dinoiser.segmentation import IGNORE
 from napari_dinoiser.segment.edits import CHANGED, CONFIRMED, FREE, Edits
 from napari_dinoiser.segment.parts import Part, contains, subtract
 from napari_dinoiser.segment.stroke_teacher import Strokes
@@ -131,7 +130,8 @@ class Session:
     Attributes
     ----------
     edits
-        The edits, with the labels shown, `edits.labels`, (..., H, W) uint8.
+        The edits, with the labels shown, `edits.labels`, (..., H, W):
+        uint8, or uint16 once there are ids above 254.
     confidence
         (..., H, W) float16 in [0, 1]; 0 where nothing is labelled.
     prompts
@@ -283,7 +283,8 @@ class Session:
         for known in self._parts.values():
             key = known.part.looked_at.key
             free = self.edits.owners[key] == FREE
-            mask = np.where(free, IGNORE, self.edits.labels[key]).astype(np.uint8)
+            mask = np.where(free, prompts.ignore, self.edits.labels[key])
+            mask = mask.astype(prompts.label_type)
             yield Strokes(last.choice, last.source, known.part, mask, names)
 
     def describe(self, position: Sequence[int]) -> str:

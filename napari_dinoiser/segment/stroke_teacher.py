@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.segmentation import IGNORE
+from dinoiser.labels import IGNORE_16, ignore_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ class Strokes:
     choice, source, part
         The model, the image, and the part of it.
     mask
-        (H, W) uint8 of `part.looked_at`: class ids; 255 where nothing is painted.
+        (H, W) of `part.looked_at`: class ids; ignored where nothing is painted.
     names
         The classes' names by id when they were painted, as ids may change.
     examples
@@ -61,11 +61,11 @@ class Strokes:
                 return None
             self.examples = examples_of(encoded, self.mask, LEAST_STROKE_SHARE)
         ids = {item.name: item.id for item in prompts.classes}
-        now = torch.full((256,), IGNORE)
+        now = torch.full((IGNORE_16 + 1,), prompts.ignore)
         for number, name in self.names.items():
-            now[number] = ids.get(name, IGNORE)
+            now[number] = ids.get(name, prompts.ignore)
         labels = now[self.examples.labels]
-        kept, foreground = labels != IGNORE, self.examples.foreground
+        kept, foreground = labels != prompts.ignore, self.examples.foreground
         if not kept.any():
             return None
         return self.examples._replace(
@@ -143,7 +143,7 @@ class StrokeTeacher:
         for strokes in painted:
             key = strokes.choice, strokes.source, strokes.part.place
             known = self._strokes.get(key)
-            if (strokes.mask == IGNORE).all():
+            if (strokes.mask == ignore_label(strokes.mask.dtype)).all():
                 changed |= self._strokes.pop(key, None) is not None
             elif known is None or not known.same_as(strokes):
                 self._strokes[key] = strokes

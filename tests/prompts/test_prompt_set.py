@@ -52,11 +52,12 @@ class TestInline:
 
         assert all(more.by_name(item.name) == item for item in few.classes)
 
-    def test_254_classes_and_a_background_fit_and_one_more_does_not(self) -> None:
+    def test_254_classes_fit_into_a_byte_and_one_more_does_not(self) -> None:
         names = [f"q{number}" for number in range(255)]
 
         assert PromptSet.parse(",".join(["background", *names[:254]])).classes[-1].id == 254
-        assert "255 classes" in refusal(PromptSet.parse, ",".join(names))
+        assert PromptSet.parse(",".join(names[:254])).label_type == np.uint8
+        assert PromptSet.parse(",".join(names)).label_type == np.uint16
 
     @pytest.mark.parametrize(
         ("text", "problem"),
@@ -174,7 +175,7 @@ class TestPromptSet:
 
         assert dog == PromptClass("dog", 1, ("a dog",), "#ff0000")
         assert "id 1" in refusal(PromptSet, (dog, PromptClass("cat", 1, ("cat",), "blue")))
-        assert "id 255" in refusal(PromptSet, (PromptClass("cat", 255, ("cat",), "blue"),))
+        assert "id 65535" in refusal(PromptSet, (PromptClass("cat", 65535, ("cat",), "blue"),))
         assert "'bluish'" in refusal(PromptClass, "cat", 1, ("cat",), "bluish")
 
     def test_neither_torch_nor_skimage_is_imported_for_a_dozen_classes(self) -> None:

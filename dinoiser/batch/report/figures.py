@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dinoiser.batch.report.plausible import plausible_pixels, plausible_record
-from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE
+from dinoiser.labels import ignore_among
+from dinoiser.segmentation import HISTOGRAM_BINS
 
 if TYPE_CHECKING:
     from dinoiser.batch.records import Record
@@ -107,7 +108,7 @@ class JobFigures:
         Number of labelled images that were accepted or rejected in a review,
         and of those rejected.
     labels
-        Figures by label as predicted by the model, 255 = ignore.
+        Figures by label as predicted by the model, with ignored pixels.
     mask_pixels, mask_images
         Number of pixels by label, and of images with such pixels, in the masks
         to export: with corrections, without rejected images.
@@ -117,7 +118,7 @@ class JobFigures:
         The first `SHOWN_FAILURES` images that failed, and the reasons.
     implausible
         Number of images whose records or reviews have figures that no image can
-        have, such as a label above 255; such figures are left out.
+        have, such as a label above 65535; such figures are left out.
     """
 
     def __init__(self) -> None:
@@ -147,8 +148,9 @@ class JobFigures:
                 # the page may be shared: show the image's name instead of a path on this machine
                 self.failures.append((record.image, reason.replace(record.path, record.image)))
             return
+        ignore = ignore_among(record.pixels)
         for label, pixels in record.pixels.items():
-            confidence = record.confidence.get(label) if label != IGNORE else None
+            confidence = record.confidence.get(label) if label != ignore else None
             self.labels[label].add(pixels, confidence, record.histogram.get(label, ()))
         self._add_mask(corrected or record.pixels, review)
         # already counted, and the largest part of a record
@@ -187,9 +189,9 @@ class JobFigures:
     @property
     def all_classes(self) -> LabelFigures:
         """Figures of all labels except ignore, with each image counted once."""
-        together = LabelFigures()
+        together, ignore = LabelFigures(), ignore_among(self.labels)
         for label, figures in self.labels.items():
-            if label != IGNORE:
+            if label != ignore:
                 together.add(figures.pixels, figures.confidence, tuple(figures.histogram))
         together.images = self.done
         return together

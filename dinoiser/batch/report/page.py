@@ -14,10 +14,10 @@ from dinoiser.batch.report.figures import JobFigures
 from dinoiser.batch.report.findings import read_findings
 from dinoiser.batch.report.images import thumbnail_uri
 from dinoiser.batch.reviews import read_reviews
+from dinoiser.labels import ignore_among
 from dinoiser.printable import printable
 from dinoiser.prompts import PromptClass, PromptSet
-from dinoiser.prompts.palette import default_color, label_colors
-from dinoiser.segmentation import IGNORE
+from dinoiser.prompts.palette import IGNORE_COLOR, default_color, label_colors
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -169,9 +169,10 @@ def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRo
     """List the classes by share, with the ignored pixels last."""
     classes = {item.id: item for item in prompts.classes} if prompts else {}
     labels = figures.labels.keys() | figures.mask_pixels.keys()
-    for label in sorted(labels - classes.keys() - {IGNORE}):
+    ignore = ignore_among(labels)
+    for label in sorted(labels - classes.keys() - {ignore}):
         classes[label] = PromptClass(f"class {label}", label, (), default_color(label))
-    ignored = PromptClass("ignored", IGNORE, (), default_color(IGNORE))
+    ignored = PromptClass("ignored", ignore, (), IGNORE_COLOR)
     total = max(1, figures.mask_pixels.total())
     rows = [
         _ClassRow(
@@ -187,12 +188,9 @@ def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRo
 
 def _charts(rows: list[_ClassRow], figures: JobFigures) -> list[_Chart]:
     """Draw the confidence of all classes together, and of each class that has pixels."""
+    *rows, _ignored = rows
     together = _chart("all classes", None, figures.all_classes)
-    classes = [
-        _chart(row.item.name, row.item.color, figures.labels[row.item.id])
-        for row in rows
-        if row.item.id != IGNORE
-    ]
+    classes = [_chart(row.item.name, row.item.color, figures.labels[row.item.id]) for row in rows]
     return [chart for chart in (together, *classes) if chart.path]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from dinoiser.segmentation import HISTOGRAM_BINS, IGNORE
+from dinoiser.labels import IGNORE_16
+from dinoiser.segmentation import HISTOGRAM_BINS
 
 if TYPE_CHECKING:
     from dinoiser.batch.records import Record
@@ -49,7 +50,9 @@ def plausible_record(record: Record) -> Record:
 def plausible_pixels(pixels: dict[int, int]) -> dict[int, int]:
     """Return the numbers of pixels by label that a mask can have."""
     return {
-        label: count for label, count in pixels.items() if 0 <= label <= IGNORE and _is_count(count)
+        label: count
+        for label, count in pixels.items()
+        if 0 <= label <= IGNORE_16 and _is_count(count)
     }
 
 

@@ -19,6 +19,8 @@ from dinoiser.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import DTypeLike
+
 
 class TaskGraph:
     """Tasks that depend on the chunks of an array and on each other.
@@ -43,7 +45,7 @@ class TaskGraph:
         self.tasks[key] = (function, *keys)
         return key
 
-    def as_array(self, keys: list[list[str]], chunks: Any, dtype: type) -> da.Array:
+    def as_array(self, keys: list[list[str]], chunks: Any, dtype: DTypeLike) -> da.Array:
         """Make a lazy array from the tasks that compute its chunks."""
         name = f"{self._name}-{len(self.tasks)}-array"
         pieces: dict = {

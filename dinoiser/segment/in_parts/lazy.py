@@ -33,7 +33,7 @@ class LazySegmentation(NamedTuple):
     Attributes
     ----------
     labels, confidence
-        (H, W) uint8 and float16 dask arrays, see `Segmentation`.
+        (H, W) dask arrays, see `Segmentation`.
     """
 
     labels: da.Array
@@ -65,7 +65,7 @@ def segment_array(
     Returns
     -------
     dask.array.Array
-        (H, W) uint8 class ids; 0 = background, 255 = ignore. Nothing is read,
+        (H, W) class ids, see `Segmentation`. Nothing is read,
         and no model is loaded, until it is computed.
 
     Raises
@@ -122,7 +122,7 @@ def lazy_segmentation(
         tuple(part.tile.size[1] for part in parts[0]),
     )
     arrays = []
-    for i, dtype in enumerate((np.uint8, np.float16)):
+    for i, dtype in enumerate((prompts.label_type, np.dtype(np.float16))):
         keys = [[grid.graph.add(itemgetter(i), part.result) for part in row] for row in parts]
         arrays.append(grid.graph.as_array(keys, chunks, dtype))
     return LazySegmentation(*arrays)

@@ -21,7 +21,7 @@ ODD = {
     "endless seconds": {"seconds": float("inf")},
     "negative seconds": {"seconds": -1.0},
     "no number of seconds": {"seconds": float("nan")},
-    "label 300": {"pixels": {"300": 40}, "histogram": {"300": [1] * 20}},
+    "label 70000": {"pixels": {"70000": 40}, "histogram": {"70000": [1] * 20}},
     "a negative label": {"pixels": {"-1": 40}},
     "negative counts": {"pixels": {"1": -40}},
     "counts that cancel out": {"pixels": {"1": 40, "2": -40}, "confidence": {"1": 0.5, "2": 0.5}},
@@ -56,7 +56,7 @@ def test_the_other_images_figures_are_those_without_it(output, kind):
 
 
 def test_a_review_s_odd_counts_are_left_out(output):
-    write_odd(output, {}, pixels={"300": 9, "2": 5, "1": -5})
+    write_odd(output, {}, pixels={"70000": 9, "2": 5, "1": -5})
     page = report(output, [])
     assert ["lawn", "100.0 %", "1", "–"] in page.rows["class-shares"]
     assert "the record or review of 1 image may be damaged" in page.text("class-shares")

@@ -120,12 +120,12 @@ def test_a_stack_in_coco_keeps_the_names_of_its_images(tmp_path, capsys):
     assert list(masks_of(tmp_path / "b.json", capsys)[0]) == ["b_000.png", "b_001.png"]
 
 
-@pytest.mark.parametrize("label", [256, 70_000, -1])
+@pytest.mark.parametrize("label", [65_536, 70_000, -1])
 @pytest.mark.parametrize("write", [write_png, write_coco])
-def test_labels_that_a_byte_cannot_hold_are_refused_and_nothing_is_written(tmp_path, write, label):
+def test_labels_that_16_bits_cannot_hold_are_refused_and_nothing_is_written(tmp_path, write, label):
     labels = scene().astype(np.int32)
     labels[3, 3] = label
-    with pytest.raises(InputError, match=f"{label}.*expected 0 to 254.*save the layer as TIFF"):
+    with pytest.raises(InputError, match=f"{label}.*expected 0 to 65534.*save the layer as TIFF"):
         write(str(tmp_path / "mask"), labels, {})
     assert not list(tmp_path.iterdir())
 

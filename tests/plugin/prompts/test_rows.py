@@ -114,11 +114,10 @@ def test_a_name_that_stands_twice_is_refused_as_in_a_prompt_file() -> None:
         rows.prompt_set()
 
 
-def test_the_255th_class_is_refused() -> None:
+def test_the_255th_class_has_labels_of_16_bits() -> None:
     rows = PromptRows()
     rows.paste("\n".join(f"class {number}" for number in range(255)))
-    with pytest.raises(PromptError, match="a mask holds 254"):
-        rows.prompt_set()
+    assert rows.prompt_set().ignore == 65535
 
 
 def test_the_background_keeps_its_words_and_colour_while_it_is_off() -> None:
