@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 OUTLINE = 2
 """Width of outlines in screen pixels."""
 OPACITY_STEP = 0.1
-SEARCH_KEY = "/"
-"""Searches a class to paint with."""
+SEARCH_KEYS = ("/", "Shift-/")
+"""Search a class to paint with; on many keyboards, such as German ones, / is typed with Shift."""
 
 
 def paint_with(labels: Labels, label: int) -> None:

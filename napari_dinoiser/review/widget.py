@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QEvent, Qt, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
-from qtpy.QtWidgets import QDockWidget, QLabel, QMessageBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDockWidget, QMessageBox, QVBoxLayout, QWidget
 
 from dinoiser.errors import DinoiserError
 from napari_dinoiser.class_list import ClassList
 from napari_dinoiser.class_search import ClassSearch
-from napari_dinoiser.label_keys import DISPLAY_KEYS, SEARCH_KEY
+from napari_dinoiser.key_hints import KeyHints
+from napari_dinoiser.label_keys import DISPLAY_KEYS, SEARCH_KEYS
 from napari_dinoiser.layer_warm_up import warm_up_layers
 from napari_dinoiser.review.background import Background
 from napari_dinoiser.review.buttons import ReviewButtons
@@ -22,7 +23,6 @@ from napari_dinoiser.review.confidence_view import ConfidenceView
 from napari_dinoiser.review.end_page import EndPage
 from napari_dinoiser.review.improve_panel import ImprovePanel
 from napari_dinoiser.review.layers import ReviewLayers
-from napari_dinoiser.review.named import named
 from napari_dinoiser.review.objects import ReviewObjects
 from napari_dinoiser.review.queue import ReviewQueue
 from napari_dinoiser.review.queue_list import QueueList
@@ -55,8 +55,6 @@ HINTS = (
     "O outlines", "[ ] opacity", "I one class", "G next uncertain place", "C confidence",
 )  # fmt: skip
 """Keys, and what they do in a word or two."""
-UNBROKEN = "\u00a0"
-"""A space at which no line ends."""
 
 
 class ReviewWidget(QWidget):
@@ -86,9 +84,7 @@ class ReviewWidget(QWidget):
         self._list = QueueList()
         self._end_page = EndPage()
         self._improve = ImprovePanel()
-        hints = f"{UNBROKEN}· ".join(hint.replace(" ", UNBROKEN) for hint in HINTS)
-        self._hints = named(QLabel(hints), "hints", "Keys that work on the canvas and here")
-        self._hints.setWordWrap(True)
+        self._hints = KeyHints(HINTS)
         self._background = Background(self)
         self._confidence = ConfidenceView(viewer)
         self._lay_out()
@@ -177,7 +173,7 @@ class ReviewWidget(QWidget):
         keys = {key: button.click for key, button in self._buttons.keys.items()}
         keys |= {str(digit): partial(self._choose_digit, digit) for digit in range(10)}
         keys |= {key: partial(self._display, change) for key, change in DISPLAY_KEYS.items()}
-        keys[SEARCH_KEY] = self._ask_class
+        keys |= {key.replace("-", "+"): self._ask_class for key in SEARCH_KEYS}
         keys["G"] = partial(self._with_confidence, self._next_place)
         keys["C"] = partial(self._with_confidence, self._confidence.toggle)
         return keys

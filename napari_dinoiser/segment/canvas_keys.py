@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_dinoiser.class_search import ClassSearch
 from napari_dinoiser.key_bindings import KeyBindings
-from napari_dinoiser.label_keys import DISPLAY_KEYS, SEARCH_KEY, paint_with
+from napari_dinoiser.label_keys import DISPLAY_KEYS, SEARCH_KEYS, paint_with
 from napari_dinoiser.uncertain_places import look_at
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class CanvasKeys:
         digits = {str(digit): partial(self._take_digit, digit) for digit in range(10)}
         looks = {key: partial(self._change, change) for key, change in DISPLAY_KEYS.items()}
         others: dict[str, Callable[[], None]] = {
-            SEARCH_KEY: self._ask,
+            **dict.fromkeys(SEARCH_KEYS, self._ask),
             "W": box.toggle,
             "G": self._next_place,
             ",": partial(self._copy_slice, -1),

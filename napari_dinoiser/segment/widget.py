@@ -20,6 +20,7 @@ from superqt import QCollapsible
 
 from dinoiser.errors import DinoiserError
 from dinoiser.models.catalog import find_model
+from napari_dinoiser.key_hints import KeyHints
 from napari_dinoiser.model_choice import ModelChoice
 from napari_dinoiser.model_picker import ModelPicker
 from napari_dinoiser.object_tool import ObjectTool, Target
@@ -56,6 +57,12 @@ if TYPE_CHECKING:
 
 RUN = "Label the image with the words in the table"
 CANCEL = "Stop; existing labels are kept"
+HINTS = (
+    "1-9 paint", "Shift object", "/ search a class", "F fill", "E erase", "Ctrl+Z undo",
+    "O outlines", "[ ] opacity", "I one class", "G next uncertain place", "W box",
+    ", . copy to the next slice",
+)  # fmt: skip
+"""Keys, and what they do in a word or two."""
 PAUSE = 120
 """Milliseconds without a change of words or view before labels and maps are updated."""
 
@@ -326,7 +333,7 @@ class SegmentWidget(QWidget):
         self._take_labels = TakeLabelsButton(self.viewer, self._labelled, self._say)
         self._learn = QPushButton("Learn")
         self._learn.setCheckable(True)
-        self._status = QLabel()
+        self._status, self._hints = QLabel(), KeyHints(HINTS)
         self._status.setWordWrap(True)
         children = (
             (self._run, "run", RUN),
@@ -364,6 +371,7 @@ class SegmentWidget(QWidget):
                 lines.addWidget(child)
             layout.addWidget(group, int(self.table in children))
         layout.addWidget(fold)
+        layout.addWidget(self._hints)
 
     def _connect(self) -> None:
         self._run.clicked.connect(self._run_or_cancel)
@@ -415,6 +423,7 @@ class SegmentWidget(QWidget):
         labelled = self._labelled() is not None
         for child in (self._clear, self._take_labels, self._objects, self._maps):
             child.setEnabled(labelled)
+        self._hints.setVisible(labelled)
 
     def _show_running(self, running: bool) -> None:
         from napari.utils import progress

@@ -46,9 +46,14 @@ def test_keys_work_on_the_canvas_with_the_labels_layer_selected(job, reviewer):
     assert reviewer.image == names[2]
 
 
-def test_a_class_is_found_by_letters(job, reviewer):
+@pytest.mark.parametrize(
+    "modifier",
+    [Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier],
+    ids=["US keyboard", "German keyboard"],
+)
+def test_a_class_is_found_by_letters(job, reviewer, modifier):
     reviewer.open(job)
-    reviewer.press(Qt.Key.Key_Slash)
+    reviewer.press(Qt.Key.Key_Slash, modifier)
     letters = reviewer.child(QLineEdit, "letters")
     QTest.keyClicks(letters, "sta")
     QTest.keyClick(letters, Qt.Key.Key_Return)

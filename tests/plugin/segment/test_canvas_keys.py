@@ -36,6 +36,16 @@ def status(segment):
     return child(segment, QLabel, "status").text()
 
 
+def test_hints_about_keys_come_with_labels(segment, viewer, scene, scene_prompts, finish):
+    viewer.add_image(scene.image)
+    hints = child(segment, QLabel, "hints")
+    assert hints.isHidden()
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    finish()
+    assert not hints.isHidden()
+
+
 def test_letters_change_how_labels_look(labelled, viewer):
     layer = layer_of(viewer)
     press(layer, "O")
@@ -51,8 +61,9 @@ def test_letters_change_how_labels_look(labelled, viewer):
     assert layer.show_selected_label
 
 
-def test_a_class_is_found_by_letters(labelled, viewer, scene):
-    press(viewer, "/")
+@pytest.mark.parametrize("key", ["/", "Shift+/"], ids=["US keyboard", "German keyboard"])
+def test_a_class_is_found_by_letters(labelled, viewer, scene, key):
+    press(viewer, key)
     letters = child(labelled, QLineEdit, "letters")
     QTest.keyClicks(letters, scene.names[1][:4])
     QTest.keyClick(letters, Qt.Key.Key_Return)
