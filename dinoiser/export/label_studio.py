@@ -39,14 +39,38 @@ def build_task(
     InputError
         A label is not a class of the prompt set.
     """
+    version = f"napari-dinoiser {importlib.metadata.version('napari-dinoiser')}"
+    strokes = build_strokes(labels, prompts, options)
+    return {
+        "data": {"image": options.image_url + quote(image_name)},
+        "predictions": [{"model_version": version, "result": strokes}],
+    }
+
+
+def build_strokes(
+    labels: np.ndarray,
+    prompts: PromptSet,
+    options: ExportOptions = DEFAULTS,
+    from_name: str = "label",
+    to_name: str = "image",
+) -> list[dict[str, Any]]:
+    """Describe the labels of one image as brush strokes.
+
+    Parameters
+    ----------
+    labels, prompts, options
+        See `build_task`.
+    from_name, to_name
+        Names of the brush and of the image in the labelling interface.
+    """
     regions = map_regions(labels, options)
     names = {item.id: item.name for item in prompts.classes}
     height, width = labels.shape
-    strokes = [
+    return [
         {
             "id": f"{region.class_id}-{region.index}",
-            "from_name": "label",
-            "to_name": "image",
+            "from_name": from_name,
+            "to_name": to_name,
             "type": "brushlabels",
             "original_width": width,
             "original_height": height,
@@ -60,11 +84,6 @@ def build_task(
         for region in find_regions(labels, regions, prompts)
         if region.area >= options.min_area
     ]
-    version = f"napari-dinoiser {importlib.metadata.version('napari-dinoiser')}"
-    return {
-        "data": {"image": options.image_url + quote(image_name)},
-        "predictions": [{"model_version": version, "result": strokes}],
-    }
 
 
 def build_interface(prompts: PromptSet) -> str:
