@@ -115,9 +115,9 @@ class LabelledImages:
         """Return the edits of all images, also of those whose Labels layer was removed."""
         return [session.edits for session in self._sessions()]
 
-    def older_labels(self) -> set[int]:
-        """Return the labels that some pixels still have by older words."""
-        return set().union(*(session.older_labels for session in self._sessions()))
+    def word_labels(self) -> set[int]:
+        """Return the labels that pixels have, or had until now, by the words."""
+        return set().union(*(session.word_labels for session in self._sessions()))
 
     def _sessions(self) -> list[Session]:
         return [known.session for known in self._all] + [session for _, session in self._waiting]

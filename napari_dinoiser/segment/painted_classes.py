@@ -63,10 +63,11 @@ class PaintedClasses:
     def numbers(self) -> set[int]:
         """Return the labels that pixels have, or may have again by undo or redo.
 
-        Those that were painted, and those of older words outside a box.
+        Those that were painted, and those of the words of each part: outside a box, they stay when
+        a row goes.
         """
         painted = (edits.used_labels for edits in self._images.edits())
-        return self._images.older_labels().union(*painted)
+        return self._images.word_labels().union(*painted)
 
     def kept(self) -> dict[int, PromptClass]:
         """Return the classes that are not in the table but that pixels still have, by label."""

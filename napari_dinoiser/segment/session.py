@@ -229,10 +229,9 @@ class Session:
         return mask
 
     @property
-    def older_labels(self) -> set[int]:
-        """Labels of parts that do not have the latest words, see `again`."""
-        older = (k.result.prompts for k in self._parts.values() if k.result.prompts != self.prompts)
-        return {item.id for prompts in older for item in prompts.classes}
+    def word_labels(self) -> set[int]:
+        """Labels of the words that the parts have now, which may be older ones, see `again`."""
+        return {item.id for known in self._parts.values() for item in known.result.prompts.classes}
 
     def again(
         self,

@@ -2,10 +2,11 @@
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtCore import QItemSelectionModel, Qt
+from qtpy.QtWidgets import QPushButton, QTableView
 
 from dinoiser.evaluation.metrics import ConfusionMatrix
+from napari_dinoiser.prompts.table_model import Column
 
 
 def child(widget, kind, name):
@@ -16,6 +17,20 @@ def child(widget, kind, name):
 
 def click(widget, qtbot, name):
     qtbot.mouseClick(child(widget, QPushButton, name), Qt.MouseButton.LeftButton)
+
+
+def remove_class(segment, qtbot, row):
+    view = child(segment, QTableView, "prompt_table")
+    flags = QItemSelectionModel.SelectionFlag
+    index = view.model().index(row, Column.NAME)
+    view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+    click(segment, qtbot, "remove_class")
+
+
+def add_class(segment, name):
+    model = child(segment, QTableView, "prompt_table").model()
+    model.append()
+    model.setData(model.index(model.rowCount() - 1, Column.NAME), name)
 
 
 def labels_layers(viewer):

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QItemSelectionModel, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QComboBox, QDialogButtonBox, QRadioButton, QTableView
 
 from dinoiser.prompts import PromptSet
 from napari_dinoiser.label_layers import prompts_of_layer
 from napari_dinoiser.prompts.table_model import Column
-from tests.helpers.segment_driver import child, click, layer_of
+from tests.helpers.segment_driver import add_class, child, layer_of, remove_class
 
 STAR, HEART = "white star", "green heart"
 
@@ -47,20 +47,6 @@ def answer(segment, choice, other=None, accept=True):
     return asked
 
 
-def remove(segment, qtbot, row):
-    view = child(segment, QTableView, "prompt_table")
-    flags = QItemSelectionModel.SelectionFlag
-    index = view.model().index(row, Column.NAME)
-    view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
-    click(segment, qtbot, "remove_class")
-
-
-def add(segment, name):
-    model = child(segment, QTableView, "prompt_table").model()
-    model.append()
-    model.setData(model.index(model.rowCount() - 1, Column.NAME), name)
-
-
 def class_at(viewer, row, column):
     """What the layer says about a pixel, to a user and to another program."""
     layer = layer_of(viewer)
@@ -76,11 +62,11 @@ def test_kept_pixels_keep_class_and_colour_and_no_new_class_gets_their_number(
     painted, viewer, finish, qtbot
 ):
     asked = answer(painted, "keep")
-    remove(painted, qtbot, 1)
+    remove_class(painted, qtbot, 1)
     assert asked
     finish()
     assert class_at(viewer, 2, 2) == STAR
-    add(painted, HEART)
+    add_class(painted, HEART)
     finish()
     assert class_at(viewer, 2, 2) == STAR
     assert (layer_of(viewer).data == 2).sum() == 25
@@ -89,8 +75,8 @@ def test_kept_pixels_keep_class_and_colour_and_no_new_class_gets_their_number(
 
 def test_a_class_that_is_added_again_has_its_pixels_again(painted, viewer, finish, qtbot):
     answer(painted, "keep")
-    remove(painted, qtbot, 1)
-    add(painted, STAR)
+    remove_class(painted, qtbot, 1)
+    add_class(painted, STAR)
     finish()
     (number,) = [item.id for item in painted.table.prompt_set().classes if item.name == STAR]
     assert (layer_of(viewer).data[:5, :5] == number).all()
@@ -101,10 +87,10 @@ def test_pixels_that_are_given_back_follow_the_words_until_that_is_undone(
     painted, viewer, finish, qtbot
 ):
     answer(painted, "give back")
-    remove(painted, qtbot, 1)
+    remove_class(painted, qtbot, 1)
     finish()
     assert not (layer_of(viewer).data == 2).any()
-    add(painted, HEART)
+    add_class(painted, HEART)
     finish()
     layer_of(viewer).undo()
     assert class_at(viewer, 2, 2) == STAR
@@ -112,7 +98,7 @@ def test_pixels_that_are_given_back_follow_the_words_until_that_is_undone(
 
 def test_pixels_can_be_made_another_class(painted, viewer, scene, finish, qtbot):
     answer(painted, "repaint", other=scene.names[1])
-    remove(painted, qtbot, 1)
+    remove_class(painted, qtbot, 1)
     finish()
     assert class_at(viewer, 2, 2) == scene.names[1]
     assert (painted.images.edits()[0].owners[:5, :5] > 0).all()
@@ -120,13 +106,13 @@ def test_pixels_can_be_made_another_class(painted, viewer, scene, finish, qtbot)
 
 def test_cancelling_keeps_the_row(painted, viewer, qtbot):
     answer(painted, "give back", accept=False)
-    remove(painted, qtbot, 1)
+    remove_class(painted, qtbot, 1)
     assert STAR in painted.table.prompt_set().names
     assert class_at(viewer, 2, 2) == STAR
 
 
 def test_a_class_without_painted_pixels_goes_without_a_question(painted, scene, qtbot):
-    remove(painted, qtbot, 2)
+    remove_class(painted, qtbot, 2)
     assert scene.names[1] not in painted.table.prompt_set().names
 
 

@@ -6,7 +6,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from dinoiser.prompts import PromptSet
-from tests.helpers.segment_driver import click, layer_of
+from tests.helpers.segment_driver import add_class, click, layer_of, remove_class
 
 
 @pytest.fixture
@@ -72,3 +72,22 @@ def test_without_the_box_the_words_reach_all_of_the_image(
     assert np.isin(layer.data, [item.id for item in words.classes]).all()
     assert [layer.name for layer in viewer.layers] == ["scene", "labels of scene"]
     assert looks == [], "no new look at the image"
+
+
+def test_a_class_added_right_after_another_was_removed_does_not_get_what_lies_outside(
+    boxed, viewer, scene, finish, qtbot
+):
+    layer = layer_of(viewer)
+    outside = np.ones(layer.data.shape, bool)
+    outside[BOX] = False
+    labels, counts = np.unique(layer.data[outside & (layer.data > 0)], return_counts=True)
+    label = int(labels[counts.argmax()])
+    of_class = outside & (layer.data == label)
+    row = next(i for i, row in enumerate(boxed.table.rows()) if row.id == label)
+    name = boxed.table.rows()[row].name
+    remove_class(boxed, qtbot, row)
+    add_class(boxed, "green heart")
+    finish()
+    assert (layer.data[of_class] == label).all()
+    named = dict(zip(layer.features["index"], layer.features["class"], strict=True))
+    assert named[label] == name
