@@ -15,6 +15,8 @@ IGNORE_16 = 65535
 """The same where labels have 16 bits: always the largest number of the type."""
 MAX_ID = IGNORE_16 - 1
 """The largest id of a class; 0 is the background."""
+LEFT_OUT = -1
+"""Stands for ignored pixels among ids of other programs, which may be 255 or 65535."""
 
 
 def label_type(ids: Iterable[int]) -> np.dtype:
@@ -33,6 +35,11 @@ def ignore_among(labels: Iterable[int]) -> int:
     Counts of 16-bit labels list that of ignored pixels, even where there are none.
     """
     return IGNORE_16 if max(labels, default=0) > IGNORE else IGNORE
+
+
+def with_left_out(labels: np.ndarray) -> np.ndarray:
+    """Return labels as int32, in which ignored pixels are `LEFT_OUT`."""
+    return np.where(labels == ignore_label(labels.dtype), np.int32(LEFT_OUT), labels)
 
 
 def as_type(labels: np.ndarray, dtype: np.dtype) -> np.ndarray:

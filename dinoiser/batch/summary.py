@@ -74,8 +74,6 @@ class Summary:
     def mean_confidence(self, label: int) -> float | None:
         """Mean confidence of a class id's pixels; None if it has none."""
         count = self.pixels.get(label, 0)
-        return (
-            self.confidence_sums[label] / count
-            if count and label != ignore_among(self.pixels)
-            else None
-        )
+        if not count or label == ignore_among(self.pixels):
+            return None
+        return self.confidence_sums[label] / count

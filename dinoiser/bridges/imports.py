@@ -12,10 +12,10 @@ from dinoiser.batch.export import read_prompts
 from dinoiser.batch.folder import refuse_half_emptied, refuse_links
 from dinoiser.batch.reviews import Reviews, mask_file, read_labelled
 from dinoiser.bridges.annotations import open_annotations
-from dinoiser.bridges.masks import LEFT_OUT
 from dinoiser.bridges.matching import match_classes, match_images, split_renames
 from dinoiser.errors import InputError, PromptError
 from dinoiser.export.png import read_mask
+from dinoiser.labels import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -12,7 +12,6 @@ the package attrs. The protocol is a health check, and tasks that are answered w
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,16 +20,15 @@ from label_studio_sdk._extensions.label_studio_tools.core.label_config import pa
 from label_studio_sdk._extensions.label_studio_tools.core.utils.io import get_local_path
 
 from dinoiser.errors import DinoiserError, SettingsError
-from dinoiser.export.label_studio import build_strokes
+from dinoiser.export.label_studio import build_strokes, model_version
 from dinoiser.images import read_image
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
+from dinoiser.prompts.inline import quote
 from dinoiser.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-VERSION = f"napari-dinoiser {importlib.metadata.version('napari-dinoiser')}"
 
 
 class Brush(NamedTuple):
@@ -88,7 +86,7 @@ def read_words(brush: Brush, words: str = "") -> PromptSet:
         The words are wrong.
     """
     known = {item.name for item in PromptSet.parse(words).classes} if words else {"background"}
-    others = [f'"{label}"' for label in brush.labels if label not in known]
+    others = [quote(label) for label in brush.labels if label not in known]
     return PromptSet.parse(", ".join([words or "background", *others]))
 
 
@@ -110,7 +108,7 @@ def make_app(model: str = "clip-dinoiser", words: str = "", device: str = "auto"
     if words:
         PromptSet.parse(words)
     segmenter = Segmenter(load_model(model, device=device))
-    app = Flask(__name__)
+    app, version = Flask(__name__), model_version()
 
     @app.get("/health")
     def health() -> dict[str, str]:
@@ -119,7 +117,7 @@ def make_app(model: str = "clip-dinoiser", words: str = "", device: str = "auto"
     @app.post("/setup")
     def setup() -> dict[str, str]:
         read_words(read_brush(request.get_json()["schema"]), words)
-        return {"model_version": VERSION}
+        return {"model_version": version}
 
     @app.post("/predict")
     def predict() -> dict[str, Any]:
@@ -127,10 +125,10 @@ def make_app(model: str = "clip-dinoiser", words: str = "", device: str = "auto"
         brush = read_brush(message["label_config"])
         prompts = read_words(brush, words)
         results = [
-            {"result": _find(task, brush, prompts, segmenter), "model_version": VERSION}
+            {"result": _find(task, brush, prompts, segmenter), "model_version": version}
             for task in message["tasks"]
         ]
-        return {"results": results, "model_version": VERSION}
+        return {"results": results, "model_version": version}
 
     @app.post("/webhook")
     def webhook() -> tuple[dict[str, Any], int]:

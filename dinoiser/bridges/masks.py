@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.errors import InputError
 from dinoiser.export.png import read_mask
 from dinoiser.export.voc import CLASS_FOLDER, LABEL_MAP
-from dinoiser.labels import ignore_label
+from dinoiser.labels import with_left_out
 from dinoiser.prompts.palette import IGNORE_COLOR, label_colors
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-LEFT_OUT = -1
-"""Label of ignored pixels in annotations."""
+    import numpy as np
 
 
 class MaskAnnotations:
@@ -59,10 +56,7 @@ class MaskAnnotations:
 
     def draw(self, image: str) -> np.ndarray:
         """See `Annotations`."""
-        found = read_mask(self._files[image], self._colors)
-        labels = found.astype(np.int32)
-        labels[labels == ignore_label(found.dtype)] = LEFT_OUT
-        return labels
+        return with_left_out(read_mask(self._files[image], self._colors))
 
 
 def _read_label_map(path: Path) -> tuple[dict[int, str], dict[int, str]]:

@@ -178,7 +178,7 @@ def label(
         inputs=tuple(paths),
         output=output,
         labelling=Labelling(
-            prompts=_read_labels(prompt, prompts, ignore_below, masks),
+            prompts=read_prompts(prompt, prompts, ignore_below, masks),
             model=model,
             precision=precision,
             heads=heads,
@@ -220,17 +220,9 @@ def label(
         raise typer.Exit(1)
 
 
-def _read_labels(
-    inline: str | None, path: Path | None, ignore_below: float | None, masks: str | None
+def read_prompts(
+    inline: str | None, path: Path | None, ignore_below: float | None, masks: str | None = None
 ) -> PromptSet:
-    """Read the classes, and how their masks are saved."""
-    from dataclasses import replace
-
-    prompts = read_prompts(inline, path, ignore_below)
-    return replace(prompts, masks=masks or prompts.masks)  # type: ignore[arg-type]  # checked there
-
-
-def read_prompts(inline: str | None, path: Path | None, ignore_below: float | None) -> PromptSet:
     """Read the classes, either from the words after -p or from a prompt file."""
     from dataclasses import replace
 
@@ -245,7 +237,11 @@ def read_prompts(inline: str | None, path: Path | None, ignore_below: float | No
         )
         raise PromptError(msg)
     prompts = PromptSet.load(path) if path else PromptSet.parse(inline or "")
-    return prompts if ignore_below is None else replace(prompts, ignore_below=ignore_below)
+    if ignore_below is not None:
+        prompts = replace(prompts, ignore_below=ignore_below)
+    if masks:
+        prompts = replace(prompts, masks=masks)  # type: ignore[arg-type]  # checked there
+    return prompts
 
 
 def _read_batch_size(text: str) -> int | Literal["auto"]:

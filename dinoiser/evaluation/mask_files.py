@@ -12,14 +12,12 @@ from dinoiser.errors import InputError
 from dinoiser.evaluation.truth import read_indices
 from dinoiser.export.coco_reader import CocoReader
 from dinoiser.export.png import read_mask
-from dinoiser.labels import ignore_label
+from dinoiser.labels import with_left_out
 from dinoiser.prompts.palette import label_colors
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
-
-LEFT_OUT = -1  # label of ignored pixels; 255 may be a category id of COCO
 
 
 class LabelFiles(Protocol):
@@ -86,10 +84,7 @@ class MaskFolder:
     def read(self, image: str) -> np.ndarray:
         """See `LabelFiles`."""
         path, colors = self._files[image], self._colors
-        found = read_mask(path, colors) if colors else read_indices(path)
-        labels = found.astype(np.int32)
-        labels[labels == ignore_label(found.dtype)] = LEFT_OUT
-        return labels
+        return with_left_out(read_mask(path, colors) if colors else read_indices(path))
 
 
 class CocoLabels:

@@ -10,9 +10,10 @@ import numpy as np
 
 from dinoiser.errors import InputError
 from dinoiser.evaluation.boundaries import Band
-from dinoiser.evaluation.mask_files import LEFT_OUT, open_labels
+from dinoiser.evaluation.mask_files import open_labels
 from dinoiser.evaluation.metrics import ConfusionMatrix
 from dinoiser.evaluation.scores import BoundaryScore, Score, mean
+from dinoiser.labels import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

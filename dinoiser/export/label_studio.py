@@ -39,12 +39,16 @@ def build_task(
     InputError
         A label is not a class of the prompt set.
     """
-    version = f"napari-dinoiser {importlib.metadata.version('napari-dinoiser')}"
     strokes = build_strokes(labels, prompts, options)
     return {
         "data": {"image": options.image_url + quote(image_name)},
-        "predictions": [{"model_version": version, "result": strokes}],
+        "predictions": [{"model_version": model_version(), "result": strokes}],
     }
+
+
+def model_version() -> str:
+    """Return what Label Studio shows as the origin of predictions."""
+    return f"napari-dinoiser {importlib.metadata.version('napari-dinoiser')}"
 
 
 def build_strokes(

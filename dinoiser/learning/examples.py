@@ -93,8 +93,6 @@ def _shares(mask: np.ndarray, size: tuple[int, int]) -> Tensor:
 
     What is ignored has none.
     """
-    labels = np.unique(mask)[:, None, None]
-    one_hot = torch.from_numpy(
-        (mask[None] == labels) & (labels != ignore_label(mask.dtype))
-    ).float()
+    labels, ignored = np.unique(mask)[:, None, None], ignore_label(mask.dtype)
+    one_hot = torch.from_numpy((mask[None] == labels) & (labels != ignored)).float()
     return F.interpolate(one_hot[None], size, mode="area")[0]

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 MaskForm = Literal["indexed", "gray"]
 
-_MAX_BYTES = (
-    2**20
-)  # far more than thousands of classes need; an image given by mistake is not read in full
+# more than thousands of classes need; an image given by mistake is not read in full
+_MAX_BYTES = 2**20
 
 # what to write for each key, as the end of a sentence in messages
 _EXPECTED = {

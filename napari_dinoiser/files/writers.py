@@ -51,8 +51,8 @@ def write_png(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     prompts = name_labels(data, meta)
     place = Path(path)
     places = [place.with_name(name) for name in _plane_names(place, data)]
-    for file, plane in zip(places, _planes(data), strict=True):
-        write_mask(np.ascontiguousarray(plane, prompts.label_type), prompts, file)
+    for file, plane in zip(places, _planes(data, prompts.label_type), strict=True):
+        write_mask(plane, prompts, file)
     classes = place.with_suffix(".classes.json")
     write_classes(prompts, classes)
     return [str(file) for file in (*places, classes)]
@@ -88,9 +88,8 @@ def write_coco(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     if len(names) != _count_planes(data):
         names = _plane_names(Path(path).with_suffix(".png"), data)
     with CocoWriter(path, prompts) as coco:
-        for name, plane in zip(names, _planes(data), strict=True):
-            labels = np.ascontiguousarray(plane, prompts.label_type)
-            coco.add(name, plane.shape, build_annotations(labels, name, prompts))
+        for name, plane in zip(names, _planes(data, prompts.label_type), strict=True):
+            coco.add(name, plane.shape, build_annotations(plane, name, prompts))
     return [path]
 
 
@@ -125,8 +124,8 @@ def name_labels(data: Any, meta: dict[str, Any]) -> PromptSet:
     return PromptSet(tuple(classes.values()))
 
 
-def _planes(data: Any) -> Iterator[np.ndarray]:
-    """Read (..., H, W) labels plane by plane."""
+def _planes(data: Any, dtype: np.dtype | None = None) -> Iterator[np.ndarray]:
+    """Read (..., H, W) labels plane by plane, as a type that holds them."""
     stack = _full_size(data)
     for index in np.ndindex(*stack.shape[:-2]):
         plane = np.asarray(stack[index])
@@ -136,7 +135,7 @@ def _planes(data: Any) -> Iterator[np.ndarray]:
                 "65535 for pixels to ignore; use smaller labels, or save the layer as TIFF"
             )
             raise InputError(msg)
-        yield plane
+        yield np.ascontiguousarray(plane, dtype)
 
 
 def _full_size(data: Any) -> Any:

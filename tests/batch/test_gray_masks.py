@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from dinoiser.batch import export
 from dinoiser.batch.relabel import relabel
@@ -18,7 +17,7 @@ from dinoiser.evaluation.mask_files import open_labels
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet
 from tests.helpers.command_line import dinoiser
-from tests.helpers.taught_jobs import SYNC, draw, label
+from tests.helpers.taught_jobs import SYNC, draw, grey_values, label
 
 # white is the grey value of ignored pixels
 WORDS = PromptSet.from_yaml(
@@ -61,13 +60,7 @@ def out(labelled, tmp_path):
 
 
 def values(out):
-    """Grey values of all masks, as any program reads them."""
-    found = {}
-    for path in sorted((out / "masks").glob("*.png")):
-        with Image.open(path) as mask:
-            assert mask.mode == "L"
-            found[path.stem] = np.asarray(mask)
-    return found
+    return grey_values(out, "L")
 
 
 def corrected(out):

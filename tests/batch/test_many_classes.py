@@ -16,7 +16,7 @@ from dinoiser.evaluation.mask_files import open_labels
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet
 from tests.helpers.command_line import dinoiser
-from tests.helpers.taught_jobs import draw, label
+from tests.helpers.taught_jobs import draw, grey_values, label
 
 FEW = PromptSet.from_names(["background", "circle", "star", "square"])
 OFFSET = 1200
@@ -50,13 +50,7 @@ def out(labelled, tmp_path):
 
 
 def values(out):
-    """Grey values of all masks, as any program reads them."""
-    found = {}
-    for path in sorted((out / "masks").glob("*.png")):
-        with Image.open(path) as mask:
-            assert mask.mode == "I;16"
-            found[path.stem] = np.asarray(mask)
-    return found
+    return grey_values(out, "I;16")
 
 
 def test_labels_are_those_of_small_ids(images, labelled, tmp_path):

@@ -39,6 +39,16 @@ def accept(output, truth, count, prompts=PROMPTS):
         reviews.save(image, "accepted", truth[image.stem])
 
 
+def grey_values(output, mode):
+    """Grey values of a job's masks by stem, as any program reads them, all of a Pillow mode."""
+    found = {}
+    for path in sorted((output / "masks").glob("*.png")):
+        with Image.open(path) as mask:
+            assert mask.mode == mode
+            found[path.stem] = np.asarray(mask)
+    return found
+
+
 def masks(output):
     """Bytes of the masks of a job, by their names."""
     return {path.name: path.read_bytes() for path in (output / "masks").glob("*.png")}

@@ -91,3 +91,11 @@ def test_words_give_labels_other_phrases(scene, prompts, image_url):
     client = make_app("tiny", f"background, thing={name}", "cpu").test_client()
     [prediction] = ask(client, interface, image_url).get_json()["results"]
     assert [stroke["value"]["brushlabels"] for stroke in prediction["result"]] == [["thing"]]
+
+
+def test_labels_with_signs_of_their_own_are_words():
+    from dinoiser.bridges.label_studio_backend import read_brush, read_words
+
+    names = ("a, b", '"quoted"', "c = d")
+    interface = build_interface(PromptSet.from_names(["background", *names]))
+    assert read_words(read_brush(interface)).names == ("background", *names)
