@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from PIL import Image
 
 from dinoiser.export import read_mask
 from dinoiser.scenes import draw_scenes
+from tests.helpers.job_driver import count_lines, wait_until
 
 WORDS = "background, red circle, blue star, green square"
 
@@ -285,12 +285,12 @@ def test_ctrl_c_says_how_to_go_on_and_the_rest_is_byte_for_byte_the_same(
     program = [sys.executable, "-c", "from dinoiser.cli import main; main()"]
     arguments = [*program, *map(str, command), out]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    records = wait_for_records(out)
+    wait_until(lambda: count_lines(out) > 0, "labelling")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     one_sentence(err, "Run the same command again")
-    assert 0 < len(records.read_text().splitlines()) < 60
+    assert 0 < count_lines(out) < 60
     assert not list(out.rglob("*.part"))
 
     for target in (out, undisturbed):
@@ -299,14 +299,6 @@ def test_ctrl_c_says_how_to_go_on_and_the_rest_is_byte_for_byte_the_same(
     assert len(masks) == 60
     for path in masks:
         assert path.read_bytes() == (out / path.relative_to(undisturbed)).read_bytes()
-
-
-def wait_for_records(out, seconds=120):
-    end = time.monotonic() + seconds
-    while not (found := list((out / "records").glob("*.jsonl"))):
-        assert time.monotonic() < end, f"no records appeared in {out}"
-        time.sleep(0.02)
-    return found[0]
 
 
 def test_pixels_without_data_are_ignored_and_undeclared_ones_named(dinoiser, tmp_path):
