@@ -6,6 +6,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from dinoiser.errors import ImageError
 from dinoiser.images import read_image, to_rgb
 from tests.helpers.drawn_images import (
     BLACK,
@@ -111,6 +112,47 @@ def test_damaged_exif_data_do_not_cost_the_image(tmp_path):
         tmp_path / "a.jpg", quality=95, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01\x03\0"
     )
     assert_shows_four_squares(read_image(tmp_path / "a.jpg"), tolerance=6)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 30},
+        {"quality": 95, "subsampling": 0},
+        {"quality": 95, "subsampling": 1},
+        {"subsampling": 2, "restart_marker_blocks": 2},
+        {"progressive": True},
+        {"keep_rgb": True},
+    ],
+    ids=str,
+)
+def test_jpegs_have_the_same_pixels_as_in_pillow(tmp_path, mode, options):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    stored = Image.fromarray(noise).resize((61, 47), Image.Resampling.BICUBIC).convert(mode)
+    stored.save(tmp_path / "a.jpg", **options)
+    with Image.open(tmp_path / "a.jpg") as image:
+        expected = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), expected)
+
+
+def test_what_follows_a_jpeg_does_not_count(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(four_squares()).save(path, quality=95)
+    path.write_bytes(path.read_bytes() + b"what some cameras append")
+    assert_shows_four_squares(read_image(path), tolerance=6)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("kept", [0.5, 0.9, -1, -2])
+def test_truncated_jpegs_are_refused(tmp_path, progressive, kept):
+    path = tmp_path / "a.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path, progressive=progressive)
+    data = path.read_bytes()
+    path.write_bytes(data[:kept] if kept < 0 else data[: int(kept * len(data))])
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("colorspace", ["cmyk", "ycck"])
