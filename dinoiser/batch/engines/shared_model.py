@@ -58,12 +58,13 @@ class BatchedModel:
     def __init__(self, model: SegmentationModel, passes: Passes) -> None:
         self._model = model
         self._passes = passes
-        # guards the three below
+        # guards the four below
         self._changed = threading.Condition()
         # windows wait by shape (3, h, w), the same in a batch
         self._waiting: dict[tuple[int, ...], list[_Ticket]] = defaultdict(list)
         self._producers = 0
         self._closed = False
+        self._failure: BaseException | None = None
         # two, as one answers and collects windows while the other has its batch on the device
         self._device = threading.Lock()
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(2)]
@@ -105,6 +106,8 @@ class BatchedModel:
         thread = threading.get_ident()
         tickets = [_Ticket(window, thread, Future()) for window in pixels]
         with self._changed:
+            if self._failure is not None:
+                raise self._failure
             self._waiting[tuple(pixels.shape[1:])] += tickets
             self._wake()
         return PatchFeatures.cat([ticket.answer.result() for ticket in tickets])
@@ -114,12 +117,18 @@ class BatchedModel:
         return self._passes.windows(self._model, (shape[1], shape[2]))
 
     def _serve(self) -> None:
-        while tickets := self._next_batch():
-            try:
-                self._run(tickets)
-            except BaseException as error:  # raised in the threads that wait for the windows
-                for ticket in tickets:
-                    ticket.answer.set_exception(error)
+        try:
+            while tickets := self._next_batch():
+                try:
+                    self._run(tickets)
+                except BaseException as error:
+                    _answer_with(error, tickets)
+        except BaseException as error:  # no batch can be made: nobody must wait for one
+            with self._changed:
+                self._failure = error
+                for waiting in self._waiting.values():
+                    _answer_with(error, waiting)
+                self._waiting.clear()
 
     def _next_batch(self) -> list[_Ticket]:
         """Wait for the next batch; empty at the end."""
@@ -175,3 +184,10 @@ class BatchedModel:
             raise SettingsError(msg) from error
         for i, ticket in enumerate(tickets):
             ticket.answer.set_result(patches.part(slice(i, i + 1)))
+
+
+def _answer_with(error: BaseException, tickets: list[_Ticket]) -> None:
+    """Raise an error in the threads that wait for windows."""
+    for ticket in tickets:
+        if not ticket.answer.done():
+            ticket.answer.set_exception(error)

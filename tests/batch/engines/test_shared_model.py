@@ -101,3 +101,39 @@ def test_with_more_threads_than_windows_in_a_batch_all_but_the_last_are_full(pat
     assert found == [list(some) for some in values]
     assert sum(tower.fills) == threads * each
     assert len(tower.fills) < 1.3 * threads * each / SIZE
+
+
+class PartlyRead(PatchFeatures):
+    """What comes back from a device that is lost while it is read."""
+
+    def part(self, some):
+        if some.start:
+            raise RuntimeError("device lost")
+        return super().part(some)
+
+
+def test_an_error_half_way_through_the_answers_reaches_all_others(patient):
+    class Lost(Tower):
+        def encode_image(self, pixels):
+            return PartlyRead(super().encode_image(pixels).features, None)
+
+    with BatchedModel(Lost(), Passes(SIZE)) as shared, ThreadPoolExecutor(SIZE) as pool:
+        for _ in range(2):  # the threads of the model are there for the next batch, too
+            with shared.producing():
+                answers = [pool.submit(bring, shared, [value]) for value in (1, 2, 3)]
+                time.sleep(0.05)
+            errors = [answer.exception(30) for answer in answers]
+            assert [str(error) for error in errors if error] == ["device lost"] * 2
+
+
+def test_where_no_batch_can_be_made_nobody_waits_for_one(patient, at_work):
+    class NoPlan(Passes):
+        def windows(self, model, size):
+            if threading.current_thread().daemon:  # the model's own threads
+                raise RuntimeError("no plan")
+            return SIZE
+
+    with BatchedModel(Tower(), NoPlan()) as shared, ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            answer = pool.submit(bring, shared, [1])
+            assert str(answer.exception(30)) == "no plan"
