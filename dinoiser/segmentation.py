@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from dinoiser.labels import count_labels, ignore_label
+from dinoiser.labels import ignore_label, present_labels
 
 if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
@@ -135,11 +135,11 @@ class Segmentation:
     @cached_property
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:
         """Pixels by label and bin, (L, HISTOGRAM_BINS), and the labels' summed confidence."""
-        of_labels = count_labels(self.labels)
-        present = np.flatnonzero(of_labels)
+        present = present_labels(self.labels)
+        number = ignore_label(self.labels.dtype) + 1
         # one bincount over pairs of a label and the bits of a confidence, which it then has the
         # number of; only labels that there are have a row
-        row = np.zeros(len(of_labels), np.int64)
+        row = np.zeros(number, np.int64)
         row[present] = np.arange(len(present)) * FLOAT16_VALUES
         pairs = np.zeros(len(present) * FLOAT16_VALUES, np.int64)
         step = max(1, PIXELS_AT_ONCE // self.labels.shape[1])
@@ -149,8 +149,8 @@ class Segmentation:
             pairs += np.bincount(keys.ravel(), minlength=len(pairs))
         # sums of float16 are exact in float64, so their order does not matter
         by_value = pairs.reshape(-1, FLOAT16_VALUES)
-        counts = np.zeros((len(of_labels), HISTOGRAM_BINS), np.int64)
-        sums = np.zeros(len(of_labels))
+        counts = np.zeros((number, HISTOGRAM_BINS), np.int64)
+        sums = np.zeros(number)
         counts[present] = np.add.reduceat(by_value, _FIRST_OF_BIN, axis=1)
         sums[present] = by_value @ _VALUES
         return counts, sums

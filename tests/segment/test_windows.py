@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dinoiser.errors import SettingsError
 from dinoiser.segment import interpolation
-from dinoiser.segment.probability_map import ProbabilityMap, Tile
+from dinoiser.segment.probability_map import ProbabilityMap, Tile, highest
 from dinoiser.segment.resize import resize, resize_columns, resize_rows
 from dinoiser.segment.score_map import ScoreMap
 from dinoiser.segment.settings import SegmentSettings, WindowSettings
@@ -185,6 +185,36 @@ def test_classes_that_are_left_out_win_nowhere(seed, sharpness):
     patches = (random_patches(layout, (4, 4), classes=9, seed=seed) * sharpness).softmax(1)
     found = ProbabilityMap.from_windows(patches, layout)
     assert set(all_pixels(found).argmax(0).flatten().tolist()) <= set(found.winners())
+
+
+@cases(40)
+@given(
+    seed=st.integers(0, 10_000),
+    sharpness=st.floats(1, 30),
+    values=st.integers(1, 5_000),
+    width=st.integers(1, 60),
+)
+def test_the_classes_of_pixels_do_not_depend_on_which_can_win_in_a_tile(
+    seed, sharpness, values, width
+):
+    layout = WindowLayout.plan((50, 60), WindowSettings(short_side=40, window=32, stride=16))
+    patches = (random_patches(layout, (4, 4), classes=9, seed=seed) * sharpness).softmax(1)
+    found = ProbabilityMap.from_windows(patches, layout)
+    pixels = all_pixels(found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dinoiser.segment.probability_map.TILE_WIDTH", width)
+        patch.setattr("dinoiser.segment.probability_map.VALUES_AT_ONCE", values)
+        for tile, channels, winner, probability in found.decide(Tile.whole((50, 60))):
+            expected, number = pixels[:, *tile].max(0)
+            np.testing.assert_array_equal(torch.tensor(channels)[winner], number)
+            np.testing.assert_array_equal(probability, expected)
+
+
+def test_the_first_of_equals_is_the_highest():
+    values = torch.tensor([[[0.2, 0.5, 0.1]], [[0.2, 0.4, 0.3]], [[0.1, 0.5, 0.3]]])
+    best, winner = highest(values)
+    assert best.tolist() == [[values[0, 0, 0].item(), 0.5, values[1, 0, 2].item()]]
+    assert winner.tolist() == [[0, 0, 1]]
 
 
 def test_one_class_alone_is_its_channel():
