@@ -23,6 +23,9 @@ SECONDS_TO_CONNECT = 30
 SHARDS_UNDER_WAY = {"cpu": 2, "cuda": 4}
 """Shards at a time in a process, whose labeller has threads of its own: the next one begins before
 the last images of the one before are done, and on a GPU several are needed to fill batches."""
+MEMORY = {"MALLOC_TRIM_THRESHOLD_": 2**26, "MALLOC_MMAP_THRESHOLD_": 2**25}
+"""Bytes, for glibc: with the 64 KB of nannies, the memory of each temporary array goes back to the
+system, which clears it again for the next."""
 PRELOAD = "dinoiser.batch.engines.worker_preload"
 
 
@@ -103,6 +106,7 @@ def _local_cluster(job: LabelJob) -> Iterator[Any]:
         "distributed.scheduler.worker-saturation": 1.0,
         # otherwise a nanny that restarts its worker at a bad moment is closed
         "distributed.deploy.lost-worker-timeout": "100 days",
+        **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in MEMORY.items()},
     }
     with (
         dask.config.set(config),

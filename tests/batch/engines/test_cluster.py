@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import platform
 import re
 import shutil
 import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from distributed import Client
 from distributed.comm import connect as knock
@@ -30,6 +32,23 @@ def client(tmp_path_factory):
 
 def test_its_owner_runs_code_in_another_process(client):
     assert client.submit(os.getpid).result(timeout=60) != os.getpid()
+
+
+def faults_of_temporary_arrays():
+    """Count the pages that the system clears for 50 arrays of 1 MB, after the first few."""
+    import resource
+
+    for i in range(60):
+        if i == 10:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        np.ones(2**20, np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are not told")
+def test_a_worker_uses_the_memory_of_temporary_arrays_again(client):
+    # a page has 4 KB; the first few arrays are not counted
+    assert client.submit(faults_of_temporary_arrays).result(timeout=60) < 50 * 256 / 4
 
 
 @pytest.mark.parametrize("security", [None, Security.temporary()], ids=["none", "another"])
