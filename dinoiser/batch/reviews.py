@@ -1,8 +1,7 @@
-"""Reviews: the decisions on a job's images, and the order in which images are reviewed."""
+"""Reviews: the decisions on a job's images, and the masks that people corrected."""
 
 from __future__ import annotations
 
-import math
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +13,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import Stem, append_lines, read_records
-from dinoiser.batch.usefulness import most_useful
 from dinoiser.errors import InputError
 from dinoiser.export.png import write_mask
 from dinoiser.images.inputs import check_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from dinoiser.batch.records import Record
     from dinoiser.prompts import PromptSet
@@ -31,7 +29,6 @@ UNSAVED = Path(".unsaved")
 """Folder of unsaved edits; hidden, so that it is never searched for images."""
 
 State = Literal["unchecked", "accepted", "rejected"]
-Order = Literal["worst", "most work", "most useful", "file name", "class share"]
 
 
 class Review(BaseModel):
@@ -261,53 +258,3 @@ def mask_file(output: Path, image: LabelledImage) -> Path:
 def unsaved_file(output: Path, image: LabelledImage) -> Path:
     """Path of unsaved edits to an image's mask."""
     return output / UNSAVED / f"{check_inside(image.stem)}.png"
-
-
-def sort_images(
-    images: Iterable[LabelledImage],
-    reviews: Mapping[str, Review],
-    order: Order,
-    class_id: int = 0,
-    vectors: Mapping[str, np.ndarray] | None = None,
-) -> list[LabelledImage]:
-    """Sort images for reviewing.
-
-    Parameters
-    ----------
-    images
-        The images.
-    reviews
-        From `read_reviews`, so that corrected masks count as corrected.
-    order
-        "worst": by the expected IoU, and "most work": by the expected work, see
-        `dinoiser.batch.quality`; both begin with images whose pixels are all
-        ignored. "most useful": by what they would teach, see `most_useful`;
-        "worst" where no vectors are given. "file name": by name. "class share":
-        by the share of one class, largest first. Ties are in the order of names.
-    class_id
-        The class for "class share".
-    vectors
-        One for each image, for "most useful".
-    """
-
-    def share(image: LabelledImage) -> float:
-        review = reviews.get(image.image)
-        pixels = (review and review.pixels) or image.pixels
-        return pixels.get(class_id, 0) / max(1, sum(pixels.values()))
-
-    # sorting is stable, so ties keep the order of names
-    by_name = sorted(images, key=lambda image: image.image)
-    if order == "most useful" and vectors:
-        checked = [name for name, review in reviews.items() if review.state != "unchecked"]
-        return most_useful(by_name, vectors, checked)
-    if order in ("worst", "most useful"):
-        return sorted(by_name, key=lambda p: -1.0 if p.expected_iou is None else p.expected_iou)
-    if order == "most work":
-        return sorted(
-            by_name,
-            key=lambda p: math.inf if p.expected_work is None else p.expected_work,
-            reverse=True,
-        )
-    if order == "class share":
-        return sorted(by_name, key=share, reverse=True)
-    return by_name

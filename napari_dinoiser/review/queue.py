@@ -19,7 +19,7 @@ from superqt.utils import signals_blocked
 from napari_dinoiser.review.named import named
 
 if TYPE_CHECKING:
-    from dinoiser.batch.reviews import Order
+    from dinoiser.batch.review_order import Order
     from dinoiser.prompts import PromptSet
 
 ORDERS = {
@@ -66,7 +66,7 @@ class ReviewQueue(QWidget):
 
     @property
     def order(self) -> Order:
-        """The order, see `dinoiser.batch.reviews.sort_images`."""
+        """The order, see `dinoiser.batch.review_order.sort_images`."""
         return self._order.currentData()
 
     @property

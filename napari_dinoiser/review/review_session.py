@@ -9,13 +9,13 @@ import numpy as np
 
 from dinoiser.batch.export import read_prompts
 from dinoiser.batch.job_images import result_file
+from dinoiser.batch.review_order import sort_images
 from dinoiser.batch.reviews import (
     LabelledImage,
     Review,
     Reviews,
     mask_file,
     read_labelled,
-    sort_images,
 )
 from dinoiser.errors import DinoiserError, InputError
 from dinoiser.export.confidence import read_confidence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from dinoiser.batch.reviews import Order
+    from dinoiser.batch.review_order import Order
 
 
 class Counts(NamedTuple):
@@ -155,7 +155,7 @@ class ReviewSession:
         Parameters
         ----------
         order, class_id
-            See `dinoiser.batch.reviews.sort_images`.
+            See `dinoiser.batch.review_order.sort_images`.
         only_unchecked
             Hide images that were accepted or rejected.
 

@@ -1,20 +1,12 @@
-"""Decisions on images: what is written down, and in which order they come."""
+"""Decisions on images: what is written down."""
 
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from dinoiser.batch.records import Record, RecordFile
-from dinoiser.batch.reviews import (
-    LabelledImage,
-    Review,
-    Reviews,
-    read_labelled,
-    read_reviews,
-    sort_images,
-)
+from dinoiser.batch.reviews import Review, Reviews, read_labelled, read_reviews
 from dinoiser.errors import InputError
 from dinoiser.export import read_mask
 from tests.helpers.export_jobs import PROMPTS, label_arrays, make_job, make_job_of_three
@@ -23,11 +15,6 @@ from tests.helpers.export_jobs import PROMPTS, label_arrays, make_job, make_job_
 @pytest.fixture
 def job(tmp_path):
     return make_job_of_three(tmp_path)
-
-
-def labelled_image(name, expected_iou=0.5, pixels=None, work=0.1):
-    stem = name.rpartition(".")[0]
-    return LabelledImage(name, stem, f"/{name}", (2, 2), expected_iou, work, pixels or {})
 
 
 class TestReviews:
@@ -105,42 +92,3 @@ class TestReviews:
         failed = Record(image="z.png", stem="z", path="z.png", status="failed", error="broken")
         RecordFile(job).append([failed])
         assert [p.image for p in read_labelled(job)] == ["a.png", "sub/b.png", "sub/c.d.png"]
-
-
-class TestOrder:
-    def test_worst_first_and_nothing_known_before_all(self):
-        images = [
-            labelled_image("a", 0.9),
-            labelled_image("b", 0.2),
-            labelled_image("c", None),
-            labelled_image("d", 0.2),
-        ]
-        names = [p.image for p in sort_images(images, {}, "worst")]
-        assert names == ["c", "b", "d", "a"]
-
-    def test_most_work_first_and_nothing_known_before_all(self):
-        images = [labelled_image(name, work=work) for name, work in zip("abcd", (1, 3, None, 3))]  # noqa: B905
-        names = [p.image for p in sort_images(images, {}, "most work")]
-        assert names == ["c", "b", "d", "a"]
-
-    def test_by_name(self):
-        images = [labelled_image("b"), labelled_image("a/z"), labelled_image("a/b")]
-        names = [p.image for p in sort_images(images, {}, "file name")]
-        assert names == ["a/b", "a/z", "b"]
-
-    def test_by_the_share_of_a_class_as_it_is_after_corrections(self):
-        images = [
-            labelled_image("few", pixels={0: 90, 7: 10}),
-            labelled_image("none", pixels={0: 100}),
-            labelled_image("small but full", pixels={7: 4}),
-            labelled_image("corrected", pixels={7: 100}),
-        ]
-        reviews = {"corrected": Review(image="corrected", edited=True, pixels={0: 99, 7: 1})}
-        names = [p.image for p in sort_images(images, reviews, "class share", 7)]
-        assert names == ["small but full", "few", "corrected", "none"]
-
-    @given(st.lists(st.floats(0, 1) | st.none(), max_size=20))
-    def test_no_image_is_lost(self, certainties):
-        images = [labelled_image(f"{i}.png", c) for i, c in enumerate(certainties)]
-        for order in ("worst", "most work", "file name", "class share"):
-            assert sorted(sort_images(images, {}, order)) == sorted(images)

@@ -1,16 +1,18 @@
-"""The order of images by what correcting them would teach."""
+"""The order in which images are reviewed."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dinoiser.batch.features import read_mean
-from dinoiser.batch.reviews import LabelledImage, Review, read_labelled, sort_images
-from dinoiser.batch.usefulness import PICKED, most_useful
+from dinoiser.batch.review_order import PICKED, most_useful, sort_images
+from dinoiser.batch.reviews import LabelledImage, Review, read_labelled
 from tests.helpers.taught_jobs import draw, label
 
 
-def image(name, expected_iou=0.5):
-    return LabelledImage(name, name, f"/{name}", (2, 2), expected_iou, 0.1, {})
+def image(name, expected_iou=0.5, pixels=None, work=0.1):
+    return LabelledImage(name, name, f"/{name}", (2, 2), expected_iou, work, pixels or {})
 
 
 def unit(*values):
@@ -75,3 +77,45 @@ def test_the_vectors_are_those_of_the_kept_features(tmp_path):
     assert names(sort_images(images, reviews, "most useful")) == names(
         sort_images(images, reviews, "worst")
     )
+
+
+def test_worst_first_and_nothing_known_before_all():
+    images = [
+        image("a", 0.9),
+        image("b", 0.2),
+        image("c", None),
+        image("d", 0.2),
+    ]
+    order = names(sort_images(images, {}, "worst"))
+    assert order == ["c", "b", "d", "a"]
+
+
+def test_most_work_first_and_nothing_known_before_all():
+    images = [image(name, work=work) for name, work in zip("abcd", (1, 3, None, 3))]  # noqa: B905
+    order = names(sort_images(images, {}, "most work"))
+    assert order == ["c", "b", "d", "a"]
+
+
+def test_by_name():
+    images = [image("b"), image("a/z"), image("a/b")]
+    order = names(sort_images(images, {}, "file name"))
+    assert order == ["a/b", "a/z", "b"]
+
+
+def test_by_the_share_of_a_class_as_it_is_after_corrections():
+    images = [
+        image("few", pixels={0: 90, 7: 10}),
+        image("none", pixels={0: 100}),
+        image("small but full", pixels={7: 4}),
+        image("corrected", pixels={7: 100}),
+    ]
+    reviews = {"corrected": Review(image="corrected", edited=True, pixels={0: 99, 7: 1})}
+    order = names(sort_images(images, reviews, "class share", 7))
+    assert order == ["small but full", "few", "corrected", "none"]
+
+
+@given(st.lists(st.floats(0, 1) | st.none(), max_size=20))
+def test_no_image_is_lost(certainties):
+    images = [image(f"{i}.png", c) for i, c in enumerate(certainties)]
+    for order in ("worst", "most work", "file name", "class share"):
+        assert sorted(sort_images(images, {}, order)) == sorted(images)
