@@ -195,12 +195,14 @@ class _News:
 def _work(
     job: LabelJob, model: dict[str, Any], shard: Shard, threads: int | None, topic: str
 ) -> list[Record]:
-    """Label a shard on a worker."""
+    """Label a shard on a worker; no further images once the client has given the task up."""
     from distributed import get_worker
 
     worker = get_worker()
+    task = worker.state.tasks[worker.get_current_task()]
+    threads = threads or worker.state.nthreads
     records = []
-    for record in label_shards(job, model, [shard], threads or worker.state.nthreads):
+    for record in label_shards(job, model, [shard], threads, lambda: task.state == "cancelled"):
         worker.log_event(topic, record.model_dump_json())
         records.append(record)
     return records

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -16,8 +17,12 @@ from distributed.comm import connect as knock
 from distributed.security import Security
 
 from dinoiser.batch.engines.cluster import connect
+from dinoiser.batch.engines.on_cluster import OnCluster
+from dinoiser.batch.folder import open_folder
+from dinoiser.batch.job_images import search_inputs
+from dinoiser.batch.stock import take_stock
 from dinoiser.prompts import PromptSet
-from tests.helpers.job_driver import command, job_of
+from tests.helpers.job_driver import command, draw_folder, job_of
 from tests.helpers.places import ROOT
 
 
@@ -49,6 +54,28 @@ def faults_of_temporary_arrays():
 def test_a_worker_uses_the_memory_of_temporary_arrays_again(client):
     # a page has 4 KB; the first few arrays are not counted
     assert client.submit(faults_of_temporary_arrays).result(timeout=60) < 50 * 256 / 4
+
+
+@pytest.mark.slow
+def test_a_worker_takes_no_more_images_of_a_shard_once_the_run_is_stopped(client, tmp_path):
+    images = draw_folder(tmp_path / "images", 100)
+    job = job_of((images,), tmp_path / "out", PromptSet.parse("red circle"), scheduler="local")
+    engine, seen = OnCluster(client, 1), []
+    job.output.mkdir()
+    todo = tuple(take_stock(job, search_inputs(job)).todo)
+    description = engine.describe(job)
+    open_folder(job, description)
+    for record in engine.label(job, description["model"], [todo], lambda: bool(seen)):
+        seen.append(record)
+    ((worker, threads),) = client.nthreads().items()
+    assert threads == 2
+    while client.processing(workers=[worker])[worker] or client.run(is_busy)[worker]:
+        time.sleep(0.1)
+    assert 0 < len(list((tmp_path / "out" / "masks").iterdir())) < len(todo)
+
+
+def is_busy(dask_worker):
+    return bool(dask_worker.state.executing)
 
 
 @pytest.mark.parametrize("security", [None, Security.temporary()], ids=["none", "another"])
