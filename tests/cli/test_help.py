@@ -1,6 +1,8 @@
 """What a person sees who asks the command line for help."""
 
 import shlex
+import subprocess
+import sys
 from importlib.metadata import version
 
 import pytest
@@ -72,3 +74,9 @@ def test_help_lists_every_command(help_of):
     shown = help_of(())
     for name in ROOT.commands:
         assert f"\n  {name} " in shown
+
+
+def test_the_module_is_the_command(dinoiser):
+    asked = [sys.executable, "-m", "dinoiser", "--version"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert (0, said.stdout, said.stderr) == dinoiser("--version")
