@@ -45,8 +45,8 @@ class BenchmarkJob:
     model, device, precision, heads
         See `dinoiser.load_model`; the published figures were computed in fp32.
     refine
-        See `SegmentSettings`; the published figures are without, unless they
-        say PAMR.
+        See `SegmentSettings`; the published figures are without, but for
+        NACLIP's, which are with PAMR.
     delta
         See `SegmentSettings`, for benchmarks whose background is filtered; None
         for the published one.
@@ -69,8 +69,8 @@ class BenchmarkJob:
 
     @property
     def is_published(self) -> bool:
-        """Whether nothing differs from the published evaluation but, perhaps, the model's name."""
-        return self.refine == "none" and self.delta is None and self.heads is None
+        """Whether the model is evaluated as it was published, but perhaps for the refinement."""
+        return self.delta is None and self.heads is None
 
 
 def evaluate(
@@ -128,7 +128,7 @@ def evaluate(
             "protocol": _protocol(label_job.labelling),
             "output": str(job.output),
         },
-        published=benchmark.published.get(job.model) if job.is_published else None,
+        published=benchmark.published_miou(job.model, job.refine) if job.is_published else None,
         failures=summary.failures,
     )
     _write(score, job.output)
@@ -145,7 +145,7 @@ def _label_job(job: BenchmarkJob, benchmark: Benchmark, pairs: list[Pair]) -> La
             model=job.model,
             precision=job.precision,
             heads=job.heads,
-            settings=replace(benchmark.settings(entry.windows, job.delta), refine=job.refine),
+            settings=replace(benchmark.settings(entry, job.delta), refine=job.refine),
         ),
         results=Results(formats=("png",), report=False),
         running=Running(

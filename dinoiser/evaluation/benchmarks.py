@@ -18,7 +18,8 @@ from dinoiser.segment.settings import SegmentSettings
 if TYPE_CHECKING:
     import numpy as np
 
-    from dinoiser.models.catalog import Method, WindowDefaults
+    from dinoiser.models.catalog import Method, ModelEntry
+    from dinoiser.segment.settings import Refinement
 
 BENCHMARKS_PATH = Path(__file__).with_name("benchmarks.yaml")
 
@@ -44,8 +45,12 @@ class Benchmark:
     words
         What a method's own evaluation asks for where it is not the class's name:
         phrases by class, by method.
+    windows
+        The fields of `WindowDefaults` in which a method's own evaluation on this
+        set differs, by method.
     published
-        mIoU in [0, 1] reported in the paper, by model name.
+        mIoU in [0, 1] reported in the paper, by model name, for each refinement
+        of the labels.
     """
 
     name: str
@@ -54,24 +59,26 @@ class Benchmark:
     background: Literal["none", "class", "filtered"]
     classes: tuple[str, ...]
     words: dict[Method, dict[str, list[str]]]
-    published: dict[str, float]
+    windows: dict[Method, dict[str, int]]
+    published: dict[Refinement, dict[str, float]]
 
     @property
     def first_id(self) -> int:
         """Class id of the first class in masks; 0 is reserved for the background."""
         return int(self.background == "none")
 
-    def settings(self, windows: WindowDefaults, delta: float | None = None) -> SegmentSettings:
+    def settings(self, model: ModelEntry, delta: float | None = None) -> SegmentSettings:
         """Return the settings for a model of the catalogue.
 
         Parameters
         ----------
-        windows
-            The model's.
+        model
+            The model.
         delta
             See `SegmentSettings`, where there is a background to filter; None for
             the published one.
         """
+        windows = model.windows.model_copy(update=self.windows.get(model.method, {}))
         filtered = SegmentSettings.delta if delta is None else delta
         return SegmentSettings(
             short_side=windows.short_side,
@@ -86,6 +93,10 @@ class Benchmark:
         """Return the classes with the words that a method's own evaluation asks for."""
         own = self.words.get(method, {})
         return PromptSet.from_names({name: own.get(name, [name]) for name in self.classes})
+
+    def published_miou(self, model: str, refine: Refinement) -> float | None:
+        """Return the mIoU in [0, 1] that a model was published with, if it was."""
+        return self.published.get(refine, {}).get(model)
 
     def find_pairs(self, root: Path) -> list[Pair]:
         """Find the images of the official validation split and their labels.
@@ -129,8 +140,16 @@ def find_benchmark(name: str) -> Benchmark:
         entry["background"],
         tuple(entry["classes"][int(without_background) :]),
         entry.get("words", {}),
-        {model: percent / 100 for model, percent in entry["published"].items()},
+        entry.get("windows", {}),
+        {
+            "none": _from_percent(entry["published"]),
+            "pamr": _from_percent(entry.get("published_with_pamr", {})),
+        },
     )
+
+
+def _from_percent(figures: dict[str, float]) -> dict[str, float]:
+    return {model: percent / 100 for model, percent in figures.items()}
 
 
 @cache

@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from dinoiser.cli.app import app
+from dinoiser.evaluation.benchmarks import find_benchmark
 from dinoiser.prompts import PromptSet
 from tests.docs.pages import (
     PAGES,
@@ -129,3 +130,33 @@ def test_the_prompt_file_of_the_docs_can_be_loaded(tmp_path):
     prompts = PromptSet.load(tmp_path / "prompts.yaml")
     assert [c.name for c in prompts.classes] == ["background", "dog", "grass"]
     assert prompts.classes[2].id == 7
+
+
+def test_published_figures_are_those_that_evaluate_shows():
+    text = (ROOT / "docs/reference/models.md").read_text(encoding="utf-8")
+    table = text.split("## Published figures")[1].split("\n\n")[2].split("\n")
+    header, _, *rows = ([cell.strip() for cell in row.split("|")[1:-1]] for row in table)
+    columns = {
+        "VOC": "voc",
+        "Context": "context",
+        "Object": "coco-object",
+        "VOC20": "voc20",
+        "C59": "context59",
+        "Stuff": "coco-stuff",
+        "City": "cityscapes",
+        "ADE": "ade20k",
+    }
+    assert header[1:] == list(columns)
+    shown = {
+        (cells[0], name): cell
+        for cells in rows
+        for name, cell in zip(columns.values(), cells[1:], strict=True)
+        if "`" in cells[0] and cell
+    }
+    known = {
+        (f"`{model}`" + (", with PAMR" if refine == "pamr" else ""), name): f"{100 * share:.1f}"
+        for name in columns.values()
+        for refine, figures in find_benchmark(name).published.items()
+        for model, share in figures.items()
+    }
+    assert shown == known

@@ -21,6 +21,7 @@ from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
 from dinoiser.segment.segmenter import Segmenter
 from dinoiser.segment.settings import SegmentSettings
+from dinoiser.segment.windows import WindowLayout
 from tests.helpers.benchmark_folders import write_benchmark
 
 COUNT = 3
@@ -114,6 +115,7 @@ def test_figures_are_those_of_the_published_protocol(voc20, dinoiser, finished):
 @pytest.mark.slow
 def test_labels_are_as_published_unless_pamr_is_asked_for(voc20, dinoiser, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(benchmarks._document()["voc20"]["published_with_pamr"], "tiny", 64.1)
     arguments = ("evaluate", "voc20", "--root", voc20[0], "-m", "tiny", "-d", "cpu")
     code, out, err = dinoiser(*arguments)
     assert code == 0, err
@@ -126,6 +128,8 @@ def test_labels_are_as_published_unless_pamr_is_asked_for(voc20, dinoiser, tmp_p
         for name in ("voc20-tiny", "voc20-tiny-pamr")
     )
     assert plain["miou"] != refined["miou"]
+    assert plain["published_miou"] is None
+    assert refined["published_miou"] == pytest.approx(0.641)
     assert dinoiser(*arguments, "--refine", "magic")[0] == 2
 
 
@@ -260,15 +264,43 @@ def test_models_are_evaluated_with_the_windows_they_were_published_with():
     assert len(published) >= 6
     for model in published:
         entry = find_model(model.name)
-        for benchmark in ("voc", "ade20k"):
-            settings = find_benchmark(benchmark).settings(entry.windows)
+        for benchmark in ("coco-object", "ade20k"):
+            settings = find_benchmark(benchmark).settings(entry)
             smoothed = settings.antialias
             # by Pillow, the others by OpenCV
             assert smoothed == (entry.method in ("dinotxt", "tips"))
-            assert settings.delta == (0.99 if benchmark == "voc" else 0)
+            assert settings.delta == (0.99 if benchmark == "coco-object" else 0)
             assert settings.windows(entry.windows) == replace(
                 SegmentSettings().windows(entry.windows), antialias=smoothed
             )
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "size", "windows"),
+    [
+        ("voc", (336, 448), 1),
+        ("voc20", (336, 448), 1),
+        ("context", (336, 448), 6),
+        ("cityscapes", (560, 1120), 36),
+    ],
+)
+def test_naclip_sees_voc_whole_and_cityscapes_larger(benchmark, size, windows):
+    entry = find_model("naclip")
+    chosen = find_benchmark(benchmark).settings(entry).windows(entry.windows)
+    layout = WindowLayout.plan((1024, 2048) if benchmark == "cityscapes" else (375, 500), chosen)
+    assert layout.working_size == size
+    assert len(layout.windows) == windows
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "percent"),
+    [("voc", 64.1), ("context", 35), ("coco-object", 36.2), ("cityscapes", 38.3), ("ade20k", 19.1)],
+)
+def test_naclip_was_published_with_pamr(benchmark, percent):
+    found = find_benchmark(benchmark)
+    assert found.published_miou("naclip", "pamr") == pytest.approx(percent / 100)
+    assert found.published_miou("naclip", "none") is None
+    assert found.published_miou("clip-dinoiser", "pamr") is None
 
 
 def asked(benchmark, method):
