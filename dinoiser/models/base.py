@@ -81,9 +81,8 @@ class Scoring:
         Probability in [0, 1] that a background has at every pixel, whatever its
         words; only where `enlarged` is "phrases".
     guide
-        What `PatchFeatures.guide` contains and is used for. "keys": each patch
-        takes the mean of the probabilities of all patches, weighted by the
-        products of their keys.
+        What `PatchFeatures.guide` contains and is used for. "keys": patches
+        decide together with those of similar keys, see `share_by_keys`.
         "attention": the background is cleaned according to where the class
         token attends. None: nothing.
     enlarged

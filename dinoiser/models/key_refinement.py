@@ -1,4 +1,4 @@
-"""MaskCLIP with key smoothing: probabilities averaged over patches with similar keys."""
+"""MaskCLIP with key smoothing: patches with similar keys decide together."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class KeyRefinedClip(MaskClip):
 
     Notes
     -----
-    A patch's probabilities become the mean over all patches, weighted by the
-    products of their keys. MaskCLIP does not divide by the sum of the weights,
-    which does not change a patch's best class. Negative products count as 0,
-    so that the means are probabilities.
+    Patches share their probabilities by the products of their keys, see
+    `share_by_keys`. MaskCLIP leaves the sums as they are; here, what is below 0
+    becomes 0, and the rest is divided by its sum, which does not change a
+    patch's best class.
     MaskCLIP's other step, dropping classes that are unlikely everywhere, is not
     part of the paper's comparison and is left out.
 

@@ -1,4 +1,4 @@
-"""Guided pooling: patch features averaged over the patches that correlate with them."""
+"""Guided pooling: patches averaged over the patches that are like them."""
 
 from __future__ import annotations
 
@@ -36,19 +36,9 @@ def pool_by_correlation(features: Tensor, embeddings: Tensor, gamma: float = 0.2
     The denominator is the sum of the weights + 1e-6, as in the published
     code.
     """
-    return pool_by_product(features, F.normalize(embeddings, dim=1), gamma)
-
-
-def pool_by_product(features: Tensor, embeddings: Tensor, gamma: float) -> Tensor:
-    """Pool features (B, D, h, w) with the products of embeddings (B, P, h, w) as weights.
-
-    It is `pool_by_correlation` for embeddings that are normalised already, in
-    whatever way. The (N, N) matrix of products, N = h * w, is computed and used
-    a few rows at a time.
-    """
     height, width = features.shape[-2:]
     values = features.flatten(2).transpose(1, 2)  # (B, N, D)
-    given = embeddings.flatten(2)  # (B, P, N)
+    given = F.normalize(embeddings, dim=1).flatten(2)  # (B, P, N)
     batch, patches, _ = values.shape
     # a few rows of the matrix at a time: (B, n, P) @ (B, P, N) = (B, n, N)
     rows = max(1, CORRELATIONS_AT_ONCE // (batch * patches))
@@ -64,3 +54,29 @@ def _weighted_mean(correlations: Tensor, values: Tensor, gamma: float) -> Tensor
     """Mean (B, n, D) of values (B, N, D), weighted by correlations (B, n, N), changed in place."""
     weights = correlations.masked_fill_(correlations < gamma, 0.0)
     return weights @ values / (weights.sum(-1, keepdim=True) + 1e-6)
+
+
+def share_by_keys(probabilities: Tensor, keys: Tensor) -> Tensor:
+    """Let patches decide together with those of similar keys, as in MaskCLIP's key smoothing.
+
+    Each patch gets the sum of all patches' probabilities, weighted by the
+    products of its key with theirs. Products below 0 count against a class.
+
+    Parameters
+    ----------
+    probabilities
+        (B, K, h, w).
+    keys
+        (B, G, h, w), normalised.
+
+    Returns
+    -------
+    Tensor
+        (B, K, h, w) in [0, 1], with sum 1 over K. A patch's best class is that
+        of the largest sum; the others have what is above 0.
+    """
+    shares, given = probabilities.flatten(2), keys.flatten(2)  # (B, K, N), (B, G, N)
+    sums = (shares @ given.mT @ given).unflatten(2, probabilities.shape[2:])
+    best = sums.amax(1, keepdim=True)
+    kept = torch.where(best > 0, sums.clamp(min=0), (sums == best).float())
+    return kept / kept.sum(1, keepdim=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dinoiser.models.pooling import pool_by_product
+from dinoiser.models.pooling import share_by_keys
 from dinoiser.segment.background import apply_background, clean_background, prepend_background
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def score_patches(
         patches.features, embeddings, scoring.temperature, phrases_per_class
     )
     if scoring.guide == "keys" and patches.guide is not None:
-        probabilities = pool_by_product(probabilities, patches.guide.float(), gamma=0.0)
+        probabilities = share_by_keys(probabilities, patches.guide.float())
     if not has_background or patches.foreground is None:
         return probabilities
     return apply_background(probabilities, patches.foreground, delta)

@@ -13,6 +13,7 @@ from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.catalog import ModelEntry, find_model
 from dinoiser.models.key_refinement import KeyRefinedClip
 from dinoiser.models.maskclip import CLIP_MEAN, CLIP_STD, MaskClip
+from dinoiser.models.pooling import share_by_keys
 from dinoiser.models.teacher_guided import TeacherGuidedClip
 from dinoiser.models.teachers.dino import Dino, build_vit
 from dinoiser.models.teachers.found import Found
@@ -106,7 +107,7 @@ def norm(x, layer):
 
 
 def refined_by_keys(clip, tokens, embeddings, normalised_over):
-    """MaskCLIP's formulas for one image, a patch at a time: probabilities (N, K)."""
+    """MaskCLIP's formulas for one image, a patch at a time: sums (N, K)."""
     weights = {n: t.double().numpy() for n, t in clip.visual.state_dict().items()}
     last = f"transformer.resblocks.{len(clip.visual.transformer.resblocks) - 1}."
 
@@ -134,15 +135,7 @@ def refined_by_keys(clip, tokens, embeddings, normalised_over):
         keys = [key / np.linalg.norm(key) for key in keys]
     else:
         keys = list(np.array(keys) / np.sqrt(sum(key**2 for key in keys)))
-    refined = []
-    for key in keys:
-        total, shares = 0.0, 0.0
-        for other, probability in zip(keys, probabilities, strict=True):
-            likeness = key @ other
-            if likeness > 0:
-                total = total + likeness * probability
-                shares += likeness
-        refined.append(total / shares)
+    refined = [sum(key @ keys[j] * probabilities[j] for j in range(len(keys))) for key in keys]
     return np.array(refined)
 
 
@@ -160,7 +153,21 @@ class TestKeyRefined:
             actual, tokens_before_last_block(clip, pixels), strict=True
         ):
             expected = refined_by_keys(clip, tokens, embeddings.double().numpy(), over)
-            close(probabilities.flatten(1).T, expected)
+            np.testing.assert_array_equal(probabilities.flatten(1).argmax(0), expected.argmax(1))
+            kept = expected.clip(min=0)
+            close(probabilities.flatten(1).T, kept / kept.sum(1, keepdims=True))
+
+    @pytest.mark.parametrize("opposite", [-0.4, -0.1], ids=["one sum above 0", "none"])
+    def test_patches_with_opposite_keys_count_against_a_class(self, opposite):
+        """The first two patches see the first class, and so would the third by itself."""
+        probabilities = torch.tensor([[0.9, 0.9, 0.6], [0.1, 0.1, 0.4]])[None, :, None]
+        keys = torch.tensor([[0.5, 0.5, opposite]])[None, :, None]
+        shared = share_by_keys(probabilities, keys)[0, :, 0]
+        sums = (probabilities[0, :, 0] * keys[0, 0, 0]).sum(1, keepdim=True) * keys[0, 0]
+        np.testing.assert_array_equal(shared.argmax(0), sums.argmax(0))
+        assert shared.argmax(0).tolist() == [0, 0, 1]
+        close(shared.sum(0), np.ones(3))
+        assert shared.min() >= 0
 
     def test_a_class_of_two_phrases_has_the_better_one_before_it_is_refined(self, make_clip):
         model = KeyRefinedClip(make_clip())
@@ -169,8 +176,8 @@ class TestKeyRefined:
         actual = score_patches(patches, embeddings, [1, 2], model.scoring, has_background=False)
         plain = class_probabilities(patches.features, embeddings, phrases_per_class=[1, 2])[0]
         keys = patches.guide[0].flatten(1)
-        weights = (keys.T @ keys).clamp(min=0)
-        close(actual[0].flatten(1), plain.flatten(1) @ weights / weights.sum(0))
+        sums = (plain.flatten(1) @ keys.T @ keys).clamp(min=0)
+        close(actual[0].flatten(1), sums / sums.sum(0))
 
     def test_patches_with_the_same_key_get_the_same_probabilities(self):
         features = torch.randn(1, 6, 3, 4, generator=torch.manual_seed(1))
