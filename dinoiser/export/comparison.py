@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PANEL_WIDTH = 420  # pixels, as are the next two
 FONT_SIZE = 20
 MARGIN = 10
+PANELS_PER_LINE = 5
+"""Which fit the width of a screen; more models go on in the next line."""
 GREY_SHARE = 0.5
 """Share of the image's brightness kept under the map of disagreement."""
 DISAGREEMENT = np.array([255, 64, 32], np.float32)
@@ -51,9 +53,9 @@ class ComparisonRow(NamedTuple):
 
 
 def build_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet) -> Image:
-    """Draw one row per image, one column per model, and a legend.
+    """Draw each image, the labels of each model and where they disagree, and a legend.
 
-    The last column shows the image in dark grey, with red where the models
+    The last panel shows the image in dark grey, with red where the models
     disagree: the more different classes they gave, the brighter.
 
     Parameters
@@ -72,14 +74,13 @@ def build_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet) -> Image
 
     font = ImageFont.load_default(FONT_SIZE)
     line = FONT_SIZE + MARGIN
-    # each row is a line of titles above a line of panels
-    drawn = [_panels(row, prompts) for row in rows]
+    drawn = [some for row in rows for some in _in_lines(_panels(row, prompts))]
     width = MARGIN + len(drawn[0]) * (PANEL_WIDTH + MARGIN)
     height = sum(line + panels[0][1].height for panels in drawn) + MARGIN
     canvas = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(canvas)
     top = 0
-    for panels in drawn:
+    for panels in drawn:  # a line of titles above each line of panels
         for i, (title, panel) in enumerate(panels):
             left = MARGIN + i * (PANEL_WIDTH + MARGIN)
             text = _shorten(title, font)
@@ -113,6 +114,11 @@ def _panels(row: ComparisonRow, prompts: PromptSet) -> list[tuple[str, Image]]:
     disagreement = _draw_disagreement(image, _shrink(row.answers), len(tinted))
     panels = [(row.title, image), *tinted, (title, disagreement)]
     return [(title, _to_image(pixels)) for title, pixels in panels]
+
+
+def _in_lines(panels: list[tuple[str, Image]]) -> list[list[tuple[str, Image]]]:
+    """Divide the panels of an image into lines."""
+    return [panels[i : i + PANELS_PER_LINE] for i in range(0, len(panels), PANELS_PER_LINE)]
 
 
 def _draw_disagreement(image: np.ndarray, answers: np.ndarray, models: int) -> np.ndarray:

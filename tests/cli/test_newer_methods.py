@@ -7,16 +7,17 @@ import pytest
 from PIL import Image
 
 from dinoiser.evaluation.benchmarks import find_benchmark
+from dinoiser.export.comparison import MARGIN, PANEL_WIDTH
 from dinoiser.export.png import read_mask
 from dinoiser.images import read_image
-from dinoiser.models.catalog import find_model
+from dinoiser.models.catalog import find_model, list_models
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
 from dinoiser.segment.segmenter import Segmenter
 from tests.helpers.benchmark_folders import write_benchmark
 from tests.helpers.official_tips import put_files, write_hub_file
-from tests.helpers.small_catalogue import put_clip
+from tests.helpers.small_catalogue import put_all, put_clip
 
 WORDS = "background, dog; puppy, grass"
 
@@ -69,6 +70,26 @@ def test_it_is_compared_with_others(name, folder, dinoiser, tmp_path):
     one, other = (labels_of(model, folder / "0.png") for model in (name, "maskclip-tiny"))
     assert json.loads(out)["agreement"] == pytest.approx(float((one == other).mean()))
     assert drawing.is_file()
+
+
+@pytest.mark.slow
+def test_all_models_are_compared_on_one_scene(scene, dinoiser, tmp_path, monkeypatch):
+    monkeypatch.setenv("DINOISER_CACHE", str(tmp_path / "cache"))
+    names = [*put_all(tmp_path, monkeypatch), "tiny", "maskclip-tiny", "tiny:pooling=clip-keys"]
+    assert {info.name for info in list_models()} < set(names)
+    image, drawing = tmp_path / "scene.png", tmp_path / "comparison.png"
+    Image.fromarray(scene.image).save(image)
+    arguments = ("-m", ",".join(names), "-p", WORDS, "-d", "cpu", "-o", drawing, "--json")
+    code, out, err = dinoiser("compare", image, *arguments)
+    assert code == 0, err
+    pairs = [set(pair["models"]) for pair in json.loads(out)["images"][0]["pairs"]]
+    assert len(pairs) == len(names) * (len(names) - 1) / 2
+    assert set.union(*pairs) == set(names)
+    with Image.open(drawing) as drawn:
+        lines = -(-(len(names) + 2) // 5)  # with the image and the disagreement
+        panel = PANEL_WIDTH * scene.image.shape[0] / scene.image.shape[1]
+        assert drawn.width == 5 * (PANEL_WIDTH + MARGIN) + MARGIN
+        assert lines * panel < drawn.height < (lines + 1) * panel
 
 
 def test_it_is_evaluated_by_its_own_protocol(name, folder, dinoiser, tmp_path):
