@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from napari.components import LayerList
     from napari.layers import Layer
 
 OWN = "dinoiser-made"
@@ -40,3 +41,12 @@ def place_labels(layer: Layer, channel_axis: int | None = None) -> dict[str, Any
     affine = np.eye(len(kept) + 1)
     affine[:-1, :-1], affine[:-1, -1] = matrix, origin[kept]
     return {"affine": affine, **units}
+
+
+def insert_unselected(layers: LayerList, index: int, layer: Layer) -> None:
+    """Insert a layer and leave the selection as it is, so that the user goes on as before."""
+    selected = set(layers.selection)
+    # napari selects it in between; not told of that, its panels spare themselves the work
+    with layers.selection.events.blocker_all():
+        layers.insert(index, layer)
+        layers.selection = selected

@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from dinoiser.errors import DinoiserError
-from napari_dinoiser.review.background import Background
+from napari_dinoiser.background import Background
 from napari_dinoiser.review.named import named
 from napari_dinoiser.triton_import import import_triton
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_dinoiser.key_bindings import KeyBindings
 from napari_dinoiser.label_keys import paint_with
 from napari_dinoiser.label_layers import style_labels
+from napari_dinoiser.own_layers import insert_unselected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import napari
-    import numpy as np
     from napari.layers import Image, Labels, Layer
 
     from dinoiser.prompts import PromptSet
     from napari_dinoiser.review.review_session import OpenImage
+
+PIXEL = np.zeros((1, 1), np.uint8)
+"""What layers hold before the first image."""
 
 
 class ReviewLayers:
@@ -55,17 +60,28 @@ class ReviewLayers:
         self.image: Image | None = None
         self.labels: Labels | None = None
 
+    def add_missing(self, prompts: PromptSet) -> bool:
+        """Add one layer that is missing, hidden; return False if none is.
+
+        napari takes a tenth of a second for it, for which its window stands still.
+        """
+        if self.labels is None or self.labels not in self._viewer.layers:
+            self._add_labels(prompts)
+        elif self.image is None or self.image not in self._viewer.layers:
+            self._add_image()
+        else:
+            return False
+        return True
+
     def show(self, opened: OpenImage, prompts: PromptSet) -> None:
         """Show an image and its labels; layers that were removed are added again."""
+        while self.add_missing(prompts):
+            pass
         image, labels = self.image, self.labels
-        if labels is None or labels not in self._viewer.layers:
-            labels = self._add_labels(opened.labels, prompts)
-        else:
-            self.show_labels(opened.labels)
-        if image is None or image not in self._viewer.layers:
-            image = self._add_image(opened.image)
-        else:
-            image.data = opened.image
+        assert image is not None
+        assert labels is not None
+        self.show_labels(opened.labels)
+        image.data = opened.image
         image.name = opened.labelled.image
         labels.name = f"{opened.labelled.image} labels"
         self._set_visible(True)
@@ -141,19 +157,27 @@ class ReviewLayers:
             self.labels.events.selected_label.disconnect(self._tell_label)
         self.image = self.labels = None
 
-    def _add_labels(self, labels: np.ndarray, prompts: PromptSet) -> Labels:
-        layer = self.labels = self._viewer.add_labels(labels, **style_labels(prompts))
-        layer.events.selected_label.connect(self._tell_label)
-        self._keys.add(layer)
-        return layer
+    def _add_labels(self, prompts: PromptSet) -> None:
+        from napari.layers import Labels
 
-    def _add_image(self, image: np.ndarray) -> Image:
-        layer = self.image = self._viewer.add_image(image, rgb=True)
-        self._keys.add(layer)
+        layer = Labels(PIXEL, name="labels under review", visible=False, **style_labels(prompts))
+        self._insert(layer, len(self._viewer.layers))
+        layer.events.selected_label.connect(self._tell_label)
+        self.labels = layer
+
+    def _add_image(self) -> None:
+        from napari.layers import Image
+
         layers = self._viewer.layers
-        layers.move(layers.index(layer), layers.index(self.labels))
+        pixel = np.stack([PIXEL] * 3, -1)
+        layer = Image(pixel, rgb=True, name="image under review", visible=False)
+        self._insert(layer, layers.index(self.labels))
         layers.selection.active = self.labels
-        return layer
+        self.image = layer
+
+    def _insert(self, layer: Layer, index: int) -> None:
+        insert_unselected(self._viewer.layers, index, layer)
+        self._keys.add(layer)
 
     def _set_visible(self, visible: bool) -> None:
         for layer in (self.image, self.labels):

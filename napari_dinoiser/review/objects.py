@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dinoiser.errors import DinoiserError
+from napari_dinoiser.background import Background
 from napari_dinoiser.object_tool import ObjectTool, Target
-from napari_dinoiser.review.background import Background
 from napari_dinoiser.triton_import import import_triton
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from dinoiser.errors import DinoiserError, InputError
 from dinoiser.export.confidence import read_confidence
 from dinoiser.export.png import read_mask
 from dinoiser.images import read_labelled_image
-from napari_dinoiser.review.unsaved_edits import UnsavedEdits, in_thread
+from napari_dinoiser.in_thread import in_thread
+from napari_dinoiser.review.unsaved_edits import UnsavedEdits
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dinoiser.batch.reviews import UNSAVED, unsaved_file
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export.png import read_mask, write_mask
+from napari_dinoiser.in_thread import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from concurrent.futures import Future
     from pathlib import Path
 
     from dinoiser.batch.reviews import LabelledImage
@@ -83,11 +83,3 @@ class UnsavedEdits:
         """Return the images with unsaved edits, as the names of their results."""
         folder = self._output / UNSAVED
         return {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.png")}
-
-
-def in_thread(function: Callable, *arguments: Any) -> Future:
-    """Call a function in a new thread that ends with it."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="review")
-    future = pool.submit(function, *arguments)
-    pool.shutdown(wait=False)
-    return future

@@ -12,12 +12,12 @@ from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 from qtpy.QtWidgets import QDockWidget, QMessageBox, QVBoxLayout, QWidget
 
 from dinoiser.errors import DinoiserError
+from napari_dinoiser.background import Background
 from napari_dinoiser.class_list import ClassList
 from napari_dinoiser.class_search import ClassSearch
 from napari_dinoiser.key_hints import KeyHints
 from napari_dinoiser.label_keys import DISPLAY_KEYS, SEARCH_KEYS
 from napari_dinoiser.layer_warm_up import warm_up_layers
-from napari_dinoiser.review.background import Background
 from napari_dinoiser.review.buttons import ReviewButtons
 from napari_dinoiser.review.confidence_view import ConfidenceView
 from napari_dinoiser.review.end_page import EndPage
@@ -203,7 +203,17 @@ class ReviewWidget(QWidget):
         self._timer.start()
         if self.isVisible():
             self._layers.enter()
-        self._arrange(lambda: self.job_opened.emit(str(opened.output)))
+        self._add_layers()
+
+    def _add_layers(self) -> None:
+        """Add what layers are missing, each in a turn of the window for itself; then begin."""
+        session = self._session
+        if session is None:  # closed in between
+            return
+        if self._layers.add_missing(session.prompts):
+            QTimer.singleShot(0, self._add_layers)
+        else:
+            self._arrange(lambda: self.job_opened.emit(str(session.output)))
 
     def _arrange(self, then: Callable[[], Any] | None = None) -> None:
         """Sort the images according to the controls."""

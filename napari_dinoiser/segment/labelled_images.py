@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_dinoiser.label_keys import OUTLINE
 from napari_dinoiser.label_layers import TRANSPARENT, style_labels
-from napari_dinoiser.own_layers import OWN, place_labels
-from napari_dinoiser.segment.image_layers import visible_part
+from napari_dinoiser.own_layers import place_labels
 from napari_dinoiser.segment.label_editor import LabelEditor
-from napari_dinoiser.segment.parts import overlap
+from napari_dinoiser.segment.map_layer import MapLayer
 from napari_dinoiser.segment.session import Session
 from napari_dinoiser.uncertain_places import PlaceTour, uncertain_places
 
@@ -21,15 +19,13 @@ if TYPE_CHECKING:
 
     from napari import Viewer
     from napari.layers import Image, Labels, Layer
+    from qtpy.QtCore import QObject
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
     from napari_dinoiser.segment.edits import Edits
     from napari_dinoiser.segment.parts import Part
-    from napari_dinoiser.segment.session import LabelledPart, Request
-
-CONFIDENCE, HEAT_MAP = "confidence", "heat map"
-COLORMAPS = {CONFIDENCE: "gray", HEAT_MAP: "inferno"}
+    from napari_dinoiser.segment.session import Request
 
 
 @dataclass
@@ -46,15 +42,11 @@ class Labelled:
         Its labels and edits.
     editor
         Its Labels layer, `editor.layer`.
-    maps
-        Its confidence and heat map layers, if shown.
-    heat
-        Content of the heat map layer: class and part, by place.
+    map
+        Its layer for the confidence and heat maps.
     looks
         What `LabelledImages.style` set last: names, and colours with hidden
         classes.
-    areas
-        While a map is shown, the width of outlines that the user had, 0 for areas.
     tours
         Of the planes whose uncertain places are being visited, until the next
         result.
@@ -64,10 +56,8 @@ class Labelled:
     channel_axis: int | None
     session: Session
     editor: LabelEditor
-    maps: dict[str, Image] = field(default_factory=dict)
-    heat: dict[object, tuple[str, LabelledPart]] = field(default_factory=dict)
+    map: MapLayer
     looks: tuple[Any, Any] = (None, None)
-    areas: int | None = None
     tours: dict[tuple[int, ...], PlaceTour] = field(default_factory=dict)
 
     def give(self, plane: tuple[int, ...], where: np.ndarray, label: int) -> None:
@@ -89,6 +79,8 @@ class LabelledImages:
     ----------
     viewer
         The viewer with the layers.
+    parent
+        The tab.
 
     Attributes
     ----------
@@ -98,8 +90,9 @@ class LabelledImages:
         Called after each stroke on any image, see `Edits.stroke_ended`.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, parent: QObject) -> None:
         self.viewer = viewer
+        self._parent = parent
         self.layer_added: list[Callable[[Labels], Any]] = []
         self.stroke_ended: list[Callable[[], Any]] = []
         self._all: list[Labelled] = []
@@ -165,38 +158,13 @@ class LabelledImages:
             shown = {**colormap.color_dict, **dict.fromkeys(hidden, TRANSPARENT)}
             layer.colormap = type(colormap)(color_dict=shown)
 
-    def show_map(self, known: Labelled, kind: str, name: str | None) -> None:
-        """Show the confidence or a class's heat map for what is in view, or remove it.
-
-        Parameters
-        ----------
-        known
-            The image.
-        kind
-            `CONFIDENCE` or `HEAT_MAP`.
-        name
-            For a heat map, the name of the class; for the confidence, any name.
-            None removes the layer.
-        """
-        layer = known.maps.get(kind)
-        if name is None or not known.session.parts(self.plane(known)):
-            if layer is not None and layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)  # which also calls _forget
-            return
-        if layer is None or layer.data.shape != known.session.edits.labels.shape:
-            layer = known.maps[kind] = self._add_map(known, kind)
-        if kind == HEAT_MAP:
-            self._draw_heat(known, layer, name)
-        layer.name = f"{kind} of {known.image.name}" if kind == CONFIDENCE else f"{kind}: {name}"
-        layer.refresh(extent=False)
-
-    def show_areas(self, known: Labelled, shown: bool) -> None:
-        """Show labels as areas, or as outlines so that a map below is seen."""
-        layer = known.editor.layer
-        if shown and known.areas is not None:
-            layer.contour, known.areas = known.areas, None
-        elif not shown and known.areas is None:
-            known.areas, layer.contour = layer.contour, OUTLINE
+    def show_map(self, known: Labelled, kind: str | None, class_name: str | None) -> None:
+        """Show a map of what is in view, see `MapLayer.show`; None shows the labels alone."""
+        plane = self.plane(known)
+        if kind is None or class_name is None or not known.session.parts(plane):
+            known.map.hide()
+        else:
+            known.map.show(kind, class_name, plane)
 
     def show_objects(self, known: Labelled, objects: np.ndarray) -> None:
         """Show the objects of the plane in view in a Labels layer of their own.
@@ -215,21 +183,6 @@ class LabelledImages:
             self.viewer.layers.remove(name)
         place = place_labels(known.image, known.channel_axis)
         self.viewer.add_labels(numbered, name=name, **place)
-
-    def _draw_heat(self, known: Labelled, layer: Image, name: str) -> None:
-        """Draw the parts in view that are not drawn yet."""
-        view = visible_part(known.image)
-        for part in known.session.parts(self.plane(known)):
-            place = part.part.place
-            drawn = known.heat.get(place)
-            # the same class from the same result is on the layer already
-            if drawn and drawn[0] == name and drawn[1] is part:
-                continue
-            if overlap(part.part.rectangle, view):
-                heat = part.heat_map(name)
-                for piece, inside in part.pieces():
-                    layer.data[piece.key] = heat[inside]
-                known.heat[place] = name, part
 
     def plane(self, known: Labelled) -> tuple[int, ...]:
         """Return the plane of the labels that the viewer shows."""
@@ -260,32 +213,12 @@ class LabelledImages:
             **place_labels(image, axis),
         )
         layer.selected_label = next((item.id for item in prompts.classes if item.id), 1)
-        known = Labelled(image, axis, session, LabelEditor(layer, session))
+        shown = MapLayer(self.viewer, image, layer, session, axis, self._parent)
+        known = Labelled(image, axis, session, LabelEditor(layer, session), shown)
         self._all.append(known)
         for call in self.layer_added:
             call(layer)
         return known
-
-    def _add_map(self, known: Labelled, kind: str) -> Image:
-        selected = set(self.viewer.layers.selection)
-        known.heat.clear()
-        data = known.session.confidence
-        if kind == HEAT_MAP:
-            data = np.zeros(data.shape, data.dtype)  # unlike zeros_like, without taking memory
-        layer = self.viewer.add_image(
-            data,
-            name=kind,
-            colormap=COLORMAPS[kind],
-            contrast_limits=(0, 1),
-            opacity=0.7,
-            metadata={OWN: True},
-            **place_labels(known.image, known.channel_axis),
-        )
-        self.viewer.layers.move(
-            self.viewer.layers.index(layer), self.viewer.layers.index(known.editor.layer)
-        )
-        self.viewer.layers.selection = selected  # so that painting continues in the same layer
-        return layer
 
     def _forget(self, event: Any) -> None:
         layer: Layer = event.value
@@ -295,5 +228,3 @@ class LabelledImages:
                 self._all.remove(known)
                 if layer is known.editor.layer:
                     self._waiting.append((known.image, known.session))
-            for kind in [kind for kind, shown in known.maps.items() if shown is layer]:
-                del known.maps[kind]

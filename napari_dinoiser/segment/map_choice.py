@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor, QLinearGradient, QPainter
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QRadioButton, QVBoxLayout, QWidget
 
-from napari_dinoiser.segment.labelled_images import COLORMAPS, CONFIDENCE, HEAT_MAP
+from napari_dinoiser.segment.map_layer import COLORMAPS, CONFIDENCE, HEAT_MAP
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QPaintEvent

@@ -30,7 +30,7 @@ from napari_dinoiser.segment.canvas_keys import CanvasKeys
 from napari_dinoiser.segment.encoder import Encoder
 from napari_dinoiser.segment.image_layers import drawn_part, visible_part
 from napari_dinoiser.segment.image_picker import ImagePicker
-from napari_dinoiser.segment.labelled_images import CONFIDENCE, HEAT_MAP, LabelledImages
+from napari_dinoiser.segment.labelled_images import LabelledImages
 from napari_dinoiser.segment.map_choice import MapChoice
 from napari_dinoiser.segment.painted_classes import PaintedClasses
 from napari_dinoiser.segment.parts import nearest_first
@@ -85,7 +85,7 @@ class SegmentWidget(QWidget):
     ) -> None:
         super().__init__(parent)
         self.viewer = viewer
-        self.images = LabelledImages(viewer)
+        self.images = LabelledImages(viewer, self)
         self.picker = ImagePicker(viewer)
         self.models = ModelPicker()
         self.table = PromptTable()
@@ -254,9 +254,7 @@ class SegmentWidget(QWidget):
             return
         names = {item.id: item.name for item in known.session.prompts.classes if item.id}
         selected = names.get(self.table.selected_id() or next(iter(names)))
-        for kind in (CONFIDENCE, HEAT_MAP):
-            self.images.show_map(known, kind, selected if self._maps.map() == kind else None)
-        self.images.show_areas(known, self._maps.map() is None)
+        self.images.show_map(known, self._maps.map(), selected)
 
     @property
     def _camera(self) -> Camera:

@@ -19,11 +19,15 @@ def click(widget, qtbot, name):
     qtbot.mouseClick(child(widget, QPushButton, name), Qt.MouseButton.LeftButton)
 
 
-def remove_class(segment, qtbot, row):
+def select_class(segment, row):
     view = child(segment, QTableView, "prompt_table")
     flags = QItemSelectionModel.SelectionFlag
     index = view.model().index(row, Column.NAME)
     view.selectionModel().setCurrentIndex(index, flags.ClearAndSelect | flags.Rows)
+
+
+def remove_class(segment, qtbot, row):
+    select_class(segment, row)
     click(segment, qtbot, "remove_class")
 
 
@@ -35,6 +39,11 @@ def add_class(segment, name):
 
 def labels_layers(viewer):
     return [layer for layer in viewer.layers if isinstance(layer, Labels)]
+
+
+def maps_in_view(viewer):
+    layers = [layer for layer in viewer.layers if layer.name.startswith(("confidence", "heat map"))]
+    return [layer for layer in layers if layer.visible]
 
 
 def layer_of(viewer):

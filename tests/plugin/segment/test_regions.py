@@ -6,7 +6,7 @@ from qtpy.QtWidgets import QComboBox, QRadioButton
 
 from dinoiser.prompts import PromptSet
 from napari_dinoiser.segment import parts
-from tests.helpers.segment_driver import child, click, layer_of
+from tests.helpers.segment_driver import child, click, layer_of, maps_in_view
 
 
 def test_a_rectangle_is_labelled_alone(segment, viewer, scene, scene_prompts, finish):
@@ -176,7 +176,8 @@ def test_the_heat_map_of_a_large_image_is_there_wherever_the_view_goes(
     segment.run()
     finish()
     child(segment, QRadioButton, "show_heatmap").setChecked(True)
-    (heat,) = (layer for layer in viewer.layers if layer.name.startswith("heat map"))
+    qtbot.waitUntil(lambda: len(maps_in_view(viewer)) == 1)
+    (heat,) = maps_in_view(viewer)
     assert heat.data[500, 600] > 0
     assert heat.data[1900, 2400] == 0
     look_at(viewer, (1900, 2400))

@@ -112,20 +112,6 @@ def test_the_status_bar_says_the_class_its_probability_and_two_others(labelled, 
     assert 0.3 < float(tail[0].rsplit(" ", 1)[1]) <= 1
 
 
-def test_maps_are_shown_one_at_a_time_again_and_again(labelled, viewer, qtbot):
-    layer = layer_of(viewer)
-    for name in ("show_confidence", "show_heatmap") * 3:
-        child(labelled, QRadioButton, name).setChecked(True)
-        (shown,) = [one for one in viewer.layers if one.name.startswith(("confidence", "heat map"))]
-        assert 0.5 < shown.data.max() <= 1
-        assert child(labelled, QComboBox, "image_picker").count() == 1
-        assert layer.contour > 0  # so that the map is seen
-        if name == "show_heatmap":
-            child(labelled, QRadioButton, "show_labels").setChecked(True)
-            assert len(viewer.layers) == 2
-            assert layer.contour == 0
-
-
 def test_pixels_below_the_threshold_are_ignored(labelled, viewer, finish):
     labelled.advanced.set_ignore_below(0.9)
     finish()

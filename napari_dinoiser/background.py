@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
-from napari_dinoiser.review.unsaved_edits import in_thread
+from napari_dinoiser.in_thread import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,14 +15,26 @@ if TYPE_CHECKING:
 
 
 class Background(QObject):
-    """Calls functions in a thread, and hands over their results in the window's."""
+    """Calls functions in a thread, and hands over their results in the window's.
+
+    Each has a turn of the window's event loop for itself, so that before it the
+    window draws, and hears what its user does.
+
+    Parameters
+    ----------
+    parent
+        With it, everything ends; None if nothing ends before the program.
+    """
 
     _ended = Signal()
 
-    def __init__(self, parent: QObject) -> None:
+    def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._running: tuple[Future, Callable[[Future], Any]] | None = None
-        self._ended.connect(self._hand_over, Qt.ConnectionType.QueuedConnection)
+        # a queued signal alone would be handed over together with all others that wait
+        self._turn = QTimer(self, singleShot=True, interval=0)
+        self._turn.timeout.connect(self._hand_over)
+        self._ended.connect(self._turn.start, Qt.ConnectionType.QueuedConnection)
 
     @property
     def busy(self) -> bool:
