@@ -19,7 +19,11 @@ def digit_of(event: QKeyEvent) -> int | None:
 
     With Shift, most layouts type another character ("!" for 1), and some type
     digits only with Shift. Which key it is, the system tells in its own way.
+    Where a digit's key types "/" with Shift, as on German keyboards, it is a
+    slash, which searches a class.
     """
+    if event.key() == Qt.Key.Key_Slash:
+        return None
     if Qt.Key.Key_0 <= event.key() <= Qt.Key.Key_9:
         return int(event.key()) - int(Qt.Key.Key_0)
     if sys.platform == "darwin":

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_dinoiser.digit_keys import digit_of
 from napari_dinoiser.label_layers import TRANSPARENT
-from napari_dinoiser.own_layers import OWN, place_labels
+from napari_dinoiser.own_layers import OWN, insert_unselected, place_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,7 @@ class ObjectTool(QObject):
         self._viewer = viewer
         self._target = target
         self._layer: Labels | None = None
+        self._covered: Labels | None = None  # what the layer lies on
         self._shown: tuple[Target, tuple[int, ...], np.ndarray] | None = None
         self._position: tuple[float, ...] = ()
         self._pointing = False
@@ -89,7 +90,7 @@ class ObjectTool(QObject):
         self._viewer.mouse_wheel_callbacks.append(self._resize)
 
     def stop(self) -> None:
-        """Leave the pointer alone, and remove the outline."""
+        """Leave the pointer alone, and hide the outline."""
         self.hide()
         for callbacks, own in (
             (self._viewer.mouse_move_callbacks, self._follow),
@@ -125,7 +126,7 @@ class ObjectTool(QObject):
             self._draw()
 
     def hide(self) -> None:
-        """Remove the outline, and stop waiting for digits."""
+        """Hide the outline, and stop waiting for digits."""
         QApplication.instance().removeEventFilter(self)
         self._pointing = False
         self._rest.stop()
@@ -133,10 +134,12 @@ class ObjectTool(QObject):
         self._clear()
 
     def _clear(self) -> None:
-        self._shown = None
+        """Hide the outline; its layer stays, as napari takes long to add one and to remove it."""
         if self._layer is not None:
-            layer, self._layer = self._layer, None
-            self._viewer.layers.remove(layer)
+            if self._shown is not None:
+                self._layer.data[self._shown[1]] = 0
+            self._layer.visible = False
+        self._shown = None
 
     def _follow(self, viewer: Viewer, event: Any) -> None:
         if "Shift" not in event.modifiers or event.buttons:
@@ -174,32 +177,52 @@ class ObjectTool(QObject):
         self._shown = target, place[:-2], mask
 
     def _show(self, target: Target, plane: tuple[int, ...], mask: np.ndarray) -> None:
-        if self._layer is None:
-            self._layer = self._add(target.layer)
-        elif self._shown is not None:
-            self._layer.data[self._shown[1]] = 0  # the plane that it was in
-        self._layer.data[plane] = mask
-        self._layer.refresh(extent=False)
+        layer = self._layer_over(target.layer)
+        if self._shown is not None:
+            layer.data[self._shown[1]] = 0  # the plane that it was in
+        layer.data[plane] = mask
+        if layer.visible:
+            layer.refresh(extent=False)
+        else:
+            layer.visible = True
+
+    def _layer_over(self, labels: Labels) -> Labels:
+        """Return the outline's layer, as large as these labels and above all other layers."""
+        layers, layer = self._viewer.layers, self._layer
+        if layer is not None and self._covered is not labels:
+            layers.remove(layer)  # which also calls _forget
+            layer = None
+        if layer is None:
+            layer = self._layer = self._add(labels)
+            self._covered = labels
+        elif layer.data.shape != labels.data.shape:  # another image is under review
+            layer.data, self._shown = np.zeros(labels.data.shape, np.uint8), None
+        if layers[-1] is not layer:
+            layers.move(layers.index(layer), len(layers))
+        return layer
 
     def _add(self, labels: Labels) -> Labels:
+        from napari.layers import Labels
         from napari.utils.colormaps import DirectLabelColormap
 
-        selected = set(self._viewer.layers.selection)
-        layer = self._viewer.add_labels(
+        layer = Labels(
             np.zeros(labels.data.shape, np.uint8),
             name=OUTLINE,
             colormap=DirectLabelColormap(
                 color_dict={None: TRANSPARENT, 0: TRANSPARENT, 1: "white"}
             ),
+            opacity=1,
+            visible=False,
             metadata={OWN: True},
             **place_labels(labels),
         )
-        layer.contour, layer.opacity = 2, 1
-        self._viewer.layers.selection = selected  # so that painting continues in the same layer
+        layer.contour = 2
+        insert_unselected(self._viewer.layers, len(self._viewer.layers), layer)
         return layer
 
     def _forget(self, event: Any) -> None:
         if event.value is self._layer:
-            self._layer, self._shown = None, None
-        elif self._shown is not None and event.value is self._shown[0].layer:
+            self._layer = self._covered = self._shown = None
+        elif event.value is self._covered:
             self.hide()
+            self._covered = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_dinoiser.own_layers import insert_unselected
 from napari_dinoiser.uncertain_places import PlaceTour, look_at, uncertain_places
 
 if TYPE_CHECKING:
@@ -40,22 +41,29 @@ class ConfidenceView:
         self._tour = PlaceTour(uncertain_places(confidence))
 
     def forget(self) -> None:
-        """Remove the map, as another image comes."""
-        if self._layer is not None and self._layer in self._viewer.layers:
-            self._viewer.layers.remove(self._layer)
-        self._map = self._layer = None
+        """Hide the map, as another image comes."""
+        if self._layer is not None:
+            self._layer.visible = False
+        self._map = None
 
     def toggle(self) -> None:
-        """Show the map over the image, or remove it."""
-        if self._layer is not None and self._layer in self._viewer.layers:
-            self._viewer.layers.remove(self._layer)
-            return
+        """Show the map over the image, or hide it."""
+        if self._layer is None or self._layer not in self._viewer.layers:
+            self._add()
+        elif self._layer.visible:
+            self._layer.visible = False
+        else:
+            self._layer.data = self._map
+            self._layer.visible = True
+
+    def _add(self) -> None:
+        from napari.layers import Image
+
         layers = self._viewer.layers
-        active = layers.selection.active
-        self._layer = self._viewer.add_image(
+        self._layer = Image(
             self._map, name=LAYER, colormap="viridis", contrast_limits=(0, 1), opacity=0.7
         )
-        layers.selection.active = active
+        insert_unselected(layers, len(layers), self._layer)
 
     def next_place(self) -> str:
         """Show the next uncertain place; say what it is, or that there is none."""

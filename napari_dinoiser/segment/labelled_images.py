@@ -180,9 +180,10 @@ class LabelledImages:
         numbered = np.zeros(known.session.edits.labels.shape, np.int32)
         numbered[self.plane(known)] = objects
         if name in self.viewer.layers:
-            self.viewer.layers.remove(name)
-        place = place_labels(known.image, known.channel_axis)
-        self.viewer.add_labels(numbered, name=name, **place)
+            self.viewer.layers[name].data = numbered
+        else:
+            place = place_labels(known.image, known.channel_axis)
+            self.viewer.add_labels(numbered, name=name, **place)
 
     def plane(self, known: Labelled) -> tuple[int, ...]:
         """Return the plane of the labels that the viewer shows."""

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton
 
 from dinoiser.errors import InputError
 from dinoiser.export.png import read_mask
+from napari_dinoiser.own_layers import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,8 @@ class TakeLabelsButton(QPushButton):
 
         self._menu.clear()
         known = self._labelled()
-        for layer in self._viewer.layers:
+        layers = [layer for layer in self._viewer.layers if OWN not in layer.metadata]
+        for layer in layers:
             if known and isinstance(layer, Labels) and layer is not known.editor.layer:
                 action = self._menu.addAction(layer.name)
                 action.triggered.connect(lambda _, layer=layer: self._take(layer.name, layer.data))

@@ -22,6 +22,16 @@ def send(key, kind=QEvent.Type.KeyPress, modifiers=Qt.KeyboardModifier.ShiftModi
     QApplication.sendEvent(window, QKeyEvent(kind, key, modifiers))
 
 
+def type_slash(viewer, digit):
+    """Press the key of a digit that types a slash with Shift, such as 7 on German keyboards."""
+    canvas = viewer.window._qt_viewer.canvas.native
+    canvas.setFocus()
+    shift = Qt.KeyboardModifier.ShiftModifier
+    event = QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_Slash, shift, digit + 9, 0, 0, "/")
+    QApplication.sendEvent(canvas, event)
+
+
 def outline(viewer):
     """Return the pixels of the object that is outlined, (H, W) bool; None if there is none."""
-    return next((layer.data != 0 for layer in viewer.layers if layer.name == OUTLINE), None)
+    layers = (layer for layer in viewer.layers if layer.name == OUTLINE and layer.visible)
+    return next((layer.data != 0 for layer in layers), None)

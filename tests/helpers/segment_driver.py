@@ -6,6 +6,7 @@ from qtpy.QtCore import QItemSelectionModel, Qt
 from qtpy.QtWidgets import QPushButton, QTableView
 
 from dinoiser.evaluation.metrics import ConfusionMatrix
+from napari_dinoiser.own_layers import OWN
 from napari_dinoiser.prompts.table_model import Column
 
 
@@ -38,7 +39,8 @@ def add_class(segment, name):
 
 
 def labels_layers(viewer):
-    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
+    layers = [layer for layer in viewer.layers if isinstance(layer, Labels)]
+    return [layer for layer in layers if layer.visible or OWN not in layer.metadata]
 
 
 def maps_in_view(viewer):

@@ -8,8 +8,9 @@ from scipy import ndimage
 
 from dinoiser.batch import run
 from dinoiser.scenes import draw_scene
+from napari_dinoiser.class_search import ClassSearch
 from tests.helpers.job_driver import job_of
-from tests.helpers.pointer import outline, point, send
+from tests.helpers.pointer import outline, point, send, type_slash
 from tests.helpers.review_driver import PROMPTS
 
 PATIENCE = 60_000
@@ -52,6 +53,11 @@ def test_shift_and_a_digit_give_an_object_its_class(scenes, reviewer):
         before = layer.data.copy()
         found = find(reviewer, place)
         assert (found & mask).sum() / (found | mask).sum() > 0.8
+        type_slash(reviewer.viewer, 2)
+        np.testing.assert_array_equal(layer.data, before)
+        search = reviewer.widget.findChild(ClassSearch)
+        assert search.isVisible()
+        search.hide()
         send(Qt.Key.Key_2)
         label = PROMPTS.classes[2].id
         assert (layer.data[found] == label).all()

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QPushButton
 from scipy import ndimage
 
+from napari_dinoiser.class_search import ClassSearch
 from napari_dinoiser.digit_keys import digit_of
-from tests.helpers.pointer import outline, point, send
-from tests.helpers.segment_driver import labels_layers, layer_of
+from tests.helpers.pointer import outline, point, send, type_slash
+from tests.helpers.segment_driver import child, labels_layers, layer_of
 
 
 @pytest.fixture
@@ -77,6 +79,33 @@ def test_the_outline_goes_with_shift_and_digits_then_choose_a_class(
     assert layer.selected_label == 0
 
 
+def test_a_slash_searches_a_class_though_its_key_is_a_digit(labelled, viewer, objects, qtbot):
+    layer = layer_of(viewer)
+    before = layer.data.copy()
+    point(viewer, qtbot, objects[0][1])
+    type_slash(viewer, 2)
+    np.testing.assert_array_equal(layer.data, before)
+    (search,) = labelled.findChildren(ClassSearch)
+    assert search.isVisible()
+    search.hide()
+
+
+def test_one_outline_layer_serves_again_and_is_not_offered_as_labels(
+    labelled, viewer, objects, qtbot
+):
+    for _, place in objects[:2]:
+        point(viewer, qtbot, place)
+        found = outline(viewer)
+        assert found[place]
+        assert viewer.layers[-1].visible
+        send(Qt.Key.Key_Shift, QEvent.Type.KeyRelease)
+        assert outline(viewer) is None
+    assert len(viewer.layers) == 3
+    button = child(labelled, QPushButton, "take_labels")
+    button.menu().aboutToShow.emit()
+    assert [action.text() for action in button.menu().actions()] == ["From a file…"]
+
+
 def test_the_wheel_grows_and_shrinks_the_object(labelled, viewer, objects, qtbot):
     point(viewer, qtbot, objects[0][1])
     usual = outline(viewer).sum()
@@ -124,6 +153,7 @@ def test_a_key_is_a_digit_whatever_shift_makes_of_it(monkeypatch):
         return QKeyEvent(QEvent.Type.KeyPress, key, shift, scan, virtual, 0)
 
     assert digit_of(event(Qt.Key.Key_7)) == 7
+    assert digit_of(event(Qt.Key.Key_Slash, scan=16, virtual=0x37)) is None  # a German keyboard
     for system, pressed in (
         ("linux", event(Qt.Key.Key_Exclam, scan=10)),
         ("win32", event(Qt.Key.Key_Exclam, virtual=0x31)),
