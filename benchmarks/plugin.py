@@ -1,12 +1,15 @@
 """What a person waits for in napari: python -m benchmarks.plugin, with a display.
 
 A timer of 10 ms runs in the window's thread; its longest pause, the gap, is how long the window
-stands still. Three things are measured:
+stands still. Measured are:
 
+- The gap of a first run that has to import torch, in processes of their own.
 - Segment, on 1024 x 768 pixels with 20 classes and a full-size CLIP-DINOiser with random weights:
-  the gaps of opening the widget, of the first run and of the first map; the time from a changed
-  word to new labels on screen, and from a changed image; and memory while 50 images are opened,
-  labelled and closed, one after another.
+  the gaps of opening the widget, of the first run, of the first map, of the other map and of the
+  way back to labels; the time from a changed word to new labels on screen, and from a changed
+  image; and memory while 50 images are opened, labelled and closed, one after another.
+- Folder, on 40 images of 480 x 640 with the embedded model: the gaps of a job in this process,
+  while a heat map is shown in Segment and somebody zooms twice a second.
 - Review, on images of 480 x 640 and of 19 megapixels: gaps, as the median of three runs. The
   baseline is the same work done in the window's thread, as a plain script would: reading the image
   and the mask, and writing the mask with its record.
@@ -15,11 +18,13 @@ stands still. Three things are measured:
 
 from __future__ import annotations
 
+import itertools
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -27,8 +32,9 @@ import torch
 from napari import Viewer
 from PIL import Image
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QRadioButton
+from qtpy.QtWidgets import QApplication, QLineEdit, QRadioButton
 
+from benchmarks.gap import LONG, Gap
 from benchmarks.setting import (
     PROMPTS,
     describe_machine,
@@ -42,13 +48,12 @@ from dinoiser.export.png import read_mask, write_mask
 from dinoiser.images import read_labelled_image
 from dinoiser.models.device import resolve_precision
 from dinoiser.prompts import PromptSet
+from napari_dinoiser.main_widget import DinoiserWidget
 from napari_dinoiser.prompts.table_model import Column
 from napari_dinoiser.review.widget import ReviewWidget
 from napari_dinoiser.segment.encoder import Encoder
+from napari_dinoiser.segment.map_layer import COLORMAPS, CONFIDENCE, HEAT_MAP
 from napari_dinoiser.segment.widget import SegmentWidget
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROUNDS = 20
 IMAGES = 50
@@ -57,32 +62,15 @@ SIZES = ((480, 640), (3600, 5300))
 REVIEWED = 5
 RUNS = 3
 RECORDS = 10_000
+FOLDER = 40
+"""Images of a folder."""
+MAPS = (
+    ("first map", "show_heatmap", HEAT_MAP),
+    ("another map", "show_confidence", CONFIDENCE),
+    ("labels again", "show_labels", None),
+)
+"""Steps, what is clicked, and the map that is shown then."""
 CLASSES = PromptSet.from_names(["background", "ball", "box"])
-
-
-class Gap:
-    """The longest pause of a timer in the window's thread, in milliseconds."""
-
-    def __init__(self) -> None:
-        self._timer = QTimer(interval=10)
-        self._timer.timeout.connect(self._tick)
-
-    def during(self, action: Callable[[], None], until: Callable[[], bool]) -> float:
-        """Measure while an action runs, and on until what it began is done."""
-        self._worst, self._last = 0.0, time.perf_counter()
-        self._timer.start()
-        action()
-        while not until():
-            QApplication.processEvents()
-        for _ in range(20):  # and while its outcome is drawn
-            QApplication.processEvents()
-            time.sleep(0.01)
-        self._timer.stop()
-        return self._worst
-
-    def _tick(self) -> None:
-        now = time.perf_counter()
-        self._worst, self._last = max(self._worst, 1000 * (now - self._last)), now
 
 
 def settle(widget: SegmentWidget) -> None:
@@ -137,9 +125,9 @@ def measure_segment() -> None:
     widget.table.set_prompt_set(PROMPTS)
     viewer.add_image(random_image(768, 1024))
     gaps["first run"] = gap.during(widget.run, done)
-    heat_map = widget.findChild(QRadioButton, "show_heatmap")
-    gaps["first map"] = gap.during(heat_map.click, lambda: True)
-    widget.findChild(QRadioButton, "show_labels").click()
+    for step, choice, kind in MAPS:
+        button = widget.findChild(QRadioButton, choice)
+        gaps[step] = gap.during(button.click, lambda kind=kind: map_in_view(viewer) == kind)
     for step, worst in gaps.items():
         print(f"{step}: worst gap {worst:.0f} ms")
     change_a_word(widget, ROUNDS)
@@ -155,6 +143,50 @@ def measure_segment() -> None:
         show_an_image(widget, number)
         memory.append(psutil.Process().memory_info().rss / 2**20)
     print(f"memory after 10 images {memory[9]:.0f} MB, after {IMAGES} {memory[-1]:.0f} MB")
+    viewer.close()
+
+
+def map_in_view(viewer: Viewer) -> str | None:
+    """Return the kind of map that is shown."""
+    names = [layer.name for layer in viewer.layers if layer.visible]
+    return next((kind for kind in COLORMAPS for name in names if name.startswith(kind)), None)
+
+
+def measure_first_run() -> None:
+    """Print the gap of a first run that imports torch."""
+    command = [sys.executable, "-m", "benchmarks.first_run"]
+    runs = [subprocess.run(command, check=True, capture_output=True) for _ in range(RUNS)]
+    worst = statistics.median(float(run.stdout) for run in runs)
+    print(f"first run, which imports torch: worst gap {worst:.0f} ms")
+
+
+def measure_folder() -> None:
+    """Print the gaps while a folder is labelled."""
+    viewer, gap = Viewer(), Gap()
+    widget = DinoiserWidget(viewer)
+    viewer.window.add_dock_widget(widget)
+    widget.segment.models.set_model_name("tiny")
+    widget.segment.table.set_prompt_set(CLASSES)
+    viewer.add_image(random_image(768, 1024))
+    widget.segment.run()
+    settle(widget.segment)
+    widget.segment.findChild(QRadioButton, "show_heatmap").click()
+    gap.during(lambda: None, lambda: map_in_view(viewer) == HEAT_MAP)
+    widget.tabs.setCurrentIndex(1)
+    steps, camera = itertools.cycle((1.25, 0.8)), widget.segment._camera
+    zooming = QTimer(interval=500)
+    zooming.timeout.connect(lambda: setattr(camera, "zoom", camera.zoom * next(steps)))
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(FOLDER):
+            path = Path(folder) / "in" / f"{number}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.roll(random_image(480, 640), number, 0)).save(path)
+        widget.folder.findChild(QLineEdit, "input_folder").setText(str(path.parent))
+        widget.folder.scheduler.setCurrentText("sync")
+        zooming.start()
+        worst = gap.during(widget.folder.run, lambda: widget.folder._worker is None)
+    zooming.stop()
+    print(f"folder of {FOLDER}: worst gap {worst:.0f} ms, {gap.long_ones} of {LONG} ms and more")
     viewer.close()
 
 
@@ -255,8 +287,10 @@ def measure_review() -> None:
 def main() -> None:
     """Print what was measured."""
     describe_machine()
+    measure_first_run()
     measure_review()
     measure_segment()
+    measure_folder()
 
 
 if __name__ == "__main__":
