@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 from dinoiser.batch import Record, SegmentSettings, read_records, run
+from dinoiser.batch.engines.labeller import Labeller
 from dinoiser.batch.engines.shared_model import BatchedModel
+from dinoiser.batch.job_images import find_job_images
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
 from dinoiser.errors import ClusterError
 from dinoiser.segment.passes import Passes
@@ -117,6 +119,14 @@ def test_cancelling_stops_soon_and_can_be_resumed(make_job, undisturbed, tmp_pat
     assert {progress.total for progress in seen} == {COUNT}
     assert run(make_job(tmp_path)).resumed == summary.done
     assert_same(tmp_path, undisturbed)
+
+
+def test_images_that_wait_for_a_thread_are_not_begun_after_cancelling(make_job, tmp_path, tiny):
+    job = make_job(tmp_path, settings=replace(SETTINGS, batch_size=1))
+    labeller = Labeller(job, tiny, RecordFile(tmp_path), threads=1)  # and one for the disk
+    asked = iter([False] * 4)
+    found = list(labeller.label(find_job_images(job), lambda: next(asked, True)))
+    assert [record.status for record in found] == ["done", "done"]
 
 
 class Counted:

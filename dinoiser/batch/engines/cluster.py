@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dinoiser.batch.job import LabelJob
 
 SECONDS_TO_CONNECT = 30
-SHARDS_UNDER_WAY = {"cpu": 2, "cuda": 4}
+SHARDS_UNDER_WAY = {"cpu": 2, "cuda": 6}
 """Shards at a time in a process, whose labeller has threads of its own: the next one begins before
 the last images of the one before are done, and on a GPU several are needed to fill batches."""
 MEMORY = {"MALLOC_TRIM_THRESHOLD_": 2**26, "MALLOC_MMAP_THRESHOLD_": 2**25}

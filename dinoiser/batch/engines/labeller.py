@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -87,10 +87,10 @@ class Labeller:
         Parameters
         ----------
         images
-            The images; a few at a time are taken, ahead of the records.
+            The images; a few are taken ahead of the records, and of the threads.
         cancelled
             Called before every few images; if True, those already begun are
-            finished and no more are taken.
+            finished and no more are begun.
 
         Raises
         ------
@@ -106,15 +106,18 @@ class Labeller:
                 for some in in_groups(images, stream.together):
                     if cancelled and cancelled():
                         break
-                    # no more waiting images than threads, so that memory is bounded
-                    if len(running) >= stream.threads:
+                    # as many again wait, so that no thread does while records reach the disk
+                    if len(running) >= 2 * stream.threads:
                         yield from self._keep(done, running)
                     future = stream.submit(some)
                     running.add(future)
                     future.add_done_callback(done.put)
                 while running:
+                    if cancelled and cancelled():
+                        _cancel_waiting(running)
                     yield from self._keep(done, running)
             finally:
+                _cancel_waiting(running)
                 wait(running)
 
     @contextmanager
@@ -145,10 +148,11 @@ class Labeller:
             threads, together = 1 + (self.threads or torch.get_num_threads()), in_a_pass
             producing: Callable[[], AbstractContextManager[None]] = nullcontext
         else:
-            shared = stack.enter_context(BatchedModel(pipeline.model, pipeline.passes))
-            pipeline, producing = replace(pipeline, model=shared), shared.producing
             # one batch is on the device while the next one fills up, even with one window an image
             threads, together = 2 * in_a_pass + (os.cpu_count() or 1), 1
+            shared = BatchedModel(pipeline.model, pipeline.passes, threads)
+            stack.enter_context(shared)
+            pipeline, producing = replace(pipeline, model=shared), shared.producing
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         labeller = ImageLabeller(self.job, pipeline, self.threads)
         return _Stream(pool, labeller, producing, threads, together)
@@ -162,7 +166,7 @@ class Labeller:
             while True:
                 futures.append(done.get_nowait())
         running.difference_update(futures)
-        records = [record for future in futures for record in future.result()]
+        records = [record for one in futures if not one.cancelled() for record in one.result()]
         with self._lock:
             self.records.append(records)
         return records
@@ -176,7 +180,7 @@ class _Stream(NamedTuple):
     pool, labeller
         The threads, and what each of them does with images.
     producing
-        Announces that a thread is at work on images, see `BatchedModel`.
+        Announces an image, see `BatchedModel`.
     threads
         The number of threads.
     together
@@ -191,11 +195,16 @@ class _Stream(NamedTuple):
 
     def submit(self, images: Iterable[JobImage]) -> Future[list[Record]]:
         """Label a few images in one of the threads."""
-        return self.pool.submit(self._label, images)
+        announced = ExitStack()
+        announced.enter_context(self.producing())
+        future = self.pool.submit(self.labeller.label, images)
+        future.add_done_callback(lambda _: announced.close())
+        return future
 
-    def _label(self, images: Iterable[JobImage]) -> list[Record]:
-        with self.producing():
-            return self.labeller.label(images)
+
+def _cancel_waiting(running: Iterable[Future[Any]]) -> None:
+    for future in running:
+        future.cancel()  # nothing happens to one that has begun
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections import defaultdict
-from concurrent.futures import Future
+from collections import Counter, defaultdict
 from contextlib import contextmanager
+from queue import Queue, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -28,11 +29,51 @@ PATIENCE = 0.5
 
 
 class _Ticket(NamedTuple):
-    """A window, the thread that waits for its features, and the future for them."""
+    """A window, and who waits for its features.
+
+    Attributes
+    ----------
+    window
+        (3, h, w).
+    thread
+        Number of the thread that waits.
+    place
+        Which of its windows this is.
+    answers
+        Where the thread waits for all of them: places, and features or why there
+        are none.
+    """
 
     window: Tensor
     thread: int
-    answer: Future[PatchFeatures]
+    place: int
+    answers: SimpleQueue[tuple[int, PatchFeatures | BaseException]]
+
+    def answer(self, found: PatchFeatures | BaseException) -> None:
+        """Let the thread go on."""
+        self.answers.put((self.place, found))
+
+
+class _Batch(NamedTuple):
+    """Windows that run together, as they wait for the device.
+
+    Attributes
+    ----------
+    tickets
+        Those of its windows.
+    pixels
+        (size, 3, h, w): the windows, and then black ones.
+    """
+
+    tickets: list[_Ticket]
+    pixels: Tensor
+
+
+class _Found(NamedTuple):
+    """What the device found in a batch; its images are the tickets' windows."""
+
+    tickets: list[_Ticket]
+    patches: PatchFeatures
 
 
 class BatchedModel:
@@ -43,31 +84,44 @@ class BatchedModel:
     padded with black windows if needed. Kernels are chosen by size, so a
     window's features do not depend on which other windows share its batch.
 
+    One thread makes batches, one does nothing but run them, and one hands out
+    the answers. Threads that wake up with an answer keep the interpreter busy;
+    so they do not come between a batch and the next, which lies ready by then.
+
     Parameters
     ----------
     model
         The model; everything but `encode_image` is delegated to it.
     passes
         Decides how many windows go through the model at once.
+    threads
+        How many threads work on images; None for one each.
 
     Notes
     -----
     A context manager; its threads end with the block.
     """
 
-    def __init__(self, model: SegmentationModel, passes: Passes) -> None:
+    def __init__(
+        self, model: SegmentationModel, passes: Passes, threads: int | None = None
+    ) -> None:
         self._model = model
         self._passes = passes
-        # guards the four below
+        self._most = math.inf if threads is None else threads
+        # guards the five below
         self._changed = threading.Condition()
         # windows wait by shape (3, h, w), the same in a batch
         self._waiting: dict[tuple[int, ...], list[_Ticket]] = defaultdict(list)
+        # how many windows wait, by the thread that brought them
+        self._asking: Counter[int] = Counter()
         self._producers = 0
         self._closed = False
         self._failure: BaseException | None = None
-        # two, as one answers and collects windows while the other has its batch on the device
-        self._device = threading.Lock()
-        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(2)]
+        # None comes last
+        self._batches: Queue[_Batch | None] = Queue(1)
+        self._found: SimpleQueue[_Found | None] = SimpleQueue()
+        works = self._make_batches, self._run_batches, self._hand_out
+        self._threads = [threading.Thread(target=work, daemon=True) for work in works]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -91,7 +145,11 @@ class BatchedModel:
 
     @contextmanager
     def producing(self) -> Iterator[None]:
-        """Announce that the calling thread may bring windows until the block ends."""
+        """Announce an image, whose thread may bring windows until the block ends.
+
+        The block may end in another thread. An image that waits for its thread
+        counts: a thread that goes from one image to the next is at work.
+        """
         with self._changed:
             self._producers += 1
         try:
@@ -104,31 +162,48 @@ class BatchedModel:
     def encode_image(self, pixels: Tensor) -> PatchFeatures:
         """See `SegmentationModel`; waits for the features of all windows (B, 3, h, w)."""
         thread = threading.get_ident()
-        tickets = [_Ticket(window, thread, Future()) for window in pixels]
+        answers: SimpleQueue[tuple[int, PatchFeatures | BaseException]] = SimpleQueue()
+        tickets = [_Ticket(window, thread, i, answers) for i, window in enumerate(pixels.unbind())]
         with self._changed:
             if self._failure is not None:
                 raise self._failure
             self._waiting[tuple(pixels.shape[1:])] += tickets
+            self._asking[thread] += len(tickets)
             self._wake()
-        return PatchFeatures.cat([ticket.answer.result() for ticket in tickets])
+        parts: dict[int, PatchFeatures] = {}
+        while len(parts) < len(tickets):
+            place, found = answers.get()
+            if isinstance(found, BaseException):
+                raise found
+            parts[place] = found
+        return PatchFeatures.cat([parts[i] for i in range(len(tickets))])
 
     def batch_size(self, shape: tuple[int, ...]) -> int:
         """Return how many windows (3, h, w) run in one pass."""
         return self._passes.windows(self._model, (shape[1], shape[2]))
 
-    def _serve(self) -> None:
+    def _make_batches(self) -> None:
         try:
             while tickets := self._next_batch():
-                try:
-                    self._run(tickets)
-                except BaseException as error:
-                    _answer_with(error, tickets)
+                with _errors_answer(tickets):
+                    self._batches.put(_Batch(tickets, self._pixels(tickets)))
         except BaseException as error:  # no batch can be made: nobody must wait for one
             with self._changed:
                 self._failure = error
                 for waiting in self._waiting.values():
-                    _answer_with(error, waiting)
+                    _answer_all(waiting, error)
                 self._waiting.clear()
+        finally:
+            self._batches.put(None)
+
+    def _run_batches(self) -> None:
+        while self._run_next():
+            pass
+        self._found.put(None)
+
+    def _hand_out(self) -> None:
+        while self._hand_out_next():
+            pass
 
     def _next_batch(self) -> list[_Ticket]:
         """Wait for the next batch; empty at the end."""
@@ -150,8 +225,7 @@ class BatchedModel:
         for shape, waiting in self._waiting.items():
             if len(waiting) >= self.batch_size(shape):
                 return shape
-        threads = {ticket.thread for waiting in self._waiting.values() for ticket in waiting}
-        return self._fullest() if len(threads) >= self._producers else None
+        return self._fullest() if len(self._asking) >= min(self._producers, self._most) else None
 
     def _fullest(self) -> tuple[int, ...] | None:
         return max(self._waiting, key=lambda shape: len(self._waiting[shape]), default=None)
@@ -164,30 +238,60 @@ class BatchedModel:
             self._waiting[shape] = rest
         else:
             del self._waiting[shape]
+        self._asking.subtract(ticket.thread for ticket in tickets)
+        self._asking = +self._asking  # without the threads of which none waits any more
         return tickets
 
     @torch.inference_mode()
-    def _run(self, tickets: list[_Ticket]) -> None:
-        # (size, 3, h, w), of which the first len(tickets) are windows and the rest stays black
+    def _pixels(self, tickets: list[_Ticket]) -> Tensor:
         shape = tuple(tickets[0].window.shape)
-        size = self.batch_size(shape)
-        batch = tickets[0].window.new_zeros((size, *shape))
+        batch = tickets[0].window.new_zeros((self.batch_size(shape), *shape))
         torch.stack([ticket.window for ticket in tickets], out=batch[: len(tickets)])
+        return batch
+
+    @torch.inference_mode()
+    def _run_next(self) -> bool:
+        """Run a batch; False after the last one."""
+        batch = self._batches.get()
+        if batch is None:
+            return False
+        with _errors_answer(batch.tickets):
+            self._found.put(_Found(batch.tickets, self._encode(batch.pixels)))
+        return True
+
+    def _encode(self, pixels: Tensor) -> PatchFeatures:
         try:
-            with self._device:
-                patches = self._model.encode_image(batch)
+            return self._model.encode_image(pixels)
         except torch.OutOfMemoryError as error:
+            size, _, height, width = pixels.shape
             msg = (
-                f"{size} windows of {shape[1]}x{shape[2]} pixels do not fit into the memory of "
+                f"{size} windows of {height}x{width} pixels do not fit into the memory of "
                 f"{self._model.device}; choose a smaller --batch-size."
             )
             raise SettingsError(msg) from error
-        for i, ticket in enumerate(tickets):
-            ticket.answer.set_result(patches.part(slice(i, i + 1)))
+
+    @torch.inference_mode()
+    def _hand_out_next(self) -> bool:
+        """Answer those who wait for a batch; False after the last one."""
+        found = self._found.get()
+        if found is None:
+            return False
+        with _errors_answer(found.tickets):
+            parts = [found.patches.part(slice(i, i + 1)) for i in range(len(found.tickets))]
+            for ticket, part in zip(found.tickets, parts, strict=True):
+                ticket.answer(part)
+        return True
 
 
-def _answer_with(error: BaseException, tickets: list[_Ticket]) -> None:
-    """Raise an error in the threads that wait for windows."""
+@contextmanager
+def _errors_answer(tickets: list[_Ticket]) -> Iterator[None]:
+    """Raise an error in the threads that wait for windows, instead of here."""
+    try:
+        yield
+    except BaseException as error:
+        _answer_all(tickets, error)
+
+
+def _answer_all(tickets: list[_Ticket], error: BaseException) -> None:
     for ticket in tickets:
-        if not ticket.answer.done():
-            ticket.answer.set_exception(error)
+        ticket.answer(error)

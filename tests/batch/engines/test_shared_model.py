@@ -85,6 +85,13 @@ def test_a_batch_runs_once_the_last_other_thread_has_finished(patient, at_work):
         assert waiting.result(30) == [1]
 
 
+def test_an_image_that_no_thread_is_left_for_holds_up_no_batch(patient):
+    tower = Tower()
+    with BatchedModel(tower, Passes(SIZE), threads=1) as shared, shared.producing():
+        assert bring(shared, [1]) == [1]  # of the second image announced, no window can come
+    assert tower.fills == [1]
+
+
 def test_a_slow_image_does_not_hold_up_the_others(monkeypatch, at_work):
     monkeypatch.setattr(shared_model, "PATIENCE", 0.1)
     with BatchedModel(Tower(), Passes(SIZE)) as shared, ThreadPoolExecutor(2) as pool:
@@ -112,7 +119,7 @@ class PartlyRead(PatchFeatures):
         return super().part(some)
 
 
-def test_an_error_half_way_through_the_answers_reaches_all_others(patient):
+def test_an_error_while_answers_are_read_reaches_all_who_wait(patient):
     class Lost(Tower):
         def encode_image(self, pixels):
             return PartlyRead(super().encode_image(pixels).features, None)
@@ -123,7 +130,7 @@ def test_an_error_half_way_through_the_answers_reaches_all_others(patient):
                 answers = [pool.submit(bring, shared, [value]) for value in (1, 2, 3)]
                 time.sleep(0.05)
             errors = [answer.exception(30) for answer in answers]
-            assert [str(error) for error in errors if error] == ["device lost"] * 2
+            assert [str(error) for error in errors] == ["device lost"] * 3
 
 
 def test_where_no_batch_can_be_made_nobody_waits_for_one(patient, at_work):
