@@ -36,6 +36,8 @@ INDEXED_FORMATS = ("voc", "cvat")
 """Formats whose masks are always indexed, with room for 256 labels."""
 SCHEDULERS = ("auto", "local", "sync")
 JOB_FILE = "job.yaml"
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+"""Number formats as job.yaml names them, and as `dinoiser.load_model` does."""
 HISTORY = "history"
 """In job.yaml: the words, and what was learnt, of each earlier labelling of the same images."""
 PROMPT_FILE = "prompts.yaml"

@@ -11,6 +11,7 @@ from dinoiser.batch.folder import REPORT, learned_file, refuse_half_emptied, ref
 from dinoiser.batch.job import (
     HISTORY,
     JOB_FILE,
+    PRECISIONS,
     LabelJob,
     Labelling,
     Results,
@@ -52,8 +53,6 @@ def recorded_job(
     SettingsError
         Its job.yaml is damaged, or it was being started anew.
     """
-    from dinoiser.batch.engines.shards import NAMES  # brings torch along
-
     read_prompts(output)
     refuse_half_emptied(output)
     refuse_links(output)
@@ -69,7 +68,7 @@ def recorded_job(
         labelling = Labelling(
             read_labelling(description),
             model["name"],
-            NAMES[model["precision"]],
+            PRECISIONS[model["precision"]],
             heads and heads.resolve(),
             SegmentSettings.of(**settings),
             nodata,

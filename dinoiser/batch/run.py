@@ -16,7 +16,7 @@ from dinoiser.batch.folder import (
     refuse_what_is_not_ours,
     sole_writer,
 )
-from dinoiser.batch.job import HISTORY, read_job
+from dinoiser.batch.job import HISTORY, PRECISIONS, read_job
 from dinoiser.batch.job_images import RESULTS, in_groups, search_inputs
 from dinoiser.batch.records import Record, RecordFile, merge_records
 from dinoiser.batch.stock import prune, take_stock
@@ -154,13 +154,25 @@ def _with_whole_paths(job: LabelJob) -> LabelJob:
 
 
 def _continued(job: LabelJob) -> LabelJob:
-    """Take over what corrections have taught the job in the folder, and how often."""
+    """Take over what corrections have taught the job in the folder, how often, and its precision.
+
+    What "auto" means may be measured, see `resolve_precision`; only the first
+    run of a job does so.
+    """
     earlier = None if job.running.overwrite else read_job(job.output)
     if earlier is None:
         return job
     learned = job.labelling.learned or learned_file(job.output, earlier)
-    labelling = replace(job.labelling, learned=learned)
+    precision = job.labelling.precision
+    if precision == "auto":
+        precision = _recorded_precision(earlier) or precision
+    labelling = replace(job.labelling, learned=learned, precision=precision)
     return replace(job, labelling=labelling, turn=len(earlier.get(HISTORY) or ()))
+
+
+def _recorded_precision(earlier: dict[str, Any]) -> str | None:
+    model = earlier.get("model")
+    return PRECISIONS.get(str(model.get("precision"))) if isinstance(model, dict) else None
 
 
 def label_images(

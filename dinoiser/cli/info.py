@@ -41,7 +41,12 @@ def info(as_json: options.Json = False) -> None:
 
 def _collect() -> dict[str, Any]:
     from dinoiser.models.catalog import list_models
-    from dinoiser.models.device import available_devices, resolve_device, resolve_precision
+    from dinoiser.models.device import (
+        available_devices,
+        explain_precision,
+        resolve_device,
+        resolve_precision,
+    )
     from dinoiser.weights.files import cache_dir
 
     device = resolve_device("auto")
@@ -49,6 +54,7 @@ def _collect() -> dict[str, Any]:
         "system": f"{platform.platform()}, Python {platform.python_version()}",
         "devices": available_devices(),
         "precision": str(resolve_precision("auto", device)).removeprefix("torch."),
+        "chosen because": explain_precision(device),
         "cache": str(cache_dir()),
         "versions": {name: _version(name) for name in PACKAGES},
         "models": {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from dinoiser.segment.passes import one_thread
+from dinoiser.models.device import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

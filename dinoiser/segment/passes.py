@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dinoiser.models.base import SegmentationModel
 
 TOKENS_AT_ONCE = {"cpu": 2048, "mps": 8192, "cuda": 32768}
@@ -49,16 +46,3 @@ class Passes:
             return max(1, BYTES_AT_ONCE // bytes_each)
         tokens = TOKENS_AT_ONCE.get(model.device.type, TOKENS_AT_ONCE["cpu"])
         return max(1, tokens // patches)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let one thread compute each operation."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -15,9 +15,11 @@ from PIL import Image
 from dinoiser.batch import Record, SegmentSettings, read_records, run
 from dinoiser.batch.engines.labeller import Labeller
 from dinoiser.batch.engines.shared_model import BatchedModel
+from dinoiser.batch.job import read_job
 from dinoiser.batch.job_images import find_job_images
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
 from dinoiser.errors import ClusterError
+from dinoiser.models import device
 from dinoiser.segment.passes import Passes
 from dinoiser.segment.segmenter import Segmenter
 from tests.helpers.job_driver import (
@@ -127,6 +129,17 @@ def test_images_that_wait_for_a_thread_are_not_begun_after_cancelling(make_job, 
     asked = iter([False] * 4)
     found = list(labeller.label(find_job_images(job), lambda: next(asked, True)))
     assert [record.status for record in found] == ["done", "done"]
+
+
+def test_a_job_goes_on_in_the_number_format_that_its_first_run_chose(
+    make_job, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(device, "bfloat16_speed", lambda: 0.5)
+    run(make_job(tmp_path, precision="auto", limit=1))
+    monkeypatch.setattr(device, "bfloat16_speed", lambda: 2.0)
+    summary = run(make_job(tmp_path, precision="auto", limit=2))
+    assert (summary.resumed, summary.done) == (1, 2)
+    assert read_job(tmp_path)["model"]["precision"] == "float32"
 
 
 class Counted:

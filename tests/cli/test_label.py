@@ -250,6 +250,8 @@ def test_info_names_what_a_bug_report_needs(dinoiser):
     assert code == 0
     assert document["versions"]["torch"] == torch.__version__.split("+")[0]
     assert "cpu" in document["devices"]
+    assert document["precision"] in ("float32", "bfloat16")
+    assert "bfloat16" in document["chosen because"]
     assert document["models"]["tiny"] == "cached"
 
 

@@ -18,7 +18,7 @@ from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.job_images import JobImage, in_groups
 from dinoiser.learning.learned import Learned
-from dinoiser.segment.passes import one_thread
+from dinoiser.models.device import one_thread
 from dinoiser.segment.pipeline import Pipeline
 
 if TYPE_CHECKING:

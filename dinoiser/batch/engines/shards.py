@@ -8,12 +8,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from dinoiser.batch.engines.labeller import Labeller
-from dinoiser.batch.job import describe_job, dtype_name
+from dinoiser.batch.job import PRECISIONS, describe_job, dtype_name
 from dinoiser.batch.job_images import JobImage, in_groups
 from dinoiser.batch.records import RecordFile
 from dinoiser.errors import ClusterError
 from dinoiser.images import read_size
-from dinoiser.models.device import PRECISIONS
 from dinoiser.models.load import load_model
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from dinoiser.batch.records import Record
     from dinoiser.models.base import SegmentationModel
 
-NAMES = {str(dtype).removeprefix("torch."): name for name, dtype in PRECISIONS.items()}
 Shard = tuple[JobImage, ...]
 
 
@@ -141,7 +139,7 @@ def _labeller(job: LabelJob, expected: dict[str, Any], threads: int | None) -> L
         return earlier
     # another job or thread count: keep the model if it is the same, make a new labeller
     _wait_until_free()
-    precision = NAMES[expected["precision"]]
+    precision = PRECISIONS[expected["precision"]]
     what = job.labelling
     model = (
         earlier.pipeline.model

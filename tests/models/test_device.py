@@ -1,0 +1,31 @@
+"""What "auto" means for number formats: what is faster here."""
+
+import pytest
+import torch
+
+from dinoiser.models import device
+from dinoiser.models.device import bfloat16_speed, explain_precision, resolve_precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("speed", "chosen"), [(0.1, torch.float32), (1.1, torch.float32), (2.0, torch.bfloat16)]
+)
+def test_auto_is_bfloat16_only_where_that_is_clearly_faster(monkeypatch, speed, chosen):
+    monkeypatch.setattr(device, "bfloat16_speed", lambda: speed)
+    assert resolve_precision("auto", CPU) == chosen
+    assert explain_precision(CPU).startswith(f"bfloat16 is {speed:g} times as fast")
+
+
+def test_a_precision_that_is_named_is_not_measured(monkeypatch):
+    monkeypatch.setattr(device, "bfloat16_speed", pytest.fail)
+    assert resolve_precision("bf16", CPU) == torch.bfloat16
+
+
+def test_the_measurement_is_one_per_process_and_leaves_the_threads_as_they_are():
+    threads = torch.get_num_threads()
+    speed = bfloat16_speed()
+    assert speed > 0
+    assert bfloat16_speed() == speed
+    assert torch.get_num_threads() == threads
