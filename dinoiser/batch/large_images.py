@@ -148,10 +148,12 @@ def label_large_tiff(
     ImageError
         The file cannot be read in parts, see `open_large_tiff`.
     SettingsError
-        The pipeline is for whole images, see `label_parts`.
+        The pipeline is for whole images, see `label_parts` and
+        `Pipeline.in_parts`.
     OutputError
         A result cannot be written.
     """
+    pipeline = pipeline.in_parts()
     with suppress(_CancelledError), ExitStack() as stack:
         # What is read, and the plan of its labels
         tiff = stack.enter_context(open_large_tiff(path, nodata))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    import numpy as np
     import torch
     from torch import Tensor
 
@@ -129,8 +130,8 @@ class Scoring:
 class SegmentationModel(Protocol):
     """The interface between the models and everything above them.
 
-    Inherit from it to get the defaults of `scoring`, `gamma` and `encode_phrase`. A class that
-    defines all members without inheriting works as well.
+    Inherit from it to get the defaults of `scoring`, `gamma`, `to_pixels` and `encode_phrase`. A
+    class that defines all members without inheriting works as well.
 
     Attributes
     ----------
@@ -150,6 +151,11 @@ class SegmentationModel(Protocol):
     gamma
         Threshold of the correlations by which features are pooled; None if
         they are not pooled.
+    to_pixels
+        What turns the patches of an image into pixels, in place of the default
+        refinement ("edges"), such as a learnt upsampler: a function of a
+        `ProbabilityMap` and the image (H, W, 3) uint8 RGB that returns a
+        `PixelMap`. It needs whole images. None: the model brings none.
     """
 
     name: str
@@ -159,6 +165,7 @@ class SegmentationModel(Protocol):
     windows: WindowDefaults
     scoring: Scoring = Scoring()
     gamma: float | None = None
+    to_pixels: Callable[[Any, np.ndarray], Any] | None = None  # the maps stand above models
 
     @property
     def device(self) -> torch.device:

@@ -196,7 +196,7 @@ class EdgeMap:
     first_pixel: tuple[int, int] = (0, 0)
 
     def decide(self, within: Tile) -> Iterator[Decision]:
-        """See `ProbabilityMap.decide`."""
+        """See `PixelMap`."""
         for fit, tiles in self._fits(within):
             shares = fit.spread(fit.shares)
             for tile in tiles:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 import torch
 
+from dinoiser.errors import SettingsError
 from dinoiser.models.text import PhraseEmbeddings
 from dinoiser.segment.edges import CellGrid, EdgeMap, cell_colours
 from dinoiser.segment.passes import Passes
@@ -31,13 +32,14 @@ from dinoiser.segmentation import Segmentation
 from dinoiser.weights.files import cache_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
     from dinoiser.learning.learned import Learned
     from dinoiser.models.base import PatchFeatures, SegmentationModel
     from dinoiser.prompts import PromptSet
+    from dinoiser.segment.probability_map import PixelMap
     from dinoiser.segment.settings import Refinement, SegmentSettings, WindowSettings
 
 
@@ -131,6 +133,22 @@ class Pipeline:
             phrases or PhraseEmbeddings(model, cache_dir() / "phrases"),
             learned,
         )
+
+    def in_parts(self) -> Self:
+        """Return the pipeline, if it can label an image in parts.
+
+        Raises
+        ------
+        SettingsError
+            The model needs whole images to turn patches into pixels.
+        """
+        if self._own_pixels:
+            msg = (
+                f"the model {self.model.name} refines an image as a whole, which is not possible "
+                "in parts: use refine='none'."
+            )
+            raise SettingsError(msg)
+        return self
 
     def segment(self, images: Sequence[np.ndarray], prompts: PromptSet) -> list[Segmentation]:
         """Label images (H, W, 3) uint8 RGB of any sizes, without keeping features."""
@@ -269,8 +287,8 @@ class Pipeline:
 
     def refined(
         self, probabilities: ProbabilityMap, image: np.ndarray, colours: Tensor | None
-    ) -> ProbabilityMap | EdgeMap:
-        """Refine the map of an image (H, W, 3) uint8 by its colours, as the settings say.
+    ) -> PixelMap:
+        """Turn patches into the pixels of an image (H, W, 3) uint8, as settings or model say.
 
         Parameters
         ----------
@@ -285,6 +303,8 @@ class Pipeline:
         if self.refine == "pamr":
             pixels = self.to_working_size(image, layout).float() / 255
             return refine_map(probabilities, pixels, self.model.scoring.dilations)
+        if own := self._own_pixels:
+            return own(probabilities, image)
         if colours is None:
             return probabilities
         return EdgeMap(probabilities, self.cells(layout), colours, image)
@@ -294,8 +314,8 @@ class Pipeline:
         return CellGrid.over(layout, self.model.patch_size)
 
     def colours(self, blocks: Sequence[Block]) -> Tensor | None:
-        """Colours of the cells of a whole image, see `cell_colours`; None without `edges`."""
-        if self.refine != "edges":
+        """Colours of the cells of a whole image, see `cell_colours`; None without `EdgeMap`."""
+        if self.refine != "edges" or self._own_pixels:
             return None
         block = blocks[0]  # each has all pixels
         return cell_colours(block.pixels, self.cells(block.layout).side)
@@ -324,7 +344,7 @@ class Pipeline:
 
     @torch.no_grad()
     def label(
-        self, probabilities: ProbabilityMap | EdgeMap, prompts: PromptSet, within: Tile
+        self, probabilities: PixelMap, prompts: PromptSet, within: Tile
     ) -> tuple[np.ndarray, np.ndarray]:
         """Label a part of an image.
 
@@ -352,6 +372,11 @@ class Pipeline:
         if prompts.ignore_below > 0:
             labels[confidence < prompts.ignore_below] = prompts.ignore
         return labels, confidence
+
+    @property
+    def _own_pixels(self) -> Callable[[ProbabilityMap, np.ndarray], PixelMap] | None:
+        """What the model brings in place of the edges, where these are asked for."""
+        return self.model.to_pixels if self.refine == "edges" else None
 
     @property
     def _map_type(self) -> type[ProbabilityMap]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from dinoiser.segment.interpolation import (
     linear_weights,
     to_steps,
 )
+from dinoiser.segmentation import Probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,6 +97,13 @@ class Decision(NamedTuple):
     channels: list[int]
     winner: Tensor
     probability: Tensor
+
+
+class PixelMap(Probabilities, Protocol):
+    """An image's pixels as they are labelled: what any refinement of patches returns."""
+
+    def decide(self, within: Tile) -> Iterator[Decision]:
+        """Find the class of every pixel of a part of the image, tile by tile."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +206,7 @@ class ProbabilityMap:
         return torch.nonzero(self.mosaic.amax((1, 2)) >= threshold).flatten().tolist()
 
     def decide(self, within: Tile) -> Iterator[Decision]:
-        """Find the class of every pixel of a part of the image, tile by tile."""
+        """See `PixelMap`."""
         # only classes that can win somewhere in a tile are interpolated to its pixels
         for tile in self.select(self.winners()).cut(within):
             rows, columns = (

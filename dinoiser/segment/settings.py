@@ -34,7 +34,8 @@ class SegmentSettings:
         Smooth images when they are shrunk to `short_side`. The published code
         does not; False reproduces it.
     refine
-        "edges" lets labels follow the edges of the image, see `edges`. "pamr" is
+        "edges" lets labels follow the edges of the image, see `edges`, or what a
+        model brings for that, see `SegmentationModel.to_pixels`. "pamr" is
         the refinement that papers use, see `refine.pamr`; it takes the whole
         image at once. "none" leaves the pixels of the paper.
     batch_size

@@ -106,7 +106,7 @@ def lazy_segmentation(
         entry = find_model(model)
         windows, patch_size = given.windows(entry.windows), entry.patch_size
     else:
-        built = Pipeline.build(model, given)
+        built = Pipeline.build(model, given).in_parts()
         windows, patch_size, pipeline = built.windows, model.patch_size, lambda: built
     parts = label_parts(
         grid,
@@ -139,4 +139,4 @@ def _load(model: str, settings: SegmentSettings) -> Pipeline:
 
 @cache
 def _load_once(model: str, settings: SegmentSettings) -> Pipeline:
-    return Pipeline.build(load_model(model), settings)
+    return Pipeline.build(load_model(model), settings).in_parts()
