@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dinoiser.errors import CheckpointError
+from dinoiser.models.published_tower import PublishedTower
 from dinoiser.models.teachers.dino import HEAD_WIDTH
-from dinoiser.weights.checkpoint import load_into, read_tensors
+from dinoiser.weights.checkpoint import read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,65 +77,7 @@ def split_parts(
     return parts[VISION_PREFIX], parts[TEXT_PREFIX]
 
 
-class _Tower(nn.Module):
-    """A network built to fit weights published by dino.txt's authors.
-
-    Attributes
-    ----------
-    part
-        Its name in messages.
-    renamed
-        (pattern, replacement) pairs that turn the authors' names of weights
-        into ours.
-    """
-
-    part: ClassVar[str]
-    renamed: ClassVar[tuple[tuple[str, str], ...]]
-
-    @classmethod
-    def from_tensors(
-        cls,
-        tensors: Mapping[str, Tensor],
-        head_width: int = HEAD_WIDTH,
-        path: str | Path | None = None,
-    ) -> Self:
-        """Build the network for weights with the authors' names, and load them.
-
-        Raises
-        ------
-        CheckpointError
-            A name or a shape differs; the message lists which.
-        """
-        # sizes follow from the weights, so that any model of the family can be read
-        ours = {cls._our_name(name): tensor for name, tensor in tensors.items()}
-
-        def shape(name: str) -> torch.Size:
-            if name not in ours:
-                msg = (
-                    f"{path or 'The file'} does not contain the {cls.part} of dino.txt: {name} is "
-                    f"missing, found {sorted(ours)[:6]}; give the file published by its authors."
-                )
-                raise CheckpointError(msg)
-            return ours[name].shape
-
-        depth = len({name.split(".")[1] for name in ours if name.startswith("blocks.")})
-        tower = cls(depth=depth, **cls._sizes(shape, head_width))
-        load_into(tower, ours, path)
-        return tower
-
-    @classmethod
-    def _our_name(cls, name: str) -> str:
-        for pattern, replacement in cls.renamed:
-            name = re.sub(pattern, replacement, name)
-        return name
-
-    @staticmethod
-    def _sizes(shape: Callable[[str], torch.Size], head_width: int) -> dict[str, int]:
-        """Derive all sizes but the depth from the shapes of weights."""
-        raise NotImplementedError
-
-
-class VisionHead(_Tower):
+class VisionHead(PublishedTower):
     """Transformer blocks with gated MLPs on a backbone's tokens, and a final norm.
 
     Parameters
@@ -150,7 +92,7 @@ class VisionHead(_Tower):
         Number of attention heads.
     """
 
-    part = "vision head"
+    part = "vision head of dino.txt"
     renamed = (
         (r"^block_list\.", "blocks."),  # their name in DINOv2's file
         (r"^ln_final\.", "norm."),
@@ -183,7 +125,7 @@ class VisionHead(_Tower):
         return {"width": width, "hidden": hidden, "heads": max(1, width // head_width)}
 
 
-class DinoTextTower(_Tower):
+class DinoTextTower(PublishedTower):
     """A causal text transformer, read at the end token and projected.
 
     Parameters
@@ -202,7 +144,7 @@ class DinoTextTower(_Tower):
         Length of the resulting vectors.
     """
 
-    part = "text tower"
+    part = "text tower of dino.txt"
     renamed = (
         # the file has two parts, the transformer and the projection after it
         (r"^(backbone|head)\.", ""),

@@ -12,7 +12,7 @@ from dinoiser.errors import CheckpointError
 from dinoiser.models.base import PatchFeatures, Scoring
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.dino_registers import OnRegisterDino
-from dinoiser.models.text import TextTower
+from dinoiser.models.text import SEVEN_TEMPLATES, TextTower
 from dinoiser.weights.checkpoint import load_into, read_tensors
 
 if TYPE_CHECKING:
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 
 SIDE = 448
 """Side in pixels of the square to which every image or window is resized."""
-# the authors' seven sentences, which differ in one word from open_clip's "simple" ones
-TEMPLATES = (
-    "itap of a {}.",
-    "a bad photo of a {}.",
-    "a origami {}.",
-    "a photo of the large {}.",
-    "a {} in a video game.",
-    "art of the {}.",
-    "a photo of the small {}.",
-)
 
 
 class TextProjection(nn.Module):
@@ -143,7 +133,7 @@ class Talk2Dino(OnRegisterDino):
             guide="attention",
             spread="corners",  # the authors interpolate with align_corners=True
             padded=False,
-            templates=TEMPLATES,
+            templates=SEVEN_TEMPLATES,
         )
 
     @torch.no_grad()

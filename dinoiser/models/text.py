@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from dinoiser.models.base import SegmentationModel
 
 SENTENCES_AT_ONCE = 256  # per batch of the text tower
+SEVEN_TEMPLATES = (
+    "itap of a {}.",
+    "a bad photo of a {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+)
+"""Of an earlier work, TCL, from which several methods took them: "simple" but for one word."""
 
 
 def template_sentences(templates: str | Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from dinoiser.errors import CheckpointError
 from dinoiser.models.base import PatchFeatures, Scoring, SegmentationModel
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.maskclip import stretch_to_patches
+from dinoiser.models.text import SEVEN_TEMPLATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,18 +21,7 @@ if TYPE_CHECKING:
     from dinoiser.models.tips_towers import TipsTextTower, TipsVisionTower
 
 TIPS_WINDOWS = WindowDefaults(short_side=448, window=448, stride=336, cubic=True)
-# the first seven are also Talk2DINO's, which took them from the same earlier work, TCL
-TEMPLATES = (
-    "itap of a {}.",
-    "a bad photo of a {}.",
-    "a origami {}.",
-    "a photo of the large {}.",
-    "a {} in a video game.",
-    "art of the {}.",
-    "a photo of the small {}.",
-    "a photo of many {}.",
-    "a photo of {}s.",
-)
+TEMPLATES = (*SEVEN_TEMPLATES, "a photo of many {}.", "a photo of {}s.")
 
 
 class TipsV2(SegmentationModel):

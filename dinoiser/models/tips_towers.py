@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +11,15 @@ from torch.nn import functional as F
 from dinoiser.errors import CheckpointError
 from dinoiser.models.clip import Transformer
 from dinoiser.models.dino_registers import build_register_vit
+from dinoiser.models.published_tower import PublishedTower
 from dinoiser.models.teachers.dino import HEAD_WIDTH, FrozenVit
-from dinoiser.weights.checkpoint import load_into, read_tensors
+from dinoiser.weights.checkpoint import read_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 VISION_PREFIX, TEXT_PREFIX = "vision_encoder.", "text_encoder."
-IMAGE_LEVEL = ("temperature", "temperature_contrastive")
-"""Weights in the authors' text file that serve only to compare whole images with texts."""
 LONGEST_PERIOD = 10_000
 """Of the sines and cosines that tell the text tower where a piece stands, over 2 pi."""
 
@@ -148,7 +147,7 @@ class TipsVisionTower(FrozenVit):
         return table.flatten(1).T.to(self.dtype)
 
 
-class TipsTextTower(nn.Module):
+class TipsTextTower(PublishedTower):
     """A transformer without a causal mask, whose tokens are averaged.
 
     Parameters
@@ -165,6 +164,10 @@ class TipsTextTower(nn.Module):
         Number of different pieces.
     """
 
+    part = "text tower of TIPS v2"
+    blocks_begin = "transformer.resblocks."
+    ignored = ("temperature", "temperature_contrastive")  # to compare whole images with texts
+
     def __init__(self, width: int, depth: int, hidden: int, heads: int, vocabulary: int) -> None:
         super().__init__()
         self.width = width
@@ -172,40 +175,21 @@ class TipsTextTower(nn.Module):
         self.transformer = Transformer(width, depth, heads, hidden / width, nn.ReLU)
         self.ln_final = nn.LayerNorm(width)
 
-    @classmethod
-    def from_tensors(
-        cls,
-        tensors: Mapping[str, Tensor],
-        head_width: int = HEAD_WIDTH,
-        path: str | Path | None = None,
-    ) -> Self:
-        """Build the tower for weights with the authors' names, and load them.
-
-        Raises
-        ------
-        CheckpointError
-            A name or a shape differs; the message lists which.
-        """
-        table = tensors.get("token_embedding.weight")
-        inner = tensors.get("transformer.resblocks.0.mlp.c_fc.weight")
-        if table is None or inner is None:
-            msg = (
-                f"{path or 'The file'} does not contain the text tower of TIPS v2: expected "
-                f"token_embedding.weight and transformer.resblocks, found {sorted(tensors)[:6]}; "
-                "give a file such as tips_v2_oss_b14_text.npz."
-            )
-            raise CheckpointError(msg)
-        vocabulary, width = table.shape
-        blocks = {name.split(".")[2] for name in tensors if name.startswith("transformer.")}
-        tower = cls(width, len(blocks), len(inner), max(1, width // head_width), vocabulary)
-        load_into(tower, tensors, path, ignore=IMAGE_LEVEL)
-        return tower
-
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors (T, C) of sentences of the same length, given the numbers (T, L) of pieces."""
         embedded = self.width**0.5 * self.token_embedding(ids)
         x = embedded + positions(ids.shape[1], self.width).to(embedded)
         return self.ln_final(self.transformer(x)).mean(1)
+
+    @staticmethod
+    def _sizes(shape: Callable[[str], torch.Size], head_width: int) -> dict[str, int]:
+        vocabulary, width = shape("token_embedding.weight")
+        return {
+            "width": width,
+            "hidden": shape("transformer.resblocks.0.mlp.c_fc.weight")[0],
+            "heads": max(1, width // head_width),
+            "vocabulary": vocabulary,
+        }
 
 
 def positions(length: int, width: int) -> Tensor:

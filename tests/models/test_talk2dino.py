@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.models.base import PatchFeatures
-from dinoiser.models.talk2dino import TEMPLATES, Talk2Dino, TextProjection
-from dinoiser.models.text import PhraseEmbeddings
+from dinoiser.models.talk2dino import Talk2Dino, TextProjection
+from dinoiser.models.text import SEVEN_TEMPLATES, PhraseEmbeddings
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.background import clean_background
 from dinoiser.segment.passes import Passes
@@ -99,7 +99,7 @@ def model(make_clip):
 class TestText:
     def test_templates_are_averaged_before_they_are_projected(self, model):
         embedding = PhraseEmbeddings(model).get(["red star"])[0]
-        sentences = [template.replace("{}", "red star") for template in TEMPLATES]
+        sentences = [template.replace("{}", "red star") for template in SEVEN_TEMPLATES]
         with torch.no_grad():
             raw = model.text.clip.encode_text(model.text.tokenize(sentences))
             expected = F.normalize(model.projection(raw.mean(0)), dim=-1)
@@ -112,8 +112,10 @@ class TestText:
         torch.testing.assert_close(embedding, model.encode_text(["a star"])[0])
 
     def test_the_templates_are_seven_sentences(self):
-        assert len(set(TEMPLATES)) == 7
-        assert all(template.count("{}") == 1 and template.endswith(".") for template in TEMPLATES)
+        assert len(set(SEVEN_TEMPLATES)) == 7
+        assert all(
+            template.count("{}") == 1 and template.endswith(".") for template in SEVEN_TEMPLATES
+        )
 
 
 class TestSegmenting:
