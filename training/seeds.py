@@ -37,7 +37,7 @@ def jobs_of_seeds(job: RefitJob, count: int, resume: bool = False) -> list[Refit
         The number is below 1, or see `RefitJob`.
     """
     if count < 1:
-        msg = f"The number of seeds is {count}, expected at least 1."
+        msg = f"seeds is {count}, expected at least 1."
         raise SettingsError(msg)
     first = job.settings.seed
     jobs = [_with_seed(job, seed, resume) for seed in range(first, first + count)]

@@ -90,7 +90,7 @@ class FitSettings:
     def of_recipe(cls, name: str, **changes: Any) -> Self:
         """Return the settings of one of `RECIPES`, with changes."""
         if name not in RECIPES:
-            msg = f"The recipe is {name!r}, expected one of {', '.join(RECIPES)}."
+            msg = f"recipe is {name!r}, expected one of {', '.join(RECIPES)}."
             raise SettingsError(msg)
         return cls(**{**RECIPES[name], **changes})
 
@@ -103,6 +103,7 @@ class FitSettings:
                 ("crop", 32),
                 ("sample", 1),
                 ("projection_dim", 1),
+                ("seed", 0),
             )
             if (value := getattr(self, name)) < least
         ]

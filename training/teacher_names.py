@@ -74,7 +74,7 @@ def check_teacher(name: str) -> None:
         find_vit(name)
     except UnknownModelError as error:
         msg = (
-            f"The teacher is {name!r}, expected one of {', '.join(TEACHERS)}, or the name of a "
+            f"teacher is {name!r}, expected one of {', '.join(TEACHERS)}, or the name of a "
             f"ViT in timm; {error}"
         )
         raise SettingsError(msg) from error

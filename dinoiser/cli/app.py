@@ -25,6 +25,7 @@ from dinoiser.cli import (
 )
 from dinoiser.cli.console import say, say_error, sigterm_is_ctrl_c
 from dinoiser.cli.options import example
+from dinoiser.cli.typed_names import as_typed
 from dinoiser.errors import DinoiserError
 
 app = typer.Typer(
@@ -77,5 +78,5 @@ def main() -> None:
         try:
             app(prog_name="dinoiser")
         except DinoiserError as error:
-            say_error(str(error))
+            say_error(as_typed(str(error), sys.argv[1:]))
             sys.exit(2)

@@ -132,11 +132,10 @@ class SegmentSettings:
         for name, value in given.items():
             if not _is_count(value):
                 yield f"{name} is {value!r}, expected a whole number of pixels, at least 1"
+            if self.whole:
+                yield f"{name} is {value!r}, but whole takes an image at its own size: omit either"
         if all(map(_is_count, (self.window, self.stride))) and self.stride > self.window:  # type: ignore[operator]
-            yield _gaps(self.stride, f"window {self.window}")
-        if self.whole and given:
-            names = " and ".join(given)
-            yield f"whole takes an image in one pass at its own size, so omit {names}"
+            yield _gaps(self.stride, f"the window of {self.window}")
         for name in ("whole", "antialias"):
             if not isinstance(getattr(self, name), bool):
                 yield f"{name} is {getattr(self, name)!r}, expected True or False"
@@ -177,4 +176,4 @@ def _is_count(value: object) -> bool:
 
 
 def _gaps(stride: int | None, window: str) -> str:
-    return f"stride {stride} is larger than {window}, which leaves gaps; choose a smaller stride"
+    return f"stride is {stride}, more than {window}, which leaves gaps: choose a smaller one"

@@ -225,7 +225,7 @@ def test_settings_that_make_no_sense_are_refused(job, dinoiser):
         (["-f", "tiff"], "format 'tiff' is unknown, expected png or"),
         (["-f", "coco", "--layout", "flat"], "layout is 'flat', expected plain or datumaro"),
         (["-f", "yolo", "--val", "1"], "val is 1.0, expected a share"),
-        (["-f", "coco", "--min-area", "-1"], "min_area is -1"),
+        (["-f", "coco", "--min-area", "-1"], "--min-area is -1"),
     ]:
         code, _, err = dinoiser("export", job, *flags)
         assert code == 2

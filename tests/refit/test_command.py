@@ -260,9 +260,10 @@ def test_heads_for_another_width_are_refused(heads, make_clip):
     ("arguments", "message"),
     [
         (["-o", "heads.pt"], "ends in .safetensors"),
-        (["--steps", "0"], "steps is 0, expected at least 1"),
-        (["--teacher", "cat"], "The teacher is 'cat', expected one of auto, dino, dino-keys"),
-        (["--recipe", "cake"], "The recipe is 'cake', expected one of published, balanced"),
+        (["--steps", "0"], "--steps is 0, expected at least 1"),
+        (["--seed", "-1"], "--seed is -1, expected at least 0"),
+        (["--teacher", "cat"], "--teacher is 'cat', expected one of auto, dino, dino-keys"),
+        (["--recipe", "cake"], "--recipe is 'cake', expected one of published, balanced"),
         (["--resume"], "no unfinished fit"),
         (["--teacher", "dino"], "or learn from colours with --teacher regions"),
         (["--teacher", "masks"], "does not contain a job of `dinoiser label`"),

@@ -83,7 +83,7 @@ class TestSeeds:
     def test_none_is_refused(self, folder, dinoiser):
         code, _, err = dinoiser("train", folder, *QUICK, "--seeds", 0)
         assert code == 2
-        assert "The number of seeds is 0, expected at least 1." in err
+        assert "--seeds is 0, expected at least 1." in err
 
 
 class TestGuide:

@@ -22,7 +22,7 @@ PROMPTS = PromptSet.parse("background, dog")
         ({"window": 0}, "window is 0, expected"),
         ({"window": 1.5}, r"window is 1\.5, expected"),
         ({"stride": True}, "stride is True, expected"),
-        ({"window": 64, "stride": 65}, "stride 65 is larger than window 64"),
+        ({"window": 64, "stride": 65}, "stride is 65, more than the window of 64"),
         ({"whole": "no"}, "whole is 'no', expected True or False"),
         ({"antialias": 1}, "antialias is 1, expected True or False"),
         ({"refine": "magic"}, "refine is 'magic', expected 'edges' or 'pamr' or 'none'"),
@@ -32,7 +32,7 @@ PROMPTS = PromptSet.parse("background, dog")
         ({"delta": 7}, "delta is 7, expected a confidence from 0 to 1"),
         ({"delta": float("nan")}, "delta is nan"),
         ({"delta": "0.9"}, "delta is '0.9'"),
-        ({"whole": True, "window": 64}, "whole takes an image in one pass.*omit window"),
+        ({"whole": True, "window": 64}, "window is 64, but whole takes.*omit either"),
     ],
 )
 def test_each_value_out_of_its_range_is_named(settings, message):
@@ -70,7 +70,7 @@ def test_a_dictionary_is_no_settings(tiny):
 
 
 def test_a_stride_that_leaves_gaps_between_the_models_windows_is_refused(tiny):
-    with pytest.raises(SettingsError, match=r"stride 300 .* window of 224 that the model was made"):
+    with pytest.raises(SettingsError, match=r"stride is 300, .* window of 224 that the model"):
         Segmenter(tiny, stride=300)
 
 
@@ -92,13 +92,14 @@ def test_what_a_model_brings_fills_the_gaps_and_windows_leave_none(window, strid
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--window", "100", "--stride", "200"], "stride 200 is larger than window 100"),
-        (["--window", "0"], "window is 0"),
-        (["--stride", "500"], "stride 500 is larger than the window of 448"),
-        (["--refine", "magic"], "refine is 'magic'"),
-        (["--batch-size", "0"], "batch_size is 0"),
+        (["--window", "100", "--stride", "200"], "--stride is 200, more than the window of 100"),
+        (["--window", "0"], "--window is 0"),
+        (["--stride", "500"], "--stride is 500, more than the window of 448"),
+        (["--refine", "magic"], "--refine is 'magic'"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+        (["--short-side=0"], "--short-side is 0"),
         (["--batch-size", "some"], "--batch-size is 'some'"),
-        (["--whole", "--window", "100"], "omit window"),
+        (["--whole", "--window", "100"], "--window is 100, but whole takes"),
     ],
     ids=" ".join,
 )

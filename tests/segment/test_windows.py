@@ -57,7 +57,7 @@ def test_the_papers_sizes():
 
 
 def test_all_wrong_settings_are_named_together():
-    with pytest.raises(SettingsError, match=r"short_side is 0.*stride 500.*window 448"):
+    with pytest.raises(SettingsError, match=r"short_side is 0.*stride is 500.*window of 448"):
         SegmentSettings(short_side=0, stride=500, window=448)
 
 

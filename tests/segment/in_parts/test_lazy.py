@@ -192,7 +192,7 @@ class TestErrors:
         image = np.zeros((20, 30, 3), np.uint8)
         with pytest.raises(SettingsError, match="whole=True"):
             segment_array(image, PROMPTS, model, whole=True)
-        with pytest.raises(SettingsError, match="stride 9 is larger than window 8"):
+        with pytest.raises(SettingsError, match="stride is 9, more than the window of 8"):
             segment_array(image, PROMPTS, model, window=8, stride=9)
         with pytest.raises(SettingsError, match="magic"):
             segment_array(image, PROMPTS, model, refine="magic")
