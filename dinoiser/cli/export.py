@@ -33,7 +33,7 @@ def export(
     ],
     polygons: options.Polygons = False,
     instances: options.Instances = False,
-    split: options.Split = 0.7,
+    split: options.Split = None,
     min_area: options.MinArea = 0,
     layout: Annotated[
         str,
@@ -72,11 +72,11 @@ def export(
         polygons=polygons,
         instances=instances,
         min_area=min_area,
-        split=split,
         layout=layout,
         val=val,
         flat=flat,
         image_url=image_url,
+        **options.given(split=split),
     )
     if problems := format_problems(formats):
         raise SettingsError("; ".join(problems) + ".")

@@ -53,7 +53,7 @@ def label(
     ] = None,
     polygons: options.Polygons = False,
     instances: options.Instances = False,
-    split: options.Split = 0.7,
+    split: options.Split = None,
     min_area: options.MinArea = 0,
     window: Annotated[
         int | None,
@@ -188,7 +188,7 @@ def label(
         ),
         results=Results(
             formats=tuple(formats or ("png", "overlay")),
-            export=ExportOptions(polygons, instances, min_area, split),
+            export=ExportOptions(polygons, instances, min_area, **options.given(split=split)),
             report=report,
             keep_features=keep_features,
         ),

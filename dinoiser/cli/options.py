@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,6 +38,11 @@ def read_formats(values: list[str] | None) -> list[str] | None:
         msg = f"-f is {','.join(values)!r}, expected at least one format, such as -f png,coco."
         raise SettingsError(msg)
     return list(dict.fromkeys(formats))
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Return the options that were given; the others keep the defaults of the library."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def read_words(words: str | None) -> str | None:
@@ -147,10 +152,10 @@ Instances = Annotated[
     typer.Option("--instances", help="One annotation per object instead of one per class."),
 ]
 Split = Annotated[
-    float,
+    float | None,
     typer.Option(
         help="With --instances: how eagerly what touches is split at its necks, from 0 (connected "
-        "parts) to 1.",
+        "parts) to 1. Default: 0.7.",
         metavar="SHARE",
     ),
 ]

@@ -10,6 +10,8 @@ import typer.main
 
 import dinoiser as package
 from dinoiser.cli.app import app
+from dinoiser.export import ExportOptions
+from tests.helpers import places
 
 ROOT = typer.main.get_command(app)
 
@@ -80,3 +82,11 @@ def test_the_module_is_the_command(dinoiser):
     asked = [sys.executable, "-m", "dinoiser", "--version"]
     said = subprocess.run(asked, capture_output=True, text=True, check=True)
     assert (0, said.stdout, said.stderr) == dinoiser("--version")
+
+
+@pytest.mark.parametrize("names", [("label",), ("export",)])
+def test_the_default_of_split_is_the_librarys(names, help_of):
+    told = " ".join(help_of(names).split())
+    assert f"(connected parts) to 1. Default: {ExportOptions().split:g}." in told
+    formats = (places.ROOT / "docs/reference/formats.md").read_text(encoding="utf-8")
+    assert f"the default is {ExportOptions().split:g}." in formats
