@@ -202,13 +202,13 @@ def peak_memory(images: int) -> float:
     with tempfile.TemporaryDirectory() as temporary:
         folder = draw_folder(Path(temporary) / "images", images, 224)
         code = (
-            "import resource, sys; from pathlib import Path; "
+            "import sys; from pathlib import Path; from benchmarks.memory import MB, peak; "
             "from dinoiser.batch import Labelling, LabelJob, Results, Running, run; "
             "from dinoiser.prompts import PromptSet; "
             "job = LabelJob((sys.argv[1],), Path(sys.argv[2]), "
             "Labelling(PromptSet.parse(sys.argv[3]), 'tiny'), "
             "Results(('png', 'overlay', 'coco')), Running('cpu', 'sync')); run(job); "
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)"
+            "print(peak() / MB)"
         )
         arguments = [sys.executable, "-c", code, str(folder), f"{temporary}/out", WORDS]
         return float(subprocess.run(arguments, check=True, capture_output=True).stdout)
