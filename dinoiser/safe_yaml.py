@@ -14,6 +14,7 @@ MOST_LEVELS = 32
 """Lists and mappings within each other; ours have five at most."""
 MOST_DIGITS = 40
 """Letters of a number; ours have twenty at most."""
+_EXAMPLE = "lines of YAML such as 'gamma: 0.2'"
 _QUOTATION = "text that begins with &, * or ! must be in quotation marks"
 
 
@@ -78,24 +79,25 @@ def load_values(text: str) -> Any:
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
-    """Read a small YAML file of settings.
+    """Read a small YAML file of settings: their values by name.
 
     Raises
     ------
     SettingsError
         It cannot be read, or holds something else.
     """
-    cause: Exception | None = None
     try:
         with Path(path).open("rb") as file:
             data = file.read(MOST_BYTES + 1)
         content = load_values(data.decode()) if len(data) <= MOST_BYTES else None
     except (OSError, ValueError) as error:
-        content, cause = None, error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        msg = f"The settings in {path} cannot be read ({reason}): give {_EXAMPLE}."
+        raise SettingsError(msg) from error
     if isinstance(content, dict) and all(isinstance(name, str) for name in content):
         return content
-    msg = f"{path} is not a file of settings: expected lines of YAML such as 'gamma: 0.2'."
-    raise SettingsError(msg) from cause
+    msg = f"{path} is not a file of settings: expected {_EXAMPLE}."
+    raise SettingsError(msg)
 
 
 def load_own(text: str) -> Any:

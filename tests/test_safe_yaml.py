@@ -5,9 +5,9 @@ import time
 import pytest
 import yaml
 
-from dinoiser.errors import PromptError
+from dinoiser.errors import PromptError, SettingsError
 from dinoiser.prompts import PromptSet
-from dinoiser.safe_yaml import load_values
+from dinoiser.safe_yaml import load_values, read_mapping
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12)
@@ -45,6 +45,11 @@ def test_hostile_prompt_files_are_refused_within_a_second(kind):
     with pytest.raises(PromptError, match=r"must be in quotation marks|nesting is too deep"):
         PromptSet.from_yaml(HOSTILE[kind])
     assert time.process_time() - start < 1
+
+
+def test_a_file_of_settings_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(SettingsError, match=r"none\.yaml cannot be read \(No such file or dir"):
+        read_mapping(tmp_path / "none.yaml")
 
 
 def test_plain_values_are_read_as_yaml_has_them():

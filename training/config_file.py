@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import SettingsError, did_you_mean
-from dinoiser.safe_yaml import load_values
+from dinoiser.safe_yaml import read_mapping
 
 from .settings import FitSettings
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 NETWORKS = ("model", "precision", "teacher")
 """What a file holds besides the fields of `FitSettings`; see `RefitJob`."""
-MOST_BYTES = 2**16
 HEADER = "# Written by `dinoiser train`; for its option --config.\n"
 """First line of our files; others are never written over."""
 
@@ -66,23 +65,13 @@ def read_config(path: Path) -> dict[str, Any]:
     SettingsError
         The file cannot be read, or has an unknown name or a value of the wrong kind.
     """
-    try:
-        with path.open("rb") as file:
-            values = load_values(file.read(MOST_BYTES).decode())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        msg = f"The settings in {path} cannot be read ({reason}): give a YAML file."
-        raise SettingsError(msg) from error
-    if not isinstance(values, dict):
-        msg = f"{path} does not hold settings: expected lines such as `steps: 500`."
-        raise SettingsError(msg)
     kinds = {**dict.fromkeys(NETWORKS, str), **get_type_hints(FitSettings)}
-    return {name: _read(path, name, value, kinds) for name, value in values.items()}
+    return {name: _read(path, name, value, kinds) for name, value in read_mapping(path).items()}
 
 
 def _read(path: Path, name: str, value: object, kinds: dict[str, Any]) -> object:
     if name not in kinds:
-        hint = did_you_mean(str(name), kinds)
+        hint = did_you_mean(name, kinds)
         msg = f"{path} has the unknown setting {name!r}{hint}, expected {', '.join(kinds)}."
         raise SettingsError(msg)
     try:

@@ -176,6 +176,7 @@ class TestConfig:
             ("poling: none", "there is no 'poling' (did you mean 'pooling'?)"),
             ("delta: 2", "delta is 2, expected a confidence from 0 to 1"),
             ("- 1", "is not a file of settings"),
+            ("gamma: [", "row.yaml cannot be read (while parsing"),
             ("gamma: much", "gamma is 'much', expected"),
         ],
     )

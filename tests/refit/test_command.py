@@ -155,7 +155,7 @@ class TestConfig:
             ("steps: many", "has 'many' as steps: input should be a valid integer"),
             ("weighting: odd", "input should be 'published' or 'balanced'"),
             ("rate: -1", "rate is -1"),
-            ("- steps", "does not hold settings"),
+            ("- steps", "is not a file of settings"),
             ("steps: [", "cannot be read"),
             ("steps: &a 1", "cannot be read"),
         ],
