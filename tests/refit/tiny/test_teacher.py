@@ -1,0 +1,67 @@
+"""The recipe of the embedded teacher, and what the shipped one sees."""
+
+import copy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from dinoiser_training.parallel import Workers
+from dinoiser_training.tiny.teacher import (
+    WIDE,
+    centre_keys,
+    draw_images,
+    save_teacher,
+    train_teacher,
+)
+from torch.nn import functional as F
+
+from dinoiser.models.teachers.dino import Dino
+
+
+@pytest.fixture(scope="module")
+def trained():
+    threads = torch.get_num_threads()
+    yield train_teacher(steps=1, seed=3, workers=Workers())
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return draw_images(np.random.default_rng(5), 40, WIDE.side)
+
+
+@pytest.mark.slow
+def test_the_teacher_that_is_read_is_the_one_that_was_trained(trained, pixels, tmp_path):
+    save_teacher(trained.vit, tmp_path / "teacher.safetensors")
+    keys = Dino.load(tmp_path / "teacher.safetensors").keys(pixels)
+    with torch.no_grad():
+        expected = trained(pixels).keys.movedim(-1, 1)
+    # the file holds float16, which is good to one part in a thousand
+    assert torch.allclose(F.normalize(keys, dim=1), expected, atol=0.01)
+
+
+@pytest.mark.slow
+def test_keys_are_centred_and_nothing_else_changes(trained, pixels):
+    vit = copy.deepcopy(trained.vit)
+    with torch.no_grad():
+        before = vit.forward_features(pixels)
+        centre_keys(vit, seed=3)
+        assert torch.allclose(vit.forward_features(pixels), before, atol=1e-4)
+    old, new = (Dino(v).keys(pixels).mean((0, 2, 3)).norm() for v in (trained.vit, vit))
+    assert new < 0.5 * old
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without")
+def test_two_processes_make_the_file_that_one_makes(tmp_path):
+    module = ["-m", "dinoiser_training.tiny.teacher", "--steps", "2"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    made = []
+    for start in ([], launcher):
+        made.append(tmp_path / f"{len(made)}.safetensors")
+        command = [sys.executable, *start, *module, "--out", str(made[-1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert made[0].read_bytes() == made[1].read_bytes()
