@@ -224,5 +224,5 @@ class ObjectTool(QObject):
         if event.value is self._layer:
             self._layer = self._covered = self._shown = None
         elif event.value is self._covered:
-            self.hide()
+            self._clear()
             self._covered = None
