@@ -212,13 +212,12 @@ class PromptSet:
         for item in self.classes:
             same = known.get(item.name.casefold())
             if same is not None and same.background == item.background:
-                classes.append(replace(item, id=same.id, color=same.color))
-            elif item.background or item.id not in used:
-                classes.append(item)
-                used.add(item.id)
-            else:
+                item = replace(item, id=same.id, color=same.color)
+            elif not item.background and item.id in used:
                 number = next(free, MAX_ID + 1)
-                classes.append(replace(item, id=number, color=palette.default_color(number)))
+                item = replace(item, id=number, color=palette.default_color(number))
+            used.add(item.id)
+            classes.append(item)
         return replace(self, classes=tuple(classes))
 
     @property

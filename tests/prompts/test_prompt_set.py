@@ -187,3 +187,12 @@ class TestPromptSet:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
         assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_classes_never_get_the_id_of_another():
+    earlier = PromptSet.from_names(["background", "circle", "star", "square"])
+    words = PromptSet.from_names(["background", "square", "a", "b", "c", "d"])
+    found = {item.name: item.id for item in words.with_ids_of(earlier).classes}
+    assert found["background"] == 0
+    assert found["square"] == 3
+    assert sorted(found[name] for name in "abcd") == [4, 5, 6, 7]
