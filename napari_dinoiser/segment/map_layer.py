@@ -82,8 +82,6 @@ class MapLayer:
     def show(self, kind: str, class_name: str, plane: tuple[int, ...]) -> None:
         """Show a map of what is in view in a plane, as soon as it is there; see `Wanted`."""
         self._wanted = Wanted(kind, class_name, plane)
-        if self._layer is None or self._layer not in self._viewer.layers:
-            self._add()
         self._draw()
 
     def hide(self) -> None:
@@ -136,7 +134,11 @@ class MapLayer:
         outdated = part is not None and not any(part is one for one in known)
         if wanted != self._wanted or outdated:
             self._draw()
-        elif self._layer is not None:
+        elif self._layer is None or self._layer not in self._viewer.layers:
+            self._add()
+            # to be shown in another turn of the window, as this one has been long enough
+            self._background.start(lambda: heat, lambda again: self._take(wanted, part, again))
+        else:
             self._change(wanted.kind, wanted.class_name)
             if part is not None and heat is not None:
                 for piece, inside in part.pieces():
@@ -164,7 +166,7 @@ class MapLayer:
     def _change(self, kind: str, class_name: str) -> None:
         """Let the layer hold another map."""
         layer, confidence = self._layer, self._session.confidence
-        assert layer is not None  # added by `show`
+        assert layer is not None  # added before
         if kind != self._kind:
             self._kind = kind
             self._drawn.clear()
@@ -178,7 +180,7 @@ class MapLayer:
 
     def _reveal(self) -> None:
         """Show the layer, and the labels over it as outlines."""
-        assert self._layer is not None  # added by `show`
+        assert self._layer is not None  # added before
         if self._contour is None:
             self._contour, self._labels.contour = self._labels.contour, OUTLINE
             self._layer.visible = True

@@ -86,3 +86,13 @@ def test_a_map_that_was_deleted_comes_back_when_it_is_chosen_again(viewer, choos
     choose("show_labels")
     choose(CONFIDENCE)
     assert see("confidence") in viewer.layers
+
+
+def test_a_map_goes_with_its_labels_also_before_it_has_come(viewer, choose, see, qtbot):
+    choose(CONFIDENCE)
+    see("confidence")
+    choose(HEAT_MAP)
+    viewer.layers.remove(layer_of(viewer))
+    assert maps_in_view(viewer) == []
+    qtbot.wait(200)
+    assert maps_in_view(viewer) == []
