@@ -141,16 +141,20 @@ class Segmentation:
         # number of; only labels that there are have a row
         row = np.zeros(number, np.int64)
         row[present] = np.arange(len(present)) * FLOAT16_VALUES
-        pairs = np.zeros(len(present) * FLOAT16_VALUES, np.int64)
+        pairs = np.zeros(len(present) * FLOAT16_VALUES)
         step = max(1, PIXELS_AT_ONCE // self.labels.shape[1])
-        for start in range(0, len(self.labels), step):  # bincount needs 8 bytes per pixel
-            keys = row[self.labels[start : start + step]]
-            keys += self.confidence[start : start + step].view(np.uint16)
-            pairs += np.bincount(keys.ravel(), minlength=len(pairs))
+        for start in range(0, len(self.labels), step):
+            labels = self.labels[start : start + step].ravel()
+            bits = self.confidence[start : start + step].view(np.uint16).ravel()
+            # neighbours often have the same: runs are counted, with their lengths
+            ends = (labels[1:] != labels[:-1]) | (bits[1:] != bits[:-1])
+            last = np.append(np.flatnonzero(ends), len(labels) - 1)
+            lengths = np.diff(last, prepend=-1)
+            pairs += np.bincount(row[labels[last]] + bits[last], lengths, len(pairs))
         # sums of float16 are exact in float64, so their order does not matter
         by_value = pairs.reshape(-1, FLOAT16_VALUES)
         counts = np.zeros((number, HISTOGRAM_BINS), np.int64)
         sums = np.zeros(number)
-        counts[present] = np.add.reduceat(by_value, _FIRST_OF_BIN, axis=1)
+        counts[present] = np.add.reduceat(by_value, _FIRST_OF_BIN, axis=1).astype(np.int64)
         sums[present] = by_value @ _VALUES
         return counts, sums

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dinoiser.segment.interpolation import to_steps
+from dinoiser.segment.interpolation import along_columns, to_steps
 from dinoiser.segment.probability_map import Decision, Tile, at_working_size, highest
 from dinoiser.segment.resize import to_torch
 
@@ -96,7 +96,7 @@ class CellGrid:
     def cells(self, pixels: Tile) -> Tile:
         """Return the cells in which the centres of some pixels are."""
         rows, columns = (
-            slice(self._cell_of(axis, places.start), self._cell_of(axis, places.stop - 1) + 1)
+            slice(self.cell_of(axis, places.start), self.cell_of(axis, places.stop - 1) + 1)
             for axis, places in enumerate(pixels)
         )
         return Tile(rows, columns)
@@ -111,7 +111,7 @@ class CellGrid:
 
     def cell_of_each(self, axis: int, pixels: slice) -> Tensor:
         """Index of the cell of each of some pixels along an axis."""
-        return self._cell_of(axis, torch.arange(pixels.start, pixels.stop))
+        return _cell_of_each(self, axis, pixels.start, pixels.stop)
 
     def weights(self, axis: int, pixels: slice) -> tuple[slice, Tensor]:
         """Return the cells from which some pixels are interpolated, and their weights.
@@ -125,7 +125,8 @@ class CellGrid:
 
     # The centre of pixel x is at (2 x + 1) / 2; these are in integers, which are exact.
 
-    def _cell_of(self, axis: int, pixel: Places) -> Places:
+    def cell_of(self, axis: int, pixel: Places) -> Places:
+        """Index of the cell of a pixel along an axis."""
         return (2 * pixel + 1) * self.working_size[axis] // (2 * self.size[axis] * self.side)
 
     def _first_pixel(self, axis: int, cell: int) -> int:
@@ -134,7 +135,12 @@ class CellGrid:
         return min(max(first, 0), length)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)  # tiles beside each other have the same rows, and images the same size
+def _cell_of_each(grid: CellGrid, axis: int, start: int, stop: int) -> Tensor:
+    return grid.cell_of(axis, torch.arange(start, stop))
+
+
+@lru_cache(maxsize=512)
 def _weights(grid: CellGrid, axis: int, start: int, stop: int) -> tuple[slice, Tensor]:
     scale = grid.working_size[axis] / grid.size[axis] / grid.side
     centres = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * scale - 0.5
@@ -286,14 +292,14 @@ class EdgeMap:
         allowed = fit.allowed[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         found = torch.nonzero(allowed.any(2).any(1)).flatten().tolist()
         if len(found) == 1:
-            return torch.zeros(tile.size, dtype=torch.int64, device=allowed.device), found
+            return allowed.new_zeros((), dtype=torch.int64).expand(tile.size), found
         functions = self._enlarge(fit.functions[found], fit, tile)  # (K, 4, rows, columns)
         values = functions[:, 3]
         for channel, colour in enumerate(self._smoothed(tile)):
-            values += functions[:, channel] * colour
+            values += functions[:, channel].mul_(colour)
         # columns first: gathering them from as many rows as the tile has takes much longer
-        allowed = allowed[found][:, :, columns - columns[0]][:, rows - rows[0]]
-        return highest(values.where(allowed, -torch.inf))[1], found
+        refused = ~allowed[found][:, :, columns - columns[0]][:, rows - rows[0]]
+        return highest(values.masked_fill_(refused, -torch.inf))[1], found
 
     def _pick(
         self, shares: Tensor, fit: Fit, tile: Tile, winner: Tensor, found: list[int]
@@ -303,7 +309,7 @@ class EdgeMap:
         for place, other in enumerate(others, start=1):
             first = other.where(winner == place, first)
         # patches changed by the background filter sum to more than 1, see `apply_background`
-        return first.clamp(max=1)
+        return first.clamp_(max=1)
 
     def _enlarge(self, maps: Tensor, fit: Fit, tile: Tile) -> Tensor:
         """Interpolate maps (..., n, m) float64 of cells to pixels (..., rows, columns) float32."""
@@ -311,8 +317,8 @@ class EdgeMap:
             self.grid.weights(axis, places) for axis, places in enumerate(tile)
         )
         used = maps[..., *Tile(rows, columns).inside(fit.cells)]
-        mixed = _to_grain(down.to(maps) @ used)  # (..., rows, m)
-        return (mixed @ across.to(maps).T).float()
+        mixed = _to_grain(down.to(maps) @ used).flatten(0, -3)  # (all maps, rows, m)
+        return along_columns(mixed, across.to(maps)).unflatten(0, maps.shape[:-2])
 
     def _smoothed(self, tile: Tile) -> Tensor:
         """Colours (3, rows, columns) float32 in [0, 1], each the median of 3 x 3 pixels."""
@@ -324,8 +330,9 @@ class EdgeMap:
             (1 - (wanted.start - there.start), 1 - (there.stop - wanted.stop))
             for wanted, there in zip(tile, around, strict=True)
         ]
-        repeated = to_torch(np.pad(pixels, [*missing, (0, 0)], "edge")).contiguous()
-        repeated = repeated.to(self.patches.mosaic.device)
+        if np.any(missing):
+            pixels = np.pad(pixels, [*missing, (0, 0)], "edge")
+        repeated = to_torch(pixels).contiguous().to(self.patches.mosaic.device)
         return median_of_nine(repeated).float() / 255
 
 

@@ -20,6 +20,28 @@ def to_steps(values: Tensor) -> Tensor:
     return torch.round(values / STEP) * STEP
 
 
+def along_columns(maps: Tensor, weights: Tensor) -> Tensor:
+    """Interpolate the columns of maps, exactly.
+
+    Parameters
+    ----------
+    maps, weights
+        (K, rows, n) and (columns, n) float64.
+
+    Returns
+    -------
+    Tensor
+        (K, rows, columns) float32.
+    """
+    if maps.device.type != "cpu":
+        return (maps @ weights.T).float()
+    # one by one, so that products are still in the processor's cache when they are rounded
+    found = torch.empty(*maps.shape[:2], len(weights))
+    for one, values in zip(maps, found, strict=True):
+        values.copy_(one @ weights.T)
+    return found
+
+
 def source(
     length: int, new_length: int, places: slice, antialias: bool = False, cubic: bool = False
 ) -> slice:

@@ -364,11 +364,15 @@ class Pipeline:
         """
         labels = np.empty(within.size, prompts.label_type)
         confidence = np.empty(within.size, np.float16)
+        halves = torch.from_numpy(confidence)  # the same memory
         ids = np.array([c.id for c in prompts.classes], prompts.label_type)
         for tile, channels, winner, probability in probabilities.decide(within):
             part = tile.inside(within)
-            labels[part] = ids[channels].take(winner.cpu().numpy())
-            confidence[part] = probability.half().cpu().numpy()
+            if len(channels) == 1:
+                labels[part] = ids[channels[0]]
+            else:
+                labels[part] = ids[channels].take(winner.cpu().numpy())
+            halves[part].copy_(probability)
         if prompts.ignore_below > 0:
             labels[confidence < prompts.ignore_below] = prompts.ignore
         return labels, confidence

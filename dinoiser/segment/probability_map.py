@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dinoiser.segment.interpolation import (
+    along_columns,
     corner_weights,
     cubic_weights,
     linear_weights,
@@ -215,7 +216,7 @@ class ProbabilityMap:
             channels = replace(self, mosaic=self.mosaic[:, rows, columns]).winners()
             best, winner = highest(self.select(channels).pixels(tile))
             # patches changed by the background filter sum to more than 1, see `apply_background`
-            yield Decision(tile, channels, winner, best.clamp(max=1))
+            yield Decision(tile, channels, winner, best.clamp_(max=1))
 
     def tiles(self, within: Tile | None = None) -> Iterator[tuple[Tile, Tensor]]:
         """Iterate over the image from left to right and top to bottom.
@@ -249,7 +250,7 @@ class ProbabilityMap:
         )
         patches = self.mosaic[:, rows, columns].double()  # (K, patches down, patches across)
         mixed = to_steps(down.to(patches) @ patches)  # (K, rows, patches across)
-        return (mixed @ across.to(patches).T).float()  # (K, rows, columns)
+        return along_columns(mixed, across.to(patches))
 
     def at(self, row: int, column: int) -> np.ndarray:
         """See `Probabilities`."""
@@ -358,7 +359,7 @@ class Axis:
         return linear_weights(self.patches, covered, inside)
 
 
-@lru_cache(maxsize=32)  # images of a folder often have the same size
+@lru_cache(maxsize=512)  # for all tiles of large images; those of a folder often have the same size
 def _weights(axis: Axis, start: int, stop: int, step: int) -> tuple[slice, Tensor]:
     # pixels of the image <- places of the working size <- patches
     places, resized = linear_weights(axis.working, axis.length, slice(start, stop, step))
@@ -380,12 +381,14 @@ def _lay_out(patches: Tensor, block: WindowLayout) -> Tensor:
 
 def highest(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the highest of values (K, rows, columns), and which it is: the first of equals."""
+    if len(values) == 1:
+        return values[0], values.new_zeros((), dtype=torch.int64).expand(values.shape[1:])
     if values.device.type != "cpu":
         return values.max(0)
     # one by one, which takes a fifth of the time
-    first, *others = values
-    best, winner = first.clone(), torch.zeros(first.shape, dtype=torch.int64)
-    for place, other in enumerate(others, start=1):
+    first, second, *others = values
+    best, winner = torch.maximum(first, second), (second > first).long()
+    for place, other in enumerate(others, start=2):
         winner.masked_fill_(other > best, place)
         torch.maximum(best, other, out=best)
     return best, winner
