@@ -1,10 +1,11 @@
 """What refitted heads gain on images of other domains: python -m benchmarks.refit.
 
 Mean IoU and boundary IoU of the embedded model, words unchanged, on scenes that no heads have seen:
-without heads, with the shipped ones, with heads refitted by a teacher that needs no labels, and
-with heads refitted by masks. The last are those of the best step on images kept back, as by
-`dinoiser train`; "better" is how often that command would have said that they are better. "perfect"
-is what heads would do that pool by the true masks and know the true objects.
+without heads, with the shipped ones, with heads refitted by teachers that need no labels (regions
+of similar colour, and the embedded ViT `dino-tiny`), and with heads refitted by masks. Refitted
+heads are those of the best step on images kept back, as by `dinoiser train`; "better" is how often
+that command would have said that they are better. "perfect" is what heads would do that pool by the
+true masks and know the true objects.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from dinoiser_training.images import Crops, TrainingImage
 from dinoiser_training.judged_fit import JudgedFit
 from dinoiser_training.regions import find_regions
 from dinoiser_training.settings import FitSettings
+from dinoiser_training.teacher_names import load_teacher
 from dinoiser_training.teachers import SegmentTeacher
 
-from benchmarks.setting import describe_machine
+from benchmarks.setting import SCENES, describe_machine
 from dinoiser import PromptSet, Segmenter, load_model
 from dinoiser.evaluation.boundaries import Band
 from dinoiser.evaluation.mask_scores import Counts, count_labels
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 SIDE = 224
 KEPT_BACK = 8
 WORDS = ("background", *SHAPES)
+TEACHERS = ("regions", "dino-tiny", "masks")
 SETTINGS = FitSettings.of_recipe("balanced", crop=SIDE, projection_dim=128)
 
 
@@ -62,7 +65,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Taught:
-    """Scenes with the segments of a teacher: "regions", or the "masks" of their shapes."""
+    """Scenes with the segments of a teacher: "regions", or the "masks" of their shapes, or none."""
 
     scenes: Sequence[Scene]
     teacher: str
@@ -72,14 +75,16 @@ class Taught:
         return len(self.scenes)
 
     @lru_cache(None)  # noqa: B019 (as long as the benchmark)
-    def _labels(self, index: int) -> np.ndarray:
+    def _labels(self, index: int) -> Tensor | None:
         scene = self.scenes[index]
-        return find_regions(scene.image) if self.teacher == "regions" else shapes_of(scene)
+        if self.teacher == "regions":
+            return torch.from_numpy(find_regions(scene.image))
+        return torch.from_numpy(shapes_of(scene)) if self.teacher == "masks" else None
 
     def __getitem__(self, index: int) -> TrainingImage:
         """Return a scene."""
         pixels = torch.from_numpy(self.scenes[index].image).permute(2, 0, 1).contiguous()
-        return TrainingImage(pixels, torch.from_numpy(self._labels(index)))
+        return TrainingImage(pixels, self._labels(index))
 
     def __hash__(self) -> int:
         """Tell scenes apart by identity."""
@@ -126,10 +131,13 @@ def refit(
     numbers = range(len(images))
     parts = Subset(images, numbers[KEPT_BACK:]), Subset(images, numbers[:KEPT_BACK])
     start = model.heads if teacher == "masks" else None
+    loaded = load_teacher(teacher, model, "fp32")
+    if loaded.similar is not None:
+        settings = replace(settings, similar=loaded.similar)
     began = time.perf_counter()
 
     def make(data: FitData, folder: Path) -> Fit:
-        return Fit(model, SegmentTeacher(teacher), data, settings, folder, start=start)
+        return Fit(model, loaded, data, settings, folder, start=start)
 
     with tempfile.TemporaryDirectory() as folder:
         fit = JudgedFit(make, FitData(*parts, digest=teacher), Path(folder))
@@ -139,11 +147,11 @@ def refit(
 
 
 def measure(domain: str, seed: int, options: argparse.Namespace) -> dict[str, Row]:
-    """Score all heads on one domain."""
+    """Score all heads on one domain, or on usual scenes."""
     model = load_model("tiny", device="cpu", precision="fp32")
     assert isinstance(model, ClipDinoiser)
     learnt, tested = (
-        list(draw_scenes(count, 7000 + 2 * seed + part, (SIDE, SIDE), domain=domain))
+        list(draw_scenes(count, 7000 + 2 * seed + part, (SIDE, SIDE), **SCENES[domain]))
         for part, count in enumerate((options.images + KEPT_BACK, options.tested))
     )
     rows = {
@@ -155,7 +163,7 @@ def measure(domain: str, seed: int, options: argparse.Namespace) -> dict[str, Ro
         SETTINGS, steps=options.steps, batch_size=options.batch, sample=options.images,
         gamma=model.gamma, seed=seed,
     )  # fmt: skip
-    for teacher in ("regions", "masks"):
+    for teacher in options.teachers:
         heads, seconds, better = refit(model, learnt, teacher, settings)
         refitted = ClipDinoiser(model.clip, heads, model.gamma)
         rows[f"refit by {teacher}"] = Row(*score(refitted, tested), seconds, better)
@@ -170,11 +178,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--batch", type=int, default=8, help="crops per step")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--domains", nargs="+", default=list(DOMAINS), choices=SCENES)
+    parser.add_argument("--teachers", nargs="+", default=TEACHERS, choices=TEACHERS)
     options = parser.parse_args()
     describe_machine()
     print("| domain | heads | mIoU | boundary IoU | mIoU by seed | fit | better |")
     print("|---|---|---:|---:|---|---:|---:|")
-    for domain in DOMAINS:
+    for domain in options.domains:
         by_seed = [measure(domain, seed, options) for seed in range(options.seeds)]
         for name in by_seed[0]:
             rows = [one[name] for one in by_seed]

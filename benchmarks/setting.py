@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import open_clip
@@ -13,6 +13,7 @@ import torch
 
 from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
 from dinoiser.prompts import PromptSet
+from dinoiser.scenes import DOMAINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,12 @@ CLASSES = (
     "sheep, car, bus, bicycle, table, chair, book, bottle, lamp"
 )
 PROMPTS = PromptSet.parse(f"background, {CLASSES}")  # 20 classes
+SCENES: dict[str, dict[str, Any]] = {
+    "easy": {},
+    "hard": {"hard": True},
+    **{name: {"domain": name} for name in DOMAINS},
+}
+"""Kinds of drawn scenes, as arguments of `draw_scenes`."""
 
 
 def random_model(dtype: torch.dtype = torch.float32, device: str = "cpu") -> ClipDinoiser:

@@ -58,10 +58,10 @@ class RefitJob:
     model, device, precision
         See `dinoiser.load_model`; the precision is that of the frozen networks.
     teacher
-        "dino": DINO and FOUND, as in the paper. "regions": regions of similar colour, which
-        need no weights. "masks": the accepted masks of a job; the fit starts from the
-        model's heads. "auto": the model's default. Otherwise, the name of a ViT in timm to
-        use instead of DINO, with FOUND.
+        "dino": DINO and FOUND, as in the paper. "dino-tiny": a small embedded ViT for drawn
+        scenes. "regions": regions of similar colour, which need no weights. "masks": the
+        accepted masks of a job; the fit starts from the model's heads. "auto": the model's
+        default. Otherwise, the name of a ViT in timm to use instead of DINO, with FOUND.
     settings
         See `FitSettings`.
     resume
@@ -183,6 +183,8 @@ def refit(
         read = _reading_at(model, job.settings.guide_block)
         teacher_name = find_model(job.model).teacher if job.teacher == "auto" else job.teacher
         teacher = load_teacher(teacher_name, model, job.precision, download_progress)
+        if teacher.similar is not None:
+            job = replace(job, settings=replace(job.settings, similar=teacher.similar))
         data = _read_images(job, teacher, reading if first else None)
         _say_what_was_found(data, say)
         made_of = _made_of(job, teacher, data)

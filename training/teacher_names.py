@@ -9,6 +9,7 @@ from dinoiser.models.catalog import find_teacher
 from dinoiser.models.device import resolve_precision
 from dinoiser.models.teachers.dino import Dino
 from dinoiser.models.teachers.found import Found
+from dinoiser.models.teachers.ground import Ground
 from dinoiser.models.teachers.timm_vit import TimmVit, find_vit
 from dinoiser.weights.fetch import fetch
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from .teachers import Part, Teacher
 
 DINO_PARTS: dict[str, Part] = {"dino": "values", "dino-keys": "keys", "dino-queries": "queries"}
-TEACHERS = ("auto", *DINO_PARTS, "regions", "masks")
+TINY = "dino-tiny"
+TINY_SIMILAR = 0.5
+"""Cosine of its keys from which patches belong together; chosen on scenes of other seeds."""
+TEACHERS = ("auto", *DINO_PARTS, TINY, "regions", "masks")
 
 
 def load_teacher(
@@ -38,13 +42,16 @@ def load_teacher(
         return SegmentTeacher(name, find_regions)
     if name == "masks":
         return SegmentTeacher(name)
+    placed = model.device, resolve_precision(precision, model.device)
+    if name == TINY:
+        tiny = Dino.load(fetch(find_teacher(name).backbone, download_progress)).to(*placed)
+        return DinoTeacher(tiny, Ground(tiny), name, "keys", TINY_SIMILAR)
     objects = find_teacher("found")
     assert objects.decoder is not None
     files = find_values_file(name), objects.backbone, objects.decoder
     cure = "learn from colours with --teacher regions"
     values, backbone, decoder = (fetch(file, download_progress, cure=cure) for file in files)
     vit = Dino.load(values) if name in DINO_PARTS else TimmVit.load(name, values)
-    placed = model.device, resolve_precision(precision, model.device)
     found = Found.load(backbone, decoder).to(*placed)
     return DinoTeacher(vit.to(*placed), found, name, DINO_PARTS.get(name, "values"))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dinoiser.models.teachers.dino import Dino
     from dinoiser.models.teachers.found import Found
+    from dinoiser.models.teachers.ground import Ground
     from dinoiser.models.teachers.timm_vit import TimmVit
 
     from .images import Crops
@@ -53,36 +54,46 @@ class Teacher(Protocol):
     segments
         Makes labels (H, W) of an image (H, W, 3) uint8 if the teacher needs them,
         otherwise None. 0 is background, 255 is unknown, any other number is a segment.
+    similar
+        Its own threshold, which replaces `FitSettings.similar`; None if it has none.
     """
 
     name: str
     segments: Callable | None
+    similar: float | None
 
     def targets(self, batch: Crops, grid: Grid) -> Targets:
         """Return the targets of a batch, on the student's grid (h, w)."""
 
 
 class DinoTeacher:
-    """The paper's teachers: correlations of DINO's values, and FOUND's objects.
+    """The paper's teachers: correlations of DINO's values, and FOUND's objects; or their like.
 
     Parameters
     ----------
     dino
         Its values decide which patches belong together; any ViT works.
     found
-        Decides which patches belong to objects.
+        Decides which patches belong to objects: FOUND, or what differs from the ground.
     name
         Name in the heads' metadata.
     part
         What of the ViT's last block is compared; of a `TimmVit`, only values can be.
+    similar
+        See `Teacher`.
     """
 
     segments: Callable | None = None
 
     def __init__(
-        self, dino: Dino | TimmVit, found: Found, name: str = "dino", part: Part = "values"
+        self,
+        dino: Dino | TimmVit,
+        found: Found | Ground,
+        name: str = "dino",
+        part: Part = "values",
+        similar: float | None = None,
     ) -> None:
-        self.dino, self.found, self.name = dino, found, name
+        self.dino, self.found, self.name, self.similar = dino, found, name, similar
         self._compared = getattr(dino, part)
 
     @torch.inference_mode()
@@ -111,6 +122,8 @@ class SegmentTeacher:
     Patches belong together if most of their pixels are in the same segment. All segments
     but 0 are objects. Patches of which most pixels are 255 (ignore) take no part.
     """
+
+    similar: float | None = None
 
     def __init__(self, name: str, segments: Callable | None = None) -> None:
         self.name, self.segments = name, segments

@@ -126,13 +126,13 @@ def agreement(
             for maps in (embeddings, part.targets.features)
         )
         alike = similar_pairs(teacher[None], similar)[0]
-        pairs.append(_pairs_iou(student.T @ student >= gamma, alike))
+        pairs.append(pairs_iou(student.T @ student >= gamma, alike))
         found, true = (maps[0].flatten()[known] for maps in (foreground, part.targets.objects))
-        objects.append(_objects_iou(found > 0, true))
+        objects.append(objects_iou(found > 0, true))
     return Agreement(np.array(pairs), np.array(objects))
 
 
-def _pairs_iou(pooled: Tensor, alike: Tensor) -> float:
+def pairs_iou(pooled: Tensor, alike: Tensor) -> float:
     """IoU of pairs (N, N), bool; pair (i, j) weighs 1 / (n_i n_j), as in balanced losses."""
     if alike.all():
         return np.nan
@@ -144,7 +144,8 @@ def _pairs_iou(pooled: Tensor, alike: Tensor) -> float:
     return float(both / either)
 
 
-def _objects_iou(found: Tensor, true: Tensor) -> float:
+def objects_iou(found: Tensor, true: Tensor) -> float:
+    """IoU of objects (N,), bool; NaN where there are none, or nothing else."""
     if true.all() or not true.any():
         return np.nan
     return float((found & true).sum() / (found | true).sum())

@@ -53,8 +53,8 @@ def train(
     teacher: Annotated[
         str,
         typer.Option(
-            help="dino (DINO and FOUND), regions (needs no weights), masks (those accepted in the "
-            "job in PATH), or a ViT of timm in DINO's place, such as "
+            help="dino (DINO and FOUND), dino-tiny (embedded), regions (needs no weights), masks "
+            "(those accepted in the job in PATH), or a ViT of timm in DINO's place, such as "
             "vit_small_patch14_dinov2.lvd142m. auto: the model's own.",
             metavar="TEACHER",
         ),

@@ -100,7 +100,7 @@ class ModelEntry(FrozenModel):
     variation: Variation | None = None
     gamma: float = Field(default=0.2, ge=0, lt=1)
     guide_block: int | Literal["final"] = -3
-    teacher: Literal["dino", "regions"] = "dino"
+    teacher: Literal["dino", "dino-tiny"] = "dino"
     patch_size: PositiveInt
     windows: WindowDefaults
 
@@ -295,7 +295,7 @@ def _vary(entry: ModelEntry, variation: Variation) -> ModelEntry:
 
 
 def find_teacher(name: str) -> TeacherEntry:
-    """Look up a teacher in the catalogue: "dino-vitb16" or "found".
+    """Look up a teacher in the catalogue: "dino-vitb16", "found" or "dino-tiny".
 
     Raises
     ------

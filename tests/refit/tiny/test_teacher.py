@@ -7,7 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from dinoiser_training.images import Crops
 from dinoiser_training.parallel import Workers
+from dinoiser_training.teacher_names import load_teacher
+from dinoiser_training.teachers import DinoTeacher, SegmentTeacher
 from dinoiser_training.tiny.teacher import (
     WIDE,
     centre_keys,
@@ -15,9 +18,12 @@ from dinoiser_training.tiny.teacher import (
     save_teacher,
     train_teacher,
 )
+from dinoiser_training.validation import objects_iou, pairs_iou
 from torch.nn import functional as F
 
 from dinoiser.models.teachers.dino import Dino
+from dinoiser.models.teachers.ground import Ground
+from dinoiser.scenes import draw_scenes
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +71,37 @@ def test_two_processes_make_the_file_that_one_makes(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert made[0].read_bytes() == made[1].read_bytes()
+
+
+class Colours:
+    """Mean colours of patches, less grey, in place of keys."""
+
+    patch_size = 8
+
+    def keys(self, pixels):
+        return F.avg_pool2d(pixels, 8) - 0.5
+
+
+def judge(teacher, similar, scenes):
+    """Mean IoU of pairs and of objects with the exact segments."""
+    found = []
+    for scene in scenes:
+        pixels = torch.from_numpy(scene.image).permute(2, 0, 1)[None] / 255
+        crops = Crops(pixels, torch.from_numpy(scene.labels)[None])
+        seen, true = (t.targets(crops, (28, 28)) for t in (teacher, SegmentTeacher("exact")))
+        units = (F.normalize(some.features[0].flatten(1), dim=0) for some in (seen, true))
+        alike, truly = (unit.T @ unit >= similar for unit in units)
+        found.append((pairs_iou(alike, truly), objects_iou(seen.objects, true.objects)))
+    return np.mean(found, 0)
+
+
+@pytest.mark.parametrize("kind", [{"hard": True}, {"domain": "night"}], ids=["hard", "night"])
+def test_the_shipped_teacher_sees_more_than_colours(tiny, kind):
+    scenes = list(draw_scenes(8, 8105, (224, 224), **kind))
+    teacher = load_teacher("dino-tiny", tiny, "fp32")
+    colours = DinoTeacher(Colours(), Ground(Colours()), part="keys")
+    pairs, objects = judge(teacher, teacher.similar, scenes)
+    others = judge(colours, teacher.similar, scenes)
+    assert pairs > others[0] + 0.03
+    if "domain" in kind:  # hard scenes have clutter, which no teacher tells from objects
+        assert objects > others[1] + 0.2
