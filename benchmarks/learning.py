@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import count, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -34,7 +35,8 @@ SEEDS = (1, 2, 3)
 class Set(NamedTuple):
     """Scenes, the word of their names that is the class, and the words to label with.
 
-    Of a rare set, one scene in ten has objects of the last colour.
+    Of a rare set, one scene in ten has objects of the last colour. If the first class is shown, all
+    corrected scenes have it: people correct where a mistake shows.
     """
 
     title: str
@@ -43,6 +45,7 @@ class Set(NamedTuple):
     place: int
     words: tuple[str, ...]
     rare: bool = False
+    shown: bool = False
 
 
 SETS = (
@@ -50,6 +53,7 @@ SETS = (
     Set("shapes", COLORS, False, 1, SHAPES),
     Set("shapes, hard scenes", COLORS, True, 1, SHAPES),
     Set("shapes, a wrong word", COLORS, False, 1, ("sky", *SHAPES[1:])),
+    Set("shapes, a wrong word, where it shows", COLORS, False, 1, ("sky", *SHAPES[1:]), shown=True),
     Set("colours, hard scenes", COLORS, True, 0, COLORS),
     Set("colours without words, one of them rare", OTHER_COLORS, False, 0, OTHER_COLORS, True),
 )
@@ -74,11 +78,13 @@ def _curve(model: SegmentationModel, one: Set, seed: int) -> list[float]:
     """Mean IoU by words alone, and after each number of reviewed images."""
     prompts = PromptSet.from_names(["background", *one.words])
     segmenter = Segmenter(model, refine="none")
-    images = [_draw(segmenter, one, (seed, i)) for i in range(TESTED + COUNTS[-1])]
-    tested, reviewed = images[:TESTED], images[TESTED:]
+    images = (_draw(segmenter, one, (seed, i)) for i in count())
+    tested = list(islice(images, TESTED))
+    useful = (image for image in images if not one.shown or 1 in image[1])
+    reviewed = list(islice(useful, COUNTS[-1]))
     curve = [_mean_iou(tested, prompts, None)]
-    for count in COUNTS:
-        learned = learn(reviewed[:count], prompts, segmenter.pipeline)
+    for some in COUNTS:
+        learned = learn(reviewed[:some], prompts, segmenter.pipeline)
         curve.append(_mean_iou(tested, prompts, learned) if learned.moves else curve[0])
     return curve
 
@@ -105,7 +111,7 @@ def _mean_iou(images: Sequence[Image], prompts: PromptSet, learned: Learned | No
 
 def _print_time(model: SegmentationModel) -> None:
     segmenter = Segmenter(model, refine="none")
-    images = [_draw(segmenter, SETS[4], (9, i), (320, 448)) for i in range(20)]
+    images = [_draw(segmenter, SETS[5], (9, i), (320, 448)) for i in range(20)]
     prompts = PromptSet.from_names(["background", *COLORS[:9]])
     start, busy = time.perf_counter(), time.process_time()
     learn([(e, np.minimum(mask, 9)) for e, mask in images], prompts, segmenter.pipeline)

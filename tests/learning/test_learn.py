@@ -10,7 +10,7 @@ import torch
 from dinoiser import Learned, PromptSet, Segmenter, learn
 from dinoiser.errors import CheckpointError, SettingsError
 from dinoiser.evaluation.metrics import ConfusionMatrix
-from dinoiser.learning.classifier import fit_shifts
+from dinoiser.learning.classifier import cost_factor, fit_shifts
 from dinoiser.learning.examples import LEAST_STROKE_SHARE, examples_of
 from dinoiser.learning.learn import learn_strokes
 from dinoiser.models.base import Scoring
@@ -157,17 +157,20 @@ def test_a_thin_choice_weighs_as_much_as_all(colours):
         assert torch.isclose(few.weights[kept].sum(), total)
 
 
-def test_the_fit_is_the_minimum_and_leaves_classes_without_examples(tiny):
+@pytest.mark.parametrize("by_spread", [False, True])
+def test_the_fit_is_the_minimum_and_leaves_classes_without_examples(by_spread):
     torch.manual_seed(0)
     features = torch.nn.functional.normalize(torch.randn(40, 6), dim=1)
     targets, weights, logits = torch.randint(0, 2, (40,)), torch.rand(40) + 0.5, torch.randn(40, 3)
-    [shift] = fit_shifts(features, targets, weights, logits, [1e-2])
+    factor = cost_factor(features) if by_spread else None
+    [shift] = fit_shifts(features, targets, weights, logits, [1e-2], factor)
     assert not shift[2].any()
 
     def loss(change):
         moved = logits + features @ change.T
         cross = torch.nn.functional.cross_entropy(moved, targets, reduction="none")
-        return (weights / weights.sum() * cross).sum() + 1e-2 * change.square().sum()
+        length = change.square().sum() if factor is None else (change @ factor).square().sum()
+        return (weights / weights.sum() * cross).sum() + 1e-2 * length
 
     least = loss(shift)
     for seed in range(20):
@@ -177,6 +180,38 @@ def test_the_fit_is_the_minimum_and_leaves_classes_without_examples(tiny):
         assert loss(shift + step) > least
     [none] = fit_shifts(features, targets, weights, logits, [float("inf")])
     assert not none.any()
+
+
+def test_what_is_the_same_for_all_patches_costs_little():
+    torch.manual_seed(0)
+    features = torch.nn.functional.normalize(torch.randn(400, 6) * 0.1 + torch.ones(6), dim=1)
+    mean = features.mean(0)
+    across = torch.linalg.qr(torch.stack([mean, *torch.eye(6)[:5]]).T).Q.T[1:] * mean.norm()
+    same, *others = ((change @ cost_factor(features)).square().sum() for change in (mean, *across))
+    assert same < 0.5 * min(others)
+
+
+def test_images_that_are_all_alike_can_be_learnt_from(segmenter):
+    white = np.full((64, 64, 3), 255, np.uint8)
+    images = [(segmenter.encode(white), np.zeros((64, 64), np.uint8))] * 3
+    learned = learn(images, SHAPE_WORDS, segmenter.pipeline)
+    assert learned.shift.isfinite().all()
+
+
+def test_a_wrong_word_is_replaced_and_right_ones_stay(segmenter):
+    """The word of circles finds none of them."""
+    words = PromptSet.from_names(["background", "sky", *SHAPES[1:]])
+    scenes = (draw_scene(np.random.default_rng((7, i))) for i in range(60))
+    images = []
+    for scene in scenes:
+        numbers = [1 + SHAPES.index(name.split()[1]) for name in scene.names]
+        if 1 in numbers and len(images) < 10:
+            mask = np.array([0, *numbers], np.uint8)[scene.labels]
+            images.append((segmenter.encode(scene.image), mask))
+    learned = learn(images[:6], words, segmenter.pipeline)
+    assert learned.words[1] < 0.05
+    assert learned.learned[1] > 0.3
+    assert mean_iou(images[6:], words, learned) > mean_iou(images[6:], words) + 0.05
 
 
 @pytest.fixture(scope="module")
