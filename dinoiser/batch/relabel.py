@@ -26,7 +26,7 @@ from dinoiser.batch.job import (
 from dinoiser.batch.job_images import JobImage, result_file
 from dinoiser.batch.recorded_job import read_labelling, recorded_job
 from dinoiser.batch.records import Record, RecordFile, merge_records, read_records
-from dinoiser.batch.reviews import Reviews, as_labelled, masks_locked, read_reviews, unsaved_file
+from dinoiser.batch.reviews import Reviews, as_labelled, is_kept, masks_locked, read_reviews
 from dinoiser.batch.run import label_images, with_scheduler
 from dinoiser.batch.summary import Summary
 from dinoiser.errors import InputError, SettingsError
@@ -221,7 +221,7 @@ class _Turn:
             review = reviews.get(record.image)
             if record.status == "failed":
                 continue
-            if _is_kept(output, record, review):
+            if is_kept(output, record, review):
                 kept += 1
                 for name, pixels in self._pixels_lost(record, review).items():
                     images, before = lost.get(name, (0, 0))
@@ -266,7 +266,7 @@ class _Turn:
         colors = {**self._gone_colors(), **prompts.mask_colors}
         for record in read_records(output, gone=True):
             review = reviews.latest.get(record.image)
-            stays = record.gone or _is_kept(output, record, review) or not _is_there(record)
+            stays = record.gone or is_kept(output, record, review) or not _is_there(record)
             if not (stays and self._pixels_lost(record, review)):
                 continue
             with suppress(InputError):  # a damaged mask, which exporting will name
@@ -316,12 +316,6 @@ class _Turn:
             "histogram": {n: x for n, x in record.histogram.items() if n not in self._gone},
         }
         return record.model_copy(update=update)
-
-
-def _is_kept(output: Path, record: Record, review: Review | None) -> bool:
-    """Whether people have checked, corrected or begun to correct a mask."""
-    decided = review is not None and review.is_decided
-    return decided or unsaved_file(output, as_labelled(record)).is_file()
 
 
 def _is_there(record: Record) -> bool:

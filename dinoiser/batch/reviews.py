@@ -258,3 +258,9 @@ def mask_file(output: Path, image: LabelledImage) -> Path:
 def unsaved_file(output: Path, image: LabelledImage) -> Path:
     """Path of unsaved edits to an image's mask."""
     return output / UNSAVED / f"{check_inside(image.stem)}.png"
+
+
+def is_kept(output: Path, record: Record, review: Review | None) -> bool:
+    """Whether people have checked, corrected or begun to correct a mask: other words leave it."""
+    decided = review is not None and review.is_decided
+    return decided or unsaved_file(output, as_labelled(record)).is_file()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dinoiser.batch.folder import is_emptied
 from dinoiser.batch.job_images import Naming, as_text, has_changed, result_file, result_files
 from dinoiser.batch.records import merge_records, read_records
-from dinoiser.batch.reviews import read_reviews
+from dinoiser.batch.reviews import is_kept, read_reviews
 from dinoiser.batch.summary import Summary
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def left_files(output: Path, record: Record) -> list[Path]:
 def _is_through(job: LabelJob, record: Record, review: Review | None) -> bool:
     if record.status == "failed":
         return not job.running.retry_failed
-    if record.turn < job.turn and (review is None or review.state == "unchecked"):
+    if record.turn < job.turn and not is_kept(job.output, record, review):
         return False
     corrected = review is not None and review.edited
     formats = () if corrected else job.results.formats  # a mask that a person corrected is kept

@@ -135,7 +135,11 @@ class TestDiagnose:
         assert "dinoiser diagnose" in page.text("diagnosis")
         _, said, _ = dinoiser("diagnose", out, "-d", "cpu", "--precision", "0.9")
         page = Page((out / "report.html").read_text())
-        assert "4 accepted masks" in page.text("diagnosis")
+        assert "Labels of the words, compared with 4 accepted masks" in page.text("diagnosis")
+        with (out / "job.yaml").open("a") as file:
+            file.write("learned: from corrections\n")
+        page = Page(write_report(out).read_text())
+        assert "words and what was learnt, compared with 4" in page.text("diagnosis")
         sentences = [line for line in said.splitlines() if line.endswith(".")]
         assert sentences
         assert all(line in page.text("diagnosis") for line in sentences)
