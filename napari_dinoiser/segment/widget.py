@@ -215,13 +215,23 @@ class SegmentWidget(QWidget):
     def _save_learned(self, path: str) -> None:
         lesson, prompts = self.teacher.lesson, self.table.prompt_set()
         learned = lesson.learned if lesson and self._learn.isChecked() else None
-        if learned is None or prompts is None or not learned.moves:
+        if prompts is None:
             return
         try:
+            if learned is None or not learned.moves:
+                self._set_aside(_neighbour(path))
+                return
             learned.check_classes(prompts)
             learned.save(_neighbour(path))
-        except DinoiserError as error:
+        except (DinoiserError, OSError) as error:
             self._say(str(error))
+
+    def _set_aside(self, neighbour: Path) -> None:
+        """Rename what was learnt for earlier words, so that it is not loaded with these."""
+        if neighbour.exists():
+            old = neighbour.with_suffix(".old.safetensors")
+            neighbour.replace(old)
+            self._tell(f"Saved the words alone; what was learnt earlier is now {old.name}.")
 
     def _load_learned(self, path: str) -> None:
         from dinoiser.learning.learned import Learned

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton
 from scipy.ndimage import distance_transform_edt
 
 from dinoiser.prompts import PromptSet
-from tests.helpers.segment_driver import click, labels_layers, layer_of
+from tests.helpers.segment_driver import child, click, labels_layers, layer_of
 
 
 @pytest.fixture
@@ -87,3 +87,18 @@ def test_what_was_learnt_goes_along_to_the_next_image_and_the_prompt_file(
     wordless.run()
     finish()
     np.testing.assert_array_equal(labels_layers(viewer)[-1].data, next_one)
+
+
+def test_words_saved_alone_are_loaded_alone(
+    wordless, viewer, scene, finish, qtbot, tmp_path, monkeypatch
+):
+    path, earlier = tmp_path / "prompts.yaml", tmp_path / "prompts.learned.safetensors"
+    for dialog in ("getSaveFileName", "getOpenFileName"):
+        monkeypatch.setattr(QFileDialog, dialog, lambda *_: (str(path), ""))
+    earlier.write_bytes(b"of other words")
+    click(wordless.table, qtbot, "save_prompts")
+    assert not earlier.exists()
+    assert (tmp_path / "prompts.learned.old.safetensors").read_bytes() == b"of other words"
+    assert "prompts.learned.old.safetensors" in child(wordless, QLabel, "status").text()
+    click(wordless.table, qtbot, "load_prompts")
+    assert not child(wordless, QPushButton, "learn_strokes").isChecked()
