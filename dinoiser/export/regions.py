@@ -93,6 +93,21 @@ def map_instances(labels: np.ndarray, options: ExportOptions) -> np.ndarray:
     return split_parts(parts, options.split) if options.instances and options.split else parts
 
 
+def number_objects(labels: np.ndarray, options: ExportOptions) -> np.ndarray:
+    """Give each object that has `options.min_area` pixels or more a number.
+
+    Returns
+    -------
+    ndarray
+        (H, W) integers: 0 = background, ignored or smaller; others from 1 without
+        gaps, else see `map_instances`.
+    """
+    parts = map_instances(labels, options)
+    kept = np.bincount(parts.ravel()) >= options.min_area
+    kept[BACKGROUND] = False
+    return (kept.cumsum() * kept)[parts]
+
+
 def map_regions(labels: np.ndarray, options: ExportOptions) -> np.ndarray:
     """Map every pixel to its object, or else its class, as `options` ask: (H, W) integers."""
     return map_instances(labels, options) if options.instances else map_classes(labels)

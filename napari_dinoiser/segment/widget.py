@@ -63,6 +63,8 @@ HINTS = (
     ", . copy to the next slice",
 )  # fmt: skip
 """Keys, and what they do in a word or two."""
+SPECK = 16
+"""Pixels; what has fewer is not counted as an object."""
 PAUSE = 120
 """Milliseconds without a change of words or view before labels and maps are updated."""
 
@@ -319,12 +321,13 @@ class SegmentWidget(QWidget):
         from napari.qt.threading import create_worker
 
         from dinoiser.export import ExportOptions
-        from dinoiser.export.regions import map_instances
+        from dinoiser.export.regions import number_objects
 
         known = self._labelled()
         if known is not None:
             labels = known.session.edits.labels[self.images.plane(known)].copy()
-            worker = create_worker(map_instances, labels, ExportOptions(instances=True))
+            options = ExportOptions(instances=True, min_area=SPECK)
+            worker = create_worker(number_objects, labels, options)
             worker.returned.connect(lambda objects: self._show_objects(known, objects))
             worker.start()
 
@@ -352,7 +355,7 @@ class SegmentWidget(QWidget):
              "alone"),
             (self._clear, "clear_edits", "Give all pixels that you painted back to the words"),
             (self._objects, "objects", "Number the objects of all classes in a separate layer; "
-             "objects that touch are split at their necks"),
+             "objects that touch are split at their necks, and specks are left out"),
             (self._status, "status", ""),
         )  # fmt: skip
         for child, name, tooltip in children:
