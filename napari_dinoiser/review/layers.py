@@ -73,10 +73,15 @@ class ReviewLayers:
             return False
         return True
 
+    def take_up(self) -> None:
+        """Select the labels, so that napari's tools work on them."""
+        self._viewer.layers.selection.active = self.labels
+
     def show(self, opened: OpenImage, prompts: PromptSet) -> None:
         """Show an image and its labels; layers that were removed are added again."""
-        while self.add_missing(prompts):
-            pass
+        if self.add_missing(prompts):
+            self.add_missing(prompts)  # there are two
+            self.take_up()
         image, labels = self.image, self.labels
         assert image is not None
         assert labels is not None
@@ -172,7 +177,6 @@ class ReviewLayers:
         pixel = np.stack([PIXEL] * 3, -1)
         layer = Image(pixel, rgb=True, name="image under review", visible=False)
         self._insert(layer, layers.index(self.labels))
-        layers.selection.active = self.labels
         self.image = layer
 
     def _insert(self, layer: Layer, index: int) -> None:

@@ -213,6 +213,7 @@ class ReviewWidget(QWidget):
         if self._layers.add_missing(session.prompts):
             QTimer.singleShot(0, self._add_layers)
         else:
+            self._layers.take_up()
             self._arrange(lambda: self.job_opened.emit(str(session.output)))
 
     def _arrange(self, then: Callable[[], Any] | None = None) -> None:
