@@ -15,13 +15,12 @@ import torch
 from dinoiser_training.images import Crops
 from dinoiser_training.losses import similar_pairs
 from dinoiser_training.teacher_names import load_teacher
-from dinoiser_training.teachers import DinoTeacher, SegmentTeacher
+from dinoiser_training.teachers import KeyTeacher, SegmentTeacher
 from dinoiser_training.validation import objects_iou, pairs_iou
 from torch.nn import functional as F
 
 from benchmarks.setting import SCENES, describe_machine
 from dinoiser import load_model
-from dinoiser.models.teachers.ground import Ground
 from dinoiser.scenes import draw_scenes
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def main() -> None:
     options = parser.parse_args()
     model = load_model("tiny", device="cpu", precision="fp32")
     teachers = {name: load_teacher(name, model, "fp32") for name in ("regions", "dino-tiny")}
-    teachers["colour"] = DinoTeacher(Colour(), Ground(Colour()), part="keys")
+    teachers["colour"] = KeyTeacher(Colour(), "colour")
     describe_machine()
     columns = " | ".join(f"pairs, {threshold:g}" for threshold in options.thresholds)
     print(f"| scenes | teacher | objects | {columns} |")

@@ -9,12 +9,11 @@ from dinoiser.models.catalog import find_teacher
 from dinoiser.models.device import resolve_precision
 from dinoiser.models.teachers.dino import Dino
 from dinoiser.models.teachers.found import Found
-from dinoiser.models.teachers.ground import Ground
 from dinoiser.models.teachers.timm_vit import TimmVit, find_vit
 from dinoiser.weights.fetch import fetch
 
 from .regions import find_regions
-from .teachers import DinoTeacher, SegmentTeacher
+from .teachers import DinoTeacher, KeyTeacher, SegmentTeacher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +44,7 @@ def load_teacher(
     placed = model.device, resolve_precision(precision, model.device)
     if name == TINY:
         tiny = Dino.load(fetch(find_teacher(name).backbone, download_progress)).to(*placed)
-        return DinoTeacher(tiny, Ground(tiny), name, "keys", TINY_SIMILAR)
+        return KeyTeacher(tiny, name, TINY_SIMILAR)
     objects = find_teacher("found")
     assert objects.decoder is not None
     files = find_values_file(name), objects.backbone, objects.decoder

@@ -10,13 +10,13 @@ from torch.nn import functional as F
 
 from dinoiser.errors import ModelError
 from dinoiser.labels import IGNORE
+from dinoiser.models.teachers.ground import differs_from_ground
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dinoiser.models.teachers.dino import Dino
     from dinoiser.models.teachers.found import Found
-    from dinoiser.models.teachers.ground import Ground
     from dinoiser.models.teachers.timm_vit import TimmVit
 
     from .images import Crops
@@ -67,33 +67,28 @@ class Teacher(Protocol):
 
 
 class DinoTeacher:
-    """The paper's teachers: correlations of DINO's values, and FOUND's objects; or their like.
+    """The paper's teachers: correlations of DINO's values, and FOUND's objects.
 
     Parameters
     ----------
     dino
         Its values decide which patches belong together; any ViT works.
     found
-        Decides which patches belong to objects: FOUND, or what differs from the ground.
+        Decides which patches belong to objects.
     name
         Name in the heads' metadata.
     part
         What of the ViT's last block is compared; of a `TimmVit`, only values can be.
-    similar
-        See `Teacher`.
     """
 
     segments: Callable | None = None
 
+    similar: float | None = None
+
     def __init__(
-        self,
-        dino: Dino | TimmVit,
-        found: Found | Ground,
-        name: str = "dino",
-        part: Part = "values",
-        similar: float | None = None,
+        self, dino: Dino | TimmVit, found: Found, name: str = "dino", part: Part = "values"
     ) -> None:
-        self.dino, self.found, self.name, self.similar = dino, found, name, similar
+        self.dino, self.found, self.name = dino, found, name
         self._compared = getattr(dino, part)
 
     @torch.inference_mode()
@@ -102,6 +97,30 @@ class DinoTeacher:
         features = self._compared(on_grid(batch.pixels, grid, self.dino.patch_size))
         objects = self.found.patch_probabilities(batch.pixels, grid) > 0.5
         return Targets(features, objects, torch.ones_like(objects))
+
+
+class KeyTeacher:
+    """A ViT alone: correlations of its keys, and as objects what differs from the ground.
+
+    Parameters
+    ----------
+    dino
+        Its keys should have a mean near zero.
+    name, similar
+        See `Teacher`.
+    """
+
+    segments: Callable | None = None
+
+    def __init__(self, dino: Dino, name: str, similar: float | None = None) -> None:
+        self.dino, self.name, self.similar = dino, name, similar
+
+    @torch.inference_mode()
+    def targets(self, batch: Crops, grid: Grid) -> Targets:
+        """Return the targets of a batch, on the student's grid (h, w)."""
+        keys = self.dino.keys(on_grid(batch.pixels, grid, self.dino.patch_size))
+        objects = differs_from_ground(keys)
+        return Targets(keys, objects, torch.ones_like(objects))
 
 
 def on_grid(pixels: Tensor, grid: Grid, patch_size: int) -> Tensor:
