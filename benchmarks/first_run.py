@@ -27,7 +27,7 @@ def main() -> None:
     viewer.add_image(np.random.default_rng(0).integers(0, 256, (768, 1024, 3), np.uint8))
     QApplication.processEvents()
     assert "torch" not in sys.modules
-    print(Gap().during(widget.run, lambda: widget.runner.request is None))
+    print(Gap().during(widget.run, lambda: widget.runner.request is None).worst)
     viewer.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
@@ -15,23 +15,35 @@ LONG = 100
 """Milliseconds from which on a pause is felt."""
 
 
-class Gap:
-    """The longest pause of a timer of 10 ms in the window's thread.
+class Pauses(NamedTuple):
+    """What a measurement found, in milliseconds.
 
     Attributes
     ----------
-    long_ones
-        The number of pauses of at least `LONG` in the latest measurement.
+    worst
+        The longest pause.
+    work
+        The most that the window's thread itself worked in one, which does not
+        depend on what else the machine does.
+    long
+        The number of pauses of at least `LONG`.
     """
 
+    worst: float
+    work: float
+    long: int
+
+
+class Gap:
+    """Measures the pauses of a timer of 10 ms in the window's thread."""
+
     def __init__(self) -> None:
-        self.long_ones = 0
         self._timer = QTimer(interval=10)
         self._timer.timeout.connect(self._tick)
 
-    def during(self, action: Callable[[], None], until: Callable[[], bool]) -> float:
-        """Measure while an action runs, and on until what it began is done, in milliseconds."""
-        self.long_ones, self._worst, self._last = 0, 0.0, time.perf_counter()
+    def during(self, action: Callable[[], None], until: Callable[[], bool]) -> Pauses:
+        """Measure while an action runs, and on until what it began is done."""
+        self._found, self._last = [], (time.perf_counter(), time.thread_time())
         self._timer.start()
         action()
         while not until():
@@ -40,10 +52,10 @@ class Gap:
             QApplication.processEvents()
             time.sleep(0.01)
         self._timer.stop()
-        return self._worst
+        worst, work = (1000 * max(values) for values in zip(*self._found, strict=True))
+        return Pauses(worst, work, sum(1000 * pause >= LONG for pause, _ in self._found))
 
     def _tick(self) -> None:
-        now = time.perf_counter()
-        pause, self._last = 1000 * (now - self._last), now
-        self._worst = max(self._worst, pause)
-        self.long_ones += pause >= LONG
+        now = time.perf_counter(), time.thread_time()
+        self._found.append((now[0] - self._last[0], now[1] - self._last[1]))
+        self._last = now
