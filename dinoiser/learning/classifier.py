@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-MOST_STEPS = 100
-LEAST_SLOPE = 1e-5
-"""Where a fit ends: a hundredth of it changes one label in ten thousand, in twice the time."""
+MOST_STEPS = 30
+LEAST_SLOPE = 1e-4
+"""Where a fit ends: a tenth of it changed mean IoU by 0.001 at most, in twice the time."""
 RIDGE = 0.25
 """Cost of a change in a direction in which patches do not vary, as a share of the mean cost."""
 
