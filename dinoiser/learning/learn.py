@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WORDS, REPLACED, LEAST = 0, 1, 2
 """The first of what is tried: words alone, failing words replaced, the least move from there."""
 LEAST_PENALTY = 0.3
-LARGER_PENALTIES = (0.1, 0.03, 0.003)
+LARGER_PENALTIES = (0.1, 0.03, 0.003, 0.0003)
 """Of moves that start at the words, whose examples are balanced."""
 PENALTIES = (float("inf"), float("inf"), LEAST_PENALTY, *LARGER_PENALTIES)
 BALANCE = 0.5
