@@ -340,8 +340,10 @@ def _choose(trials: Sequence[_Trial]) -> int:
     least = stats.t.ppf(CERTAINTY, gains.shape[1] - 1) * errors
     certain = (means > least) & (means > LEAST_GAIN) & (means > means[REPLACED])
     certain[: LEAST + 1] = False
-    if certain.any():
-        return int(np.where(certain, means, 0).argmax())
+    if certain.any():  # the first that is as good as the best within the error
+        behind = gains[np.where(certain, means, 0).argmax()] - gains
+        errors = behind.std(1, ddof=1) / np.sqrt(gains.shape[1])
+        return int(np.flatnonzero(certain & (behind.mean(1) <= errors))[0])
     start = REPLACED if means[REPLACED] > 0 else WORDS
     return LEAST if means[LEAST] > means[start] + TINY_GAIN else start
 
