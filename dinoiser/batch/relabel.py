@@ -31,7 +31,7 @@ from dinoiser.batch.run import label_images, with_scheduler
 from dinoiser.batch.summary import Summary
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask, write_classes, write_mask
-from dinoiser.labels import as_type, ignore_label
+from dinoiser.labels import as_type, ignore_among, ignore_label
 from dinoiser.prompts.palette import gray_colors
 
 if TYPE_CHECKING:
@@ -307,9 +307,10 @@ class _Turn:
 
     def _without_gone(self, record: Record) -> Record:
         """Return a record with the pixels of classes that are gone as ignored ones."""
-        left = {n: count for n, count in record.pixels.items() if n not in self._gone}
-        ignore = self.job.prompts.ignore
-        left[ignore] = left.get(ignore, 0) + sum(record.pixels.values()) - sum(left.values())
+        # the mask gets the width of the new labels, so ignored pixels may have had another label
+        without = self._gone.keys() | {ignore_among(record.pixels)}
+        left = {n: count for n, count in record.pixels.items() if n not in without}
+        left[self.job.prompts.ignore] = sum(record.pixels.values()) - sum(left.values())
         update = {
             "pixels": left,
             "confidence": {n: x for n, x in record.confidence.items() if n not in self._gone},

@@ -121,7 +121,9 @@ def _labels_of(
     by_name = {color: label for label, color in colors.items() if several[color] == 1}
     by_color = [by_name.get(name, _NONE) for name in names]
     is_grey = (entries[:, :1] == entries[:, :3]).all()
-    values = entries[:, 0].tolist()
+    # bytes that were written when there were fewer classes: the largest still means ignored
+    ignored = IGNORE_16 if max(colors) > IGNORE else IGNORE
+    values = [ignored if value == IGNORE else value for value in entries[:, 0].tolist()]
     by_value = values if is_grey and set(values) <= colors.keys() else None
     if by_value is not None and _NONE in by_color:
         return by_value

@@ -141,8 +141,11 @@ def label_colors(colors: dict[int, str]) -> dict[int, str]:
 
 
 def gray_colors(labels: Iterable[int]) -> dict[int, str]:
-    """Return the colour of each label in grey masks: the grey of its own value."""
-    return {label: f"#{label:02x}{label:02x}{label:02x}" for label in labels}
+    """Return the colour of each label in grey masks of bytes: the grey of its own value.
+
+    Labels that bytes do not hold all have the grey of ignored pixels, which tells none of them.
+    """
+    return {label: "#" + 3 * f"{min(label, IGNORE):02x}" for label in labels}
 
 
 def palette(colors: dict[int, str]) -> np.ndarray:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoiser.errors import PromptError
-from dinoiser.labels import IGNORE, MAX_ID, ignore_label, label_type
+from dinoiser.labels import MAX_ID, ignore_label, label_type
 from dinoiser.prompts import file as prompt_file
 from dinoiser.prompts import inline, palette
 from dinoiser.prompts.checks import (
@@ -255,7 +255,7 @@ class PromptSet:
     @cached_property
     def mask_colors(self) -> dict[int, str]:
         """Colour of each label in masks that are saved as `masks` says, see `read_mask`."""
-        grey = self.masks == "gray" and self.ignore == IGNORE
+        grey = self.masks == "gray"
         return palette.gray_colors(self.label_colors) if grey else self.label_colors
 
     @property

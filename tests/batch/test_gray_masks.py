@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from skimage.io import imread
 
-from dinoiser.batch import export
+from dinoiser.batch import export, read_records
 from dinoiser.batch.relabel import relabel
 from dinoiser.batch.report.page import write_report
 from dinoiser.batch.reviews import Reviews, read_labelled
@@ -15,7 +16,7 @@ from dinoiser.bridges.imports import import_annotations
 from dinoiser.errors import PromptError, SettingsError
 from dinoiser.evaluation.mask_files import open_labels
 from dinoiser.export import read_mask
-from dinoiser.prompts import PromptSet
+from dinoiser.prompts import PromptClass, PromptSet
 from tests.helpers.command_line import dinoiser
 from tests.helpers.taught_jobs import SYNC, draw, grey_values, label
 
@@ -144,3 +145,36 @@ def test_the_command_and_the_prompt_file_say_how(images, tmp_path):
 def test_a_wrong_form_in_a_prompt_file_is_named_with_its_line():
     with pytest.raises(PromptError, match="line 3: masks is 'rgb': write indexed or gray"):
         PromptSet.from_yaml("version: 1\nclasses: [{name: dog}]\nmasks: rgb\n")
+
+
+MANY = [f"kind {n}" for n in range(260)]
+FAR = PromptClass("far", 300, ("far",), "#123456", background=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [PromptSet.from_names([*WORDS.names, *MANY]), replace(WORDS, classes=(*WORDS.classes, FAR))],
+    ids=["with a class 255", "without"],
+)
+def test_corrections_stay_where_other_words_need_16_bits(out, words):
+    """In 8 bits, 255 is the grey value of ignored pixels."""
+    stem, labels = corrected(out)
+    relabel(out, words, running=SYNC)
+    assert not export(out, ["gray", "coco"])
+    expected = np.where(labels == 255, np.uint16(65535), labels)
+    np.testing.assert_array_equal(imread(out / "gray" / f"{stem}.png"), expected)
+
+
+def test_classes_given_up_are_ignored_in_16_bits(out):
+    stem, labels = corrected(out)
+    unedited = read_labelled(out)[1]
+    Reviews(out, PromptSet.load(out / "prompts.yaml")).save(unedited, "accepted")
+    words = PromptSet.from_names(["background", "square", *MANY])
+    relabel(out, words, running=SYNC, give_up=True)
+    export(out, ["gray"])
+    expected = np.where(labels > 0, np.uint16(65535), np.uint16(0))
+    np.testing.assert_array_equal(imread(out / "gray" / f"{stem}.png"), expected)
+    mask = imread(out / "gray" / f"{unedited.stem}.png")
+    record = next(one for one in read_records(out) if one.stem == unedited.stem)
+    assert record.pixels[65535] == (mask == 65535).sum() > 0
+    assert 255 not in record.pixels
