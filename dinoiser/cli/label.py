@@ -29,6 +29,7 @@ EXAMPLE = options.example(
     'dinoiser label photos/ -p "background, dog; puppy" -o labels/ -f png,coco'
 )
 SHOWN_NAMES = 3
+SHOWN_CLASSES = 10
 
 
 def label(
@@ -284,10 +285,10 @@ def _describe(job: LabelJob, as_json: bool) -> None:
     say(f"{len(images)} images would be labelled into {job.output}.")
 
 
-def _in_short(names: list[str]) -> str:
-    """Name the first few of many images."""
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+def _in_short(names: list[str], most: int) -> str:
+    """Name the first few of many images or classes."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def summary_document(output: Path, prompts: PromptSet, summary: Summary) -> dict[str, Any]:
@@ -322,14 +323,20 @@ def say_summary(output: Path, prompts: PromptSet, summary: Summary) -> None:
     from dinoiser.batch.report.page import REPORT_FILE
 
     rows: list[tuple[Text, str, str]] = []
+    empty = [printable(c.name) for c in prompts.classes if not summary.share(c.id)]
     for c in prompts.classes:
+        if not summary.share(c.id):
+            continue
         confidence = summary.mean_confidence(c.id)
         shown = "-" if confidence is None else f"{confidence:.2f}"
         named = Text.assemble(("██", c.color), f" {printable(c.name)}")
         rows.append((named, f"{summary.share(c.id):.1%}", shown))
     if summary.share(prompts.ignore):
         rows.append((Text("   (ignored)"), f"{summary.share(prompts.ignore):.1%}", "-"))
-    print_table(["   class", "share of pixels", "mean confidence"], rows)
+    if rows:
+        print_table(["   class", "share of pixels", "mean confidence"], rows)
+    if empty and summary.done:
+        say(f"Without pixels: {_in_short(empty, SHOWN_CLASSES)}")
     earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
     say(f"{summary.done} of {summary.total} images labelled{earlier}: {output}")
     if (output / REPORT_FILE).is_file():
@@ -337,7 +344,7 @@ def say_summary(output: Path, prompts: PromptSet, summary: Summary) -> None:
     for text in summary.notes:
         note(f"Note: {text}.")
     for warning, names in summary.warnings.items():
-        note(f"Note: {_in_short(names)}: {warning}.")
+        note(f"Note: {_in_short(names, SHOWN_NAMES)}: {warning}.")
     failed = f"{len(summary.failures)} of {summary.total} images failed"
     say_failures(failed, summary.failures, f": see {output / MERGED}")
     left_out = f"{len(summary.not_exported)} of {summary.done} images could not be exported"

@@ -94,16 +94,19 @@ class _DocumentModel(BaseModel):
 
 _Path = tuple[str | int, ...]
 _Model = TypeVar("_Model", bound=BaseModel)
+SHOWN_PROBLEMS = 10
 
 
 def refuse(problems: Iterable[Problem], source: str = "") -> None:
-    """Raise all problems as one PromptError, one per line of text, in the order of the file."""
+    """Raise the first problems as one PromptError, one per line of text, in the file's order."""
     ordered = sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
     messages = []
-    for line, text in ordered:
+    for line, text in ordered[:SHOWN_PROBLEMS]:
         place = [source] if source else []
         place += [f"line {line}"] if line else []
         messages.append(f"{', '.join(place)}: {text}" if place else text)
+    if len(ordered) > SHOWN_PROBLEMS:
+        messages.append(f"and {len(ordered) - SHOWN_PROBLEMS} more")
     if messages:
         raise PromptError("\n".join(messages))
 

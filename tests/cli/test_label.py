@@ -13,7 +13,10 @@ import torch
 import yaml
 from PIL import Image
 
+from dinoiser.batch.summary import Summary
+from dinoiser.cli.label import say_summary
 from dinoiser.export import read_mask
+from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
 from tests.helpers.job_driver import count_lines, wait_until
 
@@ -253,6 +256,16 @@ def test_info_names_what_a_bug_report_needs(dinoiser):
     assert document["precision"] in ("float32", "bfloat16")
     assert "bfloat16" in document["chosen because"]
     assert document["models"]["tiny"] == "cached"
+
+
+def test_classes_without_pixels_are_one_line(tmp_path, capsys):
+    prompts = PromptSet.parse(", ".join(f"class {i}" for i in range(1, 15)))
+    summary = Summary(1, done=1, pixels={2: 6, 3: 6}, confidence_sums={2: 3.0, 3: 3.0})
+    say_summary(tmp_path, prompts, summary)
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[1:4] for line in out[1:3]] == [["class", i, "50.0%"] for i in "23"]
+    shown = ", ".join(f"class {i}" for i in (1, *range(4, 13)))
+    assert out[3] == f"Without pixels: {shown} and 2 more"
 
 
 LABELLED = """

@@ -223,6 +223,13 @@ class TestFileMistakes:
         assert "version: 1" in message
         assert "- {name: dog}" in message
 
+    def test_of_many_the_first_are_reported_and_how_many_more(self) -> None:
+        lines = [f"  - {{name: thing {i}, colour: red}}" for i in range(25)]
+        said = refused_file("classes:", *lines).splitlines()
+        places = [text.partition(":")[0] for text in said[:-1]]
+        assert places == [f"p.yaml, line {number}" for number in range(3, 13)]
+        assert said[-1] == "and 15 more"
+
     def test_all_are_reported_together_in_the_order_of_their_lines(self) -> None:
         message = refused_file(
             "clases: []",
