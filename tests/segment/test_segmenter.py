@@ -159,7 +159,7 @@ def test_half_precision_sees_the_same(tiny, scene, scene_prompts):
     [
         ({"refine": "magic"}, "magic.*edges"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"window": 64, "stride": 65}, "stride 65.*window 64"),
+        ({"window": 64, "stride": 65}, "stride is 65.*window of 64"),
         ({"short_side": 0}, "short_side is 0"),
     ],
 )

@@ -268,7 +268,7 @@ def test_settings_that_do_not_suit_the_model_are_named_before_its_weights(
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
     [note] = notes()
-    assert "stride 500 is larger than the window of 448" in note
+    assert "stride is 500, more than the window of 448" in note
     assert not (tmp_path / "out").exists()
 
 
