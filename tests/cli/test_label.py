@@ -174,7 +174,7 @@ WRONG = {
     "an unknown device": (["-p", "dog", "-d", "tpu"], ["tpu", "cpu", "auto"]),
     "an unknown format": (["-p", "dog", "-f", "jpg"], ["jpg", "png"]),
     "a batch size that is none": (["-p", "dog", "--batch-size", "many"], ["many", "auto"]),
-    "whole and windows": (["-p", "dog", "--whole", "--stride", "9"], ["--stride is 9", "omit either"]),
+    "whole and windows": (["-p", "dog", "--whole", "--stride", "9"], ["stride is 9", "omit"]),
     "a missing prompt file": (["--prompts", "nowhere.yaml"], ["nowhere.yaml"]),
     "missing heads": (["-p", "dog", "--heads", "nowhere.pt"], ["nowhere.pt"]),
 }
