@@ -153,8 +153,14 @@ FAR = PromptClass("far", 300, ("far",), "#123456", background=False)
 
 @pytest.mark.parametrize(
     "words",
-    [PromptSet.from_names([*WORDS.names, *MANY]), replace(WORDS, classes=(*WORDS.classes, FAR))],
-    ids=["with a class 255", "without"],
+    [
+        pytest.param(
+            PromptSet.from_names([*WORDS.names, *MANY]),
+            marks=pytest.mark.slow,
+            id="with a class 255",
+        ),
+        pytest.param(replace(WORDS, classes=(*WORDS.classes, FAR)), id="without"),
+    ],
 )
 def test_corrections_stay_where_other_words_need_16_bits(out, words):
     """In 8 bits, 255 is the grey value of ignored pixels."""
