@@ -1,8 +1,5 @@
 """The recipe of the embedded model's backbone: what it trains is what the model runs."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from dinoiser_training.parallel import Workers
@@ -50,17 +47,3 @@ def test_its_blocks_are_those_of_open_clip(trainee):
         with torch.no_grad():
             expected, _ = maskclip.run_block(block, tokens)
             assert torch.allclose(run_block(block, tokens), expected, atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without")
-def test_two_processes_make_the_file_that_one_makes(tmp_path):
-    module = ["-m", "dinoiser_training.tiny.backbone", "--steps", "2"]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    made = []
-    for start in ([], launcher):
-        made.append(tmp_path / f"{len(made)}.safetensors")
-        command = [sys.executable, *start, *module, "--out", str(made[-1])]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    assert made[0].read_bytes() == made[1].read_bytes()

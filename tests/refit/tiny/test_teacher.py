@@ -1,8 +1,6 @@
 """The recipe of the embedded teacher, and what the shipped one sees."""
 
 import copy
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -56,20 +54,6 @@ def test_keys_are_centred_and_nothing_else_changes(trained, pixels):
         assert torch.allclose(vit.forward_features(pixels), before, atol=1e-4)
     old, new = (Dino(v).keys(pixels).mean((0, 2, 3)).norm() for v in (trained.vit, vit))
     assert new < 0.5 * old
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without")
-def test_two_processes_make_the_file_that_one_makes(tmp_path):
-    module = ["-m", "dinoiser_training.tiny.teacher", "--steps", "2"]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    made = []
-    for start in ([], launcher):
-        made.append(tmp_path / f"{len(made)}.safetensors")
-        command = [sys.executable, *start, *module, "--out", str(made[-1])]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    assert made[0].read_bytes() == made[1].read_bytes()
 
 
 class Colours:
