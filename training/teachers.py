@@ -91,7 +91,6 @@ class DinoTeacher:
         self.dino, self.found, self.name = dino, found, name
         self._compared = getattr(dino, part)
 
-    @torch.inference_mode()
     def targets(self, batch: Crops, grid: Grid) -> Targets:
         """Return the targets of a batch, on the student's grid (h, w)."""
         features = self._compared(on_grid(batch.pixels, grid, self.dino.patch_size))
@@ -115,7 +114,6 @@ class KeyTeacher:
     def __init__(self, dino: Dino, name: str, similar: float | None = None) -> None:
         self.dino, self.name, self.similar = dino, name, similar
 
-    @torch.inference_mode()
     def targets(self, batch: Crops, grid: Grid) -> Targets:
         """Return the targets of a batch, on the student's grid (h, w)."""
         keys = self.dino.keys(on_grid(batch.pixels, grid, self.dino.patch_size))
