@@ -105,8 +105,9 @@ def evaluate(
         The data set is missing, or see `dinoiser.batch.run`.
     """
     benchmark = find_benchmark(job.benchmark)
+    labelling = _labelling(job, benchmark)  # checks the settings before any folder is searched
     pairs = benchmark.find_pairs(job.root)
-    label_job = _label_job(job, benchmark, pairs)
+    label_job = _label_job(job, labelling, pairs)
     summary = run(label_job, progress=progress, download_progress=download_progress)
     matrix = ConfusionMatrix(benchmark.classes)
     truths = {os.path.abspath(pair.image): pair.truth for pair in pairs}
@@ -125,7 +126,7 @@ def evaluate(
             "model": job.model,
             **({"heads": str(job.heads)} if job.heads else {}),
             "official_images": benchmark.images,
-            "protocol": _protocol(label_job.labelling),
+            "protocol": _protocol(labelling),
             "output": str(job.output),
         },
         published=benchmark.published_miou(job.model, job.refine) if job.is_published else None,
@@ -135,18 +136,22 @@ def evaluate(
     return score
 
 
-def _label_job(job: BenchmarkJob, benchmark: Benchmark, pairs: list[Pair]) -> LabelJob:
+def _labelling(job: BenchmarkJob, benchmark: Benchmark) -> Labelling:
     entry = find_model(job.model)
+    return Labelling(
+        prompts=benchmark.prompts(entry.method),
+        model=job.model,
+        precision=job.precision,
+        heads=job.heads,
+        settings=replace(benchmark.settings(entry, job.delta), refine=job.refine),
+    )
+
+
+def _label_job(job: BenchmarkJob, labelling: Labelling, pairs: list[Pair]) -> LabelJob:
     return LabelJob(
         inputs=tuple(pair.image for pair in pairs),
         output=job.output,
-        labelling=Labelling(
-            prompts=benchmark.prompts(entry.method),
-            model=job.model,
-            precision=job.precision,
-            heads=job.heads,
-            settings=replace(benchmark.settings(entry, job.delta), refine=job.refine),
-        ),
+        labelling=labelling,
         results=Results(formats=("png",), report=False),
         running=Running(
             device=job.device,

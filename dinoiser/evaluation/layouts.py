@@ -124,10 +124,17 @@ def _folders(root: Path, name: str) -> Iterator[Path]:
 def _subfolders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            found = [e.path for e in entries if not e.name.startswith(".") and e.is_dir()]
-    except PermissionError:
+            found = [e.path for e in entries if not e.name.startswith(".") and _is_folder(e)]
+    except OSError:  # closed to us, or gone
         return []
     return [Path(path) for path in sorted(found)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or one into a folder that is closed to us
+        return False
 
 
 def _listed(folder: Path, split: Path, labels: Path, suffix: str) -> list[Pair]:

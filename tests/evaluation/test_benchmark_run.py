@@ -253,6 +253,12 @@ def test_a_wrong_folder_is_one_sentence(dinoiser, tmp_path):
     assert len(err.strip().splitlines()) == 1
 
 
+def test_a_wrong_setting_is_said_before_the_folder_is_searched(dinoiser, tmp_path):
+    code, _, err = dinoiser("evaluate", "voc20", "--root", tmp_path, "--refine", "edge")
+    assert code == 2
+    assert "--refine is 'edge', expected 'edges' or 'pamr' or 'none'" in err
+
+
 def test_labels_of_another_size_are_refused(voc20, scenes, tmp_path):
     truths = [labels[:-1] for labels in voc20[2]]
     write_benchmark("voc20", tmp_path, list(zip(scenes, truths, strict=True)))

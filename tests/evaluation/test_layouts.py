@@ -193,6 +193,14 @@ def test_a_wrong_folder_says_what_was_looked_for(name, wanted, tmp_path):
     assert str(tmp_path) in str(problem.value)
 
 
+def test_a_link_to_itself_does_not_end_the_search(tmp_path):
+    (tmp_path / "again").symlink_to("again")
+    with pytest.raises(InputError, match=r"there is no VOC2012/"):
+        find_benchmark("voc").find_pairs(tmp_path)
+    write_benchmark("voc", tmp_path / "data", [(IMAGE, np.zeros((2, 4), np.uint8))])
+    assert len(find_benchmark("voc").find_pairs(tmp_path)) == 1
+
+
 def test_coco_without_its_labels_says_where_they_should_be(tmp_path):
     write_benchmark("coco-stuff", tmp_path, [(IMAGE, np.zeros((2, 4), np.uint8))])
     (tmp_path / "coco/stuffthingmaps").rename(tmp_path / "coco/.elsewhere")
