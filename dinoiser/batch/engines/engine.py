@@ -52,10 +52,11 @@ def open_engine(
             forget_labeller()
         return
     from dinoiser.batch.engines.cluster import connect, threads_of_a_worker
-    from dinoiser.batch.engines.on_cluster import OnCluster
+    from dinoiser.batch.engines.on_cluster import OnCluster, stop_if
 
+    stop_if(cancelled)  # these imports take seconds
     with connect(job) as client:
-        yield OnCluster(client, threads_of_a_worker(job))
+        yield OnCluster(client, threads_of_a_worker(job), cancelled)
 
 
 class InProcess:

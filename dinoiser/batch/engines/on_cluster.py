@@ -45,11 +45,19 @@ class OnCluster:
         A client connected to the scheduler.
     threads
         See `Labeller`; None for the worker's own number.
+    cancelled
+        See `run`; asked while a worker loads the model.
     """
 
-    def __init__(self, client: Client, threads: int | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        threads: int | None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
         self.client = client
         self.threads = threads
+        self._cancelled = cancelled
         self.dashboard: str | None = client.dashboard_link
         self._address = client.scheduler_info()["address"]
         # a share each, as several shards are needed to fill batches
@@ -66,8 +74,12 @@ class OnCluster:
         """See `Engine`."""
         from distributed import KilledWorker
 
+        task = self._submit(describe_here, job)
+        while not task.done():
+            stop_if(self._cancelled)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
         try:
-            return _result(self._submit(describe_here, job))
+            return _result(task)
         except KilledWorker as error:
             msg = (
                 f"Loading {job.labelling.model} kills its worker, probably because memory runs "
@@ -124,6 +136,13 @@ class OnCluster:
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
         return self.client.submit(function, *arguments, pure=False, resources=self._resources)
+
+
+def stop_if(cancelled: Callable[[], bool] | None) -> None:
+    """Raise an error if a job is stopped while its cluster or its model is started."""
+    if cancelled and cancelled():
+        msg = "Stopped before the first image: run the same job again to start it."
+        raise ClusterError(msg)
 
 
 class _Patience:

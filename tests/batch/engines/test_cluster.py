@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import count
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from distributed import Client
 from distributed.comm import connect as knock
 from distributed.security import Security
 
+from dinoiser.batch import run
 from dinoiser.batch.engines.cluster import connect
 from dinoiser.batch.engines.on_cluster import OnCluster
 from dinoiser.batch.folder import open_folder
 from dinoiser.batch.job_images import search_inputs
 from dinoiser.batch.stock import take_stock
+from dinoiser.errors import ClusterError
 from dinoiser.prompts import PromptSet
 from tests.helpers.job_driver import command, draw_folder, job_of
 from tests.helpers.places import ROOT
@@ -72,6 +75,25 @@ def test_a_worker_takes_no_more_images_of_a_shard_once_the_run_is_stopped(client
     while client.processing(workers=[worker])[worker] or client.run(is_busy)[worker]:
         time.sleep(0.1)
     assert 0 < len(list((tmp_path / "out" / "masks").iterdir())) < len(todo)
+
+
+def test_a_run_can_be_stopped_while_a_worker_loads_the_model(client, tmp_path):
+    job = job_of((tmp_path,), tmp_path / "out", PromptSet.parse("red circle"), scheduler="local")
+    questions = count()
+    engine = OnCluster(client, 1, cancelled=lambda: next(questions) == 0)
+    with client.get_executor(pure=False) as other_work:
+        held_up = [other_work.submit(time.sleep, 1) for _ in range(2)]
+        with pytest.raises(ClusterError, match="Stopped before the first image: run the same job"):
+            engine.describe(job)
+        assert not any(work.done() for work in held_up)
+
+
+def test_a_run_that_is_stopped_before_its_first_image_leaves_no_job(tmp_path):
+    images = draw_folder(tmp_path / "images", 1)
+    job = job_of((images,), tmp_path / "out", PromptSet.parse("red circle"), scheduler="local")
+    with pytest.raises(ClusterError, match="Stopped before the first image"):
+        run(job, cancelled=lambda: True)
+    assert [path.name for path in job.output.iterdir()] == [".lock"]
 
 
 def is_busy(dask_worker):
