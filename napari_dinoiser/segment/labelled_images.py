@@ -227,6 +227,6 @@ class LabelledImages:
         for known in list(self._all):
             if layer in (known.image, known.editor.layer):
                 self._all.remove(known)
-                known.map.hide()
+                known.map.remove()
                 if layer is known.editor.layer:
                     self._waiting.append((known.image, known.session))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from napari_dinoiser.background import Background
 from napari_dinoiser.label_keys import OUTLINE
@@ -94,6 +95,15 @@ class MapLayer:
             # unlike a heat map, it takes no memory of its own, and is up to date
             self._change(CONFIDENCE, "")
         self._labels.contour, self._contour = self._contour, None
+
+    def remove(self) -> None:
+        """Take the layer away, once napari is done with what it does now."""
+        self.hide()
+        QTimer.singleShot(0, self._remove)
+
+    def _remove(self) -> None:
+        if self._layer in self._viewer.layers:
+            self._viewer.layers.remove(self._layer)
 
     def _add(self) -> None:
         """Add the layer without showing it."""
