@@ -103,6 +103,7 @@ def label_folder(
     save_scenes(scenes, Path("photos"))
     widget.tabs.setCurrentIndex(1)
     widget.folder.input_folder.line.setText("photos")
+    widget.folder.output_folder.line.setText("photos-labels")
     widget.folder.run()
     while not widget.folder.run_button.isEnabled():
         settle(0.1)
