@@ -320,6 +320,12 @@ def read_job(output: Path) -> dict[str, Any] | None:
     return description
 
 
+def turn_of(description: dict[str, Any]) -> int:
+    """How often a job's images were labelled anew, by its job.yaml."""
+    history = description.get(HISTORY)
+    return len(history) if isinstance(history, list) else 0
+
+
 def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse to mix two jobs' results in one folder.
 

@@ -206,8 +206,7 @@ class _Turn:
         what = {} if learned is None else {"learned": learned.identity}
         labelling = replace(job.labelling, prompts=prompts, learned=learned_file(job.output, what))
         self._is_new = (prompts, labelling.learned) != (job.prompts, job.labelling.learned)
-        turn = len(self._history) + self._is_new
-        self.job = replace(job, labelling=labelling, turn=turn)
+        self.job = replace(job, labelling=labelling, turn=job.turn + self._is_new)
         # an id is never given again, so that a mask is read alike before and after
         self._gone = {n: item for n, item in past.items() if n and n not in _ids(prompts)}
 

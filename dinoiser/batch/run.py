@@ -16,7 +16,7 @@ from dinoiser.batch.folder import (
     refuse_what_is_not_ours,
     sole_writer,
 )
-from dinoiser.batch.job import HISTORY, PRECISIONS, read_job
+from dinoiser.batch.job import PRECISIONS, read_job, turn_of
 from dinoiser.batch.job_images import RESULTS, in_groups, search_inputs
 from dinoiser.batch.records import Record, RecordFile, merge_records
 from dinoiser.batch.stock import prune, take_stock
@@ -167,7 +167,7 @@ def _continued(job: LabelJob) -> LabelJob:
     if precision == "auto":
         precision = _recorded_precision(earlier) or precision
     labelling = replace(job.labelling, learned=learned, precision=precision)
-    return replace(job, labelling=labelling, turn=len(earlier.get(HISTORY) or ()))
+    return replace(job, labelling=labelling, turn=turn_of(earlier))
 
 
 def _recorded_precision(earlier: dict[str, Any]) -> str | None:

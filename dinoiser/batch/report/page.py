@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dinoiser.atomic import atomic_file
-from dinoiser.batch.job import HISTORY, PROMPT_FILE, read_job
+from dinoiser.batch.job import PROMPT_FILE, read_job, turn_of
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.report.figures import JobFigures
 from dinoiser.batch.report.findings import read_findings
@@ -122,7 +122,7 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
     page = _template().render(
         title=output.resolve().name or str(output),
         job=job or {},
-        findings=read_findings(output, _turn(job or {})),
+        findings=read_findings(output, turn_of(job or {})),
         prompts=prompts,
         run=run,
         figures=figures,
@@ -152,12 +152,6 @@ def _template() -> Template:
     )
     environment.filters |= {"seconds": _seconds, "percent": _percent, "shorten": _shorten}
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-
-
-def _turn(job: dict[str, Any]) -> int:
-    """How often a job was labelled anew."""
-    history = job.get(HISTORY)
-    return len(history) if isinstance(history, list) else 0
 
 
 def _show(value: object) -> object:
