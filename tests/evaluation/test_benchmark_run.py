@@ -174,6 +174,10 @@ class TestConfig:
         ("text", "message"),
         [
             ("poling: none", "there is no 'poling' (did you mean 'pooling'?)"),
+            (
+                "detla: 1",
+                "(did you mean 'delta'?), expected pooling, objects, gamma, delta, refine",
+            ),
             ("delta: 2", "delta is 2, expected a confidence from 0 to 1"),
             ("- 1", "is not a file of settings"),
             ("gamma: [", "row.yaml cannot be read (while parsing"),
