@@ -7,12 +7,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dinoiser.batch import run
 from dinoiser.batch.large_images import label_large_tiff
 from dinoiser.errors import SettingsError
+from dinoiser.export import read_mask
+from dinoiser.images import read_image
+from dinoiser.models.base import SegmentationModel
+from dinoiser.models.load import load_model
 from dinoiser.segment.in_parts.lazy import segment_array
 from dinoiser.segment.objects import object_at
 from dinoiser.segment.probability_map import ProbabilityMap
 from dinoiser.segment.segmenter import Segmenter
+from tests.helpers.job_driver import draw_folder, job_of
 
 
 def squares(patches, image):
@@ -73,6 +79,16 @@ def test_it_is_left_out_where_the_pixels_of_the_paper_are_asked_for(
         for model in (upsampling, tiny)
     )
     np.testing.assert_array_equal(own, plain)
+
+
+def test_a_folder_is_labelled_by_it(scene_prompts, tmp_path, monkeypatch):
+    monkeypatch.setattr(SegmentationModel, "to_pixels", staticmethod(squares))
+    images, output = draw_folder(tmp_path / "images", 2), tmp_path / "out"
+    run(job_of((images,), output, scene_prompts, scheduler="sync", precision="fp32"))
+    segmenter = Segmenter(load_model("tiny", "cpu", "fp32"))
+    for image in images.iterdir():
+        expected = segmenter.segment(read_image(image), scene_prompts).labels
+        np.testing.assert_array_equal(read_mask(output / f"masks/{image.stem}.png"), expected)
 
 
 def test_in_parts_it_is_refused_before_anything_is_computed(upsampling, scene_prompts, tmp_path):
