@@ -7,8 +7,8 @@ unlike the pause, it does not depend on what else the machine does. Measured are
 - The gap of a first run that has to import torch, in processes of their own.
 - Segment, on 1024 x 768 pixels with 20 classes and a full-size CLIP-DINOiser with random weights:
   the gaps of opening the widget, of the first run, of the first map, of the other map and of the
-  way back to labels; the time from a changed word to new labels on screen, and from a changed
-  image; and memory while 50 images are opened, labelled and closed, one after another.
+  way back to labels; the time to new labels on screen from a changed word, from a changed image,
+  and from each of 20 strokes that teach; and memory while 50 images are opened, labelled and closed, one after another.
 - Folder, on 40 images of 480 x 640 with the embedded model: the gaps of a job in this process,
   while a heat map is shown in Segment and somebody zooms twice a second.
 - Review, on images of 480 x 640 and of 19 megapixels: gaps, as the median of three runs. The
@@ -31,9 +31,10 @@ import numpy as np
 import psutil
 import torch
 from napari import Viewer
+from napari.layers import Labels
 from PIL import Image
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication, QLineEdit, QRadioButton
+from qtpy.QtWidgets import QApplication, QLineEdit, QPushButton, QRadioButton
 
 from benchmarks.gap import LONG, Gap, Pauses
 from benchmarks.setting import (
@@ -91,6 +92,15 @@ def change_a_word(widget: SegmentWidget, number: int) -> None:
     settle(widget)
 
 
+def paint_a_stroke(widget: SegmentWidget, number: int) -> None:
+    """Paint a short stroke of one of the classes, in another place each time."""
+    layer = next(one for one in widget.viewer.layers if isinstance(one, Labels))
+    row, column = divmod(number, 5)
+    with layer.block_history():
+        layer.paint((90 + 180 * row, 100 + 200 * column), 1 + number % 4)
+    settle(widget)
+
+
 def look_again(widget: SegmentWidget) -> None:
     """Change the image and label it again."""
     layer = widget.picker.layer()
@@ -137,6 +147,11 @@ def measure_segment() -> None:
     word, look = statistics.median(words), statistics.median(looks)
     print(f"a new word: median {word:.2f} s, worst {max(words):.2f} s; ", end="")
     print(f"with the tower: {look:.2f} s, {look / word:.1f} times as long")
+    widget.findChild(QPushButton, "learn_strokes").click()
+    settle(widget)
+    strokes = [seconds(lambda i=i: paint_a_stroke(widget, i)) for i in range(ROUNDS)]
+    print(f"a stroke that teaches: median {statistics.median(strokes):.2f} s, ", end="")
+    print(f"worst of {ROUNDS} {max(strokes):.2f} s")
     viewer.layers.clear()
     settle(widget)
     memory = []

@@ -212,7 +212,7 @@ class SegmentWidget(QWidget):
 
     def _follow_strokes(self) -> None:
         if self._learn.isChecked():
-            self._pause.start()
+            self._follow_words()  # unlike a word, a stroke is whole: nothing more to wait for
 
     def _save_learned(self, path: str) -> None:
         lesson, prompts = self.teacher.lesson, self.table.prompt_set()
