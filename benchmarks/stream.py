@@ -67,13 +67,13 @@ class FreeImages:
 
     def __init__(self, _: LabelJob, pipeline: Any, threads: int | None) -> None:
         del threads
-        self._model = pipeline.model
-        self._window = torch.zeros(1, 3, 16, 16)
+        self._tower = pipeline.tower
+        self._window = torch.zeros(3, 16, 16, dtype=torch.uint8)
 
     def label(self, images: list[JobImage]) -> list[Record]:
         """Put a window of each image through the tower."""
         for _ in images:
-            self._model.encode_image(self._window)
+            self._tower([self._window])
         return [
             Record(image=one.name, stem=one.stem, path=one.path, status="done") for one in images
         ]

@@ -68,6 +68,12 @@ class Block(NamedTuple):
         ]
 
 
+def encode_windows(model: SegmentationModel, windows: Tensor) -> PatchFeatures:
+    """Patch features of windows (B, 3, h, w) uint8, which may be on the CPU still."""
+    # bytes go to the device, as they are a quarter of the numbers in [0, 1]
+    return model.encode_image(windows.to(model.device).float() / 255)
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """A model, how images are cut up for it, and the stages from pixels to labels.
@@ -86,6 +92,9 @@ class Pipeline:
         The embeddings of the model's phrases.
     learned
         What corrected masks taught; None for the words alone.
+    tower
+        What encodes windows (3, h, w) uint8 of one size, in place of the model's
+        `encode_image`, see `encode_windows`; None for that alone.
     """
 
     model: SegmentationModel
@@ -95,6 +104,7 @@ class Pipeline:
     delta: float
     phrases: PhraseEmbeddings
     learned: Learned | None = None
+    tower: Callable[[Sequence[Tensor]], PatchFeatures] | None = None
 
     @classmethod
     def build(
@@ -189,9 +199,11 @@ class Pipeline:
         windows = [window for block in blocks for window in block.cut()]
         step = self.passes.windows(self.model, (windows[0].shape[1], windows[0].shape[2]))
         for start in range(0, len(windows), step):
-            batch = torch.stack(windows[start : start + step])
-            # bytes go to the device, as they are a quarter of the numbers in [0, 1]
-            yield self.model.encode_image(batch.to(self.model.device).float() / 255)
+            some = windows[start : start + step]
+            if self.tower is None:
+                yield encode_windows(self.model, torch.stack(some))
+            else:
+                yield self.tower(some)
 
     # -- Patch features to scores
 

@@ -160,11 +160,11 @@ def test_threads_share_batches_of_one_size(tiny, scene, scene_prompts):
     images = [np.roll(scene.image, i, axis=1)[: 224 - 16 * (i % 2)] for i in range(12)]
     counted = Counted(tiny)
     with BatchedModel(counted, Passes(5)) as shared, ThreadPoolExecutor(8) as pool:
-        segmenter = Segmenter(shared, whole=True, phrases=Segmenter(tiny).pipeline.phrases)
+        pipeline = replace(Segmenter(tiny, whole=True).pipeline, tower=shared.encode)
 
         def label(image):
             with shared.producing():
-                return segmenter.segment(image, scene_prompts)
+                return pipeline.segment([image], scene_prompts)[0]
 
         results = list(pool.map(label, images))
     assert {shape[0] for shape in counted.shapes} == {5}
@@ -182,7 +182,8 @@ def test_what_goes_wrong_in_a_batch_reaches_its_threads(tiny, scene, scene_promp
 
     refusal = pytest.raises(ValueError, match=r"7 windows .* choose a smaller --batch-size")
     with BatchedModel(Full(tiny), Passes(7)) as shared, refusal:
-        Segmenter(shared, whole=True).segment(scene.image, scene_prompts)
+        pipeline = replace(Segmenter(tiny, whole=True).pipeline, tower=shared.encode)
+        pipeline.segment([scene.image], scene_prompts)
 
 
 def test_of_several_records_of_an_image_the_one_that_says_done_counts(tmp_path):

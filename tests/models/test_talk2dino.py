@@ -189,10 +189,10 @@ class TestSegmenting:
         np.testing.assert_allclose(heat, stretched[0, 1], atol=1e-5)
 
     def test_windows_of_several_threads_keep_their_attention(self, model):
-        pixels = torch.rand(3, 3, 448, 448)
+        windows = torch.randint(0, 256, (3, 3, 448, 448), dtype=torch.uint8)
         with BatchedModel(model, Passes(2)) as shared:
-            patches = shared.encode_image(pixels)
-        alone = model.encode_image(pixels)
+            patches = shared.encode(windows.unbind())
+        alone = model.encode_image(windows.float() / 255)
         torch.testing.assert_close(patches.features, alone.features, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(patches.guide, alone.guide, atol=1e-4, rtol=1e-4)
 

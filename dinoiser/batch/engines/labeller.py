@@ -152,7 +152,7 @@ class Labeller:
             threads, together = 2 * in_a_pass + (os.cpu_count() or 1), 1
             shared = BatchedModel(pipeline.model, pipeline.passes, threads)
             stack.enter_context(shared)
-            pipeline, producing = replace(pipeline, model=shared), shared.producing
+            pipeline, producing = replace(pipeline, tower=shared.encode), shared.producing
         pool = stack.enter_context(ThreadPoolExecutor(threads))
         labeller = ImageLabeller(self.job, pipeline, self.threads)
         return _Stream(pool, labeller, producing, threads, together)

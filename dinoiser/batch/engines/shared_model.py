@@ -7,15 +7,17 @@ import threading
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from queue import Queue, SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from dinoiser.batch.engines.staging import StagedBatch
 from dinoiser.errors import SettingsError
 from dinoiser.models.base import PatchFeatures
+from dinoiser.segment.pipeline import encode_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -34,7 +36,7 @@ class _Ticket(NamedTuple):
     Attributes
     ----------
     window
-        (3, h, w).
+        (3, h, w) uint8, on the CPU.
     thread
         Number of the thread that waits.
     place
@@ -61,12 +63,12 @@ class _Batch(NamedTuple):
     ----------
     tickets
         Those of its windows.
-    pixels
-        (size, 3, h, w): the windows, and then black ones.
+    staged
+        The windows, and then black ones.
     """
 
     tickets: list[_Ticket]
-    pixels: Tensor
+    staged: StagedBatch
 
 
 class _Found(NamedTuple):
@@ -83,6 +85,7 @@ class BatchedModel:
     features, so that no window can come. All batches have the same size and are
     padded with black windows if needed. Kernels are chosen by size, so a
     window's features do not depend on which other windows share its batch.
+    Windows go to the device as bytes, one copy for each batch.
 
     One thread makes batches, one does nothing but run them, and one hands out
     the answers. Threads that wake up with an answer keep the interpreter busy;
@@ -91,7 +94,7 @@ class BatchedModel:
     Parameters
     ----------
     model
-        The model; everything but `encode_image` is delegated to it.
+        The model.
     passes
         Decides how many windows go through the model at once.
     threads
@@ -119,12 +122,13 @@ class BatchedModel:
         self._failure: BaseException | None = None
         # None comes last
         self._batches: Queue[_Batch | None] = Queue(1)
+        # one is filled while the other one is copied
+        self._unused: SimpleQueue[StagedBatch] = SimpleQueue()
+        for _ in range(2):
+            self._unused.put(StagedBatch(model.device))
         self._found: SimpleQueue[_Found | None] = SimpleQueue()
         works = self._make_batches, self._run_batches, self._hand_out
         self._threads = [threading.Thread(target=work, daemon=True) for work in works]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -159,15 +163,15 @@ class BatchedModel:
                 self._producers -= 1
                 self._wake()
 
-    def encode_image(self, pixels: Tensor) -> PatchFeatures:
-        """See `SegmentationModel`; waits for the features of all windows (B, 3, h, w)."""
+    def encode(self, windows: Sequence[Tensor]) -> PatchFeatures:
+        """Wait for the features of windows (3, h, w) uint8 of one size, see `Pipeline.tower`."""
         thread = threading.get_ident()
         answers: SimpleQueue[tuple[int, PatchFeatures | BaseException]] = SimpleQueue()
-        tickets = [_Ticket(window, thread, i, answers) for i, window in enumerate(pixels.unbind())]
+        tickets = [_Ticket(window, thread, i, answers) for i, window in enumerate(windows)]
         with self._changed:
             if self._failure is not None:
                 raise self._failure
-            self._waiting[tuple(pixels.shape[1:])] += tickets
+            self._waiting[tuple(windows[0].shape)] += tickets
             self._asking[thread] += len(tickets)
             self._wake()
         parts: dict[int, PatchFeatures] = {}
@@ -186,7 +190,7 @@ class BatchedModel:
         try:
             while tickets := self._next_batch():
                 with _errors_answer(tickets):
-                    self._batches.put(_Batch(tickets, self._pixels(tickets)))
+                    self._batches.put(_Batch(tickets, self._stage(tickets)))
         except BaseException as error:  # no batch can be made: nobody must wait for one
             with self._changed:
                 self._failure = error
@@ -243,11 +247,15 @@ class BatchedModel:
         return tickets
 
     @torch.inference_mode()
-    def _pixels(self, tickets: list[_Ticket]) -> Tensor:
-        shape = tuple(tickets[0].window.shape)
-        batch = tickets[0].window.new_zeros((self.batch_size(shape), *shape))
-        torch.stack([ticket.window for ticket in tickets], out=batch[: len(tickets)])
-        return batch
+    def _stage(self, tickets: list[_Ticket]) -> StagedBatch:
+        size = self.batch_size(tuple(tickets[0].window.shape))
+        staged = self._unused.get()
+        try:
+            staged.fill([ticket.window for ticket in tickets], size)
+        except BaseException:
+            self._unused.put(staged)
+            raise
+        return staged
 
     @torch.inference_mode()
     def _run_next(self) -> bool:
@@ -256,19 +264,25 @@ class BatchedModel:
         if batch is None:
             return False
         with _errors_answer(batch.tickets):
-            self._found.put(_Found(batch.tickets, self._encode(batch.pixels)))
+            self._found.put(_Found(batch.tickets, self._encode(batch)))
         return True
 
-    def _encode(self, pixels: Tensor) -> PatchFeatures:
+    def _encode(self, batch: _Batch) -> PatchFeatures:
         try:
-            return self._model.encode_image(pixels)
+            return encode_windows(self._model, self._send(batch.staged))
         except torch.OutOfMemoryError as error:
-            size, _, height, width = pixels.shape
+            shape = tuple(batch.tickets[0].window.shape)
             msg = (
-                f"{size} windows of {height}x{width} pixels do not fit into the memory of "
-                f"{self._model.device}; choose a smaller --batch-size."
+                f"{self.batch_size(shape)} windows of {shape[1]}x{shape[2]} pixels do not fit into "
+                f"the memory of {self._model.device}; choose a smaller --batch-size."
             )
             raise SettingsError(msg) from error
+
+    def _send(self, staged: StagedBatch) -> Tensor:
+        try:
+            return staged.send()
+        finally:
+            self._unused.put(staged)
 
     @torch.inference_mode()
     def _hand_out_next(self) -> bool:
