@@ -11,7 +11,8 @@ Filter, 2015). The first fit is to the probabilities, and each further one to th
 the fit before: a blurred border hides how colours divide, a sharp one shows it.
 
 Nothing depends on how an image is cut up. A cell depends only on cells at most `HALO` away, sums
-are exact (see `GRAIN`), and all else is computed value by value.
+are exact (see `GRAIN`), but for the last bits of pixels on accelerators, and all else is computed
+value by value.
 """
 
 from __future__ import annotations
@@ -25,8 +26,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dinoiser.segment.interpolation import along_columns, to_steps
-from dinoiser.segment.probability_map import Decision, Tile, at_working_size, highest
+from dinoiser.segment.interpolation import along_columns, number_type, to_steps
+from dinoiser.segment.probability_map import (
+    VALUES_ON_DEVICE,
+    Decision,
+    Tile,
+    at_working_size,
+    highest,
+)
 from dinoiser.segment.resize import to_torch
 
 if TYPE_CHECKING:
@@ -54,7 +61,8 @@ HALO = REACH + 2 * RADIUS * FITS + 1
 
 GRAIN = 2.0**-16
 """Shares, colours and functions are multiples of it. With weights that are multiples of 2^-25, see
-`interpolation`, all their sums and products fit into the 53 bits of float64."""
+`interpolation`, all their sums and products fit into the 53 bits of float64. Accelerators fit in
+float64, too, which is no work for so few cells; only their pixels are in float32."""
 CELLS_AT_ONCE = 256
 """Side, in cells, of the part of an image for which functions are fitted at a time."""
 TILE_SIDE = 384
@@ -208,7 +216,7 @@ class EdgeMap:
             for tile in tiles:
                 winner, found = self._winner(fit, tile)
                 best = self._pick(shares, fit, tile, winner, found)
-                yield Decision(tile, fit.channels[found].tolist(), winner, best)
+                yield Decision(tile, [fit.channels[i] for i in found], winner, best)
 
     def heat_map(self, channel: int) -> np.ndarray:
         """See `Probabilities`."""
@@ -228,26 +236,37 @@ class EdgeMap:
         picked = [self._pick(fit.spread(one[None]), fit, pixel, *winner) for one in every]
         return torch.cat(picked).flatten().cpu().numpy()
 
+    @property
+    def _on_cpu(self) -> bool:
+        return self.patches.mosaic.device.type == "cpu"
+
     # -- Cells
 
     def _fits(self, within: Tile) -> Iterator[tuple[Fit, Iterator[Tile]]]:
         """Fit a part of the image piece by piece; yield each fit, and the pixels that it is for."""
         for cells in self.grid.cells(within).cut(CELLS_AT_ONCE, CELLS_AT_ONCE):
             pixels = self.grid.pixels(cells).overlap(within)
-            yield self._fit(cells), pixels.cut(TILE_SIDE, TILE_SIDE)
+            fit = self._fit(cells)
+            yield fit, self._cut(pixels, fit)
+
+    def _cut(self, pixels: Tile, fit: Fit) -> Iterator[Tile]:
+        """Divide the pixels that a fit is for into tiles."""
+        if self._on_cpu:
+            return pixels.cut(TILE_SIDE, TILE_SIDE)
+        width = pixels.size[1]
+        return pixels.cut(max(1, VALUES_ON_DEVICE // (4 * len(fit.channels) * width)), width)
 
     def _fit(self, cells: Tile) -> Fit:
         near, kept = (cells.grow(by, self.grid.counts) for by in (HALO, 1 + AVERAGED))
-        channels = torch.tensor(self.patches.winners(), device=self.patches.mosaic.device)
-        shares = self._shares(channels.tolist(), near)
+        channels = self.patches.winners()
+        shares = self._shares(channels, near)
 
         # Which class may be where: it wins there or close by
         region = _one_hot(shares)
         allowed = F.max_pool2d(region, 2 * REACH + 1, stride=1, padding=REACH) > 0
-        found = allowed.any(2).any(1)
-        channels, shares, allowed, region = (
-            values[found] for values in (channels, shares, allowed, region)
-        )
+        found = torch.nonzero(allowed.any(2).any(1)).flatten()
+        channels = [channels[i] for i in found.tolist()]
+        shares, allowed, region = (values[found] for values in (shares, allowed, region))
 
         # From one fit to the next
         functions = shares.new_zeros((1, 4, 1, 1)).expand(1, -1, *shares.shape[1:])
@@ -290,7 +309,9 @@ class EdgeMap:
             for axis, places in enumerate(tile)
         )
         allowed = fit.allowed[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        found = torch.nonzero(allowed.any(2).any(1)).flatten().tolist()
+        found = list(range(len(allowed)))
+        if self._on_cpu:  # a device would have to be waited for
+            found = torch.nonzero(allowed.any(2).any(1)).flatten().tolist()
         if len(found) == 1:
             return allowed.new_zeros((), dtype=torch.int64).expand(tile.size), found
         functions = self._enlarge(fit.functions[found], fit, tile)  # (K, 4, rows, columns)
@@ -305,7 +326,10 @@ class EdgeMap:
         self, shares: Tensor, fit: Fit, tile: Tile, winner: Tensor, found: list[int]
     ) -> Tensor:
         """Return what each pixel's class has (rows, columns) float32, in [0, 1]."""
-        first, *others = self._enlarge(shares[found], fit, tile)
+        values = self._enlarge(shares[found], fit, tile)
+        if not self._on_cpu:
+            return values.gather(0, winner[None])[0].clamp_(max=1)
+        first, *others = values
         for place, other in enumerate(others, start=1):
             first = other.where(winner == place, first)
         # patches changed by the background filter sum to more than 1, see `apply_background`
@@ -316,9 +340,9 @@ class EdgeMap:
         (rows, down), (columns, across) = (
             self.grid.weights(axis, places) for axis, places in enumerate(tile)
         )
-        used = maps[..., *Tile(rows, columns).inside(fit.cells)]
-        mixed = _to_grain(down.to(maps) @ used).flatten(0, -3)  # (all maps, rows, m)
-        return along_columns(mixed, across.to(maps)).unflatten(0, maps.shape[:-2])
+        used = maps[..., *Tile(rows, columns).inside(fit.cells)].to(number_type(maps.device))
+        mixed = _to_grain(down.to(used) @ used).flatten(0, -3)  # (all maps, rows, m)
+        return along_columns(mixed, across.to(used)).unflatten(0, maps.shape[:-2])
 
     def _smoothed(self, tile: Tile) -> Tensor:
         """Colours (3, rows, columns) float32 in [0, 1], each the median of 3 x 3 pixels."""
@@ -344,7 +368,7 @@ class Fit(NamedTuple):
     cells
         The cells: n rows and m columns.
     channels
-        (K,) int64, the classes' channels in the map.
+        The classes' channels in the map.
     shares
         (K, n, m) float64, the classes' probabilities.
     allowed
@@ -357,7 +381,7 @@ class Fit(NamedTuple):
     """
 
     cells: Tile
-    channels: Tensor
+    channels: list[int]
     shares: Tensor
     allowed: Tensor
     region: Tensor

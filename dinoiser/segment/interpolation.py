@@ -3,6 +3,7 @@
 Weights and values are rounded to multiples of `STEP`. A product of two then has at most 50 bits
 after the binary point, and so have sums of products. float64 has 53 bits, so nothing is rounded,
 whatever the order. A pixel is the same in every tile, with any number of threads, on any machine.
+Accelerators compute pixels in float32, see `number_type`: there, the last bits may differ.
 """
 
 from __future__ import annotations
@@ -20,13 +21,18 @@ def to_steps(values: Tensor) -> Tensor:
     return torch.round(values / STEP) * STEP
 
 
+def number_type(device: torch.device) -> torch.dtype:
+    """Return float64, or float32 on accelerators: many of them are up to 64 times as slow in it."""
+    return torch.float64 if device.type == "cpu" else torch.float32
+
+
 def along_columns(maps: Tensor, weights: Tensor) -> Tensor:
-    """Interpolate the columns of maps, exactly.
+    """Interpolate the columns of maps, exactly on a CPU.
 
     Parameters
     ----------
     maps, weights
-        (K, rows, n) and (columns, n) float64.
+        (K, rows, n) and (columns, n), see `number_type`.
 
     Returns
     -------
@@ -34,7 +40,7 @@ def along_columns(maps: Tensor, weights: Tensor) -> Tensor:
         (K, rows, columns) float32.
     """
     if maps.device.type != "cpu":
-        return (maps @ weights.T).float()
+        return maps @ weights.T
     # one by one, so that products are still in the processor's cache when they are rounded
     found = torch.empty(*maps.shape[:2], len(weights))
     for one, values in zip(maps, found, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dinoiser.segment.interpolation import to_steps
+from dinoiser.segment.interpolation import number_type, to_steps
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.scoring import phrase_probabilities
 
@@ -60,7 +60,7 @@ class PhraseMap(ProbabilityMap):
 
     def pixels(self, tile: Tile) -> Tensor:
         """Probabilities (K, rows, columns) float32 of one tile, or of every n-th place in it."""
-        cosines = super().pixels(tile).double()
+        cosines = super().pixels(tile).to(number_type(self.mosaic.device))
         probabilities = phrase_probabilities(
             cosines, self.temperature, self.phrases_per_class, self.least_background
         )

@@ -19,6 +19,7 @@ import torch
 
 from dinoiser.errors import SettingsError
 from dinoiser.models.text import PhraseEmbeddings
+from dinoiser.segment.canvas import put_together
 from dinoiser.segment.edges import CellGrid, EdgeMap, cell_colours
 from dinoiser.segment.passes import Passes
 from dinoiser.segment.phrase_map import PhraseMap
@@ -374,17 +375,8 @@ class Pipeline:
         labels, confidence
             (rows, columns), labels and float16, see `Segmentation`.
         """
-        labels = np.empty(within.size, prompts.label_type)
-        confidence = np.empty(within.size, np.float16)
-        halves = torch.from_numpy(confidence)  # the same memory
         ids = np.array([c.id for c in prompts.classes], prompts.label_type)
-        for tile, channels, winner, probability in probabilities.decide(within):
-            part = tile.inside(within)
-            if len(channels) == 1:
-                labels[part] = ids[channels[0]]
-            else:
-                labels[part] = ids[channels].take(winner.cpu().numpy())
-            halves[part].copy_(probability)
+        labels, confidence = put_together(probabilities.decide(within), within, ids)
         if prompts.ignore_below > 0:
             labels[confidence < prompts.ignore_below] = prompts.ignore
         return labels, confidence

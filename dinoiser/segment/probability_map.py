@@ -15,6 +15,7 @@ from dinoiser.segment.interpolation import (
     corner_weights,
     cubic_weights,
     linear_weights,
+    number_type,
     to_steps,
 )
 from dinoiser.segmentation import Probabilities
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 VALUES_AT_ONCE = 2**20
 """Number of probabilities in a tile, 8 MB in float64; larger tiles are no faster."""
 TILE_WIDTH = 1024
+VALUES_ON_DEVICE = 2**24
+"""The same on an accelerator, 64 MB in float32: enough that a kernel takes longer than to start it,
+and little enough for the images of many threads at a time. Tiles there are as wide as the image."""
 
 Spread = Literal["stretched", "corners", "cubic"]
 
@@ -133,8 +137,8 @@ class ProbabilityMap:
     plain mean is taken where they overlap, and that map is interpolated to the
     image's size. All three steps are linear and separate along rows and
     columns: a tile is `down @ mosaic @ across`, without intermediate maps. Both
-    products are exact, see `interpolation`, so a pixel is the same in any tile,
-    even if the mosaic contains only the tile's own windows.
+    products are exact on a CPU, see `interpolation`, so a pixel is the same in
+    any tile, even if the mosaic contains only the tile's own windows.
     """
 
     mosaic: Tensor
@@ -203,20 +207,25 @@ class ProbabilityMap:
         a class that stays below that in every patch wins nowhere.
         """
         # slightly lower, to allow for rounding to steps
-        threshold = float(self.mosaic.sum(0).min()) / len(self.mosaic) - 1e-6
-        return torch.nonzero(self.mosaic.amax((1, 2)) >= threshold).flatten().tolist()
+        threshold = self.mosaic.sum(0).min().double() / len(self.mosaic) - 1e-6
+        can_win = (self.mosaic.amax((1, 2)) >= threshold).tolist()
+        return [channel for channel, can in enumerate(can_win) if can]
 
     def decide(self, within: Tile) -> Iterator[Decision]:
         """See `PixelMap`."""
-        # only classes that can win somewhere in a tile are interpolated to its pixels
-        for tile in self.select(self.winners()).cut(within):
-            rows, columns = (
-                axis.weights(places)[0] for axis, places in zip(self.axes, tile, strict=True)
-            )
-            channels = replace(self, mosaic=self.mosaic[:, rows, columns]).winners()
+        everywhere = self.winners()
+        for tile in self.select(everywhere).cut(within):
+            # a device would have to be waited for
+            channels = self._winners_in(tile) if self._on_cpu else everywhere
             best, winner = highest(self.select(channels).pixels(tile))
             # patches changed by the background filter sum to more than 1, see `apply_background`
             yield Decision(tile, channels, winner, best.clamp_(max=1))
+
+    def _winners_in(self, tile: Tile) -> list[int]:
+        rows, columns = (
+            axis.weights(places)[0] for axis, places in zip(self.axes, tile, strict=True)
+        )
+        return replace(self, mosaic=self.mosaic[:, rows, columns]).winners()
 
     def tiles(self, within: Tile | None = None) -> Iterator[tuple[Tile, Tensor]]:
         """Iterate over the image from left to right and top to bottom.
@@ -236,19 +245,22 @@ class ProbabilityMap:
 
     def cut(self, within: Tile) -> Iterator[Tile]:
         """Divide a part of the image into tiles, see `VALUES_AT_ONCE`."""
-        height = self.rows_at_once(cut_places(within.columns, TILE_WIDTH)[0])
-        return within.cut(height, TILE_WIDTH)
+        width = TILE_WIDTH if self._on_cpu else within.size[1]
+        height = self.rows_at_once(cut_places(within.columns, width)[0])
+        return within.cut(height, width)
 
     def rows_at_once(self, columns: slice) -> int:
         """Return the height of a tile over some columns, see `VALUES_AT_ONCE`."""
-        return max(1, VALUES_AT_ONCE // (len(self.mosaic) * (columns.stop - columns.start)))
+        values = VALUES_AT_ONCE if self._on_cpu else VALUES_ON_DEVICE
+        return max(1, values // (len(self.mosaic) * (columns.stop - columns.start)))
 
     def pixels(self, tile: Tile) -> Tensor:
         """Probabilities (K, rows, columns) float32 of one tile, or of every n-th place in it."""
         (rows, down), (columns, across) = (
             axis.weights(places) for axis, places in zip(self.axes, tile, strict=True)
         )
-        patches = self.mosaic[:, rows, columns].double()  # (K, patches down, patches across)
+        # (K, patches down, patches across)
+        patches = self.mosaic[:, rows, columns].to(number_type(self.mosaic.device))
         mixed = to_steps(down.to(patches) @ patches)  # (K, rows, patches across)
         return along_columns(mixed, across.to(patches))
 
@@ -263,6 +275,10 @@ class ProbabilityMap:
         for tile, pixels in self.select([channel]).tiles():
             heat[tile] = pixels[0].clamp(max=1).cpu().numpy()
         return heat
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.mosaic.device.type == "cpu"
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:

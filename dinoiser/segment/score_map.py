@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dinoiser.segment.interpolation import linear_weights, to_steps
+from dinoiser.segment.interpolation import linear_weights, number_type, to_steps
 from dinoiser.segment.probability_map import ProbabilityMap, Tile, cut_places
 
 if TYPE_CHECKING:
@@ -75,15 +75,16 @@ class ScoreMap(ProbabilityMap):
         return mixed @ across.to(mean).T
 
     def _mean(self, rows: slice, columns: slice) -> Tensor:
-        """Mean over windows (K, rows, columns) float64, at places of the working size."""
+        """Mean over windows (K, rows, columns) at places of the working size."""
+        dtype = number_type(self.mosaic.device)
         size = (rows.stop - rows.start, columns.stop - columns.start)
-        total = self.mosaic.new_zeros((len(self.mosaic), *size), dtype=torch.float64)
+        total = self.mosaic.new_zeros((len(self.mosaic), *size), dtype=dtype)
         visits = total.new_zeros(size)
         # window by window, always from the top left, as sums of exponentials depend on the order
         across = list(self.axes[1].windows(columns))
         for down in self.axes[0].windows(rows):
             for right in across:
-                patches = self.mosaic[:, down.patches, right.patches].double()
+                patches = self.mosaic[:, down.patches, right.patches].to(dtype)
                 mixed = to_steps(down.weights.to(patches) @ patches)
                 scores = mixed @ right.weights.to(patches).T  # (K, places down, places across)
                 total[:, down.places, right.places] += scores.softmax(0)

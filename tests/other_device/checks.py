@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import dinoiser
+from benchmarks.kernels import count
 from dinoiser.batch import SegmentSettings, run
 from dinoiser.export import read_mask
 from dinoiser.models import device
@@ -19,6 +20,8 @@ from dinoiser.models.dinotxt_towers import read_towers
 from dinoiser.models.key_refinement import KeyRefinedClip
 from dinoiser.models.load import Placement
 from dinoiser.models.teacher_guided import TeacherGuidedClip
+from dinoiser.segment.canvas import put_together
+from dinoiser.segment.probability_map import Decision, Tile
 from tests.helpers.job_driver import job_of
 from tests.helpers.official_dino import official_dino
 from tests.helpers.official_dinotxt import FOLDER, HEAD_WIDTH, write_official
@@ -123,6 +126,35 @@ def test_an_image_is_labelled_as_on_the_cpu(method, settings, drawn_image, reque
     np.testing.assert_allclose(other.probabilities("grass"), near.probabilities("grass"), atol=1e-4)
     assert (other.labels == near.labels).mean() > 0.999
     assert dict(other.ranking(20, 30)) == pytest.approx(dict(near.ranking(20, 30)), abs=1e-4)
+
+
+@pytest.mark.parametrize("refine", ["none", "edges"])
+def test_a_larger_image_asks_no_more_of_the_device(refine):
+    small, large = (count(size, refine) for size in ((448, 448), (768, 1024)))
+    assert large == small
+    assert large["back"] <= 3  # which classes may be anywhere (with edges, twice), and the result
+
+
+def test_labels_of_two_bytes_come_back_from_the_device():
+    ids = np.array([7, 300, 65535], np.uint16)
+    whole = Tile.whole((4, 6))
+    found = {}
+    for name in ("cpu", NAME):
+        decisions = (
+            Decision(
+                tile,
+                [0, 2] if tile.rows.start else [1],
+                torch.arange(12).view(2, 6).remainder(2 if tile.rows.start else 1).to(name),
+                torch.linspace(0, 1, 12).view(2, 6).to(name),
+            )
+            for tile in whole.cut(2, 6)
+        )
+        found[name] = put_together(decisions, whole, ids)
+    labels, confidence = found[NAME]
+    assert labels.tolist() == [[300] * 6] * 2 + [[7, 65535] * 3] * 2
+    assert (labels.dtype, confidence.dtype) == (np.uint16, np.float16)
+    np.testing.assert_array_equal(confidence, found["cpu"][1])
+    np.testing.assert_array_equal(labels, found["cpu"][0])
 
 
 def test_a_large_array_is_labelled_as_on_the_cpu(drawn_image, build_tiny):

@@ -39,7 +39,7 @@ class OtherTensor(torch.Tensor):
         return f"OtherTensor({self.inner!r})"
 
     def tolist(self):
-        return self.inner.tolist()
+        return self.cpu().tolist()
 
     def untyped_storage(self):
         return self.inner.untyped_storage()

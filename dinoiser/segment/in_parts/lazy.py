@@ -81,9 +81,9 @@ def segment_array(
     -----
     The labels are those of `Segmenter(model, **settings).segment(image,
     prompts)`, without seams: windows go through the model in the same batches,
-    and everything before and after the model is exact. The model itself gives
-    the same numbers for the same batch on the same device with the same number
-    of threads.
+    and on a CPU everything before and after the model is exact. The model itself
+    gives the same numbers for the same batch on the same device with the same
+    number of threads.
 
     In one call of `compute`, every window is computed once, so compute all
     results in one call. Most of the memory is used by rows of chunks being
