@@ -31,11 +31,21 @@ SCENES: dict[str, dict[str, Any]] = {
 """Kinds of drawn scenes, as arguments of `draw_scenes`."""
 
 
-def random_model(dtype: torch.dtype = torch.float32, device: str = "cpu") -> ClipDinoiser:
-    """Make a full-size CLIP-DINOiser over ViT-B/16; speed does not depend on the weights."""
+def random_model(
+    dtype: torch.dtype = torch.float32, device: str = "cpu", *, small: bool = False
+) -> ClipDinoiser:
+    """Make a CLIP-DINOiser over ViT-B/16; speed does not depend on the weights.
+
+    A small one, of few and narrow layers, is for trying a benchmark out.
+    """
     torch.manual_seed(0)
-    clip = open_clip.CLIP(**open_clip.get_model_config("ViT-B-16")).to(device, dtype)
-    return ClipDinoiser(clip, DinoiserHeads(768, 256), digest=f"random-{dtype}")
+    config = open_clip.get_model_config("ViT-B-16")
+    if small:
+        config["vision_cfg"] |= {"layers": 3, "width": 64, "head_width": 32}
+        config["text_cfg"] |= {"layers": 2, "width": 64, "heads": 2}
+    clip = open_clip.CLIP(**config).to(device, dtype)
+    heads = DinoiserHeads(config["vision_cfg"]["width"], 256)
+    return ClipDinoiser(clip, heads, digest=f"random-{dtype}-{small}")
 
 
 def random_image(height: int, width: int) -> np.ndarray:

@@ -42,10 +42,12 @@ def random_teacher(device: torch.device, dtype: torch.dtype) -> DinoTeacher:
 class OurWay:
     """A step like in `dinoiser train`."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, small: bool = False) -> None:
         dtype = resolve_precision("auto", device)
-        self.model, self.teacher = random_model(dtype, device), random_teacher(device, dtype)
-        self.heads, self.settings = DinoiserHeads(768).to(device), FitSettings()
+        self.model = random_model(dtype, device, small=small)
+        self.teacher = random_teacher(device, dtype)
+        self.heads = DinoiserHeads(self.model.visual.conv1.out_channels).to(device)
+        self.settings = FitSettings()
         self.optimizer = make_optimizer(self.heads, self.settings)
 
     def __call__(self, pixels: torch.Tensor) -> None:
