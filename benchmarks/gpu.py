@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -61,6 +63,8 @@ class Scale(NamedTuple):
 
     Attributes
     ----------
+    checks
+        Which of the tests for devices run, see pytest's -k.
     device
         Where it runs.
     formats
@@ -79,6 +83,7 @@ class Scale(NamedTuple):
         Number of crops in a step of training, and their sides in pixels.
     """
 
+    checks: str
     device: str
     formats: tuple[torch.dtype, ...]
     small: bool
@@ -95,6 +100,7 @@ class Scale(NamedTuple):
 
 
 FULL = Scale(
+    checks="test",
     device="cuda",
     formats=(torch.bfloat16, torch.float16),
     small=False,
@@ -106,6 +112,7 @@ FULL = Scale(
     side=SIDE,
 )
 QUICK = Scale(
+    checks="two_bytes",
     device="cpu",
     formats=(torch.float32,),
     small=True,
@@ -116,6 +123,18 @@ QUICK = Scale(
     crops=1,
     side=64,
 )
+
+
+def run_tests(which: str) -> str:
+    """Run the tests for devices, on the GPU or the stand-in; return pytest's last line."""
+    checks = Path(__file__).parents[1] / "tests" / "other_device" / "checks.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-k", which, str(checks)]
+    done = subprocess.run(
+        command, cwd=checks.parents[2], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        print(done.stdout)
+    return done.stdout.splitlines()[-1].strip("= ")
 
 
 def same_labels(
@@ -243,6 +262,7 @@ def steps_per_second(scale: Scale) -> float:
 
 def measure(scale: Scale) -> Iterator[Row]:
     """Measure at a scale; yield the lines of the table as they are done."""
+    yield Row("tests for devices", run_tests(scale.checks), "none failed")
     reference = random_model(torch.float32, small=scale.small)
     for dtype in scale.formats:
         model = scale.model(dtype)

@@ -1,4 +1,5 @@
-"""A device that is not the CPU, with the CPU's memory behind it. Importing this registers it.
+"""A device that is not the CPU: a GPU, or where there is none, one with the CPU's memory behind it.
+Importing this registers it.
 
 As on a GPU, a tensor made for the CPU cannot meet one that was made here, and nothing here
 becomes a NumPy array before it is copied. The numbers are the CPU's. It is no GPU: streams,
@@ -9,13 +10,9 @@ import torch
 from torch.utils import backend_registration
 from torch.utils._pytree import tree_leaves, tree_map
 
-NAME = "other"
+NAME = "cuda" if torch.cuda.is_available() else "other"
 COPIES = {"aten::copy_", "aten::_to_copy"}
 INDEXING = {"aten::index", "aten::index_put_"}
-
-backend_registration._setup_privateuseone_for_python_backend(NAME)
-# Views made under inference mode lose the class of their tensor.
-torch.inference_mode = lambda mode=True: torch.no_grad()
 
 
 class OtherTensor(torch.Tensor):
@@ -102,7 +99,16 @@ def _copy_from(source, target, non_blocking=False):
     return target
 
 
-LIBRARY = torch.library.Library("aten", "IMPL")
-LIBRARY.impl("empty.memory_format", _make_here(torch.ops.aten.empty.memory_format), "PrivateUse1")
-LIBRARY.impl("empty_strided", _make_here(torch.ops.aten.empty_strided.default), "PrivateUse1")
-LIBRARY.impl("_copy_from", _copy_from, "PrivateUse1")
+if NAME == "cuda":
+    # convolutions with 10 bits would not give the CPU's numbers
+    torch.backends.cudnn.allow_tf32 = False
+else:
+    backend_registration._setup_privateuseone_for_python_backend(NAME)
+    # Views made under inference mode lose the class of their tensor.
+    torch.inference_mode = lambda mode=True: torch.no_grad()
+    LIBRARY = torch.library.Library("aten", "IMPL")
+    LIBRARY.impl(
+        "empty.memory_format", _make_here(torch.ops.aten.empty.memory_format), "PrivateUse1"
+    )
+    LIBRARY.impl("empty_strided", _make_here(torch.ops.aten.empty_strided.default), "PrivateUse1")
+    LIBRARY.impl("_copy_from", _copy_from, "PrivateUse1")
