@@ -8,7 +8,8 @@ unlike the pause, it does not depend on what else the machine does. Measured are
 - Segment, on 1024 x 768 pixels with 20 classes and a full-size CLIP-DINOiser with random weights:
   the gaps of opening the widget, of the first run, of the first map, of the other map and of the
   way back to labels; the time to new labels on screen from a changed word, from a changed image,
-  and from each of 20 strokes that teach; and memory while 50 images are opened, labelled and closed, one after another.
+  and from each of 20 strokes that teach; and memory while 50 images are opened, labelled and
+  closed, one after another.
 - Folder, on 40 images of 480 x 640 with the embedded model: the gaps of a job in this process,
   while a heat map is shown in Segment and somebody zooms twice a second.
 - Review, on images of 480 x 640 and of 19 megapixels: gaps, as the median of three runs. The

@@ -142,7 +142,7 @@ def refit(
     with tempfile.TemporaryDirectory() as folder:
         fit = JudgedFit(make, FitData(*parts, digest=teacher), Path(folder))
         result = fit.run()
-        judgement = fit.judge((model.heads, model.gamma))
+        judgement = fit.judge(model.heads)
     return result.heads, time.perf_counter() - began, not judgement.not_beaten
 
 

@@ -51,7 +51,7 @@ class BestHeads:
     def judge(self, step: int, heads: DinoiserHeads) -> None:
         """Judge the heads of a step, and keep them if they are the best so far."""
         settings = self._settings
-        self.judged[step] = agreement(heads, settings.gamma, self.prepared, settings.similar)
+        self.judged[step] = agreement(heads, self.prepared, settings.similar)
         if self.step == step:
             self.weights = {n: t.detach().cpu().clone() for n, t in heads.state_dict().items()}
 

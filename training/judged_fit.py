@@ -106,21 +106,21 @@ class JudgedFit:
         shifted = self._shifted(progress, len(self.fits))
         return last.run(resumed, shifted, cancelled, until=best_step(self._judged()))
 
-    def judge(self, shipped: tuple[DinoiserHeads, float] | None) -> Judgement:
+    def judge(self, shipped: DinoiserHeads | None) -> Judgement:
         """Compare the new heads of a finished fit with others.
 
         Parameters
         ----------
         shipped
-            The model's own heads and their threshold, if it has any.
+            The model's own heads, if it has any.
         """
         judged, first = self._judged(), self.fits[0]
         step, settings = best_step(judged), first.settings
         others = {"shipped": shipped} if shipped else {}
-        others["untrained"] = new_heads(first.model, settings), settings.gamma
+        others["untrained"] = new_heads(first.model, settings)
         prepared = [part for fit in self.fits for part in fit.best.prepared]
         agreements = {"new": judged[step]} | {
-            name: agreement(*heads, prepared, settings.similar) for name, heads in others.items()
+            name: agreement(heads, prepared, settings.similar) for name, heads in others.items()
         }
         kept_back = [
             (result.heads, fit.data.held_out)

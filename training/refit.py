@@ -202,7 +202,8 @@ def refit(
             return RefitSummary(result)
         # compare with other heads, draw, and write
         # heads that read another block know nothing about these guides
-        judgement = fit.judge(_shipped(model) if read is model else None)
+        shipped = _shipped(model) if read is model else None
+        judgement = fit.judge(shipped and shipped[0])
         changed = _draw(job, model, judgement)
         _write(job, made_of, result, judgement)
         # last, so that a crash before this can be resumed

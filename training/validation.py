@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 FEWEST_JUDGED = 3
 """Images on which the teacher tells something apart; with fewer, agreement says nothing."""
+THRESHOLDS = 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9
+"""From which cosine patches are similar to the heads: each set has the one of these that suits it.
+By a threshold that is the same for all, heads whose cosines are lower throughout seem to know
+nothing, though they tell patches apart better (`docs/how-to/train.md` has numbers)."""
 CERTAINTY = 0.95
 """That a gain over other heads is none by chance."""
 
@@ -36,8 +40,8 @@ class Agreement:
     Attributes
     ----------
     pairs
-        (n,) float64 in [0, 1]: intersection over union of the pairs of patches that the
-        heads pool and those that the teacher considers similar. All segments of an image
+        (n,) float64 in [0, 1]: intersection over union of the pairs of patches that are
+        similar to the heads, see `THRESHOLDS`, and to the teacher. All segments of an image
         have the same weight, whatever their sizes. NaN where all patches are similar.
     objects
         (n,) float64 in [0, 1]: intersection over union of the objects. NaN where the
@@ -100,17 +104,13 @@ def prepare_held_out(
 
 
 @torch.no_grad()
-def agreement(
-    heads: DinoiserHeads, gamma: float, prepared: Sequence[Prepared], similar: float
-) -> Agreement:
+def agreement(heads: DinoiserHeads, prepared: Sequence[Prepared], similar: float) -> Agreement:
     """Compare heads with the teacher on images.
 
     Parameters
     ----------
     heads
         The heads.
-    gamma
-        Their threshold: correlations below it are ignored in pooling.
     prepared
         Outputs of the frozen networks, one for each image.
     similar
@@ -126,10 +126,13 @@ def agreement(
             for maps in (embeddings, part.targets.features)
         )
         alike = similar_pairs(teacher[None], similar)[0]
-        pairs.append(pairs_iou(student.T @ student >= gamma, alike))
+        cosines = student.T @ student
+        pairs.append([pairs_iou(cosines >= threshold, alike) for threshold in THRESHOLDS])
         found, true = (maps[0].flatten()[known] for maps in (foreground, part.targets.objects))
         objects.append(objects_iou(found > 0, true))
-    return Agreement(np.array(pairs), np.array(objects))
+    by_threshold = np.array(pairs).reshape(-1, len(THRESHOLDS))  # (images, thresholds)
+    best = np.nansum(by_threshold, 0).argmax()
+    return Agreement(by_threshold[:, best], np.array(objects))
 
 
 def pairs_iou(pooled: Tensor, alike: Tensor) -> float:

@@ -141,8 +141,8 @@ def test_losses_that_are_no_numbers_end_the_fit(make_fit):
 def test_fitting_brings_the_heads_nearer_to_their_teacher(make_fit, tiny):
     fit = make_fit(steps=40, batch_size=4, background_rate=0.1)
     prepared = prepare_held_out(tiny, fit.teacher, fit.data.training, 64)
-    untrained = agreement(new_heads(tiny, fit.settings), 0.2, prepared, 0.2)
-    fitted = agreement(fit.run().heads, 0.2, prepared, 0.2)
+    untrained = agreement(new_heads(tiny, fit.settings), prepared, 0.2)
+    fitted = agreement(fit.run().heads, prepared, 0.2)
     assert fitted.pairs.mean() > untrained.pairs.mean() + 0.05
     assert np.nanmean(fitted.objects) > np.nanmean(untrained.objects) + 0.1
 

@@ -46,19 +46,28 @@ def prepared(segments, found, embedded):
 class TestNumbers:
     def test_heads_that_say_what_the_teacher_says_have_one(self):
         same = prepared([[0, 0, 1], [2, 2, 2]], [[-1, -1, 1], [1, 1, 1]], [[5, 5, 6], [7, 7, 7]])
-        found = agreement(Given(), 0.5, [same], 0.2)
+        found = agreement(Given(), [same], 0.2)
         assert found.pairs.tolist() == found.objects.tolist() == [1]
 
     def test_each_segment_counts_the_same_whatever_its_size(self):
         """Heads that pool all: of 4 equal pairs of two segments, 2 are of one segment."""
         pooled = prepared([[0, 0, 0], [0, 0, 1]], [[-1, -1, -1], [-1, 1, 1]], [[3] * 3] * 2)
-        found = agreement(Given(), 0.5, [pooled], 0.2)
+        found = agreement(Given(), [pooled], 0.2)
         assert found.pairs.tolist() == pytest.approx([0.5])
         assert found.objects.tolist() == [0.5]
 
+    def test_pairs_are_taken_at_the_threshold_that_suits_the_heads(self):
+        """Patches of one segment have a cosine of 0.5 here, all others of 0."""
+        blurred = prepared([[0, 0], [1, 1]], [[-1, -1], [1, 1]], [[1, 1], [2, 2]])
+        own = torch.eye(4).view(1, 4, 2, 2)
+        found = agreement(
+            Given(), [blurred._replace(guide=torch.cat([blurred.guide, own], 1))], 0.2
+        )
+        assert found.pairs.tolist() == [1]
+
     def test_an_image_of_one_segment_says_nothing(self):
         empty = prepared([[0, 0], [0, 0]], [[-1, 1], [1, 1]], [[1, 2], [3, 4]])
-        found = agreement(Given(), 0.5, [empty] * 4, 0.2)
+        found = agreement(Given(), [empty] * 4, 0.2)
         assert np.isnan(found.overall).all()
         assert not found.says_something
         assert found.summary() == {
@@ -69,7 +78,7 @@ class TestNumbers:
     def test_unknown_patches_take_no_part(self):
         wrong = prepared([[0, 1], [1, 1]], [[-1, 1], [-1, -1]], [[5, 6], [5, 5]])
         wrong.targets.known[:, 1] = False
-        found = agreement(Given(), 0.5, [wrong], 0.2)
+        found = agreement(Given(), [wrong], 0.2)
         assert found.pairs.tolist() == found.objects.tolist() == [1]
 
 
@@ -115,7 +124,7 @@ class TestFewImages:
     def test_folds_judge_on_every_image(self, make_fit, tiny):
         fit, steps = make_fit(), []
         result = fit.run(progress=lambda now: steps.append((now.step, now.steps)))
-        judgement = fit.judge((tiny.heads, tiny.gamma))
+        judgement = fit.judge(tiny.heads)
         assert result.finished
         assert set(judgement.agreements) == {"new", "shipped", "untrained"}
         assert all(len(one.overall) == 8 for one in judgement.agreements.values())
@@ -125,7 +134,7 @@ class TestFewImages:
         changes = {"projection_dim": 128, "gamma": tiny.gamma}
         fit = make_fit(tiny.heads, rate=1.0, background_rate=100.0, **changes)
         result = fit.run()
-        judgement = fit.judge((tiny.heads, tiny.gamma))
+        judgement = fit.judge(tiny.heads)
         assert judgement.step == 0
         assert "shipped" in judgement.not_beaten
         shipped = tiny.heads.state_dict()
