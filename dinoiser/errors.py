@@ -26,13 +26,18 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Suggest the known name closest to an unknown one; empty if none is close."""
     nearest = difflib.get_close_matches(name, names, n=1)
     return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+
+
+def no_such(name: str, names: Sequence[str]) -> str:
+    """Say that a setting's name is unknown, and which names there are."""
+    return f"there is no {name!r}{did_you_mean(name, names)}, expected {', '.join(names)}"
 
 
 class DinoiserError(Exception):

@@ -9,6 +9,7 @@ import yaml
 from dinoiser.batch.export import read_prompts
 from dinoiser.batch.folder import REPORT, learned_file, refuse_half_emptied, refuse_links
 from dinoiser.batch.job import (
+    HISTORY,
     JOB_FILE,
     PRECISIONS,
     LabelJob,
@@ -16,7 +17,6 @@ from dinoiser.batch.job import (
     Results,
     Running,
     read_job,
-    turn_of,
 )
 from dinoiser.batch.job_images import RESULTS
 from dinoiser.errors import SettingsError
@@ -74,6 +74,7 @@ def recorded_job(
             nodata,
             learned_file(output, description),
         )
+        turn = len(description.get(HISTORY, ()))  # unlike `turn_of`, refuses what is no history
     except (KeyError, TypeError, ValueError) as error:
         msg = (
             f"{output / JOB_FILE} does not say how the images were labelled; run the "
@@ -86,9 +87,7 @@ def recorded_job(
     results = Results(
         formats or ("png",), report=(output / REPORT).is_file(), keep_features=keep_features
     )
-    return LabelJob(
-        (), output, labelling, results, running or Running(), turn_of(description)
-    ), description
+    return LabelJob((), output, labelling, results, running or Running(), turn), description
 
 
 def read_labelling(entry: dict[str, Any]) -> PromptSet:

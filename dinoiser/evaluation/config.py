@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from dinoiser.errors import SettingsError, did_you_mean
+from dinoiser.errors import SettingsError, no_such
 from dinoiser.models.variation import Variation
 from dinoiser.safe_yaml import read_mapping
 from dinoiser.segment.settings import SegmentSettings
@@ -45,8 +45,7 @@ class EvaluationConfig:
         names = [*Variation.model_fields, "delta", "refine"]
         for name in given:
             if name not in names:
-                hint = did_you_mean(name, names)
-                msg = f"{path}: there is no {name!r}{hint}, expected {', '.join(names)}"
+                msg = f"{path}: {no_such(name, names)}"
                 raise SettingsError(msg)
         settings = {name: given.pop(name) for name in ("delta", "refine") if name in given}
         try:

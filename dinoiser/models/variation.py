@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from dinoiser.errors import SettingsError, did_you_mean
+from dinoiser.errors import SettingsError, no_such
 from dinoiser.weights.files import FrozenModel
 
 if TYPE_CHECKING:
@@ -78,8 +78,7 @@ def split_name(name: str) -> tuple[str, Variation | None]:
 def _problem(kind: str, error: Mapping[str, Any]) -> str:
     name = ".".join(map(str, error["loc"]))
     if kind == "extra_forbidden":
-        names = list(Variation.model_fields)
-        return f"there is no {name!r}{did_you_mean(name, names)}, expected {', '.join(names)}"
+        return no_such(name, list(Variation.model_fields))
     expected = error.get("ctx", {}).get("expected")
     wanted = f"expected {expected}" if expected else "expected at least 0 and below 1"
     return f"{name} is {error['input']!r}, {wanted}"

@@ -236,10 +236,6 @@ class EdgeMap:
         picked = [self._pick(fit.spread(one[None]), fit, pixel, *winner) for one in every]
         return torch.cat(picked).flatten().cpu().numpy()
 
-    @property
-    def _on_cpu(self) -> bool:
-        return self.patches.mosaic.device.type == "cpu"
-
     # -- Cells
 
     def _fits(self, within: Tile) -> Iterator[tuple[Fit, Iterator[Tile]]]:
@@ -251,7 +247,7 @@ class EdgeMap:
 
     def _cut(self, pixels: Tile, fit: Fit) -> Iterator[Tile]:
         """Divide the pixels that a fit is for into tiles."""
-        if self._on_cpu:
+        if self.patches.on_cpu:
             return pixels.cut(TILE_SIDE, TILE_SIDE)
         width = pixels.size[1]
         return pixels.cut(max(1, VALUES_ON_DEVICE // (4 * len(fit.channels) * width)), width)
@@ -310,7 +306,7 @@ class EdgeMap:
         )
         allowed = fit.allowed[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         found = list(range(len(allowed)))
-        if self._on_cpu:  # a device would have to be waited for
+        if self.patches.on_cpu:  # a device would have to be waited for
             found = torch.nonzero(allowed.any(2).any(1)).flatten().tolist()
         if len(found) == 1:
             return allowed.new_zeros((), dtype=torch.int64).expand(tile.size), found
@@ -327,7 +323,7 @@ class EdgeMap:
     ) -> Tensor:
         """Return what each pixel's class has (rows, columns) float32, in [0, 1]."""
         values = self._enlarge(shares[found], fit, tile)
-        if not self._on_cpu:
+        if not self.patches.on_cpu:
             return values.gather(0, winner[None])[0].clamp_(max=1)
         first, *others = values
         for place, other in enumerate(others, start=1):

@@ -216,7 +216,7 @@ class ProbabilityMap:
         everywhere = self.winners()
         for tile in self.select(everywhere).cut(within):
             # a device would have to be waited for
-            channels = self._winners_in(tile) if self._on_cpu else everywhere
+            channels = self._winners_in(tile) if self.on_cpu else everywhere
             best, winner = highest(self.select(channels).pixels(tile))
             # patches changed by the background filter sum to more than 1, see `apply_background`
             yield Decision(tile, channels, winner, best.clamp_(max=1))
@@ -245,13 +245,13 @@ class ProbabilityMap:
 
     def cut(self, within: Tile) -> Iterator[Tile]:
         """Divide a part of the image into tiles, see `VALUES_AT_ONCE`."""
-        width = TILE_WIDTH if self._on_cpu else within.size[1]
+        width = TILE_WIDTH if self.on_cpu else within.size[1]
         height = self.rows_at_once(cut_places(within.columns, width)[0])
         return within.cut(height, width)
 
     def rows_at_once(self, columns: slice) -> int:
         """Return the height of a tile over some columns, see `VALUES_AT_ONCE`."""
-        values = VALUES_AT_ONCE if self._on_cpu else VALUES_ON_DEVICE
+        values = VALUES_AT_ONCE if self.on_cpu else VALUES_ON_DEVICE
         return max(1, values // (len(self.mosaic) * (columns.stop - columns.start)))
 
     def pixels(self, tile: Tile) -> Tensor:
@@ -277,7 +277,8 @@ class ProbabilityMap:
         return heat
 
     @property
-    def _on_cpu(self) -> bool:
+    def on_cpu(self) -> bool:
+        """Whether it lies in the CPU's memory, and not on a device that would be waited for."""
         return self.mosaic.device.type == "cpu"
 
     @cached_property

@@ -31,6 +31,8 @@ from tests.other_device.device import NAME
 
 PROMPTS = dinoiser.PromptSet.parse("background, red circle; red disk, blue star, grass")
 DEVICES = ("cpu", f"{NAME}:0")
+SAME = 0.999 if NAME == "cuda" else 1
+"""Share of pixels that have the CPU's label; the stand-in has the CPU's numbers."""
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +165,7 @@ def test_a_large_array_is_labelled_as_on_the_cpu(drawn_image, build_tiny):
     near, other = (
         dinoiser.segment_array(array, PROMPTS, build_tiny(place(name))) for name in DEVICES
     )
-    assert (other.compute() == near.compute()).mean() > 0.999
+    assert (other.compute() == near.compute()).mean() >= SAME
 
 
 @pytest.mark.parametrize("batch_size", [1, 16])
@@ -184,7 +186,7 @@ def test_a_folder_is_labelled_as_on_the_cpu(batch_size, images, tmp_path):
         assert (summary.done, summary.failures) == (12, {})
     for i in range(12):
         near, other = (read_mask(folder / "masks" / f"{i}.png") for folder in folders)
-        assert (other == near).mean() > 0.999
+        assert (other == near).mean() >= SAME
 
 
 @pytest.mark.parametrize(
