@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from dinoiser_training.data import FitData, Subset
+from dinoiser_training.data import FOLDED, HELD_OUT, FitData, Subset
 from dinoiser_training.fit import Fit
 from dinoiser_training.images import Crops, TrainingImage
 from dinoiser_training.judged_fit import JudgedFit
@@ -44,11 +44,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dinoiser import Learned
     from dinoiser.models.clip_dinoiser import DinoiserHeads
     from dinoiser.scenes import Scene
 
 SIDE = 224
-KEPT_BACK = 8
+KEPT_BACK = HELD_OUT[0]
 WORDS = ("background", *SHAPES)
 TEACHERS = ("regions", "dino-tiny", "masks")
 SETTINGS = FitSettings.of_recipe("balanced", crop=SIDE, projection_dim=128)
@@ -106,12 +107,16 @@ def perfect(features: Tensor, truth: np.ndarray, gamma: float) -> PatchFeatures:
     return PatchFeatures(pooled, torch.where(targets.objects, 20.0, -20.0))
 
 
-def score(model: MaskClip, scenes: Sequence[Scene], perfected: bool = False) -> tuple[float, float]:
+def score(
+    model: MaskClip,
+    scenes: Sequence[Scene],
+    perfected: bool = False,
+    learned: Learned | None = None,
+) -> tuple[float, float]:
     """Mean IoU and mean boundary IoU of a model's labels, or of `perfect` heads for it."""
     prompts, names = PromptSet.from_names(WORDS), dict(enumerate(WORDS))
-    segmenter, plain = (
-        Segmenter(one, whole=True, refine="none") for one in (model, MaskClip(model.clip))
-    )
+    segmenter = Segmenter(model, whole=True, refine="none", learned=learned)
+    plain = Segmenter(MaskClip(model.clip), whole=True, refine="none")
     total = Counts()
     for scene in scenes:
         encoded = segmenter.encode(scene.image)
@@ -126,10 +131,13 @@ def score(model: MaskClip, scenes: Sequence[Scene], perfected: bool = False) -> 
 def refit(
     model: ClipDinoiser, scenes: Sequence[Scene], teacher: str, settings: FitSettings
 ) -> tuple[DinoiserHeads, float, bool]:
-    """Fit heads: these, the seconds it took, and whether they are better than the shipped."""
+    """Fit heads: these, the seconds it took, and whether they are better than the shipped.
+
+    As by `dinoiser train`, the first images are kept back, or each in its turn where they are few.
+    """
     images = Taught(scenes, teacher)
-    numbers = range(len(images))
-    parts = Subset(images, numbers[KEPT_BACK:]), Subset(images, numbers[:KEPT_BACK])
+    numbers, kept_back = range(len(images)), KEPT_BACK if len(images) >= FOLDED else 0
+    parts = Subset(images, numbers[kept_back:]), Subset(images, numbers[:kept_back])
     start = model.heads if teacher == "masks" else None
     loaded = load_teacher(teacher, model, "fp32")
     if loaded.similar is not None:
