@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from scipy import stats  # type: ignore[import-untyped]
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -77,7 +77,7 @@ class Agreement:
             return False
         # Student's t over images
         error = gains.std(ddof=1) / np.sqrt(len(gains))
-        return bool(gains.mean() > stats.t.ppf(CERTAINTY, len(gains) - 1) * error)
+        return bool(gains.mean() > stdtrit(len(gains) - 1, CERTAINTY) * error)
 
     def summary(self) -> dict[str, float | int | None]:
         """Means and standard deviations over the images that say something, as JSON takes them."""

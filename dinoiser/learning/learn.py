@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats  # type: ignore[import-untyped]
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 
 from dinoiser.learning.classifier import cost_factor, fit_shifts
 from dinoiser.learning.examples import Examples, examples_of
@@ -344,7 +344,7 @@ def _choose(trials: Sequence[_Trial]) -> int:
     """
     gains = np.array([trial.scores - trials[WORDS].scores for trial in trials])  # (ways, n)
     means, errors = gains.mean(1), gains.std(1, ddof=1) / np.sqrt(gains.shape[1])
-    least = stats.t.ppf(CERTAINTY, gains.shape[1] - 1) * errors
+    least = stdtrit(gains.shape[1] - 1, CERTAINTY) * errors
     certain = (means > least) & (means > LEAST_GAIN) & (means > means[REPLACED])
     certain[: LEAST + 1] = False
     if certain.any():  # the first that is as good as the best within the error

@@ -1,5 +1,7 @@
 """Learning from corrected masks: it helps where words fail, and says no more than it has seen."""
 
+import subprocess
+import sys
 from copy import copy
 from dataclasses import replace
 
@@ -196,6 +198,24 @@ def test_the_fit_is_the_minimum_and_leaves_classes_without_examples(by_spread):
         assert loss(shift + step) > least
     [none] = fit_shifts(features, targets, weights, logits, [float("inf")])
     assert not none.any()
+
+
+FITTED = """
+import sys, torch
+from dinoiser.learning.classifier import fit_shifts
+from dinoiser.learning.learn import learn_strokes
+features = torch.nn.functional.normalize(torch.rand(50, 8), dim=1)
+[shift] = fit_shifts(features, torch.arange(50) % 2, torch.ones(50), torch.zeros(50, 2), [1e-2])
+assert shift.abs().max() > 0
+print(sorted({"torch._dynamo", "scipy.stats"} & sys.modules.keys()))
+"""
+
+
+def test_the_first_stroke_waits_for_no_slow_import():
+    done = subprocess.run(
+        [sys.executable, "-c", FITTED], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 def test_what_is_the_same_for_all_patches_costs_little():
