@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dinoiser.errors import ModelError
+from dinoiser.models.attention import self_attention
 from dinoiser.models.base import PatchFeatures, Scoring, SegmentationModel
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.clip import VisionTower
@@ -289,12 +290,7 @@ def guide_of(block: Any, x: Tensor) -> Tensor:
 
 def attend(block: Any, x: Tensor) -> Tensor:
     """Run the first half of an open_clip block on tokens (B, N, C): `x` plus its attention."""
-    # MultiheadAttention puts the batch second. If that is only a view, its projections become one
-    # product per token, each with a copy of the weights: 40 times slower in bfloat16.
-    normed = block.ln_1(x).transpose(0, 1).contiguous().transpose(0, 1)
-    # A key that is not the query object keeps torch's MultiheadAttention off its fused CPU
-    # kernel, which builds all N x N weights and is slower than scaled_dot_product_attention.
-    return x + block.ls_1(block.attention(normed, normed.view_as(normed), normed))
+    return x + block.ls_1(self_attention(block.attn, block.ln_1(x)))
 
 
 def value_path(block: Any, x: Tensor) -> Tensor:
