@@ -1,8 +1,8 @@
 """Work beside the image tower, by stage: python -m benchmarks.host.
 
-Processor time of one thread in ms for an image, from its file to mask, preview and record, and a
-digest of what is written. To compare with another checkout, give it first in turn:
-`PYTHONPATH=OTHER python benchmarks/host.py`.
+Processor time of one thread in ms for an image, from its file to mask, preview and record, and
+digests of mask and record, and of the preview. To compare with another checkout, give it first in
+turn: `PYTHONPATH=OTHER python benchmarks/host.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Clock:
 
 
 def measure(clock: Clock, pipeline: Pipeline, path: Path, folder: Path) -> str:
-    """Label an image stage by stage; return the digest of what is written."""
+    """Label an image stage by stage; return the digests of what is written."""
     image = clock("decoding", lambda: read_image(path))
     layout = pipeline.plan(image.shape[:2])
     blocks = clock("resizing", lambda: pipeline.blocks(image, layout))
@@ -66,9 +66,9 @@ def measure(clock: Clock, pipeline: Pipeline, path: Path, folder: Path) -> str:
     clock("preview", lambda: write_overlay(image, result, folder / "overlay.jpg"))
     counts = clock("counts", lambda: (result.pixel_counts(), result.confidence_histogram()))
     found = hashlib.sha256(repr((counts, result.mean_confidence())).encode())
-    for name in ("mask.png", "overlay.jpg"):
-        found.update((folder / name).read_bytes())
-    return found.hexdigest()[:12]
+    found.update((folder / "mask.png").read_bytes())
+    preview = hashlib.sha256((folder / "overlay.jpg").read_bytes())
+    return f"{found.hexdigest()[:12]}, preview {preview.hexdigest()[:12]}"
 
 
 def main() -> None:

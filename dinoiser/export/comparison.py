@@ -105,15 +105,17 @@ def write_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet, path: st
 
 def _panels(row: ComparisonRow, prompts: PromptSet) -> list[tuple[str, Image]]:
     """Draw the image, each model's labels over it and the disagreement, with their titles."""
-    image = _shrink(row.image)
+    from PIL import Image
+
+    pixels = _shrink(row.image)
+    image = Image.fromarray(pixels)
     tinted = [
         (name, blend(image, _shrink(labels), prompts.palette))
         for name, labels in row.labels.items()
     ]
+    disagreement = _draw_disagreement(pixels, _shrink(row.answers), len(tinted))
     title = f"agreement {row.agreement:.1%}"
-    disagreement = _draw_disagreement(image, _shrink(row.answers), len(tinted))
-    panels = [(row.title, image), *tinted, (title, disagreement)]
-    return [(title, _to_image(pixels)) for title, pixels in panels]
+    return [(row.title, image), *tinted, (title, Image.fromarray(disagreement))]
 
 
 def _in_lines(panels: list[tuple[str, Image]]) -> list[list[tuple[str, Image]]]:
@@ -136,12 +138,6 @@ def _shrink(pixels: np.ndarray) -> np.ndarray:
     smooth = pixels.ndim == 3
     method = Image.Resampling.BOX if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(pixels).resize(size, method))
-
-
-def _to_image(pixels: np.ndarray) -> Image:
-    from PIL import Image
-
-    return Image.fromarray(pixels)
 
 
 def _shorten(title: str, font: FreeTypeFont | ImageFont) -> str:

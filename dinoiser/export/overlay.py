@@ -22,7 +22,6 @@ OPACITY = 0.55
 BACKGROUND_OPACITY = 0.35
 OUTLINE_SHARE = 1 / 400
 """Width of outlines as a share of the longer side; at least two pixels, to survive JPEG."""
-ROWS_AT_ONCE = 32  # tinted together, to keep temporary arrays in the processor's cache
 LONGEST_SIDE = 1600
 """Larger previews are shrunk to this many pixels; masks keep the image's size."""
 
@@ -55,36 +54,27 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
     if max(shrunk.size) > LONGEST_SIDE:
         shrunk.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
         small = small.resize(shrunk.size, Image.Resampling.NEAREST)
-    blended = blend(np.asarray(shrunk), np.asarray(small), prompts.palette)
+    blended = blend(shrunk, np.asarray(small), prompts.palette)
     present = set(present_labels(labels).tolist())
     legend = [c for c in prompts.classes if c.id in present]
-    return with_legend(Image.fromarray(blended), legend)
+    return with_legend(blended, legend)
 
 
-def blend(image: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Tint an image (H, W, 3) uint8 with the colours (L, 3) uint8 of its labels (H, W).
+def blend(image: Image, labels: np.ndarray, colors: np.ndarray) -> Image:
+    """Tint an RGB image with the colours (L, 3) uint8 of its labels (H, W).
 
     Outlines have the pure colours, so that a legend can be matched.
     """
-    present = present_labels(labels)
-    opacity = np.where(present == 0, BACKGROUND_OPACITY, OPACITY).astype(np.float32)[:, None]
-    # a table for each label and channel: what becomes of 256 values
-    table_of = np.zeros(len(colors), np.intp)
-    table_of[present] = np.arange(len(present)) * 256
-    values = np.arange(256, dtype=np.uint8)
-    tables = [
-        (values * (1 - opacity) + colors[present, channel, None] * opacity).astype(np.uint8)
-        for channel in range(3)
-    ]
-    blended = np.empty_like(image)
-    for start in range(0, len(image), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        first = table_of[labels[rows]]
-        for channel, table in enumerate(tables):
-            blended[rows, :, channel] = table.take(first + image[rows, :, channel])
-    edges = np.nonzero(outline(labels))
-    blended[edges] = colors[labels[edges]]
-    return blended
+    from PIL import Image
+
+    opacity = np.full((len(colors), 1), round(255 * OPACITY), np.uint8)
+    opacity[0] = round(255 * BACKGROUND_OPACITY)
+    # a label's colour and opacity as one number of four bytes, to be looked up at once
+    table = np.hstack([colors, opacity]).view(np.uint32)[:, 0]
+    tint = table.take(labels)[..., None].view(np.uint8)  # (H, W, 4)
+    tint[..., 3][outline(labels)] = 255
+    over = Image.fromarray(tint)
+    return Image.composite(over, image, over)
 
 
 def outline(labels: np.ndarray) -> np.ndarray:

@@ -103,4 +103,4 @@ def _from_mask(
     image = Image.fromarray(read_image(record.path))
     image.thumbnail((side, side))
     ids = np.asarray(labels.resize(image.size, Image.Resampling.NEAREST))
-    return Image.fromarray(blend(np.asarray(image), ids, palette(colors)))
+    return blend(image, ids, palette(colors))
