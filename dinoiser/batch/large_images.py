@@ -14,6 +14,7 @@ import numpy as np
 
 from dinoiser.atomic import atomic_file
 from dinoiser.export.confidence import build_confidence
+from dinoiser.export.overlay import preview_size
 from dinoiser.export.png import mask_palette
 from dinoiser.export.png_stream import PngStream
 from dinoiser.images.large_tiff import open_large_tiff
@@ -36,7 +37,6 @@ PART_SIZE = (1024, 2048)
 """Size (H, W) of the parts labelled at a time, and of chunks of images that keep their size."""
 BAND = (256, 2**31)
 """Smallest size (H, W) of chunks of images that are shrunk: whole rows."""
-PREVIEW_SIDE = 1600
 FeatureSource = Callable[[tuple[int, int]], AbstractContextManager["BlockEncoder"]]
 MOST_THREADS = 8  # memory grows with the number of parts at work
 
@@ -52,8 +52,7 @@ class LargeSegmentation:
     prompts
         The classes that the labels refer to.
     preview_image, preview_labels
-        (h, w, 3) uint8 and (h, w): the image and its labels, with a longer side
-        of at most `PREVIEW_SIDE`.
+        (h, w, 3) uint8 and (h, w): the image and its labels, of `preview_size`.
     warning
         See `dinoiser.images.nodata.ReadImage`.
     """
@@ -214,9 +213,7 @@ class _Writer:
         size = tiff.size
         self.tiff, self.size, self.prompts, self.streams = tiff, size, prompts, streams
         self.progress, self.cancelled = progress, cancelled
-        factor = min(1.0, PREVIEW_SIDE / max(size))
-        height, width = (max(1, round(side * factor)) for side in size)
-        self.preview = np.zeros((height, width), prompts.label_type)
+        self.preview = np.zeros(preview_size(size), prompts.label_type)
         self.measures: list[_Measure] = []
 
     def plan(self, graph: TaskGraph, parts: list[list[PlannedPart]]) -> str:

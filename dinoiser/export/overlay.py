@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,15 @@ BACKGROUND_OPACITY = 0.35
 OUTLINE_SHARE = 1 / 400
 """Width of outlines as a share of the longer side; at least two pixels, to survive JPEG."""
 LONGEST_SIDE = 1600
-"""Larger previews are shrunk to this many pixels; masks keep the image's size."""
+"""Larger previews are shrunk by a whole number to at most this; masks keep the image's size."""
+ROWS_AT_ONCE = 64  # of the preview: Pillow copies its input, so a large image goes in bands
+
+
+def preview_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size (h, w) of the preview, without its legend, of an image of a size (H, W)."""
+    height, width = size
+    factor = _shrunk_by(size)
+    return ceil(height / factor), ceil(width / factor)
 
 
 def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> Image:
@@ -47,17 +56,29 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
     """
     from PIL import Image
 
-    # Pillow copies its input, so skip pixels of huge images
-    step = max(1, max(image.shape) // (4 * LONGEST_SIDE))
-    shrunk = Image.fromarray(image[::step, ::step])
-    small = Image.fromarray(labels[::step, ::step])
-    if max(shrunk.size) > LONGEST_SIDE:
-        shrunk.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.BOX)
-        small = small.resize(shrunk.size, Image.Resampling.NEAREST)
+    shrunk = _shrink(image)
+    small = Image.fromarray(labels).resize(shrunk.size, Image.Resampling.NEAREST)
     blended = blend(shrunk, np.asarray(small), prompts.palette)
     present = set(present_labels(labels).tolist())
     legend = [c for c in prompts.classes if c.id in present]
     return with_legend(blended, legend)
+
+
+def _shrunk_by(size: tuple[int, int]) -> int:
+    return ceil(max(size) / LONGEST_SIDE)
+
+
+def _shrink(image: np.ndarray) -> Image:
+    """Shrink an image (H, W, 3) uint8 to its preview; whole numbers are quick, and sharp."""
+    from PIL import Image
+
+    height, width = preview_size(image.shape[:2])
+    factor = _shrunk_by(image.shape[:2])
+    shrunk = Image.new("RGB", (width, height))
+    for top in range(0, height, ROWS_AT_ONCE):
+        rows = image[top * factor : (top + ROWS_AT_ONCE) * factor]
+        shrunk.paste(Image.fromarray(rows).reduce(factor), (0, top))
+    return shrunk
 
 
 def blend(image: Image, labels: np.ndarray, colors: np.ndarray) -> Image:

@@ -224,11 +224,11 @@ def test_previews_are_the_image_in_small(tiny, large_image, tmp_path):
     found = label_large_tiff(
         tmp_path / "image.tif", PROMPTS, pipeline, tmp_path / "mask.png", threads=1
     )
-    shrunk = np.asarray(Image.fromarray(large_image).resize((1600, 1200), Image.Resampling.BOX))
+    shrunk = np.asarray(Image.fromarray(large_image).resize((1334, 1000), Image.Resampling.BOX))
     difference = np.abs(found.preview_image.astype(int) - shrunk)
     assert difference.mean() < 4
     labels = Image.fromarray(read_mask(tmp_path / "mask.png"))
-    labels = labels.resize((1600, 1200), Image.Resampling.NEAREST)
+    labels = labels.resize((1334, 1000), Image.Resampling.NEAREST)
     np.testing.assert_array_equal(found.preview_labels, np.asarray(labels))
 
 

@@ -22,7 +22,7 @@ from dinoiser.export import (
     write_png,
 )
 from dinoiser.export.confidence import read_confidence
-from dinoiser.export.overlay import outline
+from dinoiser.export.overlay import build_overlay, outline, preview_size
 from dinoiser.prompts import PromptSet
 from tests.helpers.export_jobs import segmentation as make_segmentation
 from tests.helpers.series import cases
@@ -169,6 +169,24 @@ def test_overlays_of_huge_images_are_small_and_of_tiny_ones_legible(tmp_path):
         write_overlay(np.zeros((*size, 3), np.uint8), segmentation(labels), tmp_path / "o.jpg")
         with Image.open(tmp_path / "o.jpg") as overlay:
             assert max(overlay.size) <= 1600 + 60
+
+
+@pytest.mark.parametrize("number", [9, 300])  # labels of 8 and of 16 bits
+def test_a_preview_is_the_image_shrunk_by_a_whole_number(number):
+    prompts = PromptSet.from_yaml(
+        f"version: 1\nclasses: [{{name: dog, id: {number}, color: '#c80000'}}]\n"
+    )
+    blocks = np.random.default_rng(1).integers(0, 255, (800, 1068, 3), np.uint8)
+    image = blocks.repeat(2, 0).repeat(2, 1)[:-1, :-1]
+    labels = np.full(image.shape[:2], number, prompts.label_type)
+    labels[:, :1000] = 0
+    height, width = preview_size(labels.shape)
+    assert (height, width) == blocks.shape[:2]
+    preview = np.asarray(build_overlay(image, labels, prompts))[:height]
+    assert preview.shape == blocks.shape
+    left, right = preview[:, :490], preview[:, 510:]
+    assert np.abs(left - 0.65 * blocks[:, :490]).max() < 2
+    assert np.abs(right - (0.45 * blocks[:, 510:] + 0.55 * prompts.palette[number])).max() < 2
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dinoiser.batch.job_images import result_file
 from dinoiser.errors import InputError
-from dinoiser.export.overlay import LONGEST_SIDE, blend
+from dinoiser.export.overlay import blend, preview_size
 from dinoiser.export.png import read_mask
 from dinoiser.images import read_image
 from dinoiser.prompts.palette import palette
@@ -86,8 +86,7 @@ def _without_legend(overlay: np.ndarray, size: tuple[int, int] | None) -> np.nda
     """Crop a preview to the image, whose full size (height, width) is given."""
     if size is None:
         return overlay
-    scale = min(1.0, LONGEST_SIDE / max(size))
-    height, width = (max(1, round(scale * length)) for length in size)
+    height, width = preview_size(size)
     return overlay[:height, :width]
 
 
