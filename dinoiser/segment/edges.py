@@ -65,8 +65,9 @@ GRAIN = 2.0**-16
 float64, too, which is no work for so few cells; only their pixels are in float32."""
 CELLS_AT_ONCE = 256
 """Side, in cells, of the part of an image for which functions are fitted at a time."""
-TILE_SIDE = 384
-"""Side, in pixels, of a tile that is labelled at a time."""
+TILE_SIZE = 512, 256
+"""(rows, columns) of a tile that is labelled at a time. A pixel is mixed from all the cells across
+its tile, so narrow ones are quicker."""
 ROWS_AT_ONCE = 512
 """Rows of pixels that become colours of cells at a time."""
 
@@ -248,7 +249,7 @@ class EdgeMap:
     def _cut(self, pixels: Tile, fit: Fit) -> Iterator[Tile]:
         """Divide the pixels that a fit is for into tiles."""
         if self.patches.on_cpu:
-            return pixels.cut(TILE_SIDE, TILE_SIDE)
+            return pixels.cut(*TILE_SIZE)
         width = pixels.size[1]
         return pixels.cut(max(1, VALUES_ON_DEVICE // (4 * len(fit.channels) * width)), width)
 

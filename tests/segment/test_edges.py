@@ -81,7 +81,8 @@ def test_any_part_is_that_part_of_the_whole(size, short_side, seed, data):
     part = Tile(*map(slice, starts, ends))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(edges, "CELLS_AT_ONCE", data.draw(st.integers(1, 40)))
-        patch.setattr(edges, "TILE_SIDE", data.draw(st.integers(1, 90)))
+        sides = st.integers(1, 90)
+        patch.setattr(edges, "TILE_SIZE", data.draw(st.tuples(sides, sides)))
         for got, whole in zip(decide(found, part), (classes, confidence), strict=True):
             np.testing.assert_array_equal(got, whole[part])
 
