@@ -23,17 +23,21 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from dinoiser_training.parallel import join_workers, local_device
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from benchmarks.batch import WORDS, all_windows, draw_folder, run_bare, run_job
 from benchmarks.forward import bare_tower, compare_forward
 from benchmarks.setting import PROMPTS, describe_machine, random_image, random_model, seconds
-from benchmarks.train import OurWay
+from benchmarks.train import ALONE, OurWay
 from dinoiser.batch import LabelJob, Labelling, Results
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.job import dtype_name
 from dinoiser.errors import SettingsError
 from dinoiser.export import read_mask
 from dinoiser.models.clip_dinoiser import ClipDinoiser
+from dinoiser.models.device import resolve_device
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.passes import Passes
 from dinoiser.segment.segmenter import Segmenter
@@ -41,6 +45,8 @@ from dinoiser.segment.segmenter import Segmenter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from multiprocessing.synchronize import Barrier
+
+    from dinoiser_training.parallel import Workers
 
     from dinoiser.models.base import SegmentationModel
 
@@ -120,7 +126,7 @@ QUICK = Scale(
     sizes=((64, 96),),
     pairs=1,
     compiler="eager",
-    crops=1,
+    crops=2,
     side=64,
 )
 
@@ -245,10 +251,10 @@ def little_memory(model: ClipDinoiser) -> Iterator[None]:
         torch.cuda.set_per_process_memory_fraction(1.0, model.device)
 
 
-def steps_per_second(scale: Scale) -> float:
-    """Time steps of `dinoiser train`."""
-    place = torch.device(scale.device)
-    step = OurWay(place, small=scale.small)
+def steps_per_second(scale: Scale, device: str, workers: Workers = ALONE) -> float:
+    """Time steps of `dinoiser train`, alone or as one of the processes that share them."""
+    place = resolve_device(device)
+    step = OurWay(place, small=scale.small, workers=workers)
     pixels = torch.rand(scale.crops, 3, scale.side, scale.side, device=place)
 
     def some_steps() -> None:
@@ -258,6 +264,36 @@ def steps_per_second(scale: Scale) -> float:
 
     step(pixels)
     return STEPS / seconds(some_steps)
+
+
+def shared_steps_per_second(scale: Scale) -> str:
+    """Time them in processes that are started as torchrun does, or say why that is refused."""
+    # the defaults of torchrun on one machine
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=PROCESSES,
+        run_id="benchmarks",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    try:
+        return f"{elastic_launch(config, take_share)(scale)[0]:.2f}"
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        # a sentence with its traceback, or only a sentence where the process was killed
+        told = failure.message
+        return str(told["message"] if isinstance(told, dict) else told)
+
+
+def take_share(scale: Scale) -> float:
+    """Take steps with the other processes, on the device that `dinoiser train` gives this one."""
+    if scale.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    with join_workers() as workers:
+        return steps_per_second(scale, local_device() or scale.device, workers)
 
 
 def measure(scale: Scale) -> Iterator[Row]:
@@ -274,7 +310,8 @@ def measure(scale: Scale) -> Iterator[Row]:
         fits = refuses_politely(model)
         yield Row(f"a batch that does not fit is answered, {name}", str(fits), "True")
     step = f"steps of training per second, {scale.crops} crops"
-    yield Row(step, f"{steps_per_second(scale):.2f}", "")
+    yield Row(step, f"{steps_per_second(scale, scale.device):.2f}", "")
+    yield Row(f"the same, {PROCESSES} processes", shared_steps_per_second(scale), "")
 
 
 def _towers(model: ClipDinoiser, scale: Scale, name: str) -> Iterator[Row]:

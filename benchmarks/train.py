@@ -14,6 +14,7 @@ import time
 import timm
 import torch
 from dinoiser_training.images import Crops
+from dinoiser_training.parallel import Workers
 from dinoiser_training.settings import FitSettings
 from dinoiser_training.student import accumulate, make_optimizer, prepare
 from dinoiser_training.teachers import DinoTeacher
@@ -28,6 +29,7 @@ from dinoiser.models.teachers.dino import Dino
 from dinoiser.models.teachers.found import Found
 
 SIDE = 448
+ALONE = Workers()
 
 
 def random_teacher(device: torch.device, dtype: torch.dtype) -> DinoTeacher:
@@ -40,9 +42,12 @@ def random_teacher(device: torch.device, dtype: torch.dtype) -> DinoTeacher:
 
 
 class OurWay:
-    """A step like in `dinoiser train`."""
+    """A step like in `dinoiser train`, of which each process takes its share."""
 
-    def __init__(self, device: torch.device, *, small: bool = False) -> None:
+    def __init__(
+        self, device: torch.device, *, small: bool = False, workers: Workers = ALONE
+    ) -> None:
+        self.workers = workers
         dtype = resolve_precision("auto", device)
         self.model = random_model(dtype, device, small=small)
         self.teacher = random_teacher(device, dtype)
@@ -53,8 +58,10 @@ class OurWay:
     def __call__(self, pixels: torch.Tensor) -> None:
         """Take a step."""
         self.optimizer.zero_grad()
-        prepared = prepare(self.model, self.teacher, Crops(pixels, None))
+        crops = Crops(pixels[self.workers.share], None)
+        prepared = prepare(self.model, self.teacher, crops)
         accumulate(self.heads, [prepared], len(pixels), self.settings)
+        self.workers.sum_gradients(self.heads)
         self.optimizer.step()
 
 

@@ -21,3 +21,4 @@ def test_every_line_of_make_gpu_runs_and_its_table_can_go_into_the_docs():
     assert found["same masks, batches filled otherwise, float32"] == "True"
     assert found["a batch that does not fit is answered, float32"] == "True"
     assert found["labels as on the CPU, float32"] == "100.00 %"
+    assert float(found["the same, 2 processes"]) > 0
