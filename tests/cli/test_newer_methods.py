@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 
 def labels_of(name, path):
-    model = load_model(name, device="cpu", precision="fp32")
+    model = load_model(name, device="cpu")  # in the number format of commands on this machine
     return Segmenter(model).segment(read_image(path), PromptSet.parse(WORDS)).labels
 
 
