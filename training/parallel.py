@@ -68,7 +68,8 @@ def join_workers() -> Iterator[Workers]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Workers()
         return
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # where there is a GPU, `--device cpu` still adds up on the CPU
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Workers(distributed.get_rank(), distributed.get_world_size())
     finally:
