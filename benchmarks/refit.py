@@ -151,7 +151,7 @@ def refit(
         fit = JudgedFit(make, FitData(*parts, digest=teacher), Path(folder))
         result = fit.run()
         judgement = fit.judge(model.heads)
-    return result.heads, time.perf_counter() - began, not judgement.not_beaten
+    return result.heads, time.perf_counter() - began, judgement.are_better
 
 
 def measure(domain: str, seed: int, options: argparse.Namespace) -> dict[str, Row]:

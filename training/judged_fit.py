@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from .best import best_step
 from .student import new_heads
-from .validation import Agreement, agreement
+from .teachers import SegmentTeacher
+from .validation import Agreement, agreement, taught_by_regions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,12 +32,17 @@ class Judgement:
     agreements
         Agreement with the teacher on images kept back of the "new" heads, the "shipped"
         ones, if the model has any, and "untrained" ones.
+    second_opinion
+        Agreement of the "new" and the "shipped" heads with regions of similar colour, a
+        teacher of neither; empty where there are no shipped heads, or where the teacher had
+        segments itself.
     kept_back
         Images kept back, each time with heads that have not learnt from them.
     """
 
     step: int
     agreements: dict[str, Agreement]
+    second_opinion: dict[str, Agreement]
     kept_back: list[tuple[DinoiserHeads, TrainingImages]]
 
     @property
@@ -53,6 +59,22 @@ class Judgement:
             for name, other in self.agreements.items()
             if name != "new" and not new.is_better_than(other)
         ]
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether the second opinion, if there is one, sees no gain over the shipped heads.
+
+        New heads agree better with their own teacher than others do, even where it is wrong.
+        """
+        if not self.second_opinion or not self.second_opinion["new"].says_something:
+            return False
+        new, shipped = self.second_opinion["new"], self.second_opinion["shipped"]
+        return not new.is_better_than(shipped)
+
+    @property
+    def are_better(self) -> bool:
+        """Whether the new heads are worth using."""
+        return self.says_something and not self.not_beaten and not self.is_doubted
 
 
 class JudgedFit:
@@ -126,7 +148,18 @@ class JudgedFit:
             (result.heads, fit.data.held_out)
             for fit, result in zip(self.fits, self._results, strict=True)
         ]
-        return Judgement(step, agreements, kept_back)
+        has_segments = isinstance(first.teacher, SegmentTeacher)
+        second = {} if shipped is None or has_segments else self._second_opinion(shipped)
+        return Judgement(step, agreements, second, kept_back)
+
+    def _second_opinion(self, shipped: DinoiserHeads) -> dict[str, Agreement]:
+        found: dict[str, list[Agreement]] = {"new": [], "shipped": []}
+        for fit, result in zip(self.fits, self._results, strict=True):
+            settings = fit.settings
+            prepared = taught_by_regions(fit.best.prepared, fit.data.held_out, settings.crop)
+            for name, heads in (("new", result.heads), ("shipped", shipped)):
+                found[name].append(agreement(heads, prepared, settings.similar))
+        return {name: Agreement.joined(parts) for name, parts in found.items()}
 
     def discard_checkpoints(self) -> None:
         """Remove what resuming needs."""

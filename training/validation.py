@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 from .images import Crops, TrainingImages, centre_crop, stack
 from .losses import similar_pairs
+from .regions import find_regions
 from .student import Prepared, prepare
+from .teachers import SegmentTeacher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -101,6 +103,23 @@ def prepare_held_out(
     """Run the frozen networks on the centres of all images, one by one."""
     batches = (centre_batch(images, [index], side) for index in range(len(images)))
     return [prepare(model, teacher, batch.to(model.device)) for batch in batches]
+
+
+def taught_by_regions(
+    prepared: Sequence[Prepared], images: TrainingImages, side: int
+) -> list[Prepared]:
+    """Put regions of similar colour, which need no network, in the place of a teacher's targets.
+
+    `prepared` has been made of the same images by `prepare_held_out`.
+    """
+    teacher, found = SegmentTeacher("regions"), []
+    for index, part in enumerate(prepared):
+        image = images[index]
+        regions = find_regions(image.image.permute(1, 2, 0).numpy())
+        batch = stack([centre_crop(image._replace(labels=torch.from_numpy(regions)), side)])
+        grid = (part.guide.shape[-2], part.guide.shape[-1])
+        found.append(Prepared(part.guide, teacher.targets(batch.to(part.guide.device), grid)))
+    return found
 
 
 @torch.no_grad()

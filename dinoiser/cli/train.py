@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dinoiser_training.judged_fit import Judgement
     from dinoiser_training.refit import RefitJob, RefitSummary
     from dinoiser_training.settings import FitSettings
+    from dinoiser_training.validation import Agreement
 
 WIDE = 80
 """Columns of a terminal that has room for the losses beside the bar."""
@@ -130,7 +131,7 @@ def train(
         if judgement is None:
             return  # one of several processes, and not the first
         documents.append(_document(one, summary, judgement))
-        better &= _are_better(judgement)
+        better &= judgement.are_better
         if not as_json:
             _print_summary(one, summary, judgement)
     over_seeds = _over_seeds(job, seeds) if seeds > 1 else {}
@@ -289,41 +290,40 @@ def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _are_better(judgement: Judgement) -> bool:
-    return judgement.says_something and not judgement.not_beaten
-
-
 def _document(job: RefitJob, summary: RefitSummary, judgement: Judgement) -> dict[str, Any]:
     last = summary.result.progress
     losses = last.losses()
     return {
         "heads": str(job.output),
         "config": str(job.config),
-        "better": _are_better(judgement),
+        "better": judgement.are_better,
         "steps": last.step,
         "best_step": judgement.step,
         "correlation_loss": losses["correlation"],
         "objectness_loss": losses["objectness"],
         "agreement": {name: one.summary() for name, one in judgement.agreements.items()},
+        "second_opinion": {n: one.summary() for n, one in judgement.second_opinion.items()},
         "changed": summary.changed,
     }
 
 
 def _print_summary(job: RefitJob, summary: RefitSummary, judgement: Judgement) -> None:
     if judgement.says_something:
-        _print_table(judgement)
+        _print_table("the teacher", judgement.agreements)
+        if judgement.second_opinion:
+            _print_table("regions of similar colour", judgement.second_opinion)
     if summary.changed is not None:
         picture = job.folder / "labels.png"
         say(f"{summary.changed:.1%} of the pixels of images kept back change: see {picture}")
     say(_verdict(job, judgement))
-    if _are_better(judgement):
+    if judgement.are_better:
         say(f"  dinoiser label FOLDER -p '...' -m {job.model} --heads {job.output}")
 
 
-def _print_table(judgement: Judgement) -> None:
-    summaries = {name: one.summary() for name, one in judgement.agreements.items()}
+def _print_table(judge: str, agreements: dict[str, Agreement]) -> None:
+    summaries = {name: one.summary() for name, one in agreements.items()}
     count = summaries["new"]["images"]
-    say(f"Agreement with the teacher on {count} images kept back, mean and spread:")
+    say(f"Agreement with {judge} on {count} images kept back, mean and spread:")
     print_table(
         ["heads", "pairs (IoU)", "objects (IoU)"],
         [
@@ -350,5 +350,11 @@ def _verdict(job: RefitJob, judgement: Judgement) -> str:
         others = " or ".join(judgement.not_beaten)
         own = ": label without --heads" if "shipped" in judgement.not_beaten else ""
         return f"The new heads are not better than {others} ones{own}. They are in {job.output}."
+    if judgement.is_doubted:
+        return (
+            "The new heads agree better with their teacher than the shipped ones do, but not with "
+            "regions of similar colour, from which neither learnt. So they are not better as far "
+            f"as is known: label without --heads. They are in {job.output}."
+        )
     step = judgement.step
     return f"The new heads, of step {step}, are better. They are in {job.output}; use them with"

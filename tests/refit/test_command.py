@@ -207,6 +207,8 @@ def test_the_outcome_as_json(folder, tmp_path, dinoiser):
     assert document["heads"] == str(path)
     assert document["better"] is False
     assert 0 < document["agreement"]["new"]["pairs"] <= 1
+    assert set(document["second_opinion"]) == {"new", "shipped"}  # of regions, on all 20 images
+    assert document["second_opinion"]["new"]["images"] > 10
 
 
 def test_new_heads_run_in_the_model_that_they_were_made_for(heads):

@@ -8,12 +8,12 @@ import torch
 from dinoiser_training.best import best_step
 from dinoiser_training.data import FitData
 from dinoiser_training.fit import Fit
-from dinoiser_training.images import DrawnImages
-from dinoiser_training.judged_fit import JudgedFit
+from dinoiser_training.images import DrawnImages, TrainingImage
+from dinoiser_training.judged_fit import JudgedFit, Judgement
 from dinoiser_training.settings import FitSettings
 from dinoiser_training.student import Prepared
 from dinoiser_training.teachers import SegmentTeacher, Targets
-from dinoiser_training.validation import Agreement, agreement
+from dinoiser_training.validation import Agreement, agreement, taught_by_regions
 from torch import nn
 
 SETTINGS = FitSettings(
@@ -101,6 +101,40 @@ class TestVerdict:
 
     def test_where_nothing_is_known_it_is_the_last(self):
         assert best_step({0: of(np.nan, np.nan, 1), 5: of(np.nan, np.nan, 0)}) == 5
+
+
+class TestSecondOpinion:
+    """New heads are always good at what their own teacher says, so another is asked, too."""
+
+    def judged(self, **second_opinion):
+        better = {"new": of(0.8, 0.8, 0.9), "shipped": of(0.5, 0.6, 0.6), "untrained": of(0, 0, 0)}
+        return Judgement(1, better, second_opinion, [])
+
+    def test_where_it_prefers_the_shipped_heads_new_ones_are_not_better(self):
+        judgement = self.judged(new=of(0.5, 0.6, 0.5), shipped=of(0.6, 0.6, 0.7))
+        assert not judgement.not_beaten
+        assert judgement.is_doubted
+        assert not judgement.are_better
+
+    def test_where_it_agrees_they_are(self):
+        judgement = self.judged(new=of(0.8, 0.9, 0.8), shipped=of(0.6, 0.6, 0.5))
+        assert judgement.are_better
+
+    def test_where_it_tells_nothing_apart_the_teacher_decides(self):
+        nothing = of(np.nan, np.nan, np.nan)
+        assert self.judged(new=nothing, shipped=nothing).are_better
+        assert self.judged().are_better
+
+    def test_regions_are_told_by_colour_alone(self):
+        """A red square in the middle is an object, whatever the teacher said."""
+        image = torch.full((3, 64, 64), 40, dtype=torch.uint8)
+        image[0, 16:48, 16:48] = 220
+        given = [Prepared(torch.zeros(1, 2, 8, 8), None)]
+        [part] = taught_by_regions(given, [TrainingImage(image, None)], 64)
+        expected = torch.zeros(8, 8, dtype=torch.bool)
+        expected[2:6, 2:6] = True
+        assert torch.equal(part.targets.objects[0], expected)
+        assert part.guide is given[0].guide
 
 
 @pytest.fixture

@@ -46,7 +46,8 @@ class StagedBatch:
 
     def send(self) -> Tensor:
         """Begin the copy to the device; return what it makes, (size, 3, h, w) uint8."""
-        sent = self._batch.to(self._device, non_blocking=self._locked)
+        # a copy also where the device is the processor, as the memory is filled again
+        sent = self._batch.to(self._device, non_blocking=self._locked, copy=True)
         if self._copied is not None:
             self._copied.record(torch.cuda.current_stream(self._device))
         return sent
