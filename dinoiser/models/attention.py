@@ -40,7 +40,7 @@ def _lacks_amx() -> bool:
     torch's own attention is then no faster in bfloat16 than in float32, as it
     asks for AMX.
     """
-    # torch tells from 2.6 on; with an older one, its own attention is used
+    # where torch is too old to tell, its own attention is used
     can = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
     return can.get("avx512_bf16", False) and not can.get("amx_bf16", False)
 
