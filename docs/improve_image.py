@@ -28,7 +28,7 @@ from dinoiser.scenes.drawing import OTHER_COLORS
 from napari_dinoiser.review.review_session import ReviewSession
 
 IMAGES, AT_A_TIME, ROUNDS = 60, 5, 4
-SHOWN = 3
+SHOWN = 4
 SIDE = 224
 PROMPTS = PromptSet.from_names(["background", *OTHER_COLORS])
 HERE = Running(device="cpu", scheduler="sync")
@@ -92,8 +92,8 @@ def main() -> None:
         for count, stage in enumerate(stages):
             sys.stdout.write(f"{count * AT_A_TIME}: {mean_iou(stage, truth, rest):.3f}\n")
         rows = []
-        for name in sorted(rest)[:SHOWN]:
-            shown = [PROMPTS.palette[stage[name]] for stage in stages[:3]]
+        for name in sorted(rest)[:: len(rest) // SHOWN][:SHOWN]:
+            shown = [PROMPTS.palette[stage[name]] for stage in (*stages[:2], stages[-1])]
             rows.append(np.concatenate([read_image(images / name), *shown], 1))
     place = Path(__file__).parent / "images" / "improve.jpg"
     Image.fromarray(np.concatenate(rows)).save(place, quality=88)
