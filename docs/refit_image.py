@@ -1,7 +1,7 @@
 """The picture of refitted heads: python -m docs.refit_image, which takes some minutes.
 
 The first scenes of those on which `python -m benchmarks.refit --domains microscope --teachers
-regions` scores the heads of its first seed: the image, what the shipped heads say, what heads say
+dino-tiny` scores the heads of its first seed: the image, what the shipped heads say, what heads say
 that were refitted to 100 other scenes without labels, and the true shapes.
 """
 
@@ -34,7 +34,7 @@ def main() -> None:
         for part, count in enumerate((IMAGES + KEPT_BACK, SHOWN))
     )
     settings = replace(SETTINGS, steps=250, batch_size=8, sample=IMAGES, gamma=model.gamma, seed=0)
-    heads, *_ = refit(model, learnt, "regions", settings)
+    heads, *_ = refit(model, learnt, "dino-tiny", settings)
     columns = []
     for scene in tested:
         labels = [
