@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from benchmarks.refit import SETTINGS, SIDE, WORDS, refit, score, shapes_of
 from benchmarks.setting import SCENES, describe_machine
@@ -77,7 +76,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4, help="crops per step")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    torch.manual_seed(0)
     describe_machine()
     print(f"| scenes | corrected | {' | '.join(WAYS)} | gains by seed | fit | better |")
     print("|---" * (len(WAYS) + 5) + "|")

@@ -151,18 +151,11 @@ class Block(nn.Module):
         # where open_clip can scale a branch, which a plain CLIP does not
         self.ls_1, self.ls_2 = nn.Identity(), nn.Identity()
 
-    def attention(
-        self, queries: Tensor, keys: Tensor, values: Tensor, attn_mask: Tensor | None = None
-    ) -> Tensor:
-        """Attend from queries (B, N, C) to keys and values, with a mask (N, N) added."""
-        mask = None if attn_mask is None else attn_mask.to(queries.dtype)
-        attended: Tensor = self.attn(queries, keys, values, need_weights=False, attn_mask=mask)[0]
-        return attended
-
     def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         """Run the block on tokens (B, N, C), with a mask (N, N) added to the attention."""
         normed = self.ln_1(x)
-        x = x + self.attention(normed, normed, normed, attn_mask)
+        mask = None if attn_mask is None else attn_mask.to(x.dtype)
+        x = x + self.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
         return x + self.mlp(self.ln_2(x))
 
 
