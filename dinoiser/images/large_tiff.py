@@ -7,7 +7,7 @@ import os
 import threading
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -253,7 +253,6 @@ class LargeTiff:
         """Read samples (rows, columns, S) of a page."""
         layout, (height, width) = self._layout, self._segment
         size = (rows.stop - rows.start, columns.stop - columns.start, layout.samplesperpixel)
-        samples = np.full(size, layout.nodata, self._dtype)
         down, across = math.ceil(layout.imagelength / height), math.ceil(layout.imagewidth / width)
         segments = product(
             range(1 if layout.planarconfig == PLANARCONFIG.CONTIG else layout.samplesperpixel),
@@ -261,8 +260,14 @@ class LargeTiff:
             range(columns.start // width, math.ceil(columns.stop / width)),
         )
         # the file lists tiles row by row, and separate planes one after the other
-        for plane, i, j in segments:
-            pixels = self._decode(page, (plane * down + i) * across + j)
+        decoded = (
+            (plane, i, j, self._decode(page, (plane * down + i) * across + j))
+            for plane, i, j in segments
+        )
+        # one is decoded before there is memory for all: damage makes a size of any number
+        first = next(decoded)
+        samples = np.full(size, layout.nodata, self._dtype)
+        for plane, i, j, pixels in chain([first], decoded):
             if pixels is not None:  # else the file leaves it out: all pixels are nodata
                 top, left = i * height - rows.start, j * width - columns.start
                 _place(samples[..., plane:], pixels, top, left)
