@@ -6,12 +6,11 @@ the plain image embedding.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import torch
 
-from benchmarks.setting import compare, describe_machine, random_model
+from benchmarks.setting import compare, describe_machine, open_clip_model, random_model
 from dinoiser.models.maskclip import position_table
 
 if TYPE_CHECKING:
@@ -59,9 +58,10 @@ def compare_forward(
         )
 
 
-def bare_tower(model: ClipDinoiser) -> nn.Module:
-    """Copy open_clip's own tower, with positions for windows of `SIDE` pixels."""
-    bare = copy.deepcopy(model.visual)
+def bare_tower(model: ClipDinoiser, *, small: bool = False) -> nn.Module:
+    """Make open_clip's tower of a random model, with positions for windows of `SIDE` pixels."""
+    bare = open_clip_model(small=small).visual.to(model.device, model.dtype)
+    bare.load_state_dict(model.visual.state_dict())
     grid = (SIDE // model.patch_size,) * 2
     table = position_table(bare.positional_embedding, bare.grid_size, grid)
     bare.positional_embedding = torch.nn.Parameter(table, requires_grad=False)

@@ -315,7 +315,8 @@ def measure(scale: Scale) -> Iterator[Row]:
 
 
 def _towers(model: ClipDinoiser, scale: Scale, name: str) -> Iterator[Row]:
-    bare, batch = bare_tower(model), Passes().windows(model, (SIDE, SIDE))
+    bare = bare_tower(model, small=scale.small)
+    batch = Passes().windows(model, (SIDE, SIDE))
     for compiler in (None, scale.compiler):
         ratio = compare_forward(model, bare, batch, pairs=scale.pairs, compiled_by=compiler)
         how = f"{name}, both compiled" if compiler else name

@@ -11,6 +11,7 @@ import numpy as np
 import open_clip
 import torch
 
+from dinoiser.models.clip import Clip
 from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import DOMAINS
@@ -39,13 +40,24 @@ def random_model(
     A small one, of few and narrow layers, is for trying a benchmark out.
     """
     torch.manual_seed(0)
+    theirs = open_clip_model(small=small)
+    clip = Clip(**_architecture(small=small))
+    clip.load_state_dict(theirs.state_dict())
+    heads = DinoiserHeads(clip.visual.conv1.out_channels, 256)
+    return ClipDinoiser(clip.to(device, dtype), heads, digest=f"random-{dtype}-{small}")
+
+
+def open_clip_model(*, small: bool = False) -> open_clip.CLIP:
+    """Make open_clip's own CLIP in the same size, with its random weights."""
+    return open_clip.CLIP(**_architecture(small=small)).eval().requires_grad_(False)
+
+
+def _architecture(*, small: bool) -> dict[str, Any]:
     config = open_clip.get_model_config("ViT-B-16")
     if small:
         config["vision_cfg"] |= {"layers": 3, "width": 64, "head_width": 32}
         config["text_cfg"] |= {"layers": 2, "width": 64, "heads": 2}
-    clip = open_clip.CLIP(**config).to(device, dtype)
-    heads = DinoiserHeads(config["vision_cfg"]["width"], 256)
-    return ClipDinoiser(clip, heads, digest=f"random-{dtype}-{small}")
+    return config
 
 
 def random_image(height: int, width: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Self-attention of a vision tower, by what is fastest on this processor."""
+"""Self-attention of a tower, by what is fastest on this processor."""
 
 from __future__ import annotations
 
@@ -15,20 +15,29 @@ ROWS_AT_ONCE = 1024
 """Queries of a head whose weights are in memory together."""
 
 
-def self_attention(attention: nn.MultiheadAttention, x: Tensor) -> Tensor:
+def self_attention(
+    attention: nn.MultiheadAttention, x: Tensor, mask: Tensor | None = None
+) -> Tensor:
     """Let tokens (B, N, C) attend to each other, and project what they find.
 
-    That is what the module itself computes. On a CPU it would build all N x N
-    weights of all heads at once, and have three products where one will do.
+    That is what the module itself computes, with a mask (N, N) that is added.
+    On a CPU it would build all N x N weights of all heads at once, and project
+    each row of a batch by itself.
     """
     projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
     # (B, N, 3 C) -> three of (B, heads, N, C / heads)
     queries, keys, values = projected.unflatten(-1, (3, attention.num_heads, -1)).permute(
         2, 0, 3, 1, 4
     )
-    by_head = projected.device.type == "cpu" and projected.dtype == torch.bfloat16 and _lacks_amx()
-    attend = attend_by_head if by_head else F.scaled_dot_product_attention
-    attended = attend(queries, keys, values)
+    if (
+        mask is None  # the tokens of a sentence are few
+        and projected.device.type == "cpu"
+        and projected.dtype == torch.bfloat16
+        and _lacks_amx()
+    ):
+        attended = attend_by_head(queries, keys, values)
+    else:
+        attended = F.scaled_dot_product_attention(queries, keys, values, mask)
     joined: Tensor = attention.out_proj(attended.transpose(1, 2).flatten(2))
     return joined
 

@@ -1,7 +1,7 @@
 """A plain CLIP: a ViT and a causal text tower, with open_clip's names for weights and parts.
 
-open_clip's own `CLIP` computes the same bits, but importing it brings torchvision, timm and
-torch's compiler along, which takes longer than labelling an image.
+open_clip's own `CLIP` computes the same, but importing it brings torchvision, timm and torch's
+compiler along, which takes longer than labelling an image.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from dinoiser.models.attention import self_attention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,9 +155,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         """Run the block on tokens (B, N, C), with a mask (N, N) added to the attention."""
-        normed = self.ln_1(x)
         mask = None if attn_mask is None else attn_mask.to(x.dtype)
-        x = x + self.attn(normed, normed, normed, need_weights=False, attn_mask=mask)[0]
+        x = x + self_attention(self.attn, self.ln_1(x), mask)
         return x + self.mlp(self.ln_2(x))
 
 
