@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.setting import describe_machine, seconds
 from dinoiser.batch import LabelJob, Labelling
-from dinoiser.batch.engines import labeller, shards
+from dinoiser.batch.engines import labeller, shards, shared_model
 from dinoiser.batch.engines.cluster import SHARDS_UNDER_WAY
 from dinoiser.batch.job_images import JobImage, in_groups
 from dinoiser.batch.records import Record
@@ -62,6 +62,13 @@ class SleepingTower:
         return PatchFeatures(self._patches.features.expand(len(pixels), -1, -1, -1), None)
 
 
+def encode_windows(model: SleepingTower, windows: torch.Tensor) -> PatchFeatures:
+    """Do for the processor what two kernels do that turn bytes into numbers in [0, 1]."""
+    # on the processor: "meta" runs the division in Python, for ten times as long as a launch takes
+    torch.zeros(windows.shape, dtype=torch.uint8).float() / 255
+    return model.encode_image(windows)
+
+
 class FreeImages:
     """In the place of `ImageLabeller`: each image is one window, and there is nothing to write."""
 
@@ -89,6 +96,7 @@ def free_images() -> Iterator[None]:
     with (
         patch.object(shards, "load_model", sleeping_tower),
         patch.object(shards, "read_size", lambda _: (16, 16)),
+        patch.object(shared_model, "encode_windows", encode_windows),
         patch.object(labeller, "ImageLabeller", FreeImages),
     ):
         yield

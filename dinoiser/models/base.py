@@ -44,9 +44,11 @@ class PatchFeatures:
 
     @classmethod
     def cat(cls, batches: Sequence[PatchFeatures]) -> PatchFeatures:
-        """Concatenate batches of the same model."""
+        """Concatenate batches of the same model; a single one is not copied."""
         import torch
 
+        if len(batches) == 1:
+            return batches[0]
         foreground = [batch.foreground for batch in batches if batch.foreground is not None]
         guide = [batch.guide for batch in batches if batch.guide is not None]
         return cls(

@@ -1,5 +1,6 @@
 """Jobs: the same bytes however the work is cut up, and nothing lost when it stops."""
 
+import gc
 import os
 import resource
 import socket
@@ -129,6 +130,12 @@ def test_images_that_wait_for_a_thread_are_not_begun_after_cancelling(make_job, 
     asked = iter([False] * 4)
     found = list(labeller.label(find_job_images(job), lambda: next(asked, True)))
     assert [record.status for record in found] == ["done", "done"]
+
+
+def test_garbage_is_searched_for_as_before_once_a_job_ends(make_job, tmp_path):
+    spared = gc.get_freeze_count()
+    run(make_job(tmp_path, limit=2))
+    assert gc.get_freeze_count() == spared
 
 
 def test_a_job_goes_on_in_the_number_format_that_its_first_run_chose(
