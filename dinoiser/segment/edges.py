@@ -11,7 +11,7 @@ Filter, 2015). The first fit is to the probabilities, and each further one to th
 the fit before: a blurred border hides how colours divide, a sharp one shows it.
 
 Nothing depends on how an image is cut up. A cell depends only on cells at most `HALO` away, sums
-are exact (see `GRAIN`), but for the last bits of pixels on accelerators, and all else is computed
+are exact (see `GRAIN`), but for the columns of pixels on accelerators, and all else is computed
 value by value.
 """
 
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dinoiser.segment.interpolation import along_columns, number_type, to_steps
+from dinoiser.segment.interpolation import number_type, to_steps
 from dinoiser.segment.probability_map import (
     VALUES_ON_DEVICE,
     Decision,
@@ -62,12 +62,12 @@ HALO = REACH + 2 * RADIUS * FITS + 1
 GRAIN = 2.0**-16
 """Shares, colours and functions are multiples of it. With weights that are multiples of 2^-25, see
 `interpolation`, all their sums and products fit into the 53 bits of float64. Accelerators fit in
-float64, too, which is no work for so few cells; only their pixels are in float32."""
+float64, too, which is no work for so few cells; only the columns of their pixels are in float32."""
 CELLS_AT_ONCE = 256
 """Side, in cells, of the part of an image for which functions are fitted at a time."""
 TILE_SIZE = 512, 256
-"""(rows, columns) of a tile that is labelled at a time. A pixel is mixed from all the cells across
-its tile, so narrow ones are quicker."""
+"""(rows, columns) of a tile that is labelled at a time: small enough for the processor's cache, and
+large enough that starting operations is little of the work."""
 ROWS_AT_ONCE = 512
 """Rows of pixels that become colours of cells at a time."""
 
@@ -122,15 +122,9 @@ class CellGrid:
         """Index of the cell of each of some pixels along an axis."""
         return _cell_of_each(self, axis, pixels.start, pixels.stop)
 
-    def weights(self, axis: int, pixels: slice) -> tuple[slice, Tensor]:
-        """Return the cells from which some pixels are interpolated, and their weights.
-
-        Returns
-        -------
-        cells, weights
-            A slice of the axis, and (pixels, cells) float64.
-        """
-        return _weights(self, axis, pixels.start, pixels.stop)
+    def between(self, axis: int, pixels: slice) -> Between:
+        """Return between which cells some pixels of an axis are."""
+        return _between(self, axis, pixels.start, pixels.stop)
 
     # The centre of pixel x is at (2 x + 1) / 2; these are in integers, which are exact.
 
@@ -149,14 +143,35 @@ def _cell_of_each(grid: CellGrid, axis: int, start: int, stop: int) -> Tensor:
     return grid.cell_of(axis, torch.arange(start, stop))
 
 
+class Between(NamedTuple):
+    """Pixels along an axis, each of which lies between the centres of two cells.
+
+    Attributes
+    ----------
+    cells
+        All cells that the pixels lie between.
+    before
+        (pixels,) integers, which of them is the one before.
+    share
+        (pixels,) float64 in [0, 1), the share of the one after.
+    weights
+        (pixels, cells) float64, the shares of all.
+    """
+
+    cells: slice
+    before: Tensor
+    share: Tensor
+    weights: Tensor
+
+
 @lru_cache(maxsize=512)
-def _weights(grid: CellGrid, axis: int, start: int, stop: int) -> tuple[slice, Tensor]:
+def _between(grid: CellGrid, axis: int, start: int, stop: int) -> Between:
     scale = grid.working_size[axis] / grid.size[axis] / grid.side
     centres = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * scale - 0.5
-    centres = centres.clamp(0, grid.counts[axis] - 1)  # beyond the last centre, nothing changes
-    used = slice(int(centres[0]), min(int(centres[-1]) + 2, grid.counts[axis]))
-    distance = (centres[:, None] - torch.arange(used.start, used.stop)).abs()
-    return used, to_steps((1 - distance).clamp(min=0))
+    centres = to_steps(centres.clamp(0, grid.counts[axis] - 1))  # beyond them, nothing changes
+    cells = slice(int(centres[0]), min(int(centres[-1]) + 2, grid.counts[axis]))
+    distance = (centres[:, None] - torch.arange(cells.start, cells.stop)).abs()
+    return Between(cells, centres.long() - cells.start, centres.frac(), (1 - distance).clamp(min=0))
 
 
 def cell_colours(pixels: Tensor, side: int) -> Tensor:
@@ -311,35 +326,40 @@ class EdgeMap:
             found = torch.nonzero(allowed.any(2).any(1)).flatten().tolist()
         if len(found) == 1:
             return allowed.new_zeros((), dtype=torch.int64).expand(tile.size), found
-        functions = self._enlarge(fit.functions[found], fit, tile)  # (K, 4, rows, columns)
-        values = functions[:, 3]
-        for channel, colour in enumerate(self._smoothed(tile)):
-            values += functions[:, channel].mul_(colour)
-        # columns first: gathering them from as many rows as the tile has takes much longer
-        refused = ~allowed[found][:, :, columns - columns[0]][:, rows - rows[0]]
-        return highest(values.masked_fill_(refused, -torch.inf))[1], found
+        refused = torch.where(allowed[found], 0.0, -torch.inf)
+        values = refused.index_select(2, columns - columns[0]).index_select(1, rows - rows[0])
+        colours = self._smoothed(tile)
+        functions = self._lines(fit.functions[found], fit, tile)
+        # on a CPU map by map, as numbers that are still in the processor's cache are quick
+        at_once = 1 if self.patches.on_cpu else len(found)
+        for some, found_values in zip(functions.split(at_once), values.split(at_once), strict=True):
+            for channel, colour in enumerate(colours):
+                found_values += some.pixels(channel).mul_(colour)
+            found_values += some.pixels(3)
+        return highest(values)[1], found
 
     def _pick(
         self, shares: Tensor, fit: Fit, tile: Tile, winner: Tensor, found: list[int]
     ) -> Tensor:
         """Return what each pixel's class has (rows, columns) float32, in [0, 1]."""
-        values = self._enlarge(shares[found], fit, tile)
+        lines = self._lines(shares[found, None], fit, tile)
         if not self.patches.on_cpu:
-            return values.gather(0, winner[None])[0].clamp_(max=1)
-        first, *others = values
+            return lines.pixels(0).gather(0, winner[None])[0].clamp_(max=1)
+        first, *others = (one.pixels(0)[0] for one in lines.split(1))
         for place, other in enumerate(others, start=1):
             first = other.where(winner == place, first)
         # patches changed by the background filter sum to more than 1, see `apply_background`
         return first.clamp_(max=1)
 
-    def _enlarge(self, maps: Tensor, fit: Fit, tile: Tile) -> Tensor:
-        """Interpolate maps (..., n, m) float64 of cells to pixels (..., rows, columns) float32."""
-        (rows, down), (columns, across) = (
-            self.grid.weights(axis, places) for axis, places in enumerate(tile)
-        )
-        used = maps[..., *Tile(rows, columns).inside(fit.cells)].to(number_type(maps.device))
-        mixed = _to_grain(down.to(used) @ used).flatten(0, -3)  # (all maps, rows, m)
-        return along_columns(mixed, across.to(used)).unflatten(0, maps.shape[:-2])
+    def _lines(self, maps: Tensor, fit: Fit, tile: Tile) -> Lines:
+        """Interpolate the columns of maps (K, F, n, m) float64 of cells."""
+        down, across = (self.grid.between(axis, places) for axis, places in enumerate(tile))
+        used = maps[..., *Tile(down.cells, across.cells).inside(fit.cells)]
+        used = used.to(number_type(maps.device))
+        lines = used @ across.weights.T.to(used)  # exact on a CPU
+        rise = lines.diff(dim=2, append=lines[:, :, -1:])
+        before, share = (values.to(maps.device) for values in (down.before, down.share.float()))
+        return Lines(lines.float(), rise.float(), before, share[:, None])
 
     def _smoothed(self, tile: Tile) -> Tensor:
         """Colours (3, rows, columns) float32 in [0, 1], each the median of 3 x 3 pixels."""
@@ -404,6 +424,36 @@ class Fit(NamedTuple):
         means = window_sums(shares * self.region, AVERAGED) / counts.clamp(min=1)
         alone = self.allowed.sum(0) == 1
         return _to_grain(shares.where(alone | (counts == 0), means))
+
+
+class Lines(NamedTuple):
+    """Maps (K, F) at the columns of pixels, but still at the rows of cells.
+
+    Attributes
+    ----------
+    values, rise
+        (K, F, n, columns) float32: the values at a row of cells, and how much
+        more there is at the next one.
+    before, share
+        (rows,) and (rows, 1) float32, see `Between`.
+    """
+
+    values: Tensor
+    rise: Tensor
+    before: Tensor
+    share: Tensor
+
+    def split(self, count: int) -> Iterator[Lines]:
+        """Divide it into parts of at most some number of classes."""
+        for values, rise in zip(self.values.split(count), self.rise.split(count), strict=True):
+            yield Lines(values, rise, self.before, self.share)
+
+    def pixels(self, of: int) -> Tensor:
+        """Interpolate the rows of one map of each class; return (K, rows, columns)."""
+        # One product and one sum of float32, each rounded by itself: the same in any tile. Rows
+        # come last, as copies of whole lines are quick.
+        rise = self.rise[:, of].index_select(1, self.before).mul_(self.share)
+        return rise.add_(self.values[:, of].index_select(1, self.before))
 
 
 class ColourFits:
