@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+T = TypeVar("T")
 
 IGNORE = 255
 """The label of pixels that are excluded, for example from training, where labels are bytes."""
@@ -36,6 +38,16 @@ def ignore_among(labels: Iterable[int]) -> int:
     Counts of 16-bit labels list that of ignored pixels, even where there are none.
     """
     return IGNORE_16 if max(labels, default=0) > IGNORE else IGNORE
+
+
+def with_ignored_as(counts: Mapping[int, T], ignore: int) -> dict[int, T]:
+    """Return an image's counts by label, those of its ignored pixels under another label.
+
+    Images whose masks stayed while their job's ids grew beyond 254, or fell below, have the label
+    of ignored pixels from before.
+    """
+    own = ignore_among(counts)
+    return {ignore if label == own else label: count for label, count in counts.items()}
 
 
 def with_left_out(labels: np.ndarray) -> np.ndarray:

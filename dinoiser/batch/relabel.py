@@ -283,7 +283,8 @@ class _Turn:
 
     def summary(self, todo: list[JobImage]) -> Summary:
         """Count the images that are through: all but those to do."""
-        summary, names = Summary(0), {image.name for image in todo}
+        names = {image.name for image in todo}
+        summary = Summary(0, ignore=self.job.prompts.ignore)
         for record in read_records(self.job.output):
             summary.total += 1
             if record.image not in names:
@@ -300,9 +301,8 @@ class _Turn:
         """Count the pixels of classes that are gone, by name."""
         edited = review is not None and review.edited
         pixels = (review.pixels or {}) if review is not None and edited else record.pixels
-        return {
-            self._gone[n].name: count for n, count in pixels.items() if n in self._gone and count
-        }
+        ids = self._gone.keys() - {ignore_among(pixels)}  # in 8 bits, 255 was no class
+        return {self._gone[n].name: count for n, count in pixels.items() if n in ids and count}
 
     def _without_gone(self, record: Record) -> Record:
         """Return a record with the pixels of classes that are gone as ignored ones."""

@@ -172,7 +172,7 @@ class Reviews:
                 "over it with one that is, or undo"
             )
             raise InputError(msg)
-        return counts
+        return {self.prompts.ignore: 0, **counts}  # which tells the labels' width
 
 
 @contextmanager

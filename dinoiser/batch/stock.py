@@ -74,7 +74,7 @@ def take_stock(job: LabelJob, found: Found) -> Stock:
                 naming.take_back(review.image, review.stem)
     images = naming.images()[: job.running.limit]
     notes = [*found.notes(), *damaged, *_notes(naming.gone(), known.changed)]
-    summary = Summary(len(images), notes=notes)
+    summary = Summary(len(images), notes=notes, ignore=job.prompts.ignore)
     for image in images:
         if image.name in known.through:
             summary.add(known.through[image.name])

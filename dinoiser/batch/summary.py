@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dinoiser.labels import ignore_among
+from dinoiser.labels import IGNORE, with_ignored_as
 
 if TYPE_CHECKING:
     from dinoiser.batch.records import Record
@@ -36,6 +36,8 @@ class Summary:
     notes
         What else a person wants to know, a sentence each: files that were
         passed over, images that are gone, damage.
+    ignore
+        The job's label of ignored pixels.
     """
 
     total: int
@@ -48,6 +50,7 @@ class Summary:
     warnings: dict[str, list[str]] = field(default_factory=dict)
     cancelled: bool = False
     notes: list[str] = field(default_factory=list)
+    ignore: int = IGNORE
 
     @property
     def through(self) -> int:
@@ -62,7 +65,7 @@ class Summary:
         self.done += 1
         if record.warning:
             self.warnings.setdefault(record.warning, []).append(record.image)
-        for label, count in record.pixels.items():
+        for label, count in with_ignored_as(record.pixels, self.ignore).items():
             self.pixels[label] = self.pixels.get(label, 0) + count
             mean = record.confidence.get(label) or 0.0
             self.confidence_sums[label] = self.confidence_sums.get(label, 0.0) + mean * count
@@ -74,6 +77,6 @@ class Summary:
     def mean_confidence(self, label: int) -> float | None:
         """Mean confidence of a class id's pixels; None if it has none."""
         count = self.pixels.get(label, 0)
-        if not count or label == ignore_among(self.pixels):
+        if not count or label == self.ignore:
             return None
         return self.confidence_sums[label] / count

@@ -114,15 +114,17 @@ def _labels_of(
     if not opaque.all():
         msg = f"has transparent pixels, of the colour {names[np.argmin(opaque)]}, expected none"
         raise ValueError(msg)
+    # bytes that were written when there were fewer classes: the largest still means ignored
+    ignored = IGNORE_16 if max(colors) > IGNORE else IGNORE
     # a palette in which every label has its colour is the classes' own, even if two share one
-    if indices is not None and names == [colors.get(i) for i in indices.tolist()]:
-        return indices.tolist()
+    if indices is not None:
+        places = [ignored if index == IGNORE else index for index in indices.tolist()]
+        if names == [colors.get(place) for place in places]:
+            return places
     several = Counter(colors.values())
     by_name = {color: label for label, color in colors.items() if several[color] == 1}
     by_color = [by_name.get(name, _NONE) for name in names]
     is_grey = (entries[:, :1] == entries[:, :3]).all()
-    # bytes that were written when there were fewer classes: the largest still means ignored
-    ignored = IGNORE_16 if max(colors) > IGNORE else IGNORE
     values = [ignored if value == IGNORE else value for value in entries[:, 0].tolist()]
     by_value = values if is_grey and set(values) <= colors.keys() else None
     if by_value is not None and _NONE in by_color:

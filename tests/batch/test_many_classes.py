@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinoiser.batch import export
+from dinoiser.batch import export, read_records
+from dinoiser.batch.relabel import plan, relabel
+from dinoiser.batch.report.figures import JobFigures
 from dinoiser.batch.report.page import write_report
-from dinoiser.batch.reviews import Reviews, read_labelled
+from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews
 from dinoiser.errors import SettingsError
 from dinoiser.evaluation.mask_files import open_labels
 from dinoiser.export import read_mask
-from dinoiser.prompts import PromptSet
+from dinoiser.export.png import write_mask
+from dinoiser.prompts import PromptClass, PromptSet
 from tests.helpers.command_line import dinoiser
-from tests.helpers.taught_jobs import draw, grey_values, label
+from tests.helpers.taught_jobs import SYNC, draw, grey_values, label
 
 FEW = PromptSet.from_names(["background", "circle", "star", "square"])
 OFFSET = 1200
@@ -104,3 +107,78 @@ def test_grey_by_wish_or_by_need_is_the_same(images, labelled, tmp_path):
     label(images, tmp_path / "out", replace(MANY, masks="gray"))
     for path in (labelled / "masks").glob("*.png"):
         assert path.read_bytes() == (tmp_path / "out" / "masks" / path.name).read_bytes()
+
+
+LAST = replace(FEW, classes=(*FEW.classes, PromptClass("last", 255, ("last",), "#123456", False)))
+"""Its class 255 has the label that ignored pixels have in 8 bits."""
+
+
+@pytest.fixture
+def few(images, tmp_path):
+    """A job of small ids, a mask of which is accepted with 20 rows that are ignored."""
+    out = tmp_path / "few"
+    label(images, out, FEW)
+    first = read_labelled(out)[0]
+    labels = np.zeros(first.size, np.uint8)
+    labels[:10], labels[10:30] = 1, 255
+    Reviews(out, FEW).save(first, "accepted", labels)
+    return out
+
+
+def figures(out):
+    found, reviews = JobFigures(PromptSet.load(out / "prompts.yaml").ignore), read_reviews(out)
+    for record in read_records(out):
+        found.add(record, reviews.get(record.image))
+    return found
+
+
+def test_pixels_ignored_in_8_bits_are_not_those_of_a_class_255(few):
+    relabel(few, LAST, running=SYNC)
+    before = figures(few)
+    assert before.mask_pixels[IGNORED] >= 20 * 224
+    assert before.mask_images[255] < 2  # of the other image, if any
+    assert not plan(few, FEW).lost
+    relabel(few, FEW, running=SYNC)
+    assert figures(few).mask_pixels.keys() == {0, 1, 2, 3, 255}
+
+
+def test_the_page_lists_ignored_pixels_once(few):
+    relabel(
+        few,
+        replace(FEW, classes=(*FEW.classes, PromptClass("far", 300, ("far",), "#123456", False))),
+        running=SYNC,
+    )
+    write_report(few)
+    assert "class 255" not in (few / "report.html").read_text()
+
+
+def test_a_summary_counts_what_was_ignored_in_8_bits(images, tmp_path):
+    out = tmp_path / "out"
+    label(images, out, replace(FEW, ignore_below=0.99))
+    Reviews(out, FEW).save(read_labelled(out)[0], "accepted")
+    ignored = read_records(out)
+    kept = next(iter(ignored)).pixels[255]
+    assert kept > 0
+    summary = relabel(out, replace(LAST, ignore_below=0.0), running=SYNC)
+    assert summary.pixels[IGNORED] == kept
+    assert summary.mean_confidence(IGNORED) is None
+
+
+def test_a_painted_class_255_is_not_taken_for_ignored_pixels(few):
+    relabel(few, LAST, running=SYNC)
+    first = read_labelled(few)[0]
+    labels = np.full(first.size, 255, np.uint16)
+    Reviews(few, PromptSet.load(few / "prompts.yaml")).save(first, "accepted", labels)
+    assert plan(few, FEW).lost["last"] == (1, labels.size)
+
+
+def test_masks_of_8_bits_keep_classes_of_one_colour(images, tmp_path):
+    """The palette tells such classes by index, where colours do not."""
+    alike = replace(
+        FEW, classes=tuple(replace(c, color="#123456") if c.id > 1 else c for c in FEW.classes)
+    )
+    labels = np.tile(np.array([0, 1, 2, 3, 255], np.uint8), (5, 1))
+    write_mask(labels, alike, tmp_path / "mask.png")
+    wide = replace(alike, classes=(*alike.classes, LAST.classes[-1]))
+    found = read_mask(tmp_path / "mask.png", wide.mask_colors)
+    np.testing.assert_array_equal(found, np.where(labels == 255, np.uint16(IGNORED), labels))

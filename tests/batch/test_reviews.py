@@ -35,7 +35,7 @@ class TestReviews:
         assert read == reviews.latest
         assert (read["a.png"].state, read["a.png"].edited) == ("accepted", False)
         assert read["sub/b.png"].edited
-        assert read["sub/b.png"].pixels == {7: 2400}
+        assert read["sub/b.png"].pixels == {7: 2400, 255: 0}
         assert not Reviews(job, PROMPTS).is_checked(third)
 
     def test_a_line_that_was_cut_short_costs_only_itself(self, job):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dinoiser.batch.report.plausible import plausible_pixels, plausible_record
-from dinoiser.labels import ignore_among
+from dinoiser.labels import ignore_among, with_ignored_as
 from dinoiser.segmentation import HISTOGRAM_BINS
 
 if TYPE_CHECKING:
@@ -100,6 +100,12 @@ class EvenSample(Generic[T]):
 class JobFigures:
     """Everything that a report shows about a job's images.
 
+    Parameters
+    ----------
+    ignore
+        The job's label of ignored pixels, under which those of all its images are
+        counted; None leaves them under each image's own.
+
     Attributes
     ----------
     done, failed
@@ -121,7 +127,8 @@ class JobFigures:
         have, such as a label above 65535; such figures are left out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ignore: int | None = None) -> None:
+        self._ignore = ignore
         self.done = 0
         self.failed = 0
         self.checked = 0
@@ -151,7 +158,8 @@ class JobFigures:
         ignore = ignore_among(record.pixels)
         for label, pixels in record.pixels.items():
             confidence = record.confidence.get(label) if label != ignore else None
-            self.labels[label].add(pixels, confidence, record.histogram.get(label, ()))
+            counted = self._ignore if label == ignore and self._ignore is not None else label
+            self.labels[counted].add(pixels, confidence, record.histogram.get(label, ()))
         self._add_mask(corrected or record.pixels, review)
         # already counted, and the largest part of a record
         shown = record.model_copy(update={"histogram": {}})
@@ -168,6 +176,8 @@ class JobFigures:
         if review and review.state == "rejected":
             self.rejected += 1
             return
+        if self._ignore is not None:
+            pixels = with_ignored_as(pixels, self._ignore)
         self.mask_pixels.update(pixels)
         self.mask_images.update(label for label, count in pixels.items() if count)
 
@@ -189,7 +199,7 @@ class JobFigures:
     @property
     def all_classes(self) -> LabelFigures:
         """Figures of all labels except ignore, with each image counted once."""
-        together, ignore = LabelFigures(), ignore_among(self.labels)
+        together, ignore = LabelFigures(), self._ignore or ignore_among(self.labels)
         for label, figures in self.labels.items():
             if label != ignore:
                 together.add(figures.pixels, figures.confidence, tuple(figures.histogram))

@@ -107,7 +107,7 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
     """
     job = read_job(output)
     prompts = PromptSet.load(output / PROMPT_FILE) if (output / PROMPT_FILE).exists() else None
-    figures, reviews = JobFigures(), read_reviews(output)
+    figures, reviews = JobFigures(prompts.ignore if prompts else None), read_reviews(output)
     for record in read_records(output):
         figures.add(record, reviews.get(record.image))
     rows = _class_rows(prompts, figures)
@@ -163,7 +163,7 @@ def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRo
     """List the classes by share, with the ignored pixels last."""
     classes = {item.id: item for item in prompts.classes} if prompts else {}
     labels = figures.labels.keys() | figures.mask_pixels.keys()
-    ignore = ignore_among(labels)
+    ignore = prompts.ignore if prompts else ignore_among(labels)
     for label in sorted(labels - classes.keys() - {ignore}):
         classes[label] = PromptClass(f"class {label}", label, (), default_color(label))
     ignored = PromptClass("ignored", ignore, (), IGNORE_COLOR)
