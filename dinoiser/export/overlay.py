@@ -25,6 +25,8 @@ OUTLINE_SHARE = 1 / 400
 """Width of outlines as a share of the longer side; at least two pixels, to survive JPEG."""
 LONGEST_SIDE = 1600
 """Larger previews are shrunk by a whole number to at most this; masks keep the image's size."""
+NARROWEST = 160
+"""Pixels that a legend has at least; narrower previews are white beside the image."""
 ROWS_AT_ONCE = 64  # of the preview: Pillow copies its input, so a large image goes in bands
 
 
@@ -159,7 +161,7 @@ def with_legend(image: Image, classes: list[PromptClass]) -> Image:
     # font size and side of a swatch in pixels
     size = int(np.clip(max(image.size) / 45, 12, 28))
     font = ImageFont.load_default(size)
-    width = max(image.width, 160)
+    width = max(image.width, NARROWEST)
     places, height = _lay_out(classes, font, size, width)
     canvas = Image.new("RGB", (width, image.height + height), "white")
     canvas.paste(image, (0, 0))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dinoiser.batch.job_images import result_file
 from dinoiser.errors import InputError
-from dinoiser.export.overlay import blend, preview_size
+from dinoiser.export.overlay import NARROWEST, blend, preview_size
 from dinoiser.export.png import read_mask
 from dinoiser.images import read_image
 from dinoiser.prompts.palette import palette
@@ -83,10 +83,16 @@ def _from_overlay(output: Path, record: Record, side: int) -> Image.Image:
 
 
 def _without_legend(overlay: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """Crop a preview to the image, whose full size (height, width) is given."""
+    """Crop a preview to the image, whose full size (height, width) is given.
+
+    The preview's own width says how far it was shrunk: an earlier version had other sizes.
+    """
     if size is None:
         return overlay
     height, width = preview_size(size)
+    if overlay.shape[1] != max(width, NARROWEST):
+        width = overlay.shape[1]
+        height = max(1, round(size[0] * width / size[1]))
     return overlay[:height, :width]
 
 

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from dinoiser.batch.report.page import write_report
@@ -40,6 +41,30 @@ def test_the_preview_s_legend_is_cut_off(output):
     (image,) = page.images["contact-sheet"]
     assert image.size == (160, 120)
     assert np.asarray(image)[..., 0].max() < 60
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        pytest.param((1500, 2000), (1200, 1600), id="was larger"),
+        pytest.param((1000, 1000), (500, 500), id="was smaller"),
+        pytest.param((3200, 200), (1600, 100), id="as today, and narrower than its legend"),
+    ],
+)
+def test_the_legend_of_a_preview_of_another_size_is_cut_off(output, size, shown):
+    """Earlier versions shrank an image of 2000 pixels to 1600, and this one to 1000."""
+    path = output / "overlays" / "a.jpg"
+    path.parent.mkdir()
+    height, width = shown
+    preview = Image.new("RGB", (max(160, width), height + 60), "white")
+    preview.paste((0, 0, 200), (0, 0, width, height - height // 4))
+    preview.paste((0, 200, 0), (0, height - height // 4, width, height))
+    preview.save(path, quality=95)
+    (image,) = report(output, [done("a.jpg", {1: (10, 0.5)}, size)]).images["contact-sheet"]
+    pixels = np.asarray(image, int)
+    assert image.width / image.height == pytest.approx(size[1] / size[0], rel=0.02)
+    assert pixels[..., 0].max() < 60
+    assert (pixels[..., 1] > 100).mean() == pytest.approx(0.25, abs=0.03)
 
 
 def test_without_previews_the_image_is_drawn_under_its_mask(output, tmp_path):
