@@ -83,8 +83,13 @@ class Labelling:
         if self.nodata is not None and math.isnan(self.nodata):
             _refuse(["nodata is nan, which counts as missing in any case: leave it out"])
 
-    def check_learned(self) -> None:
+    def check_learned(self, model: dict[str, Any] | None = None) -> None:
         """Check that what was learnt can be read, and has these classes.
+
+        Parameters
+        ----------
+        model
+            The model that it has to be for, as job.yaml describes it; None before that is known.
 
         Raises
         ------
@@ -92,7 +97,10 @@ class Labelling:
             It cannot, or has not.
         """
         if self.learned is not None:
-            Learned.load(self.learned).check_classes(self.prompts)
+            learned = Learned.load(self.learned)
+            learned.check_classes(self.prompts)
+            if model is not None:
+                learned.check_model(model["name"], model["digest"])
 
     def windows(self) -> WindowSettings:
         """Return how images are cut up, with the defaults of the model in the catalogue.

@@ -132,12 +132,16 @@ def relabel(
     InputError, ModelError, ClusterError, OutputError
         See `run`.
     SettingsError
-        The folder records another model, or checked masks would lose pixels.
+        The folder records another model, another one was taught, or checked masks
+        would lose pixels.
     """
     from dinoiser.batch.engines.engine import open_engine
     from dinoiser.batch.report.page import write_report
 
-    turn = _Turn(*recorded_job(output, running, heads), prompts, learned)
+    recorded, before = recorded_job(output, running, heads)
+    if learned is not None:
+        learned.check_model(before["model"]["name"], before["model"]["digest"])
+    turn = _Turn(recorded, before, prompts, learned)
     planned = turn.plan()
     if planned.lost and not give_up:
         msg = f"{say_lost(planned.lost)}."

@@ -117,6 +117,7 @@ def run(
         job = with_scheduler(job, len(stock.todo))
         with open_engine(job, download_progress, cancelled) as engine:
             description = engine.describe(job)
+            job.labelling.check_learned(description["model"])
             open_folder(job, description)
             # After this, all other files of records are this run's.
             merge_records(job.output, mend=stock.damaged)

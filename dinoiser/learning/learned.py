@@ -75,14 +75,27 @@ class Learned:
         SettingsError
             It was learnt with another model or other classes.
         """
-        if self.digest != model.digest:
-            msg = f"what was learnt belongs to another model than {model.name}; learn it again"
-            raise SettingsError(msg)
+        self.check_model(model.name, model.digest)
         self.check_classes(prompts)
         if not self.moves:
             return None
         places = {number: place for place, number in enumerate(self.classes)}
         return self.shift[[places[item.id] for item in prompts.classes]]
+
+    def check_model(self, name: str, digest: str | None) -> None:
+        """Make sure that a model is the one that was taught, with the same heads.
+
+        Raises
+        ------
+        SettingsError
+            It is another.
+        """
+        if self.digest != digest:
+            msg = (
+                f"what was learnt belongs to another model than {name}, or to other heads; learn "
+                "it again"
+            )
+            raise SettingsError(msg)
 
     def check_classes(self, prompts: PromptSet) -> None:
         """Make sure that a prompt set has the classes that were learnt.

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,19 @@ def mean_iou(out, truth, names):
     for name in names:
         matrix.add(read_mask(out / "masks" / f"{name}.png", PROMPTS.label_colors), truth[name])
     return np.nanmean(list(matrix.by_class().values()))
+
+
+def test_what_another_model_learnt_is_refused_and_leaves_nothing(drawn, out, taught, tmp_path):
+    other = replace(taught[1], digest="0" * 64)
+    other.save(tmp_path / "other.safetensors")
+    with pytest.raises(SettingsError, match="another model than tiny, or to other heads"):
+        label(drawn[0], tmp_path / "new", learned=tmp_path / "other.safetensors")
+    assert label(drawn[0], tmp_path / "new").done == 24  # as if nothing had been tried
+    before = (out / "job.yaml").read_bytes()
+    with pytest.raises(SettingsError, match="another model than tiny, or to other heads"):
+        improve(out, other)
+    assert (out / "job.yaml").read_bytes() == before
+    assert not (out / "learned").exists()
 
 
 def improve(out, learned):
