@@ -69,6 +69,19 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
 
 
+def check_writable(folder: Path) -> None:
+    """Check that files can be written to a folder, before long work for them begins.
+
+    Raises
+    ------
+    OutputError
+        They cannot.
+    """
+    with atomic_file(folder / ".probe"):
+        pass
+    (folder / ".probe").unlink()
+
+
 def write_error(path: Path, error: OSError) -> OutputError:
     """Say why a file could not be written, and what to do.
 

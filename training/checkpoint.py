@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from .best import BestHeads
 
+_OF_DIGEST = {"data": "the images were others", "backbone": "the model's weights were others"}
+"""What to say where a digest differs, which says nothing to a person."""
+
 
 @dataclass(frozen=True)
 class FitState:
@@ -89,7 +92,7 @@ class FitState:
 
 def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     differences = [
-        f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
+        _OF_DIGEST.get(name) or f"{name} was {before.get(name)!r} and is now {now.get(name)!r}"
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]

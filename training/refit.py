@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import atomic_file, check_writable
+from dinoiser.batch.export import read_prompts
 from dinoiser.errors import SettingsError
 from dinoiser.export.comparison import write_comparison
+from dinoiser.images.inputs import find_images
 from dinoiser.models.catalog import find_model
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.models.load import load_clip_model
@@ -94,6 +96,13 @@ class RefitJob:
                 ".safetensors, such as heads.safetensors."
             )
             raise SettingsError(msg)
+        if self.output.is_dir() or self.folder.is_file():
+            taken = self.output if self.output.is_dir() else self.folder
+            msg = (
+                f"The heads cannot be written to {self.output}, because there is a "
+                f"{'folder' if taken is self.output else 'file'} {taken}: give another name."
+            )
+            raise SettingsError(msg)
         refuse_to_overwrite(self.config)
         unfinished = any(self.folder.rglob(CHECKPOINT_FILE))
         if unfinished and not self.resume:
@@ -165,6 +174,8 @@ def refit(
 
     Raises
     ------
+    OutputError
+        The heads' folder cannot be written to; this is known before a model is loaded.
     DinoiserError
         See `dinoiser.errors`.
     """
@@ -173,6 +184,10 @@ def refit(
         first = workers.is_first
         _check_workers(job, workers)
         say = say if say is not None and first else lambda _sentence: None
+        # what can be refused without a model is, before one is loaded or fetched
+        if first:
+            check_writable(job.output.parent)
+        _check_inputs(job)
         # load model, teacher and images
         name = local_device() if job.device == "auto" else None
         model = load_clip_model(
@@ -209,6 +224,14 @@ def refit(
         # last, so that a crash before this can be resumed
         fit.discard_checkpoints()
         return RefitSummary(result, judgement, changed)
+
+
+def _check_inputs(job: RefitJob) -> None:
+    """Check that there are images, or a job; how many of them can be read is known later."""
+    if job.teacher == "masks":
+        read_prompts(Path(job.inputs[0]))
+    else:
+        find_images(list(job.inputs))
 
 
 def _check_workers(job: RefitJob, workers: Workers) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
-from dinoiser.atomic import atomic_file, remove_partial_files
+from dinoiser.atomic import check_writable, remove_partial_files
 from dinoiser.batch.folder import (
     learned_file,
     open_folder,
@@ -23,7 +23,6 @@ from dinoiser.batch.stock import prune, take_stock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from dinoiser.batch.engines.engine import Engine
     from dinoiser.batch.job import LabelJob
@@ -111,7 +110,7 @@ def run(
     refuse_what_is_not_ours(job)
     refuse_links(job.output)
     refuse_to_lose_reviews(job)
-    _check_writable(job.output)
+    check_writable(job.output)
     with sole_writer(job.output, "label"):
         stock = take_stock(job, found)
         job = with_scheduler(job, len(stock.todo))
@@ -219,10 +218,3 @@ def _export(
         failures = export(job.output, formats, shape, progress=counted, cancelled=cancelled)
         summary.not_exported.update(failures)
         summary.cancelled = bool(cancelled and cancelled())
-
-
-def _check_writable(output: Path) -> None:
-    """Check that the folder can be written to, before the model is loaded or fetched."""
-    with atomic_file(output / ".probe"):
-        pass
-    (output / ".probe").unlink()

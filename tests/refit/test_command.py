@@ -5,23 +5,27 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from dinoiser_training.refit import RefitJob, refit
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dinoiser.errors import CheckpointError
+from dinoiser.errors import CheckpointError, OutputError
 from dinoiser.export.comparison import MARGIN, PANEL_WIDTH
 from dinoiser.models.clip_dinoiser import DinoiserHeads
 from dinoiser.models.load import load_model
 from dinoiser.scenes import draw_scenes
 from tests.helpers import command_line
+from tests.helpers.permissions import as_ordinary_user
 
 QUICK = ("-m", "tiny", "-d", "cpu", "--precision", "fp32", "--batch-size", 2, "--crop", 64)
 
@@ -284,6 +288,36 @@ def test_too_few_images_are_said(folder, tmp_path, dinoiser):
     code, _, err = dinoiser("train", *some, "-o", tmp_path / "h.safetensors", *QUICK)
     assert code == 2
     assert "There are 3 images to learn from; at least 10" in err
+
+
+def test_what_can_be_refused_is_before_a_model_is_loaded(folder, tmp_path, dinoiser):
+    """The default model is not on this machine, and would have to be fetched."""
+    heads = tmp_path / "heads.safetensors"
+    code, _, err = dinoiser("train", tmp_path / "nowhere", "-o", heads)
+    assert code == 2
+    assert "there is no file or folder" in err
+    code, _, err = dinoiser("train", folder, "--teacher", "masks", "-o", heads)
+    assert code == 2
+    assert "does not contain a job" in err
+    (tmp_path / "file").touch()
+    code, _, err = dinoiser("train", folder, "-o", tmp_path / "file" / "heads.safetensors")
+    assert code == 2
+    assert f"Cannot write {tmp_path / 'file'}" in err
+    heads.mkdir()
+    code, _, err = dinoiser("train", folder, "-o", heads)
+    assert code == 2
+    assert f"because there is a folder {heads}: give another name" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
+def test_a_folder_that_is_read_only_is_said_before_the_images_are_read(folder):
+    # pytest's own folders are closed to other users
+    with tempfile.TemporaryDirectory() as place:
+        locked = Path(place)
+        locked.chmod(0o555)
+        job = RefitJob((str(folder),), locked / "heads.safetensors", model="tiny")
+        with as_ordinary_user(), pytest.raises(OutputError, match="that you may write to"):
+            refit(job)
 
 
 def wait_for(path, process):

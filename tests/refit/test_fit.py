@@ -32,11 +32,10 @@ SETTINGS = FitSettings(
 def make_fit(tiny, tmp_path):
     """Fits of heads for `tiny` to small scenes, all in one folder."""
 
-    def make(**changes):
+    def make(made_of=None, **changes):
         data = FitData(DrawnImages(8, 1, (64, 72)), DrawnImages(2, 2, (64, 72)), "drawn")
-        return Fit(
-            tiny, SegmentTeacher("scenes"), data, replace(SETTINGS, **changes), tmp_path / "fit"
-        )
+        settings = replace(SETTINGS, **changes)
+        return Fit(tiny, SegmentTeacher("scenes"), data, settings, tmp_path / "fit", made_of)
 
     return make
 
@@ -122,6 +121,12 @@ class TestResuming:
             SettingsError, match=r"batch_size was 3 and is now 4; rate was 0\.001 and"
         ):
             make_fit(batch_size=4, rate=0.5).run(resume=True)
+
+    def test_other_images_are_refused_in_words(self, make_fit):
+        made_of = {"data": "1" * 64, "images": 14}
+        make_fit(made_of=made_of).run(cancelled=stop_after(2))
+        with pytest.raises(SettingsError, match=r"settings: the images were others; images was 14"):
+            make_fit(made_of={"data": "2" * 64, "images": 13}).run(resume=True)
 
     def test_a_damaged_checkpoint_is_told(self, make_fit):
         fit = make_fit()
