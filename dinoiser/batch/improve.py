@@ -12,6 +12,7 @@ from dinoiser.batch.job import HISTORY
 from dinoiser.batch.job_images import JobImage, has_changed, result_file
 from dinoiser.batch.recorded_job import recorded_job
 from dinoiser.batch.records import read_records
+from dinoiser.batch.relabel import plan
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.batch.run import Progress
 from dinoiser.errors import DinoiserError, InputError, SettingsError
@@ -91,18 +92,37 @@ def learn_from_reviews(
 def before_last_improvement(output: Path) -> Learned | None:
     """Return what a job used before corrections last taught it; None for words alone.
 
+    What was taken back does not count. Where taking back was stopped, it is the same again.
+
     Raises
     ------
     SettingsError
-        Nothing has been learnt since its words changed.
+        Nothing has been learnt since its words changed, or all of it was taken back.
     """
-    _, description = recorded_job(output)
-    history = description.get(HISTORY) or [{}]
-    latest = history[-1]
-    if latest.get("prompts") != description["prompts"]:
+    job, description = recorded_job(output)
+    in_force, was_taken_back = list[dict[str, Any]](), False
+    for one in (*description.get(HISTORY, ()), description):
+        if one.get("prompts") != description["prompts"]:
+            in_force.clear()
+            continue
+        learned = [earlier.get("learned") for earlier in in_force]
+        was_taken_back = one.get("learned") in learned
+        if was_taken_back:
+            del in_force[learned.index(one.get("learned")) :]
+        in_force.append(one)
+    if was_taken_back:
+        now = _learned_by(output, in_force[-1])
+        if plan(output, job.prompts, learned=now).todo:
+            return now
+    if len(in_force) < 2:
         msg = f"{output} has learnt nothing that could be taken back."
         raise SettingsError(msg)
-    path = learned_file(output, latest)
+    return _learned_by(output, in_force[-2])
+
+
+def _learned_by(output: Path, labelling: dict[str, Any]) -> Learned | None:
+    """Read what a labelling of a job, as job.yaml describes it, was taught."""
+    path = learned_file(output, labelling)
     return None if path is None else Learned.load(path)
 
 

@@ -80,8 +80,8 @@ class Plan(NamedTuple):
     lost: dict[str, tuple[int, int]]
 
 
-def plan(output: Path, prompts: PromptSet) -> Plan:
-    """Say what labelling a job by other words would do; nothing is written.
+def plan(output: Path, prompts: PromptSet, *, learned: Learned | None = None) -> Plan:
+    """Say what labelling a job anew would do; nothing is written.
 
     Parameters
     ----------
@@ -89,13 +89,15 @@ def plan(output: Path, prompts: PromptSet) -> Plan:
         The job's folder.
     prompts
         The words. Classes that the job has by name keep their ids and colours.
+    learned
+        What corrections have taught; None for words alone.
 
     Raises
     ------
     InputError, SettingsError
         See `recorded_job`.
     """
-    return _Turn(*recorded_job(output), prompts, None).plan()
+    return _Turn(*recorded_job(output), prompts, learned).plan()
 
 
 def relabel(
@@ -119,7 +121,7 @@ def relabel(
     output, prompts
         See `plan`.
     learned
-        What corrections have taught; None for words alone.
+        See `plan`.
     running, heads
         See `recorded_job`.
     give_up

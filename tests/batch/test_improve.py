@@ -91,6 +91,30 @@ class TestImprove:
         improve(out, None)
         assert masks(out) == before
 
+    def test_what_was_taken_back_is_not_taken_back_again(self, taught, tmp_path):
+        out, learned = shutil.copytree(taught[0], tmp_path / "out"), taught[1]
+        improve(out, learned)
+        improve(out, None)
+        with pytest.raises(SettingsError, match="learnt nothing"):
+            before_last_improvement(out)
+        improve(out, learned)
+        improve(out, replace(learned, shift=2 * learned.shift))
+        once = before_last_improvement(out)
+        assert once.identity == learned.identity
+        improve(out, once)
+        assert before_last_improvement(out) is None
+
+    def test_taking_back_that_was_stopped_goes_on(self, taught, tmp_path):
+        out, learned = shutil.copytree(taught[0], tmp_path / "out"), taught[1]
+        before = masks(out)
+        improve(out, learned)
+        asked = iter([*3 * [False], *50 * [True]])
+        stopped = relabel(out, PROMPTS, running=SYNC, cancelled=lambda: next(asked))
+        assert stopped.cancelled
+        assert before_last_improvement(out) is None
+        improve(out, None)
+        assert masks(out) == before
+
     def test_images_that_come_later_are_labelled_alike(self, drawn, taught, tmp_path):
         images = shutil.copytree(drawn[0], tmp_path / "images")
         later = (images / "023.png").rename(tmp_path / "023.png")
