@@ -162,6 +162,12 @@ class Reviews:
                 f"the image has {labelled.size}; make the labels the size of the image"
             )
             raise InputError(msg)
+        if labels.dtype.kind not in "biu":
+            msg = (
+                f"the labels of {labelled.image} are {labels.dtype}, expected integers: give the "
+                "ids of classes"
+            )
+            raise InputError(msg)
         counts = {int(n): int(c) for n, c in zip(*np.unique(labels, return_counts=True))}  # noqa: B905
         unknown = (
             counts.keys() - {0, self.prompts.ignore} - {item.id for item in self.prompts.classes}

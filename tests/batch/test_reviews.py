@@ -70,6 +70,7 @@ class TestReviews:
             (np.full((40, 60), 2, np.uint8), "label 2 of a.png is not one of the job's classes"),
             (np.full((40, 60), 256 + 7, np.int32), "label 263 of a.png"),
             (np.full((40, 60), -1, np.int32), "label -1 of a.png"),
+            (np.full((40, 60), 7.5), "labels of a.png are float64, expected integers"),
         ],
     )
     def test_labels_that_make_no_mask_change_nothing(self, job, labels, problem):
