@@ -16,12 +16,12 @@ from dinoiser.errors import InputError
 from dinoiser.export.overlay import NARROWEST, blend, preview_size
 from dinoiser.export.png import read_mask
 from dinoiser.images import read_image
-from dinoiser.prompts.palette import palette
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dinoiser.batch.records import Record
+    from dinoiser.prompts import PromptSet
 
 QUALITY = 75
 
@@ -30,8 +30,7 @@ def thumbnail_uri(
     output: Path,
     record: Record,
     side: int,
-    colors: dict[int, str],
-    mask_colors: dict[int, str],
+    prompts: PromptSet,
     *,
     corrected: bool,
 ) -> str | None:
@@ -45,10 +44,8 @@ def thumbnail_uri(
         Record of a labelled image.
     side
         Longest side of the thumbnail in pixels.
-    colors
-        Colour "#rrggbb" of each label.
-    mask_colors
-        That in masks, see `PromptSet.mask_colors`.
+    prompts
+        The classes, with the colours of their labels on the page and in masks.
     corrected
         Whether the mask was corrected, so that the preview may be outdated.
 
@@ -61,7 +58,7 @@ def thumbnail_uri(
     """
     sources = [
         partial(_from_overlay, output, record, side),
-        partial(_from_mask, output, record, side, colors, mask_colors),
+        partial(_from_mask, output, record, side, prompts),
     ]
     thumbnail = None
     for source in reversed(sources) if corrected else sources:
@@ -96,16 +93,11 @@ def _without_legend(overlay: np.ndarray, size: tuple[int, int] | None) -> np.nda
     return overlay[:height, :width]
 
 
-def _from_mask(
-    output: Path,
-    record: Record,
-    side: int,
-    colors: dict[int, str],
-    mask_colors: dict[int, str],
-) -> Image.Image:
+def _from_mask(output: Path, record: Record, side: int, prompts: PromptSet) -> Image.Image:
     """Draw the image with its labels' colours, like a preview."""
-    labels = Image.fromarray(read_mask(result_file(output, record.stem, "png"), mask_colors))
+    mask = result_file(output, record.stem, "png")
+    labels = Image.fromarray(read_mask(mask, prompts.mask_colors))
     image = Image.fromarray(read_image(record.path))
     image.thumbnail((side, side))
     ids = np.asarray(labels.resize(image.size, Image.Resampling.NEAREST))
-    return blend(image, ids, palette(colors))
+    return blend(image, ids, prompts.palette)

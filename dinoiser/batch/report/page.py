@@ -17,7 +17,7 @@ from dinoiser.batch.reviews import read_reviews
 from dinoiser.labels import ignore_among
 from dinoiser.printable import printable
 from dinoiser.prompts import PromptClass, PromptSet
-from dinoiser.prompts.palette import IGNORE_COLOR, default_color, label_colors
+from dinoiser.prompts.palette import IGNORE_COLOR, default_color
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -111,12 +111,10 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
     for record in read_records(output):
         figures.add(record, reviews.get(record.image))
     rows = _class_rows(prompts, figures)
-    colors = label_colors({row.item.id: row.item.color for row in rows})
     shown = partial(
         _thumbnails,
         output,
-        colors=colors,
-        mask_colors=prompts.mask_colors if prompts else colors,
+        prompts=prompts or _stand_in(rows),
         corrected={name for name, review in reviews.items() if review.edited},
     )
     page = _template().render(
@@ -180,6 +178,18 @@ def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRo
     return sorted(rows, key=lambda row: (row.item is ignored, -row.share))
 
 
+def _stand_in(rows: list[_ClassRow]) -> PromptSet:
+    """Return classes with default colours for a folder that has lost its prompts.yaml."""
+    *rows, _ignored = rows
+    names = {label: f"class {label}" for label in sorted({0, 1, *(row.item.id for row in rows)})}
+    return PromptSet(
+        tuple(
+            PromptClass(name, label, (name,), default_color(label), background=not label)
+            for label, name in names.items()
+        )
+    )
+
+
 def _charts(rows: list[_ClassRow], figures: JobFigures) -> list[_Chart]:
     """Draw the confidence of all classes together, and of each class that has pixels."""
     *rows, _ignored = rows
@@ -207,14 +217,13 @@ def _thumbnails(
     records: list[Record],
     side: int,
     *,
-    colors: dict[int, str],
-    mask_colors: dict[int, str],
+    prompts: PromptSet,
     corrected: set[str],
 ) -> list[_Thumbnail]:
     thumbnails = []
     for record in records:
         is_corrected = record.image in corrected
-        uri = thumbnail_uri(output, record, side, colors, mask_colors, corrected=is_corrected)
+        uri = thumbnail_uri(output, record, side, prompts, corrected=is_corrected)
         thumbnails.append(_Thumbnail(record.image, record.expected_iou, uri))
     return thumbnails
 
