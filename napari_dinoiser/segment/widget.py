@@ -231,7 +231,8 @@ class SegmentWidget(QWidget):
     def _set_aside(self, neighbour: Path) -> None:
         """Rename what was learnt for earlier words, so that it is not loaded with these."""
         if neighbour.exists():
-            old = neighbour.with_suffix(".old.safetensors")
+            endings = (f".old{number}.safetensors" for number in ("", *range(2, 1000)))
+            old = next(o for o in map(neighbour.with_suffix, endings) if not o.exists())
             neighbour.replace(old)
             self._tell(f"Saved the words alone; what was learnt earlier is now {old.name}.")
 

@@ -100,5 +100,9 @@ def test_words_saved_alone_are_loaded_alone(
     assert not earlier.exists()
     assert (tmp_path / "prompts.learned.old.safetensors").read_bytes() == b"of other words"
     assert "prompts.learned.old.safetensors" in child(wordless, QLabel, "status").text()
+    earlier.write_bytes(b"of others yet")
+    click(wordless.table, qtbot, "save_prompts")
+    assert (tmp_path / "prompts.learned.old.safetensors").read_bytes() == b"of other words"
+    assert (tmp_path / "prompts.learned.old2.safetensors").read_bytes() == b"of others yet"
     click(wordless.table, qtbot, "load_prompts")
     assert not child(wordless, QPushButton, "learn_strokes").isChecked()
