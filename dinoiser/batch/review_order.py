@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from dinoiser.labels import ignore_among
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -50,6 +52,8 @@ def sort_images(
     def share(image: LabelledImage) -> float:
         review = reviews.get(image.image)
         pixels = (review and review.pixels) or image.pixels
+        if class_id == ignore_among(pixels):  # in 8 bits, 255 is no class
+            return 0.0
         return pixels.get(class_id, 0) / max(1, sum(pixels.values()))
 
     # sorting is stable, so ties keep the order of names

@@ -114,6 +114,14 @@ def test_by_the_share_of_a_class_as_it_is_after_corrections():
     assert order == ["small but full", "few", "corrected", "none"]
 
 
+def test_what_was_ignored_in_8_bits_is_no_share_of_class_255():
+    images = [
+        image("ignored in 8 bits", pixels={0: 1, 255: 99}),
+        image("has it", pixels={0: 90, 255: 10, 65535: 0}),
+    ]
+    assert names(sort_images(images, {}, "class share", 255)) == ["has it", "ignored in 8 bits"]
+
+
 @given(st.lists(st.floats(0, 1) | st.none(), max_size=20))
 def test_no_image_is_lost(certainties):
     images = [image(f"{i}.png", c) for i, c in enumerate(certainties)]
