@@ -15,7 +15,8 @@ from skimage import data
 from sklearn.datasets import load_sample_image
 from torch.nn import functional as F
 
-from dinoiser.segment.edges import CellGrid, EdgeMap, cell_colours
+from dinoiser.segment.cells import CellGrid, cell_colours
+from dinoiser.segment.edges import EdgeMap
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.resize import resize, to_torch
 from dinoiser.segment.windows import WindowLayout, working_size

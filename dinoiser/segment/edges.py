@@ -11,22 +11,21 @@ Filter, 2015). The first fit is to the probabilities, and each further one to th
 the fit before: a blurred border hides how colours divide, a sharp one shows it.
 
 Nothing depends on how an image is cut up. A cell depends only on cells at most `HALO` away, sums
-are exact (see `GRAIN`), but for the columns of pixels on accelerators, and all else is computed
-value by value.
+are exact (see `colour_fits.GRAIN`), but for the columns of pixels on accelerators, and all else is
+computed value by value.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dinoiser.segment.interpolation import number_type, to_steps
+from dinoiser.segment.colour_fits import RADIUS, ColourFits, to_grain, window_sums
+from dinoiser.segment.interpolation import number_type
 from dinoiser.segment.probability_map import (
     VALUES_ON_DEVICE,
     Decision,
@@ -37,165 +36,27 @@ from dinoiser.segment.probability_map import (
 from dinoiser.segment.resize import to_torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from torch import Tensor
 
+    from dinoiser.segment.cells import CellGrid
     from dinoiser.segment.probability_map import ProbabilityMap
-    from dinoiser.segment.windows import WindowLayout
 
 REACH = 3
 """How far a class may spread from where its probability is the highest, in cells."""
-RADIUS = 6
-"""Half the side of a window of the fits, in cells: three patches."""
 FITS = 2
 """Number of fits, the one at pixels included."""
-EPSILON = 1e-4
-"""Variance of colours, in [0, 1], below which a fit follows them less: a just visible step."""
-LEAST = 0.05
-"""Least middle of a class's shares, see `ColourFits.fit`."""
 AVERAGED = 2
 """How far the probabilities of a class are averaged along a border, in cells."""
 HALO = REACH + 2 * RADIUS * FITS + 1
 """How far the support of a pixel reaches, in cells."""
 
-GRAIN = 2.0**-16
-"""Shares, colours and functions are multiples of it. With weights that are multiples of 2^-25, see
-`interpolation`, all their sums and products fit into the 53 bits of float64. Accelerators fit in
-float64, too, which is no work for so few cells; only the columns of their pixels are in float32."""
 CELLS_AT_ONCE = 256
 """Side, in cells, of the part of an image for which functions are fitted at a time."""
 TILE_SIZE = 512, 256
 """(rows, columns) of a tile that is labelled at a time: small enough for the processor's cache, and
 large enough that starting operations is little of the work."""
-ROWS_AT_ONCE = 512
-"""Rows of pixels that become colours of cells at a time."""
-
-
-Places = TypeVar("Places", int, torch.Tensor)
-
-
-@dataclass(frozen=True)
-class CellGrid:
-    """The cells of an image.
-
-    Attributes
-    ----------
-    size, working_size
-        (H, W) and (h, w), see `WindowLayout`.
-    side
-        Side of a cell, in pixels of the working size.
-    """
-
-    size: tuple[int, int]
-    working_size: tuple[int, int]
-    side: int
-
-    @classmethod
-    def over(cls, layout: WindowLayout, patch_size: int) -> CellGrid:
-        """Lay cells of half a patch over an image."""
-        return cls(layout.size, layout.working_size, max(1, patch_size // 2))
-
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Number of cells along rows and columns; the last ones may be cut off."""
-        height, width = (-(-length // self.side) for length in self.working_size)
-        return height, width
-
-    def cells(self, pixels: Tile) -> Tile:
-        """Return the cells in which the centres of some pixels are."""
-        rows, columns = (
-            slice(self.cell_of(axis, places.start), self.cell_of(axis, places.stop - 1) + 1)
-            for axis, places in enumerate(pixels)
-        )
-        return Tile(rows, columns)
-
-    def pixels(self, cells: Tile) -> Tile:
-        """Return the pixels whose centres are in some cells."""
-        rows, columns = (
-            slice(self._first_pixel(axis, places.start), self._first_pixel(axis, places.stop))
-            for axis, places in enumerate(cells)
-        )
-        return Tile(rows, columns)
-
-    def cell_of_each(self, axis: int, pixels: slice) -> Tensor:
-        """Index of the cell of each of some pixels along an axis."""
-        return _cell_of_each(self, axis, pixels.start, pixels.stop)
-
-    def between(self, axis: int, pixels: slice) -> Between:
-        """Return between which cells some pixels of an axis are."""
-        return _between(self, axis, pixels.start, pixels.stop)
-
-    # The centre of pixel x is at (2 x + 1) / 2; these are in integers, which are exact.
-
-    def cell_of(self, axis: int, pixel: Places) -> Places:
-        """Index of the cell of a pixel along an axis."""
-        return (2 * pixel + 1) * self.working_size[axis] // (2 * self.size[axis] * self.side)
-
-    def _first_pixel(self, axis: int, cell: int) -> int:
-        length, working = self.size[axis], self.working_size[axis]
-        first = -((working - 2 * length * self.side * cell) // (2 * working))  # rounded up
-        return min(max(first, 0), length)
-
-
-@lru_cache(maxsize=512)  # tiles beside each other have the same rows, and images the same size
-def _cell_of_each(grid: CellGrid, axis: int, start: int, stop: int) -> Tensor:
-    return grid.cell_of(axis, torch.arange(start, stop))
-
-
-class Between(NamedTuple):
-    """Pixels along an axis, each of which lies between the centres of two cells.
-
-    Attributes
-    ----------
-    cells
-        All cells that the pixels lie between.
-    before
-        (pixels,) integers, which of them is the one before.
-    share
-        (pixels,) float64 in [0, 1), the share of the one after.
-    weights
-        (pixels, cells) float64, the shares of all.
-    """
-
-    cells: slice
-    before: Tensor
-    share: Tensor
-    weights: Tensor
-
-
-@lru_cache(maxsize=512)
-def _between(grid: CellGrid, axis: int, start: int, stop: int) -> Between:
-    scale = grid.working_size[axis] / grid.size[axis] / grid.side
-    centres = (torch.arange(start, stop, dtype=torch.float64) + 0.5) * scale - 0.5
-    centres = to_steps(centres.clamp(0, grid.counts[axis] - 1))  # beyond them, nothing changes
-    cells = slice(int(centres[0]), min(int(centres[-1]) + 2, grid.counts[axis]))
-    distance = (centres[:, None] - torch.arange(cells.start, cells.stop)).abs()
-    return Between(cells, centres.long() - cells.start, centres.frac(), (1 - distance).clamp(min=0))
-
-
-def cell_colours(pixels: Tensor, side: int) -> Tensor:
-    """Mean colours of cells.
-
-    Parameters
-    ----------
-    pixels
-        (3, h, w) uint8, at the working size, from the top of a cell on.
-    side
-        Side of a cell, in pixels.
-
-    Returns
-    -------
-    Tensor
-        (3, n, m) float32 in [0, 1].
-    """
-    rows = max(1, ROWS_AT_ONCE // side) * side
-    # sums of pixels are exact in float32, so it does not matter where the rows are cut
-    means = [
-        F.avg_pool2d(some.float(), side, ceil_mode=True, count_include_pad=False)
-        for some in pixels.split(rows, 1)
-    ]
-    return torch.cat(means, 1) / 255
 
 
 @dataclass(frozen=True)
@@ -303,14 +164,14 @@ class EdgeMap:
             # a last cell that is cut off before its middle takes what the one before it has
             missing.append(places.stop - places.start - -(-(middles[-1].stop - first) // side))
         values = at_working_size(self.patches.select(channels)).pixels(Tile(*middles))
-        return _to_grain(F.pad(values, (0, missing[1], 0, missing[0]), mode="replicate").double())
+        return to_grain(F.pad(values, (0, missing[1], 0, missing[0]), mode="replicate").double())
 
     def _colours(self, cells: Tile) -> Tensor:
         """Colours (3, rows, columns) float64 of cells."""
         top, left = self.first_cell
         inside = cells.inside(Tile(slice(top, None), slice(left, None)))
         colours = self.colours[:, *inside].to(self.patches.mosaic.device)
-        return _to_grain(colours.double())
+        return to_grain(colours.double())
 
     # -- Pixels
 
@@ -423,7 +284,7 @@ class Fit(NamedTuple):
         counts = window_sums(self.region, AVERAGED)
         means = window_sums(shares * self.region, AVERAGED) / counts.clamp(min=1)
         alone = self.allowed.sum(0) == 1
-        return _to_grain(shares.where(alone | (counts == 0), means))
+        return to_grain(shares.where(alone | (counts == 0), means))
 
 
 class Lines(NamedTuple):
@@ -456,80 +317,9 @@ class Lines(NamedTuple):
         return rise.add_(self.values[:, of].index_select(1, self.before))
 
 
-class ColourFits:
-    """Least squares of shares by colour, in the window around each cell.
-
-    Parameters
-    ----------
-    colours
-        (3, n, m) float64 in [0, 1], multiples of `GRAIN`.
-    """
-
-    def __init__(self, colours: Tensor) -> None:
-        self.colours = colours
-        self._counts = window_sums(torch.ones_like(colours[0]), RADIUS)
-        self._means = self._mean(colours)
-        # the covariance of colours, with EPSILON on its diagonal
-        rr, rg, rb, gg, gb, bb = (
-            self._mean(colours[i] * colours[j]) - self._means[i] * self._means[j]
-            for i, j in combinations_with_replacement(range(3), 2)
-        )
-        rr, gg, bb = rr + EPSILON, gg + EPSILON, bb + EPSILON
-        # its inverse, by cofactors: torch's own depends on how many matrices there are
-        first = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
-        second = rr * bb - rb * rb, rg * rb - rr * gb
-        cofactors = (first, (first[1], *second), (first[2], second[1], rr * gg - rg * rg))
-        determinant = rr * first[0] + rg * first[1] + rb * first[2]
-        self._inverse = [[value / determinant for value in row] for row in cofactors]
-
-    def fit(self, shares: Tensor) -> Tensor:
-        """Fit shares (K, n, m); return the mean function of all windows of a cell.
-
-        Where colours explain little, least squares give every colour nearly the
-        mean share, so that small things would be drowned out by what is around
-        them. Functions are therefore scaled: one half is the middle between
-        what they give, on average, to the cells of a class and to the others.
-
-        Returns
-        -------
-        Tensor
-            (K, 4, n, m), see `Fit.functions`.
-        """
-        means = self._mean(shares)
-        covariance = [
-            self._mean(shares * colour) - means * mean
-            for colour, mean in zip(self.colours, self._means, strict=True)
-        ]
-        slopes = [_dot(row, covariance) for row in self._inverse]
-        offset = means - _dot(slopes, self._means)
-        # for shares of 0 and 1, functions give `mean + (1 - mean) * explained` on average where a
-        # share is 1, and `mean - mean * explained` where it is 0
-        variance = self._mean(shares * shares) - means * means
-        explained = (_dot(slopes, covariance) / variance.clamp(min=GRAIN)).clamp(0, 1)
-        middle = (means + (0.5 - means) * explained).clamp(min=LEAST)
-        functions = torch.stack([*slopes, offset], 1) / (2 * middle[:, None])
-        return _to_grain(self._mean(_to_grain(functions)))
-
-    def evaluate(self, functions: Tensor) -> Tensor:
-        """Return the shares (K, n, m) that functions give to the colours of the cells."""
-        *slopes, offset = functions.unbind(1)
-        return _dot(slopes, self.colours) + offset
-
-    def _mean(self, values: Tensor) -> Tensor:
-        return window_sums(values, RADIUS) / self._counts
-
-
 def support(grid: CellGrid, pixels: Tile) -> Tile:
     """Return the cells that decide about some pixels."""
     return grid.cells(pixels).grow(HALO, grid.counts)
-
-
-def window_sums(values: Tensor, radius: int) -> Tensor:
-    """Sum values (..., n, m) over the windows around all places, cut off at the edges."""
-    side = 2 * radius + 1
-    sums = F.pad(values, (radius + 1, radius, radius + 1, radius)).cumsum(-1)
-    sums = (sums[..., side:] - sums[..., :-side]).cumsum(-2)
-    return sums[..., side:, :] - sums[..., :-side, :]
 
 
 def median_of_nine(pixels: Tensor) -> Tensor:
@@ -553,16 +343,7 @@ def _median_of_three(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
     return torch.maximum(low, torch.minimum(high, third))
 
 
-def _dot(first: Sequence[Tensor] | Tensor, second: Sequence[Tensor] | Tensor) -> Tensor:
-    """Multiply three channels in pairs and add, always in the same order."""
-    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
-
-
 def _one_hot(values: Tensor) -> Tensor:
     """Return 1 where a class (K, n, m) is the highest, else 0, as float64."""
     winner = values.max(0)[1]  # much faster than `argmax`
     return (winner == torch.arange(len(values), device=values.device)[:, None, None]).double()
-
-
-def _to_grain(values: Tensor) -> Tensor:
-    return torch.round(values / GRAIN) * GRAIN

@@ -20,7 +20,8 @@ import torch
 from dinoiser.errors import SettingsError
 from dinoiser.models.text import PhraseEmbeddings
 from dinoiser.segment.canvas import put_together
-from dinoiser.segment.edges import CellGrid, EdgeMap, cell_colours
+from dinoiser.segment.cells import CellGrid, cell_colours
+from dinoiser.segment.edges import EdgeMap
 from dinoiser.segment.passes import Passes
 from dinoiser.segment.phrase_map import PhraseMap
 from dinoiser.segment.probability_map import ProbabilityMap, Tile

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dinoiser.segment import edges
-from dinoiser.segment.edges import CellGrid, EdgeMap, cell_colours, median_of_nine, support
+from dinoiser.segment.cells import CellGrid, cell_colours
+from dinoiser.segment.edges import EdgeMap, median_of_nine, support
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.resize import resize, to_torch
 from dinoiser.segment.settings import WindowSettings

@@ -141,7 +141,7 @@ class Labeller:
         pipeline, side = self.pipeline, self.pipeline.windows.window
         pipeline.embed(self.job.prompts)  # once, before the threads need it
         stack.enter_context(silent_decoders())
-        stack.enter_context(_no_search_of_what_is_here())
+        stack.enter_context(_frozen_heap())
         # windows of the usual, square size
         in_a_pass = pipeline.passes.windows(pipeline.model, (side, side))
         if pipeline.passes.one_thread:
@@ -210,7 +210,7 @@ def _cancel_waiting(running: Iterable[Future[Any]]) -> None:
 
 
 @contextmanager
-def _no_search_of_what_is_here() -> Iterator[None]:
+def _frozen_heap() -> Iterator[None]:
     """Keep Python's garbage collector off the objects of the libraries.
 
     To search them all, it holds up every thread for 0.2 s, once in some 15,000 images.

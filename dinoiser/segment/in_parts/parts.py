@@ -24,7 +24,8 @@ import torch
 from dask.utils import SerializableLock
 
 from dinoiser.errors import SettingsError
-from dinoiser.segment.edges import CellGrid, EdgeMap, cell_colours, support
+from dinoiser.segment.cells import CellGrid, cell_colours
+from dinoiser.segment.edges import EdgeMap, support
 from dinoiser.segment.in_parts.chunks import ChunkGrid
 from dinoiser.segment.interpolation import source
 from dinoiser.segment.pipeline import Block

@@ -1,0 +1,106 @@
+"""Least squares of classes' shares by colour: the guided filter, see `dinoiser.segment.edges`."""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+RADIUS = 6
+"""Half the side of a window of the fits, in cells: three patches."""
+EPSILON = 1e-4
+"""Variance of colours, in [0, 1], below which a fit follows them less: a just visible step."""
+LEAST = 0.05
+"""Least middle of a class's shares, see `ColourFits.fit`."""
+GRAIN = 2.0**-16
+"""Shares, colours and functions are multiples of it. With weights that are multiples of 2^-25, see
+`interpolation`, all their sums and products fit into the 53 bits of float64. Accelerators fit in
+float64, too, which is no work for so few cells; only the columns of their pixels are in float32."""
+
+
+class ColourFits:
+    """Least squares of shares by colour, in the window around each cell.
+
+    Parameters
+    ----------
+    colours
+        (3, n, m) float64 in [0, 1], multiples of `GRAIN`.
+    """
+
+    def __init__(self, colours: Tensor) -> None:
+        self.colours = colours
+        self._counts = window_sums(torch.ones_like(colours[0]), RADIUS)
+        self._means = self._mean(colours)
+        # the covariance of colours, with EPSILON on its diagonal
+        rr, rg, rb, gg, gb, bb = (
+            self._mean(colours[i] * colours[j]) - self._means[i] * self._means[j]
+            for i, j in combinations_with_replacement(range(3), 2)
+        )
+        rr, gg, bb = rr + EPSILON, gg + EPSILON, bb + EPSILON
+        # its inverse, by cofactors: torch's own depends on how many matrices there are
+        first = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
+        second = rr * bb - rb * rb, rg * rb - rr * gb
+        cofactors = (first, (first[1], *second), (first[2], second[1], rr * gg - rg * rg))
+        determinant = rr * first[0] + rg * first[1] + rb * first[2]
+        self._inverse = [[value / determinant for value in row] for row in cofactors]
+
+    def fit(self, shares: Tensor) -> Tensor:
+        """Fit shares (K, n, m); return the mean function of all windows of a cell.
+
+        Where colours explain little, least squares give every colour nearly the
+        mean share, so that small things would be drowned out by what is around
+        them. Functions are therefore scaled: one half is the middle between
+        what they give, on average, to the cells of a class and to the others.
+
+        Returns
+        -------
+        Tensor
+            (K, 4, n, m), see `edges.Fit.functions`.
+        """
+        means = self._mean(shares)
+        covariance = [
+            self._mean(shares * colour) - means * mean
+            for colour, mean in zip(self.colours, self._means, strict=True)
+        ]
+        slopes = [_dot(row, covariance) for row in self._inverse]
+        offset = means - _dot(slopes, self._means)
+        # for shares of 0 and 1, functions give `mean + (1 - mean) * explained` on average where a
+        # share is 1, and `mean - mean * explained` where it is 0
+        variance = self._mean(shares * shares) - means * means
+        explained = (_dot(slopes, covariance) / variance.clamp(min=GRAIN)).clamp(0, 1)
+        middle = (means + (0.5 - means) * explained).clamp(min=LEAST)
+        functions = torch.stack([*slopes, offset], 1) / (2 * middle[:, None])
+        return to_grain(self._mean(to_grain(functions)))
+
+    def evaluate(self, functions: Tensor) -> Tensor:
+        """Return the shares (K, n, m) that functions give to the colours of the cells."""
+        *slopes, offset = functions.unbind(1)
+        return _dot(slopes, self.colours) + offset
+
+    def _mean(self, values: Tensor) -> Tensor:
+        return window_sums(values, RADIUS) / self._counts
+
+
+def window_sums(values: Tensor, radius: int) -> Tensor:
+    """Sum values (..., n, m) over the windows around all places, cut off at the edges."""
+    side = 2 * radius + 1
+    sums = F.pad(values, (radius + 1, radius, radius + 1, radius)).cumsum(-1)
+    sums = (sums[..., side:] - sums[..., :-side]).cumsum(-2)
+    return sums[..., side:, :] - sums[..., :-side, :]
+
+
+def _dot(first: Sequence[Tensor] | Tensor, second: Sequence[Tensor] | Tensor) -> Tensor:
+    """Multiply three channels in pairs and add, always in the same order."""
+    return first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
+
+
+def to_grain(values: Tensor) -> Tensor:
+    """Round values to multiples of `GRAIN`."""
+    return torch.round(values / GRAIN) * GRAIN
