@@ -77,9 +77,15 @@ def check_writable(folder: Path) -> None:
     OutputError
         They cannot.
     """
-    with atomic_file(folder / ".probe"):
-        pass
-    (folder / ".probe").unlink()
+    probe = folder / ".probe"
+    try:
+        with atomic_file(probe):
+            pass
+    except OutputError as error:
+        cause = error.__cause__
+        assert isinstance(cause, OSError)
+        raise write_error(folder, cause) from cause
+    probe.unlink()
 
 
 def write_error(path: Path, error: OSError) -> OutputError:

@@ -189,10 +189,16 @@ def _problem(images: FileImages, index: int) -> str | None:
 def _check_enough(count: int, unreadable: dict[str, str], fewest: int) -> None:
     if count >= fewest:
         return
-    reason = next(iter(unreadable.values()), "")
-    hint = f", {len(unreadable)} more cannot be read ({reason})" if unreadable else ""
+    found = f"There are {count} images to learn from"
+    if not unreadable:
+        msg = (
+            f"{found}; at least {fewest} are needed, and a few hundred are better: give more files "
+            "or folders."
+        )
+        raise InputError(msg)
+    reason = next(iter(unreadable.values()))
     msg = (
-        f"There are {count} images to learn from{hint}; at least {fewest} are needed, and a few "
-        "hundred are better: give more files or folders."
+        f"{found}, {len(unreadable)} more cannot be read ({reason}); at least {fewest} are needed: "
+        "mend these, or add others."
     )
     raise InputError(msg)

@@ -316,8 +316,9 @@ def test_a_folder_that_is_read_only_is_said_before_the_images_are_read(folder):
         locked = Path(place)
         locked.chmod(0o555)
         job = RefitJob((str(folder),), locked / "heads.safetensors", model="tiny")
-        with as_ordinary_user(), pytest.raises(OutputError, match="that you may write to"):
+        with as_ordinary_user(), pytest.raises(OutputError, match="that you may write to") as error:
             refit(job)
+        assert str(error.value).startswith(f"Cannot write {place}: ")
 
 
 def wait_for(path, process):

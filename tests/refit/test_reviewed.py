@@ -1,6 +1,7 @@
 """Heads that learn from the accepted masks of a job."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -59,6 +60,14 @@ def test_accepted_masks_teach(reviewed):
     assert {data.training[i].name for i in range(len(data.training))} == {
         f"{i}.png" for i in range(6)
     }
+
+
+def test_damaged_masks_are_named_and_not_more_folders_asked_for(reviewed, tmp_path):
+    output = shutil.copytree(reviewed, tmp_path / "labels")
+    for name in ("0.png", "1.png"):
+        (output / "masks" / name).write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"4 images .* 2 more cannot be read \(.*mend these"):
+        read_reviewed(output, SMALL)
 
 
 def test_classes_are_segments_and_what_is_ignored_takes_no_part(reviewed):
