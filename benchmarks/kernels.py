@@ -15,11 +15,16 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.setting import PROMPTS, random_image
 from dinoiser.models.load import load_model
+from dinoiser.prompts import PromptSet
+from dinoiser.scenes import draw_scenes
+from dinoiser.scenes.drawing import COLORS, SHAPES
 from dinoiser.segment.pipeline import Pipeline
 from dinoiser.segment.settings import SegmentSettings
 
+PROMPTS = PromptSet.from_names(
+    ["background", *(f"{color} {shape}" for color in COLORS for shape in SHAPES)][:20]
+)
 SIZES = (448, 448), (768, 1024), (1536, 2048)
 WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal"}
 """Operations for whose result the processor waits."""
@@ -72,7 +77,8 @@ def count(size: tuple[int, int], refine: str) -> Counter[str]:
     there = device()
     model = load_model("tiny", "cpu", "fp32")
     pipeline = Pipeline.build(model, SegmentSettings(refine=refine, short_side=448))
-    image = random_image(*size)
+    [scene] = draw_scenes(1, 1, size, hard=True)  # of which several classes win
+    image = scene.image
     layout = pipeline.plan(size)
     blocks = pipeline.blocks(image, layout)
     scores, colours = torch.cat(pipeline.score_blocks(blocks, PROMPTS)), pipeline.colours(blocks)

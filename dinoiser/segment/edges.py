@@ -188,7 +188,8 @@ class EdgeMap:
         if len(found) == 1:
             return allowed.new_zeros((), dtype=torch.int64).expand(tile.size), found
         refused = torch.where(allowed[found], 0.0, -torch.inf)
-        values = refused.index_select(2, columns - columns[0]).index_select(1, rows - rows[0])
+        down, across = ((cells - cells[0]).to(refused.device) for cells in (rows, columns))
+        values = refused.index_select(2, across).index_select(1, down)
         colours = self._smoothed(tile)
         functions = self._lines(fit.functions[found], fit, tile)
         # on a CPU map by map, as numbers that are still in the processor's cache are quick
