@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.labels import IGNORE, IGNORE_16
+from dinoiser.labels import IGNORE, IGNORE_16, ignore_among
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +115,7 @@ def _labels_of(
         msg = f"has transparent pixels, of the colour {names[np.argmin(opaque)]}, expected none"
         raise ValueError(msg)
     # bytes that were written when there were fewer classes: the largest still means ignored
-    ignored = IGNORE_16 if max(colors) > IGNORE else IGNORE
+    ignored = ignore_among(colors)
     # a palette in which every label has its colour is the classes' own, even if two share one
     if indices is not None:
         places = [ignored if index == IGNORE else index for index in indices.tolist()]

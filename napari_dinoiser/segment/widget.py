@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,7 +232,7 @@ class SegmentWidget(QWidget):
     def _set_aside(self, neighbour: Path) -> None:
         """Rename what was learnt for earlier words, so that it is not loaded with these."""
         if neighbour.exists():
-            endings = (f".old{number}.safetensors" for number in ("", *range(2, 1000)))
+            endings = (f".old{number}.safetensors" for number in chain([""], count(2)))
             old = next(o for o in map(neighbour.with_suffix, endings) if not o.exists())
             neighbour.replace(old)
             self._tell(f"Saved the words alone; what was learnt earlier is now {old.name}.")

@@ -181,6 +181,7 @@ def _class_rows(prompts: PromptSet | None, figures: JobFigures) -> list[_ClassRo
 def _stand_in(rows: list[_ClassRow]) -> PromptSet:
     """Return classes with default colours for a folder that has lost its prompts.yaml."""
     *rows, _ignored = rows
+    # a prompt set has a background and at least one other class
     names = {label: f"class {label}" for label in sorted({0, 1, *(row.item.id for row in rows)})}
     return PromptSet(
         tuple(
