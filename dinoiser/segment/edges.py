@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional as F
 
 from dinoiser.segment.colour_fits import RADIUS, ColourFits, to_grain, window_sums
+from dinoiser.segment.contest import Blocks, hold_contest
 from dinoiser.segment.interpolation import number_type
 from dinoiser.segment.probability_map import (
     VALUES_ON_DEVICE,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dinoiser.segment.cells import CellGrid
+    from dinoiser.segment.contest import Contest
     from dinoiser.segment.probability_map import ProbabilityMap
 
 REACH = 3
@@ -90,8 +92,8 @@ class EdgeMap:
         """See `PixelMap`."""
         for fit, tiles in self._fits(within):
             shares = fit.spread(fit.shares)
-            for tile in tiles:
-                winner, found = self._winner(fit, tile)
+            for tile, found in tiles:
+                winner = self._winner(fit, tile, found)
                 best = self._pick(shares, fit, tile, winner, found)
                 yield Decision(tile, [fit.channels[i] for i in found], winner, best)
 
@@ -100,34 +102,49 @@ class EdgeMap:
         heat = np.empty(self.grid.size, np.float32)
         for fit, tiles in self._fits(Tile.whole(heat.shape)):
             shares = fit.spread(self._shares([channel], fit.cells))
-            for tile in tiles:
-                heat[tile] = self._pick(shares, fit, tile, *self._winner(fit, tile)).cpu().numpy()
+            for tile, found in tiles:
+                winner = self._winner(fit, tile, found)
+                heat[tile] = self._pick(shares, fit, tile, winner, found).cpu().numpy()
         return heat
 
     def at(self, row: int, column: int) -> np.ndarray:
         """See `Probabilities`."""
         pixel = Tile(slice(row, row + 1), slice(column, column + 1))
-        [(fit, _)] = self._fits(pixel)
-        winner = self._winner(fit, pixel)
+        [(fit, [(_, found)])] = self._fits(pixel)
+        winner = self._winner(fit, pixel, found)
         every = self._shares(list(range(self.patches.class_count)), fit.cells)
-        picked = [self._pick(fit.spread(one[None]), fit, pixel, *winner) for one in every]
+        picked = [self._pick(fit.spread(one[None]), fit, pixel, winner, found) for one in every]
         return torch.cat(picked).flatten().cpu().numpy()
 
     # -- Cells
 
-    def _fits(self, within: Tile) -> Iterator[tuple[Fit, Iterator[Tile]]]:
-        """Fit a part of the image piece by piece; yield each fit, and the pixels that it is for."""
+    def _fits(self, within: Tile) -> Iterator[tuple[Fit, Iterator[tuple[Tile, list[int]]]]]:
+        """Fit a part of the image piece by piece; yield each fit, and what `_cut` does for it."""
         for cells in self.grid.cells(within).cut(CELLS_AT_ONCE, CELLS_AT_ONCE):
             pixels = self.grid.pixels(cells).overlap(within)
-            fit = self._fit(cells)
-            yield fit, self._cut(pixels, fit)
+            if all(pixels.size):  # a small image may have cells without any
+                fit = self._fit(cells)
+                yield fit, self._cut(pixels, fit)
 
-    def _cut(self, pixels: Tile, fit: Fit) -> Iterator[Tile]:
-        """Divide the pixels that a fit is for into tiles."""
-        if self.patches.on_cpu:
-            return pixels.cut(*TILE_SIZE)
-        width = pixels.size[1]
-        return pixels.cut(max(1, VALUES_ON_DEVICE // (4 * len(fit.channels) * width)), width)
+    def _cut(self, pixels: Tile, fit: Fit) -> Iterator[tuple[Tile, list[int]]]:
+        """Divide the pixels that a fit is for into tiles; yield each, and who may win there."""
+        if not self.patches.on_cpu:  # a device would have to be waited for
+            found, width = list(range(len(fit.channels))), pixels.size[1]
+            for tile in pixels.cut(max(1, VALUES_ON_DEVICE // (4 * len(found) * width)), width):
+                yield tile, found
+            return
+        contest = self._contest(pixels, fit)
+        for tile in pixels.cut(*TILE_SIZE):
+            yield tile, contest.inside(tile)
+
+    def _contest(self, pixels: Tile, fit: Fit) -> Contest:
+        rows, columns = (
+            Blocks.along(self.grid, axis, places, fit.cells[axis].start)
+            for axis, places in enumerate(pixels)
+        )
+        around = pixels.grow(1, self.grid.size)
+        first_pixel = around.rows.start, around.columns.start
+        return hold_contest(fit, rows, columns, self._pixels(around), first_pixel)
 
     def _fit(self, cells: Tile) -> Fit:
         near, kept = (cells.grow(by, self.grid.counts) for by in (HALO, 1 + AVERAGED))
@@ -175,30 +192,33 @@ class EdgeMap:
 
     # -- Pixels
 
-    def _winner(self, fit: Fit, tile: Tile) -> tuple[Tensor, list[int]]:
+    def _winner(self, fit: Fit, tile: Tile, found: list[int]) -> Tensor:
         """Return the class of each pixel, as an index into the list of those that may win here."""
+        if len(found) == 1:
+            return fit.allowed.new_zeros((), dtype=torch.int64).expand(tile.size)
         rows, columns = (
             self.grid.cell_of_each(axis, places) - fit.cells[axis].start
             for axis, places in enumerate(tile)
         )
         allowed = fit.allowed[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        found = list(range(len(allowed)))
-        if self.patches.on_cpu:  # a device would have to be waited for
-            found = torch.nonzero(allowed.any(2).any(1)).flatten().tolist()
-        if len(found) == 1:
-            return allowed.new_zeros((), dtype=torch.int64).expand(tile.size), found
         refused = torch.where(allowed[found], 0.0, -torch.inf)
         down, across = ((cells - cells[0]).to(refused.device) for cells in (rows, columns))
-        values = refused.index_select(2, across).index_select(1, down)
-        colours = self._smoothed(tile)
+        red, green, blue = self._smoothed(tile)
         functions = self._lines(fit.functions[found], fit, tile)
+        values = red.new_empty(len(found), *red.shape)
         # on a CPU map by map, as numbers that are still in the processor's cache are quick
-        at_once = 1 if self.patches.on_cpu else len(found)
-        for some, found_values in zip(functions.split(at_once), values.split(at_once), strict=True):
-            for channel, colour in enumerate(colours):
-                found_values += some.pixels(channel).mul_(colour)
-            found_values += some.pixels(3)
-        return highest(values)[1], found
+        on_cpu = self.patches.on_cpu
+        parts = (
+            all_of.split(1 if on_cpu else len(found)) for all_of in (functions, refused, values)
+        )
+        for some, not_here, into in zip(*parts, strict=True):
+            torch.mul(some.pixels(0), red, out=into)
+            into += some.pixels(1).mul_(green)
+            into += some.pixels(2).mul_(blue)
+            into += some.pixels(3)
+            if not on_cpu or not_here.any():  # a device would have to be waited for
+                into += not_here.index_select(2, across).index_select(1, down)
+        return highest(values)[1]
 
     def _pick(
         self, shares: Tensor, fit: Fit, tile: Tile, winner: Tensor, found: list[int]
@@ -226,8 +246,7 @@ class EdgeMap:
     def _smoothed(self, tile: Tile) -> Tensor:
         """Colours (3, rows, columns) float32 in [0, 1], each the median of 3 x 3 pixels."""
         around = tile.grow(1, self.grid.size)
-        top, left = self.first_pixel
-        pixels = self.image[around.inside(Tile(slice(top, None), slice(left, None)))]
+        pixels = self._pixels(around)
         # at the image's edge, its last pixels are repeated
         missing = [
             (1 - (wanted.start - there.start), 1 - (there.stop - wanted.stop))
@@ -236,7 +255,12 @@ class EdgeMap:
         if np.any(missing):
             pixels = np.pad(pixels, [*missing, (0, 0)], "edge")
         repeated = to_torch(pixels).contiguous().to(self.patches.mosaic.device)
-        return median_of_nine(repeated).float() / 255
+        return median_of_nine(repeated).float().div_(255)
+
+    def _pixels(self, tile: Tile) -> np.ndarray:
+        """Return the image's pixels (rows, columns, 3) uint8 of a tile."""
+        top, left = self.first_pixel
+        return self.image[tile.inside(Tile(slice(top, None), slice(left, None)))]
 
 
 class Fit(NamedTuple):

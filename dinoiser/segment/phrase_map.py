@@ -54,7 +54,7 @@ class PhraseMap(ProbabilityMap):
         """Return the map of some classes only."""
         return replace(self, chosen=tuple(channels))
 
-    def winners(self) -> list[int]:
+    def winners(self, tile: Tile | None = None) -> list[int]:
         """Return all classes, as patches alone do not tell which can be the highest."""
         return list(range(self.class_count))
 

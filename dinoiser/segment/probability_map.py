@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
 VALUES_AT_ONCE = 2**20
 """Number of probabilities in a tile, 8 MB in float64; larger tiles are no faster."""
-TILE_WIDTH = 1024
+TILE_WIDTH = 512
 VALUES_ON_DEVICE = 2**24
 """The same on an accelerator, 64 MB in float32: enough that a kernel takes longer than to start it,
 and little enough for the images of many threads at a time. Tiles there are as wide as the image."""
+
+ROUNDING = 1e-6
+"""What rounding to steps and to float32 can change in a probability, with some to spare."""
 
 Spread = Literal["stretched", "corners", "cubic"]
 
@@ -199,33 +202,36 @@ class ProbabilityMap:
         """Return the map of some classes only."""
         return replace(self, mosaic=self.mosaic[channels])
 
-    def winners(self) -> list[int]:
-        """Return the channels that can be the highest somewhere.
+    def winners(self, tile: Tile | None = None) -> list[int]:
+        """Return the channels that can be the highest somewhere in the image, or in a tile.
 
-        A pixel is a weighted mean of patches, whose probabilities sum to at
-        least S, which is 1 after a softmax: its winner has at least S / K, so
-        a class that stays below that in every patch wins nowhere.
+        A pixel is a weighted mean of patches. So a class that another one is
+        above in every patch wins nowhere. Probabilities of a patch sum to at
+        least S, which is 1 after a softmax, and the winner of a pixel has at
+        least S / K: a class that stays below that in every patch wins nowhere
+        either.
         """
-        # slightly lower, to allow for rounding to steps
-        threshold = self.mosaic.sum(0).min().double() / len(self.mosaic) - 1e-6
-        can_win = (self.mosaic.amax((1, 2)) >= threshold).tolist()
-        return [channel for channel, can in enumerate(can_win) if can]
+        patches = self.mosaic
+        if tile is not None:
+            rows, columns = (
+                axis.weights(places)[0] for axis, places in zip(self.axes, tile, strict=True)
+            )
+            patches = patches[:, rows, columns]
+        best = patches[patches.mean((1, 2)).argmax()]
+        least = patches.sum(0).min() / len(patches)
+        can_win = (patches >= best - ROUNDING).flatten(1).any(1)
+        can_win &= patches.amax((1, 2)) >= least - ROUNDING
+        return torch.nonzero(can_win).flatten().tolist()
 
     def decide(self, within: Tile) -> Iterator[Decision]:
         """See `PixelMap`."""
         everywhere = self.winners()
         for tile in self.select(everywhere).cut(within):
             # a device would have to be waited for
-            channels = self._winners_in(tile) if self.on_cpu else everywhere
+            channels = self.winners(tile) if self.on_cpu else everywhere
             best, winner = highest(self.select(channels).pixels(tile))
             # patches changed by the background filter sum to more than 1, see `apply_background`
             yield Decision(tile, channels, winner, best.clamp_(max=1))
-
-    def _winners_in(self, tile: Tile) -> list[int]:
-        rows, columns = (
-            axis.weights(places)[0] for axis, places in zip(self.axes, tile, strict=True)
-        )
-        return replace(self, mosaic=self.mosaic[:, rows, columns]).winners()
 
     def tiles(self, within: Tile | None = None) -> Iterator[tuple[Tile, Tensor]]:
         """Iterate over the image from left to right and top to bottom.

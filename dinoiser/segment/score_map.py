@@ -43,7 +43,7 @@ class ScoreMap(ProbabilityMap):
         """Return the map of some classes only."""
         return replace(self, chosen=tuple(channels))
 
-    def winners(self) -> list[int]:
+    def winners(self, tile: Tile | None = None) -> list[int]:
         """Return all channels, as patches alone do not tell which can be the highest."""
         return list(range(len(self.mosaic)))
 

@@ -184,7 +184,21 @@ def test_classes_that_are_left_out_win_nowhere(seed, sharpness):
     layout = WindowLayout.plan((50, 60), WindowSettings(short_side=40, window=32, stride=16))
     patches = (random_patches(layout, (4, 4), classes=9, seed=seed) * sharpness).softmax(1)
     found = ProbabilityMap.from_windows(patches, layout)
-    assert set(all_pixels(found).argmax(0).flatten().tolist()) <= set(found.winners())
+    pixels = all_pixels(found)
+    assert set(pixels.argmax(0).flatten().tolist()) <= set(found.winners())
+    for tile in Tile.whole((50, 60)).cut(7, 9):
+        won = pixels[:, *tile].argmax(0).flatten().tolist()
+        assert set(won) <= set(found.winners(tile))
+
+
+def test_where_a_class_is_ahead_in_every_patch_the_others_are_left_out():
+    layout = WindowLayout.plan((64, 64), WindowSettings(whole=True))
+    patches = torch.full((1, 3, 8, 8), 0.3)
+    patches[0, 0] = 0.4
+    patches[0, 1, :, 4:] = 0.5
+    found = ProbabilityMap.from_windows(patches, layout)
+    assert found.winners(Tile(slice(0, 64), slice(0, 24))) == [0]
+    assert found.winners(Tile(slice(0, 64), slice(40, 64))) == [1]
 
 
 @cases(40)

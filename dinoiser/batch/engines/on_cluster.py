@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from concurrent.futures import CancelledError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from dinoiser.batch.job import LabelJob
 
 SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_COUNTS = 1
+"""How often the scheduler is asked for its workers, which takes 4 ms of processor time."""
 SECONDS_TO_START = 60
 SHARDS_AHEAD = 2
 """Shards submitted per shard under way, so that no worker waits for the client."""
@@ -103,13 +106,16 @@ class OnCluster:
         news, patience = _News(self.client), _Patience(local=job.running.scheduler == "local")
         # shards left to submit, pieces of shards that killed a worker, and running tasks
         todo, again, running = iter(shards), deque[Shard](), dict[Any, Shard]()
+        under_way, counted = dict[str, int](), -math.inf
         try:
             while not (cancelled and cancelled()):
                 # keep each worker supplied with shards
-                with _cluster_errors():
-                    under_way = self.client.nthreads()
-                self._workers = len(under_way)
-                patience.look(self._workers)
+                if time.monotonic() - counted >= SECONDS_BETWEEN_COUNTS:
+                    with _cluster_errors():
+                        under_way = self.client.nthreads()
+                    counted = time.monotonic()
+                    self._workers = len(under_way)
+                    patience.look(self._workers)
                 room = 1 if again else SHARDS_AHEAD * max(1, sum(under_way.values()))
                 while len(running) < room:
                     shard = again[0] if again else news.expect(next(todo, None))
