@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
+
+from dinoiser.models.linear import lacks_amx, linear
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +25,9 @@ def self_attention(
     On a CPU it would build all N x N weights of all heads at once, and project
     each row of a batch by itself.
     """
-    projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+    # a text tower, which masks, runs once for each word: too seldom to keep a second layout
+    project = linear if mask is None else F.linear
+    projected = project(x, attention.in_proj_weight, attention.in_proj_bias)
     # (B, N, 3 C) -> three of (B, heads, N, C / heads)
     queries, keys, values = projected.unflatten(-1, (3, attention.num_heads, -1)).permute(
         2, 0, 3, 1, 4
@@ -33,25 +36,13 @@ def self_attention(
         mask is None  # the tokens of a sentence are few
         and projected.device.type == "cpu"
         and projected.dtype == torch.bfloat16
-        and _lacks_amx()
+        and lacks_amx()  # torch's own asks for it, and is else no faster than in float32
     ):
         attended = attend_by_head(queries, keys, values)
     else:
         attended = F.scaled_dot_product_attention(queries, keys, values, mask)
-    joined: Tensor = attention.out_proj(attended.transpose(1, 2).flatten(2))
-    return joined
-
-
-@cache
-def _lacks_amx() -> bool:
-    """Whether the processor multiplies in bfloat16, but only by AVX-512.
-
-    torch's own attention is then no faster in bfloat16 than in float32, as it
-    asks for AMX.
-    """
-    # where torch is too old to tell, its own attention is used
-    can = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
-    return can.get("avx512_bf16", False) and not can.get("amx_bf16", False)
+    joined = attended.transpose(1, 2).flatten(2)
+    return project(joined, attention.out_proj.weight, attention.out_proj.bias)
 
 
 def attend_by_head(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

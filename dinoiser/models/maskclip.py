@@ -14,6 +14,7 @@ from dinoiser.models.attention import self_attention
 from dinoiser.models.base import PatchFeatures, Scoring, SegmentationModel
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.clip import VisionTower
+from dinoiser.models.linear import mlp
 from dinoiser.models.text import TextTower
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ def run_block(block: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """Run an open_clip block on tokens (B, N, C); return its output and the input of its MLP."""
     x = attend(block, x)
     inner = block.ln_2(x)
-    return x + block.ls_2(block.mlp(inner)), inner
+    return x + block.ls_2(mlp(block.mlp, inner)), inner
 
 
 def guide_of(block: Any, x: Tensor) -> Tensor:
@@ -304,7 +305,7 @@ def value_path(block: Any, x: Tensor) -> Tensor:
     # in_proj stacks queries, keys and values: take the last third
     weight, bias = attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :]
     x = x + block.ls_1(attention.out_proj(F.linear(block.ln_1(x), weight, bias)))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+    return x + block.ls_2(mlp(block.mlp, block.ln_2(x)))
 
 
 def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -106,6 +106,9 @@ def _local_cluster(job: LabelJob) -> Iterator[Any]:
         "distributed.scheduler.worker-saturation": 1.0,
         # otherwise a nanny that restarts its worker at a bad moment is closed
         "distributed.deploy.lost-worker-timeout": "100 days",
+        # for dask's dashboard only, at 3 % of two cores
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
         **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in MEMORY.items()},
     }
     with (
