@@ -216,10 +216,11 @@ def compare_shipped(labelling: Labelling, images: int, size: tuple[int, int]) ->
         )
         windows = all_windows(job, model)
         batch = Passes().windows(model, (side, side))
-        towers = {"our tower": lambda: run_bare(model, windows, batch)}
-        if name != "tiny":
-            theirs = bare_tower(model)
-            towers["open_clip's"] = lambda: run_open_clip(theirs, windows.to(model.dtype), batch)
+        theirs = bare_tower(model)
+        towers = {
+            "our tower": lambda: run_bare(model, windows, batch),
+            "open_clip's": lambda: run_open_clip(theirs, windows.to(model.dtype), batch),
+        }
         # before and after the job, as the machine's speed changes
         bare = {tower: [seconds(work)] for tower, work in towers.items()}
         times = []

@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from open_clip.transformer import VisionTransformer
+from torch import nn
 
-from benchmarks.setting import compare, describe_machine, open_clip_model, random_model
+from benchmarks.setting import compare, describe_machine, random_model
 from dinoiser.models.maskclip import position_table
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from dinoiser.models.clip_dinoiser import ClipDinoiser
+    from dinoiser.models.maskclip import MaskClip
 
 SIDE = 448
 
@@ -58,14 +61,25 @@ def compare_forward(
         )
 
 
-def bare_tower(model: ClipDinoiser, *, small: bool = False) -> nn.Module:
-    """Make open_clip's tower of a random model, with positions for windows of `SIDE` pixels."""
-    bare = open_clip_model(small=small).visual.to(model.device, model.dtype)
-    bare.load_state_dict(model.visual.state_dict())
-    grid = (SIDE // model.patch_size,) * 2
+def bare_tower(model: MaskClip) -> nn.Module:
+    """Make open_clip's image tower with the weights of a model, for windows of the model's size."""
+    visual = model.visual
+    blocks, width = visual.transformer.resblocks, visual.conv1.out_channels
+    bare = VisionTransformer(
+        image_size=visual.grid_size[0] * model.patch_size,
+        patch_size=model.patch_size,
+        width=width,
+        layers=len(blocks),
+        heads=blocks[0].attn.num_heads,
+        mlp_ratio=blocks[0].mlp.c_fc.out_features / width,
+        output_dim=visual.output_dim,
+        act_layer=type(blocks[0].mlp.gelu),
+    )
+    bare.load_state_dict(visual.state_dict())
+    grid = (model.windows.window // model.patch_size,) * 2
     table = position_table(bare.positional_embedding, bare.grid_size, grid)
-    bare.positional_embedding = torch.nn.Parameter(table, requires_grad=False)
-    return bare
+    bare.positional_embedding = nn.Parameter(table)
+    return bare.to(model.device, model.dtype).eval().requires_grad_(False)
 
 
 def main() -> None:

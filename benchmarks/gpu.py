@@ -315,7 +315,7 @@ def measure(scale: Scale) -> Iterator[Row]:
 
 
 def _towers(model: ClipDinoiser, scale: Scale, name: str) -> Iterator[Row]:
-    bare = bare_tower(model, small=scale.small)
+    bare = bare_tower(model)
     batch = Passes().windows(model, (SIDE, SIDE))
     for compiler in (None, scale.compiler):
         ratio = compare_forward(model, bare, batch, pairs=scale.pairs, compiled_by=compiler)
