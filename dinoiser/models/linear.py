@@ -31,7 +31,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     takes 5 to 8 % of the time of 785 tokens. The new layout is kept here, and
     takes as much memory as the weight; results are the same.
     """
-    if x.device.type != "cpu" or x.dtype != torch.bfloat16 or not packs_weights():
+    trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    formats = {x.dtype, weight.dtype}  # they differ where autocast converts them
+    if trained or x.device.type != "cpu" or formats != {torch.bfloat16} or not packs_weights():
         return F.linear(x, weight, bias)
     packed = _PACKED.get(weight)
     if (

@@ -37,6 +37,22 @@ def test_weights_that_change_are_laid_out_again(dtype):
     assert torch.equal(linear(x, layer.weight, layer.bias), layer(x))
 
 
+def test_a_layer_that_is_trained_gets_its_gradients():
+    layer = make_layer(torch.bfloat16).requires_grad_(True)
+    x = torch.randn(5, 96).bfloat16()
+    linear(x, layer.weight, layer.bias).sum().backward()
+    found = layer.weight.grad.clone()
+    layer.weight.grad = None
+    layer(x).sum().backward()
+    assert torch.equal(found, layer.weight.grad)
+
+
+def test_autocast_converts_the_weights():
+    layer, x = make_layer(torch.float32), torch.randn(5, 96).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(linear(x, layer.weight, layer.bias), layer(x))
+
+
 @DTYPES
 def test_the_layers_of_a_block_are_run_in_their_order(dtype):
     layers = nn.Sequential()
