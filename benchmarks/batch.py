@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,15 +219,17 @@ def compare_shipped(labelling: Labelling, images: int, size: tuple[int, int]) ->
         batch = Passes().windows(model, (side, side))
         theirs = bare_tower(model)
         towers = {
-            "our tower": lambda: run_bare(model, windows, batch),
-            "open_clip's": lambda: run_open_clip(theirs, windows.to(model.dtype), batch),
+            "our tower": lambda some: run_bare(model, some, batch),
+            "open_clip's": lambda some: run_open_clip(theirs, some.to(model.dtype), batch),
         }
+        for work in towers.values():
+            work(windows[:batch])
         # before and after the job, as the machine's speed changes
-        bare = {tower: [seconds(work)] for tower, work in towers.items()}
+        bare = {tower: [seconds(partial(work, windows))] for tower, work in towers.items()}
         times = []
         run(job, progress=lambda step: times.append(time.perf_counter()) if step.record else None)
         for tower, work in towers.items():
-            bare[tower].append(seconds(work))
+            bare[tower].append(seconds(partial(work, windows)))
     speed = np.polyfit(times, np.arange(images), 1)[0]
     shares = [
         f"{speed * statistics.mean(found) / images:.2f} of {tower} alone"

@@ -32,12 +32,8 @@ def self_attention(
     queries, keys, values = projected.unflatten(-1, (3, attention.num_heads, -1)).permute(
         2, 0, 3, 1, 4
     )
-    if (
-        mask is None  # the tokens of a sentence are few
-        and projected.device.type == "cpu"
-        and projected.dtype == torch.bfloat16
-        and lacks_amx()  # torch's own asks for it, and is else no faster than in float32
-    ):
+    # torch's own is slow without AMX; the tokens of a sentence, which has a mask, are few
+    if mask is None and lacks_amx(projected):
         attended = attend_by_head(queries, keys, values)
     else:
         attended = F.scaled_dot_product_attention(queries, keys, values, mask)

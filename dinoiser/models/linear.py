@@ -32,8 +32,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     takes as much memory as the weight; results are the same.
     """
     trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    formats = {x.dtype, weight.dtype}  # they differ where autocast converts them
-    if trained or x.device.type != "cpu" or formats != {torch.bfloat16} or not packs_weights():
+    converted = weight.dtype != x.dtype  # by autocast
+    if trained or converted or not (lacks_amx(x) and _can_pack()):
         return F.linear(x, weight, bias)
     packed = _PACKED.get(weight)
     if (
@@ -54,17 +54,20 @@ def mlp(layers: Any, x: Tensor) -> Tensor:
     return linear(layers.gelu(linear(x, first.weight, first.bias)), last.weight, last.bias)
 
 
+def lacks_amx(x: Tensor) -> bool:
+    """Whether products with `x` are in bfloat16, but by AVX-512 only."""
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and _processor_lacks_amx()
+
+
 @cache
-def lacks_amx() -> bool:
-    """Whether the processor multiplies in bfloat16, but only by AVX-512."""
+def _processor_lacks_amx() -> bool:
     # where torch is too old to tell, its own ways are used
     can = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
     return can.get("avx512_bf16", False) and not can.get("amx_bf16", False)
 
 
 @cache
-def packs_weights() -> bool:
-    """Whether weights are laid out once, by what torch has for models that it compiles."""
-    return lacks_amx() and all(
-        hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
-    )
+def _can_pack() -> bool:
+    # torch has these for models that it compiles, and may rename them
+    names = "_reorder_linear_weight", "_linear_pointwise"
+    return all(hasattr(torch.ops.mkldnn, name) for name in names)
