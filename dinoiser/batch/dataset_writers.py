@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from dataclasses import replace
@@ -14,7 +13,8 @@ from dinoiser.batch.export_writers import ExportedJob, OwnFiles, own_folder
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.export import link_image, write_classes, write_mask
 from dinoiser.export.label_studio import build_interface, build_task
-from dinoiser.export.png import build_mask, write_gray
+from dinoiser.export.png import write_gray
+from dinoiser.export.png_writer import encode_pixels
 from dinoiser.export.regions import map_classes
 from dinoiser.export.voc import (
     CLASS_FOLDER,
@@ -23,7 +23,8 @@ from dinoiser.export.voc import (
     OBJECT_FOLDER,
     SET_FOLDER,
     build_label_map,
-    build_objects,
+    number_objects,
+    object_palette,
 )
 from dinoiser.images.inputs import check_inside
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     import numpy as np
-    from PIL.Image import Image
 
     from dinoiser.batch.export_writers import Writer
     from dinoiser.batch.records import Record
@@ -140,12 +140,16 @@ class CvatWriter(OwnFiles):
         """See `Writer`."""
         # the colour of ignored pixels is no label of CVAT, which would refuse the whole archive
         known = map_classes(labels)
+        # without objects, CVAT takes the background for one
+        objects = number_objects(labels, self.job.prompts, self.job.options)
         masks = {
-            CLASS_FOLDER: build_mask(known, self.job.prompts.palette),
-            # without objects, CVAT takes the background for one
-            OBJECT_FOLDER: build_objects(labels, self.job.prompts, self.job.options),
+            CLASS_FOLDER: (known, self.job.prompts.palette),
+            OBJECT_FOLDER: (objects, object_palette()),
         }
-        return {f"{folder}/{record.stem}.png": _encode(mask) for folder, mask in masks.items()}
+        return {
+            f"{folder}/{record.stem}.png": bytes(encode_pixels(*mask))
+            for folder, mask in masks.items()
+        }
 
     def add(self, record: Record, made: dict[str, bytes]) -> None:
         """See `Writer`."""
@@ -190,12 +194,6 @@ DATASET_WRITERS: dict[str, Callable[[ExportedJob, ExitStack], Writer]] = {
     "cvat": CvatWriter,
     "labelstudio": LabelStudioWriter,
 }
-
-
-def _encode(image: Image) -> bytes:
-    encoded = io.BytesIO()
-    image.save(encoded, "PNG")
-    return encoded.getvalue()
 
 
 def _write_text(path: Path, text: str) -> None:

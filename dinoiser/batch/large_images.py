@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dinoiser.atomic import atomic_file
-from dinoiser.export.confidence import build_confidence
+from dinoiser.export.confidence import confidence_bytes
 from dinoiser.export.overlay import preview_size
 from dinoiser.export.png import mask_palette
-from dinoiser.export.png_stream import PngStream
+from dinoiser.export.png_writer import PngStream
 from dinoiser.images.large_tiff import open_large_tiff
 from dinoiser.segment.in_parts.chunks import ChunkGrid
 from dinoiser.segment.in_parts.parts import label_parts
@@ -230,7 +230,7 @@ class _Writer:
         missing = self.tiff.missing(tile.rows, tile.columns)
         part = Segmentation(*result, self.prompts).ignoring(missing)
         counts = part.pixel_counts(), part.mean_confidence(), part.confidence_histogram()
-        grey = [np.asarray(build_confidence(part))] if len(self.streams) > 1 else []
+        grey = [confidence_bytes(part)] if len(self.streams) > 1 else []
         return part.labels, *grey, _Measure(*counts)
 
     def _write(self, rows: slice, parts: list[tuple], _before: Any) -> None:

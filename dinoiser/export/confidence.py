@@ -7,23 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dinoiser.errors import InputError
-from dinoiser.export.image_file import write_image
 from dinoiser.export.png import load_png
+from dinoiser.export.png_writer import write_pixels
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from PIL.Image import Image
-
     from dinoiser.segmentation import Segmentation
 
 
-def build_confidence(segmentation: Segmentation) -> Image:
-    """8-bit grey image of the confidence: 0 to 1 becomes 0 to 255, rounded."""
-    from PIL import Image
-
+def confidence_bytes(segmentation: Segmentation) -> np.ndarray:
+    """Return the confidence as (H, W) uint8: 0 to 1 becomes 0 to 255, rounded."""
     scaled = np.multiply(segmentation.confidence, 255, dtype=np.float32)
-    return Image.fromarray(np.rint(scaled, out=scaled).astype(np.uint8), "L")
+    return np.rint(scaled, out=scaled).astype(np.uint8)
 
 
 def write_confidence(segmentation: Segmentation, path: str | Path) -> None:
@@ -41,7 +37,7 @@ def write_confidence(segmentation: Segmentation, path: str | Path) -> None:
     OutputError
         The file cannot be written.
     """
-    write_image(build_confidence(segmentation), path, "PNG")
+    write_pixels(confidence_bytes(segmentation), None, path)
 
 
 def read_confidence(path: str | Path) -> np.ndarray:

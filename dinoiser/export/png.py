@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import InputError
-from dinoiser.export.image_file import write_image
 from dinoiser.export.mask_colors import find_labels
+from dinoiser.export.png_writer import write_pixels
 from dinoiser.labels import IGNORE
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
 
-# masks are runs of equal values: looking for anything else takes long and saves nothing
-MASK_COMPRESSION = {"compress_level": 1, "compress_type": zlib.Z_RLE}
-
 
 def mask_palette(prompts: PromptSet) -> np.ndarray | None:
     """Decide how masks are dressed: (256, 3) uint8 RGB colours of labels; None for grey masks.
@@ -32,16 +28,6 @@ def mask_palette(prompts: PromptSet) -> np.ndarray | None:
     A palette has 256 colours: with class ids above 254, masks are grey, of 16 bits.
     """
     return None if prompts.masks == "gray" or prompts.ignore > IGNORE else prompts.palette
-
-
-def build_mask(labels: np.ndarray, colors: np.ndarray | None) -> Image:
-    """Image whose indices or, without colours, grey values are the labels; see `mask_palette`."""
-    from PIL import Image
-
-    mask = Image.fromarray(labels)
-    if colors is not None:
-        mask.putpalette(colors.tobytes(), "RGB")
-    return mask
 
 
 def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None:
@@ -67,7 +53,7 @@ def write_mask(labels: np.ndarray, prompts: PromptSet, path: str | Path) -> None
     --------
     read_mask : the inverse.
     """
-    write_image(build_mask(labels, mask_palette(prompts)), path, "PNG", **MASK_COMPRESSION)
+    write_pixels(labels, mask_palette(prompts), path)
 
 
 def write_gray(labels: np.ndarray, path: str | Path) -> None:
@@ -85,7 +71,7 @@ def write_gray(labels: np.ndarray, path: str | Path) -> None:
     OutputError
         The file cannot be written.
     """
-    write_image(build_mask(labels, None), path, "PNG", **MASK_COMPRESSION)
+    write_pixels(labels, None, path)
 
 
 def write_png(segmentation: Segmentation, path: str | Path) -> None:

@@ -10,8 +10,6 @@ from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.regions import annotated_classes, find_regions, map_regions
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from dinoiser.export.options import ExportOptions
     from dinoiser.prompts import PromptSet
 
@@ -51,8 +49,8 @@ def build_label_map(prompts: PromptSet, *, with_ignored: bool = False) -> str:
     return "# label:color_rgb:parts:actions\n" + "".join(lines)
 
 
-def build_objects(labels: np.ndarray, prompts: PromptSet, options: ExportOptions) -> Image:
-    """Draw the objects of an image as an indexed image in VOC's colours of objects.
+def number_objects(labels: np.ndarray, prompts: PromptSet, options: ExportOptions) -> np.ndarray:
+    """Give each object of an image a number, (H, W) uint8; 0 is none.
 
     Parameters
     ----------
@@ -69,8 +67,6 @@ def build_objects(labels: np.ndarray, prompts: PromptSet, options: ExportOptions
         A label is not a class of the prompt set, or there are more objects
         than an indexed image holds.
     """
-    from PIL import Image
-
     regions = map_regions(labels, options)
     kept = [r for r in find_regions(labels, regions, prompts) if r.area >= options.min_area]
     if len(kept) > _MOST_OBJECTS:
@@ -81,12 +77,10 @@ def build_objects(labels: np.ndarray, prompts: PromptSet, options: ExportOptions
         raise InputError(msg)
     numbers = np.zeros(int(regions.max()) + 1, np.uint8)
     numbers[[region.value for region in kept]] = np.arange(1, len(kept) + 1)
-    image = Image.fromarray(numbers[regions], "L")
-    image.putpalette(_object_palette().tobytes(), "RGB")
-    return image
+    return numbers[regions]
 
 
-def _object_palette() -> np.ndarray:
+def object_palette() -> np.ndarray:
     """Return VOC's colours of objects, (256, 3) uint8 RGB."""
     # the bits of a number, from the lowest, go in turn to red, green and blue, from the highest
     numbers, colors = np.arange(256), np.zeros((256, 3), np.uint8)

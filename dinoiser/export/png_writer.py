@@ -1,0 +1,127 @@
+"""Write indexed and grey PNG files, as a whole or a few rows at a time."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+import png
+
+from dinoiser.atomic import atomic_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from numpy.typing import DTypeLike
+
+LEVEL = 5
+"""Of zlib-ng: masks become as small as with zlib's own 6, in a sixth of the time."""
+
+
+def write_pixels(pixels: np.ndarray, palette: np.ndarray | None, path: str | Path) -> None:
+    """Write a PNG, completely or not at all.
+
+    Parameters
+    ----------
+    pixels
+        (H, W) uint8 or, for grey images, uint16.
+    palette
+        (256, 3) uint8 RGB colours of the indices; None for a grey image.
+    path
+        The file; missing folders are created.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    encoded = encode_pixels(pixels, palette)
+    with atomic_file(path) as file:
+        file.write(encoded)
+
+
+def encode_pixels(pixels: np.ndarray, palette: np.ndarray | None) -> memoryview:
+    """Return the bytes of a PNG, see `write_pixels`."""
+    import imagecodecs
+
+    file = io.BytesIO()
+    _write_head(file, pixels.shape, palette, pixels.dtype)
+    png.write_chunk(file, b"IDAT", imagecodecs.zlibng_encode(_lines(pixels), level=LEVEL))
+    png.write_chunk(file, b"IEND")
+    return file.getbuffer()
+
+
+class PngStream:
+    """Writes an indexed or grey PNG from top to bottom.
+
+    A context manager: the end of the file is written when the block ends
+    without an error.
+
+    Parameters
+    ----------
+    file
+        The open file to write to.
+    size
+        (height, width) in pixels.
+    palette
+        See `write_pixels`.
+    dtype
+        Type of the pixels, uint8 or, for grey images, uint16.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        size: tuple[int, int],
+        palette: np.ndarray | None = None,
+        dtype: DTypeLike = np.uint8,
+    ) -> None:
+        self._file = file
+        self._compressor = zlib.compressobj()
+        self._type = np.dtype(dtype)
+        _write_head(file, size, palette, self._type)
+
+    def write(self, rows: np.ndarray) -> None:
+        """Append rows (n, width) of the type of the pixels."""
+        self._append(self._compressor.compress(_lines(rows.astype(self._type, copy=False))))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._append(self._compressor.flush())
+            png.write_chunk(self._file, b"IEND")
+
+    def _append(self, data: bytes) -> None:
+        if data:
+            png.write_chunk(self._file, b"IDAT", data)
+
+
+def _write_head(
+    file: BinaryIO, size: tuple[int, ...], palette: np.ndarray | None, dtype: np.dtype
+) -> None:
+    """Write what comes before the pixels."""
+    colors = None if palette is None else [tuple(color) for color in palette.tolist()]
+    depth = 8 * dtype.itemsize
+    writer = png.Writer(*size[::-1], greyscale=palette is None, bitdepth=depth, palette=colors)
+    writer.write_preamble(file)
+
+
+def _lines(pixels: np.ndarray) -> bytearray:
+    """Return rows of pixels as they are compressed: bytes, each row after a 0 for no filter."""
+    # from the highest byte to the lowest
+    values = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">")).view(np.uint8)
+    height, width = values.shape
+    lines = bytearray(height * (width + 1))
+    np.frombuffer(lines, np.uint8).reshape(height, -1)[:, 1:] = values
+    return lines
