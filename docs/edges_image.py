@@ -15,6 +15,7 @@ from skimage import data
 from sklearn.datasets import load_sample_image
 from torch.nn import functional as F
 
+from dinoiser.segment.canvas import Canvas
 from dinoiser.segment.cells import CellGrid, cell_colours
 from dinoiser.segment.edges import EdgeMap
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
@@ -67,9 +68,10 @@ def refine(rough: ProbabilityMap, image: np.ndarray) -> EdgeMap:
 
 def draw(image: np.ndarray, found: ProbabilityMap | EdgeMap) -> np.ndarray:
     """Draw the labels over the image."""
-    labels = np.empty(image.shape[:2], np.uint8)
-    for tile, channels, winner, _ in found.decide(Tile(*map(slice, (0, 0), labels.shape))):
-        labels[tile] = np.array(channels)[winner]
+    channels = np.arange(len(COLORS), dtype=np.uint8)
+    canvas = Canvas.blank(Tile.whole(image.shape[:2]), channels, found.device)
+    found.decide(canvas)
+    labels, _ = canvas.arrays()
     mixed = np.where(labels[..., None] > 0, 0.45 * image + 0.55 * COLORS[labels], image)
     return mixed.astype(np.uint8)
 

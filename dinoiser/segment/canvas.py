@@ -1,77 +1,100 @@
-"""Labels and confidence of a part of an image, from those of its tiles."""
+"""Labels and confidence of a part of an image, as they are filled in."""
 
 from __future__ import annotations
 
-import math
-from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from torch import Tensor
 
-    from dinoiser.segment.probability_map import Decision, Tile
+    from dinoiser.segment.probability_map import Tile
 
 
-def put_together(
-    decisions: Iterator[Decision], within: Tile, ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Put the tiles of a part of an image together.
+class Canvas(NamedTuple):
+    """What a `PixelMap` fills in.
 
-    Parameters
+    Attributes
     ----------
-    decisions, within
-        Those of `PixelMap.decide`, and the part.
+    within
+        The part of the image.
     ids
-        (K,) uint8 or uint16, the label of each channel.
-
-    Returns
-    -------
-    labels, confidence
-        (rows, columns), of the type of `ids` and float16.
+        (K,) uint8 or int16 on the CPU, the label of each channel. With 16 bits,
+        these are the bits of a uint16, which torch hardly knows.
+    labels
+        (rows, columns), like `ids`.
+    confidence
+        (rows, columns) float16 or float32, the probability of each pixel's
+        class, in [0, 1].
     """
-    first = next(decisions)
-    decisions = chain([first], decisions)
-    device = first.winner.device
-    if device.type == "cpu":
-        return _on_cpu(decisions, within, ids)
-    return _on_device(decisions, within, ids, device)
 
+    within: Tile
+    ids: Tensor
+    labels: Tensor
+    confidence: Tensor
 
-def _on_cpu(
-    decisions: Iterable[Decision], within: Tile, ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    labels = np.empty(within.size, ids.dtype)
-    confidence = np.empty(within.size, np.float16)
-    halves = torch.from_numpy(confidence)  # the same memory
-    for tile, channels, winner, probability in decisions:
-        part = tile.inside(within)
-        if len(channels) == 1:
-            labels[part] = ids[channels[0]]
-        else:
-            labels[part] = ids[channels].take(winner.numpy())
-        halves[part].copy_(probability)
-    return labels, confidence
+    @classmethod
+    def blank(
+        cls,
+        within: Tile,
+        ids: np.ndarray,
+        device: torch.device,
+        dtype: torch.dtype = torch.float16,
+    ) -> Self:
+        """Make one with nothing filled in.
 
+        Parameters
+        ----------
+        within
+            The part of the image.
+        ids
+            (K,) uint8 or uint16, the label of each channel.
+        device
+            Where it is.
+        dtype
+            Of the confidence.
+        """
+        bits = torch.from_numpy(ids if ids.itemsize == 1 else ids.view(np.int16))
+        labels = torch.empty(within.size, dtype=bits.dtype, device=device)
+        return cls(within, bits, labels, torch.empty(within.size, dtype=dtype, device=device))
 
-def _on_device(
-    decisions: Iterable[Decision], within: Tile, ids: np.ndarray, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    # both in one piece of memory, so that one copy brings them back
-    count = math.prod(within.size)
-    memory = torch.empty(count * (2 + ids.itemsize), dtype=torch.uint8, device=device)
-    halves, numbers = memory[: 2 * count], memory[2 * count :]
-    confidence = halves.view(torch.float16).view(within.size)
-    bits = ids.view(np.uint8 if ids.itemsize == 1 else np.int16)  # torch does little with uint16
-    labels = numbers.view(torch.from_numpy(bits).dtype).view(within.size)
-    for tile, channels, winner, probability in decisions:
-        part = tile.inside(within)
-        labels[part] = torch.from_numpy(bits[channels]).to(device)[winner]
-        confidence[part] = probability
-    found = memory.cpu().numpy()
-    return (
-        found[2 * count :].view(ids.dtype).reshape(within.size),
-        found[: 2 * count].view(np.float16).reshape(within.size),
-    )
+    def part(self, tile: Tile) -> Self:
+        """Return a part of it; what is filled in there is filled in here."""
+        place = tile.inside(self.within)
+        return self._replace(
+            within=tile, labels=self.labels[place], confidence=self.confidence[place]
+        )
+
+    def put(self, tile: Tile, channels: list[int], winner: Tensor, probability: Tensor) -> None:
+        """Fill in a tile.
+
+        Parameters
+        ----------
+        tile
+            The tile, in pixels of the image.
+        channels
+            The classes that take part.
+        winner
+            (rows, columns) integers, which of them a pixel belongs to.
+        probability
+            (rows, columns), its probability.
+        """
+        place = tile.inside(self.within)
+        ids = self.ids[channels]
+        self.labels[place] = ids[0] if len(ids) == 1 else ids.to(winner.device)[winner]
+        self.confidence[place] = probability
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels, uint8 or uint16, and confidence, in the CPU's memory."""
+        found = [self.labels, self.confidence]
+        if self.labels.device.type != "cpu":  # in one copy
+            data = torch.cat([values.flatten().view(torch.uint8) for values in found]).cpu()
+            sizes = [values.numel() * values.itemsize for values in found]
+            found = [
+                part.clone().view(values.dtype).view(values.shape)
+                for part, values in zip(data.split(sizes), found, strict=True)
+            ]
+        labels, confidence = (values.numpy() for values in found)
+        return labels.view(np.uint8 if labels.itemsize == 1 else np.uint16), confidence

@@ -8,22 +8,23 @@ need not be computed.
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dinoiser.segment.cells import CellGrid
     from dinoiser.segment.edges import Fit
-    from dinoiser.segment.probability_map import Tile
 
 ROUNDING = 2.0**-20
 """What a value computed in float32 may be wrong by, relative to its function's absolute values."""
 
 
 class Blocks(NamedTuple):
-    """The blocks along an axis.
+    """The blocks along an axis of a part of an image; pixels are counted from its first.
 
     Attributes
     ----------
@@ -32,11 +33,17 @@ class Blocks(NamedTuple):
     before, after
         (n,), the cells that they lie between, counted from some cell. Outside
         the centres of an image's first and last cell, both are that cell.
+    share
+        (pixels,) float32 in [0, 1), the share of the cell after.
+    own
+        (pixels,), the cell in which a pixel is.
     """
 
     starts: np.ndarray
     before: np.ndarray
     after: np.ndarray
+    share: Tensor
+    own: np.ndarray
 
     @classmethod
     def along(cls, grid: CellGrid, axis: int, pixels: slice, first_cell: int) -> Blocks:
@@ -45,20 +52,31 @@ class Blocks(NamedTuple):
         before, starts = np.unique(between.before.numpy(), return_index=True)
         before += between.cells.start
         after = np.minimum(before + 1, grid.counts[axis] - 1)
-        starts = np.append(starts + pixels.start, pixels.stop)
-        return cls(starts, before - first_cell, after - first_cell)
+        starts = np.append(starts, pixels.stop - pixels.start)
+        own = grid.cell_of_each(axis, pixels).numpy() - first_cell
+        return cls(starts, before - first_cell, after - first_cell, between.share.float(), own)
 
-    def around(self, first_pixel: int) -> list[slice]:
-        """Return the pixels of each block and one more on each side, counted from `first_pixel`."""
-        starts = (self.starts[:-1] - 1 - first_pixel).clip(0)
-        stops = self.starts[1:] + 1 - first_pixel
-        return [slice(*ends) for ends in zip(starts.tolist(), stops.tolist(), strict=True)]
+    @property
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The cells before and after."""
+        return self.before, self.after
 
-    def of(self, pixels: slice) -> slice:
-        """Return the blocks in which some pixels are."""
-        ends = pixels.start, pixels.stop - 1
-        first, last = (np.searchsorted(self.starts, ends, "right") - 1).tolist()
-        return slice(first, last + 1)
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of pixels of each."""
+        return np.diff(self.starts)
+
+    @property
+    def places(self) -> list[slice]:
+        """The pixels of each."""
+        return [slice(*ends) for ends in pairwise(self.starts.tolist())]
+
+    def around(self, margin: int) -> list[slice]:
+        """Return the pixels of each and one more on each side, where `margin` are before all."""
+        return [
+            slice(max(0, places.start + margin - 1), places.stop + margin + 1)
+            for places in self.places
+        ]
 
 
 class Contest(NamedTuple):
@@ -76,14 +94,9 @@ class Contest(NamedTuple):
     columns: Blocks
     can_win: np.ndarray
 
-    def inside(self, tile: Tile) -> list[int]:
-        """Return the classes that can win somewhere in a tile."""
-        some = self.can_win[:, self.rows.of(tile.rows), self.columns.of(tile.columns)]
-        return np.flatnonzero(some.any((1, 2))).tolist()
-
 
 def hold_contest(
-    fit: Fit, rows: Blocks, columns: Blocks, image: np.ndarray, first_pixel: tuple[int, int]
+    fit: Fit, rows: Blocks, columns: Blocks, image: np.ndarray, margin: tuple[int, int]
 ) -> Contest:
     """Find out which classes can win where.
 
@@ -93,9 +106,12 @@ def hold_contest(
         What is known about the classes at cells.
     rows, columns
         Blocks, with cells counted from the first one of the fit.
-    image, first_pixel
+    image
         (rows, columns, 3) uint8, the blocks' pixels and one more on each side,
-        as far as the image has any, and (row, column) at which they begin.
+        as far as the image has any.
+    margin
+        (rows, columns) that it has before the blocks' first pixel: 1, or 0 at
+        the image's edge.
     """
     allowed, functions = fit.allowed.numpy(), fit.functions.numpy()
     corners = list(product((rows.before, rows.after), (columns.before, columns.after)))
@@ -104,8 +120,8 @@ def hold_contest(
     contested = can_win.sum(0) > 1
     if not contested.any():
         return Contest(rows, columns, can_win)
-    top, left = first_pixel
-    low, high = _colour_range(image, rows.around(top), columns.around(left), contested)
+    above, before = margin
+    low, high = _colour_range(image, rows.around(above), columns.around(before), contested)
 
     # P pairs of a class and a block, with their functions (P, 4, 4) at the corners
     pairs = k, i, j = np.nonzero(can_win & contested)
@@ -126,7 +142,7 @@ def hold_contest(
     ahead = mine[first] - mine
     least = values[first] - values - (np.abs(ahead[..., :3]) @ reach)[..., 0]
     size = np.abs(mine).sum(2)
-    beaten = (least > ROUNDING * (size + size[first])).all(1)
+    beaten = least.min(1) > ROUNDING * (size + size[first]).max(1)
     can_win[pairs] = ~(beaten & everywhere.any(0)[i, j])
     return Contest(rows, columns, can_win)
 

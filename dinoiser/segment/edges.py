@@ -24,25 +24,20 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from dinoiser.segment.block_labels import BlockLabels, values_at
+from dinoiser.segment.canvas import Canvas
 from dinoiser.segment.colour_fits import RADIUS, ColourFits, to_grain, window_sums
 from dinoiser.segment.contest import Blocks, hold_contest
-from dinoiser.segment.interpolation import number_type
-from dinoiser.segment.probability_map import (
-    VALUES_ON_DEVICE,
-    Decision,
-    Tile,
-    at_working_size,
-    highest,
-)
+from dinoiser.segment.median import median_of_nine
+from dinoiser.segment.probability_map import VALUES_ON_DEVICE, Tile, at_working_size
 from dinoiser.segment.resize import to_torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
     from dinoiser.segment.cells import CellGrid
-    from dinoiser.segment.contest import Contest
     from dinoiser.segment.probability_map import ProbabilityMap
 
 REACH = 3
@@ -56,9 +51,6 @@ HALO = REACH + 2 * RADIUS * FITS + 1
 
 CELLS_AT_ONCE = 256
 """Side, in cells, of the part of an image for which functions are fitted at a time."""
-TILE_SIZE = 512, 256
-"""(rows, columns) of a tile that is labelled at a time: small enough for the processor's cache, and
-large enough that starting operations is little of the work."""
 
 
 @dataclass(frozen=True)
@@ -88,63 +80,53 @@ class EdgeMap:
     first_cell: tuple[int, int] = (0, 0)
     first_pixel: tuple[int, int] = (0, 0)
 
-    def decide(self, within: Tile) -> Iterator[Decision]:
+    @property
+    def device(self) -> torch.device:
         """See `PixelMap`."""
-        for fit, tiles in self._fits(within):
-            shares = fit.spread(fit.shares)
-            for tile, found in tiles:
-                winner = self._winner(fit, tile, found)
-                best = self._pick(shares, fit, tile, winner, found)
-                yield Decision(tile, [fit.channels[i] for i in found], winner, best)
+        return self.patches.device
+
+    def decide(self, canvas: Canvas) -> None:
+        """See `PixelMap`."""
+        self._decide(canvas, lambda fit: fit.shares)
 
     def heat_map(self, channel: int) -> np.ndarray:
         """See `Probabilities`."""
-        heat = np.empty(self.grid.size, np.float32)
-        for fit, tiles in self._fits(Tile.whole(heat.shape)):
-            shares = fit.spread(self._shares([channel], fit.cells))
-            for tile, found in tiles:
-                winner = self._winner(fit, tile, found)
-                heat[tile] = self._pick(shares, fit, tile, winner, found).cpu().numpy()
-        return heat
+        canvas = self._blank(Tile.whole(self.grid.size))
+        self._decide(canvas, lambda fit: self._shares([channel], fit.cells))
+        return canvas.arrays()[1]
 
     def at(self, row: int, column: int) -> np.ndarray:
         """See `Probabilities`."""
         pixel = Tile(slice(row, row + 1), slice(column, column + 1))
-        [(fit, [(_, found)])] = self._fits(pixel)
-        winner = self._winner(fit, pixel, found)
+        canvas = self._blank(pixel)
+        self.decide(canvas)
+        fit = self._fit(self.grid.cells(pixel))
         every = self._shares(list(range(self.patches.class_count)), fit.cells)
-        picked = [self._pick(fit.spread(one[None]), fit, pixel, winner, found) for one in every]
-        return torch.cat(picked).flatten().cpu().numpy()
+        shares = fit.spread(every, [fit.channels.index(int(canvas.labels))])
+        return values_at(shares, *self._blocks(pixel, fit)).clamp(max=1).numpy()
+
+    def _blank(self, tile: Tile) -> Canvas:
+        """Make a canvas whose labels are channels."""
+        channels = np.arange(self.patches.class_count, dtype=np.uint16)
+        return Canvas.blank(tile, channels, self.device, torch.float32)
+
+    def _decide(self, canvas: Canvas, shares: Callable[[Fit], Tensor]) -> None:
+        """Fill in a canvas piece by piece; the confidence is made of some shares."""
+        for cells in self.grid.cells(canvas.within).cut(CELLS_AT_ONCE, CELLS_AT_ONCE):
+            pixels = self.grid.pixels(cells).overlap(canvas.within)
+            if not all(pixels.size):  # a small image may have cells without any
+                continue
+            fit = self._fit(cells)
+            spread = fit.spread(shares(fit))
+            if self.patches.on_cpu:
+                self._fill_blocks(canvas.part(pixels), fit, spread)
+                continue
+            rows = max(1, VALUES_ON_DEVICE // (4 * len(fit.channels) * pixels.size[1]))
+            for tile in pixels.cut(rows, pixels.size[1]):
+                winner = self._winner(fit, tile)
+                canvas.put(tile, fit.channels, winner, self._pick(spread, fit, tile, winner))
 
     # -- Cells
-
-    def _fits(self, within: Tile) -> Iterator[tuple[Fit, Iterator[tuple[Tile, list[int]]]]]:
-        """Fit a part of the image piece by piece; yield each fit, and what `_cut` does for it."""
-        for cells in self.grid.cells(within).cut(CELLS_AT_ONCE, CELLS_AT_ONCE):
-            pixels = self.grid.pixels(cells).overlap(within)
-            if all(pixels.size):  # a small image may have cells without any
-                fit = self._fit(cells)
-                yield fit, self._cut(pixels, fit)
-
-    def _cut(self, pixels: Tile, fit: Fit) -> Iterator[tuple[Tile, list[int]]]:
-        """Divide the pixels that a fit is for into tiles; yield each, and who may win there."""
-        if not self.patches.on_cpu:  # a device would have to be waited for
-            found, width = list(range(len(fit.channels))), pixels.size[1]
-            for tile in pixels.cut(max(1, VALUES_ON_DEVICE // (4 * len(found) * width)), width):
-                yield tile, found
-            return
-        contest = self._contest(pixels, fit)
-        for tile in pixels.cut(*TILE_SIZE):
-            yield tile, contest.inside(tile)
-
-    def _contest(self, pixels: Tile, fit: Fit) -> Contest:
-        rows, columns = (
-            Blocks.along(self.grid, axis, places, fit.cells[axis].start)
-            for axis, places in enumerate(pixels)
-        )
-        around = pixels.grow(1, self.grid.size)
-        first_pixel = around.rows.start, around.columns.start
-        return hold_contest(fit, rows, columns, self._pixels(around), first_pixel)
 
     def _fit(self, cells: Tile) -> Fit:
         near, kept = (cells.grow(by, self.grid.counts) for by in (HALO, 1 + AVERAGED))
@@ -192,56 +174,54 @@ class EdgeMap:
 
     # -- Pixels
 
-    def _winner(self, fit: Fit, tile: Tile, found: list[int]) -> Tensor:
-        """Return the class of each pixel, as an index into the list of those that may win here."""
-        if len(found) == 1:
-            return fit.allowed.new_zeros((), dtype=torch.int64).expand(tile.size)
+    def _fill_blocks(self, canvas: Canvas, fit: Fit, shares: Tensor) -> None:
+        pixels = canvas.within
+        around = pixels.grow(1, self.grid.size)
+        image = self._pixels(around)
+        margin = pixels.rows.start - around.rows.start, pixels.columns.start - around.columns.start
+        contest = hold_contest(fit, *self._blocks(pixels, fit), image, margin)
+        BlockLabels(fit, shares, contest, image, margin).fill(canvas)
+
+    def _blocks(self, pixels: Tile, fit: Fit) -> tuple[Blocks, Blocks]:
+        """Divide the rows and the columns of some pixels into blocks of a fit's cells."""
+        rows, columns = (
+            Blocks.along(self.grid, axis, places, fit.cells[axis].start)
+            for axis, places in enumerate(pixels)
+        )
+        return rows, columns
+
+    # On a device, all classes are compared in all pixels: to know more, it would be waited for.
+
+    def _winner(self, fit: Fit, tile: Tile) -> Tensor:
+        """Return the class of each pixel, as an index into those of the fit."""
         rows, columns = (
             self.grid.cell_of_each(axis, places) - fit.cells[axis].start
             for axis, places in enumerate(tile)
         )
         allowed = fit.allowed[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        refused = torch.where(allowed[found], 0.0, -torch.inf)
+        refused = torch.where(allowed, 0.0, -torch.inf)
         down, across = ((cells - cells[0]).to(refused.device) for cells in (rows, columns))
-        red, green, blue = self._smoothed(tile)
-        functions = self._lines(fit.functions[found], fit, tile)
-        values = red.new_empty(len(found), *red.shape)
-        # on a CPU map by map, as numbers that are still in the processor's cache are quick
-        on_cpu = self.patches.on_cpu
-        parts = (
-            all_of.split(1 if on_cpu else len(found)) for all_of in (functions, refused, values)
-        )
-        for some, not_here, into in zip(*parts, strict=True):
-            torch.mul(some.pixels(0), red, out=into)
-            into += some.pixels(1).mul_(green)
-            into += some.pixels(2).mul_(blue)
-            into += some.pixels(3)
-            if not on_cpu or not_here.any():  # a device would have to be waited for
-                into += not_here.index_select(2, across).index_select(1, down)
-        return highest(values)[1]
+        functions = self._lines(fit.functions, fit, tile)
+        values = functions.pixels(3).add_(refused.index_select(2, across).index_select(1, down))
+        for channel, colour in enumerate(self._smoothed(tile)):
+            values += functions.pixels(channel).mul_(colour)
+        return values.max(0)[1]
 
-    def _pick(
-        self, shares: Tensor, fit: Fit, tile: Tile, winner: Tensor, found: list[int]
-    ) -> Tensor:
+    def _pick(self, shares: Tensor, fit: Fit, tile: Tile, winner: Tensor) -> Tensor:
         """Return what each pixel's class has (rows, columns) float32, in [0, 1]."""
-        lines = self._lines(shares[found, None], fit, tile)
-        if not self.patches.on_cpu:
-            return lines.pixels(0).gather(0, winner[None])[0].clamp_(max=1)
-        first, *others = (one.pixels(0)[0] for one in lines.split(1))
-        for place, other in enumerate(others, start=1):
-            first = other.where(winner == place, first)
+        values = self._lines(shares[:, None], fit, tile).pixels(0)
         # patches changed by the background filter sum to more than 1, see `apply_background`
-        return first.clamp_(max=1)
+        return values.gather(0, winner[None])[0].clamp_(max=1)
 
     def _lines(self, maps: Tensor, fit: Fit, tile: Tile) -> Lines:
         """Interpolate the columns of maps (K, F, n, m) float64 of cells."""
         down, across = (self.grid.between(axis, places) for axis, places in enumerate(tile))
         used = maps[..., *Tile(down.cells, across.cells).inside(fit.cells)]
-        used = used.to(number_type(maps.device))
-        lines = used @ across.weights.T.to(used)  # exact on a CPU
+        used = used.float()
+        lines = used @ across.weights.T.to(used)
         rise = lines.diff(dim=2, append=lines[:, :, -1:])
         before, share = (values.to(maps.device) for values in (down.before, down.share.float()))
-        return Lines(lines.float(), rise.float(), before, share[:, None])
+        return Lines(lines, rise, before, share[:, None])
 
     def _smoothed(self, tile: Tile) -> Tensor:
         """Colours (3, rows, columns) float32 in [0, 1], each the median of 3 x 3 pixels."""
@@ -254,8 +234,10 @@ class EdgeMap:
         ]
         if np.any(missing):
             pixels = np.pad(pixels, [*missing, (0, 0)], "edge")
-        repeated = to_torch(pixels).contiguous().to(self.patches.mosaic.device)
-        return median_of_nine(repeated).float().div_(255)
+        repeated = to_torch(pixels).contiguous().to(self.device)
+        plane, line = repeated.stride()[:2]
+        medians = median_of_nine(repeated.flatten(), line)
+        return medians.as_strided((3, *tile.size), (plane, line, 1)).float().div_(255)
 
     def _pixels(self, tile: Tile) -> np.ndarray:
         """Return the image's pixels (rows, columns, 3) uint8 of a tile."""
@@ -290,7 +272,7 @@ class Fit(NamedTuple):
     region: Tensor
     functions: Tensor
 
-    def spread(self, shares: Tensor) -> Tensor:
+    def spread(self, shares: Tensor, of: Sequence[int] | slice = slice(None)) -> Tensor:
         """Spread a probability over the regions of the classes.
 
         Near borders, the probabilities of patches are a mixture of both sides.
@@ -300,14 +282,18 @@ class Fit(NamedTuple):
         ----------
         shares
             (K, n, m), or (1, n, m) to spread one class over the regions of all.
+        of
+            The classes whose regions are used: as many as there are shares, or
+            one for all of them.
 
         Returns
         -------
         Tensor
             (K, n, m): what a pixel of each class has if it lies in the cell.
         """
-        counts = window_sums(self.region, AVERAGED)
-        means = window_sums(shares * self.region, AVERAGED) / counts.clamp(min=1)
+        region = self.region[of]
+        counts = window_sums(region, AVERAGED)
+        means = window_sums(shares * region, AVERAGED) / counts.clamp(min=1)
         alone = self.allowed.sum(0) == 1
         return to_grain(shares.where(alone | (counts == 0), means))
 
@@ -329,15 +315,9 @@ class Lines(NamedTuple):
     before: Tensor
     share: Tensor
 
-    def split(self, count: int) -> Iterator[Lines]:
-        """Divide it into parts of at most some number of classes."""
-        for values, rise in zip(self.values.split(count), self.rise.split(count), strict=True):
-            yield Lines(values, rise, self.before, self.share)
-
     def pixels(self, of: int) -> Tensor:
         """Interpolate the rows of one map of each class; return (K, rows, columns)."""
-        # One product and one sum of float32, each rounded by itself: the same in any tile. Rows
-        # come last, as copies of whole lines are quick.
+        # rows come last, as copies of whole lines are quick
         rise = self.rise[:, of].index_select(1, self.before).mul_(self.share)
         return rise.add_(self.values[:, of].index_select(1, self.before))
 
@@ -345,27 +325,6 @@ class Lines(NamedTuple):
 def support(grid: CellGrid, pixels: Tile) -> Tile:
     """Return the cells that decide about some pixels."""
     return grid.cells(pixels).grow(HALO, grid.counts)
-
-
-def median_of_nine(pixels: Tensor) -> Tensor:
-    """Median of 3 x 3 pixels, from (..., rows + 2, columns + 2) to (..., rows, columns)."""
-    # sort each column of three; of nine, the median is the median of the largest of the smallest,
-    # the median of the middle ones, and the smallest of the largest
-    above, here, below = pixels[..., :-2, :], pixels[..., 1:-1, :], pixels[..., 2:, :]
-    low, high = torch.minimum(above, here), torch.maximum(above, here)
-    middle, high = torch.minimum(high, below), torch.maximum(high, below)
-    low, middle = torch.minimum(low, middle), torch.maximum(low, middle)
-    lows, middles, highs = (
-        (values[..., :-2], values[..., 1:-1], values[..., 2:]) for values in (low, middle, high)
-    )
-    largest = torch.maximum(torch.maximum(lows[0], lows[1]), lows[2])
-    smallest = torch.minimum(torch.minimum(highs[0], highs[1]), highs[2])
-    return _median_of_three(largest, _median_of_three(*middles), smallest)
-
-
-def _median_of_three(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
-    low, high = torch.minimum(first, second), torch.maximum(first, second)
-    return torch.maximum(low, torch.minimum(high, third))
 
 
 def _one_hot(values: Tensor) -> Tensor:

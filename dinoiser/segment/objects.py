@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage  # type: ignore[import-untyped]
 from torch.nn import functional as F
 
+from dinoiser.segment.canvas import Canvas
 from dinoiser.segment.probability_map import Tile
 from dinoiser.segment.scoring import scores_of
 
@@ -126,10 +127,9 @@ def _decide(encoded: EncodedImage, share: Tensor, within: Tile) -> np.ndarray:
     scores = scores_of(shares, pipeline.model.scoring)
     probabilities = pipeline.lay_out(scores, encoded.layout)
     refined = pipeline.refined(probabilities, encoded.image, encoded.colours)
-    found = np.empty(within.size, bool)
-    for tile, channels, winner, _ in refined.decide(within):
-        found[tile.inside(within)] = (np.array(channels) == 0)[winner.cpu().numpy()]
-    return found
+    canvas = Canvas.blank(within, np.arange(2, dtype=np.uint8), refined.device)
+    refined.decide(canvas)
+    return canvas.arrays()[0] == 0
 
 
 def _nearest(found: np.ndarray, point: tuple[int, int]) -> tuple[int, int]:

@@ -19,7 +19,7 @@ import torch
 
 from dinoiser.errors import SettingsError
 from dinoiser.models.text import PhraseEmbeddings
-from dinoiser.segment.canvas import put_together
+from dinoiser.segment.canvas import Canvas
 from dinoiser.segment.cells import CellGrid, cell_colours
 from dinoiser.segment.edges import EdgeMap
 from dinoiser.segment.passes import Passes
@@ -377,7 +377,9 @@ class Pipeline:
             (rows, columns), labels and float16, see `Segmentation`.
         """
         ids = np.array([c.id for c in prompts.classes], prompts.label_type)
-        labels, confidence = put_together(probabilities.decide(within), within, ids)
+        canvas = Canvas.blank(within, ids, probabilities.device)
+        probabilities.decide(canvas)
+        labels, confidence = canvas.arrays()
         if prompts.ignore_below > 0:
             labels[confidence < prompts.ignore_below] = prompts.ignore
         return labels, confidence

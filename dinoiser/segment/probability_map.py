@@ -23,6 +23,7 @@ from dinoiser.segmentation import Probabilities
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dinoiser.segment.canvas import Canvas
     from dinoiser.segment.windows import Spans, WindowLayout
 
 VALUES_AT_ONCE = 2**20
@@ -86,32 +87,15 @@ class Tile(NamedTuple):
                 yield Tile(rows, columns)
 
 
-class Decision(NamedTuple):
-    """The classes of the pixels of a tile.
-
-    Attributes
-    ----------
-    tile
-        The tile.
-    channels
-        The classes that take part.
-    winner
-        (rows, columns) integers, which of them a pixel belongs to.
-    probability
-        (rows, columns) float32 in [0, 1], its probability.
-    """
-
-    tile: Tile
-    channels: list[int]
-    winner: Tensor
-    probability: Tensor
-
-
 class PixelMap(Probabilities, Protocol):
     """An image's pixels as they are labelled: what any refinement of patches returns."""
 
-    def decide(self, within: Tile) -> Iterator[Decision]:
-        """Find the class of every pixel of a part of the image, tile by tile."""
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+
+    def decide(self, canvas: Canvas) -> None:
+        """Find the class of every pixel of a part of the image, and fill it in."""
 
 
 @dataclass(frozen=True)
@@ -223,15 +207,15 @@ class ProbabilityMap:
         can_win &= patches.amax((1, 2)) >= least - ROUNDING
         return torch.nonzero(can_win).flatten().tolist()
 
-    def decide(self, within: Tile) -> Iterator[Decision]:
+    def decide(self, canvas: Canvas) -> None:
         """See `PixelMap`."""
         everywhere = self.winners()
-        for tile in self.select(everywhere).cut(within):
+        for tile in self.select(everywhere).cut(canvas.within):
             # a device would have to be waited for
             channels = self.winners(tile) if self.on_cpu else everywhere
             best, winner = highest(self.select(channels).pixels(tile))
             # patches changed by the background filter sum to more than 1, see `apply_background`
-            yield Decision(tile, channels, winner, best.clamp_(max=1))
+            canvas.put(tile, channels, winner, best.clamp_(max=1))
 
     def tiles(self, within: Tile | None = None) -> Iterator[tuple[Tile, Tensor]]:
         """Iterate over the image from left to right and top to bottom.
@@ -283,9 +267,14 @@ class ProbabilityMap:
         return heat
 
     @property
+    def device(self) -> torch.device:
+        """See `PixelMap`."""
+        return self.mosaic.device
+
+    @property
     def on_cpu(self) -> bool:
         """Whether it lies in the CPU's memory, and not on a device that would be waited for."""
-        return self.mosaic.device.type == "cpu"
+        return self.device.type == "cpu"
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:

@@ -20,8 +20,8 @@ from dinoiser.models.dinotxt_towers import read_towers
 from dinoiser.models.key_refinement import KeyRefinedClip
 from dinoiser.models.load import Placement
 from dinoiser.models.teacher_guided import TeacherGuidedClip
-from dinoiser.segment.canvas import put_together
-from dinoiser.segment.probability_map import Decision, Tile
+from dinoiser.segment.canvas import Canvas
+from dinoiser.segment.probability_map import Tile
 from tests.helpers.job_driver import job_of
 from tests.helpers.official_dino import official_dino
 from tests.helpers.official_dinotxt import FOLDER, HEAD_WIDTH, write_official
@@ -143,16 +143,12 @@ def test_labels_of_two_bytes_come_back_from_the_device():
     whole = Tile.whole((4, 6))
     found = {}
     for name in ("cpu", NAME):
-        decisions = (
-            Decision(
-                tile,
-                [0, 2] if tile.rows.start else [1],
-                torch.arange(12).view(2, 6).remainder(2 if tile.rows.start else 1).to(name),
-                torch.linspace(0, 1, 12).view(2, 6).to(name),
-            )
-            for tile in whole.cut(2, 6)
-        )
-        found[name] = put_together(decisions, whole, ids)
+        canvas = Canvas.blank(whole, ids, torch.device(name))
+        upper, lower = whole.cut(2, 6)
+        some, confidence = torch.arange(12).view(2, 6), torch.linspace(0, 1, 12).view(2, 6)
+        canvas.put(upper, [1], torch.zeros_like(some).to(name), confidence.to(name))
+        canvas.put(lower, [0, 2], some.remainder(2).to(name), confidence.to(name))
+        found[name] = canvas.arrays()
     labels, confidence = found[NAME]
     assert labels.tolist() == [[300] * 6] * 2 + [[7, 65535] * 3] * 2
     assert (labels.dtype, confidence.dtype) == (np.uint16, np.float16)

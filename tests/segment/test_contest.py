@@ -35,7 +35,7 @@ def values_at_pixels(fit, grid, image, rows, columns):
     seed=st.integers(0, 999),
     data=st.data(),
 )
-def test_a_class_that_wins_a_pixel_is_among_those_of_its_tile(size, scale, flatness, seed, data):
+def test_a_class_that_wins_a_pixel_is_among_those_of_its_block(size, scale, flatness, seed, data):
     rng = np.random.default_rng(seed)
     working = tuple(max(1, round(length * scale)) for length in size)
     grid = CellGrid(size, working, side=4)
@@ -58,16 +58,16 @@ def test_a_class_that_wins_a_pixel_is_among_those_of_its_tile(size, scale, flatn
     part = Tile(slice(top, bottom), slice(left, right))
     around = part.grow(1, size)
     rows, columns = (Blocks.along(grid, axis, places, 0) for axis, places in enumerate(part))
-    contest = hold_contest(
-        fit, rows, columns, image[around], (around.rows.start, around.columns.start)
-    )
+    margin = top - around.rows.start, left - around.columns.start
+    contest = hold_contest(fit, rows, columns, image[around], margin)
 
     values = values_at_pixels(fit, grid, image, *part)
     cell_rows, cell_columns = (grid.cell_of_each(axis, part[axis]).numpy() for axis in (0, 1))
     values[~allowed.numpy()[:, cell_rows[:, None], cell_columns]] = -np.inf
-    for tile in part.cut(data.draw(st.integers(1, 30)), data.draw(st.integers(1, 30))):
-        winners = values[:, *tile.inside(part)].argmax(0)
-        assert set(np.unique(winners).tolist()) <= set(contest.inside(tile))
+    # which classes can win, by pixel
+    down, across = (np.arange(len(b.before)).repeat(b.lengths) for b in (rows, columns))
+    can_win = contest.can_win[:, down[:, None], across]
+    assert np.take_along_axis(can_win, values.argmax(0)[None], 0).all()
 
 
 def test_a_class_is_left_out_where_another_is_ahead_for_every_colour():
@@ -82,6 +82,7 @@ def test_a_class_is_left_out_where_another_is_ahead_for_every_colour():
     image[:, 20:, 0] = 255
     blocks = [Blocks.along(grid, axis, slice(0, 40), 0) for axis in (0, 1)]
     contest = hold_contest(fit, *blocks, image, (0, 0))
-    assert contest.inside(Tile(slice(0, 40), slice(0, 12))) == [1]
-    assert contest.inside(Tile(slice(0, 40), slice(28, 40))) == [0]
-    assert contest.inside(Tile.whole((40, 40))) == [0, 1, 2]  # at the border, any colour may be
+    can_win = contest.can_win.any(1)  # the fifth of ten blocks has both colours
+    assert can_win[:, :4].tolist() == [[False] * 4, [True] * 4, [False] * 4]
+    assert can_win[:, -4:].tolist() == [[True] * 4, [False] * 4, [False] * 4]
+    assert can_win[:, 4].all()  # at the border, any colour may be

@@ -6,9 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinoiser.segment import edges
+from dinoiser.segment import block_labels, edges
+from dinoiser.segment.canvas import Canvas
 from dinoiser.segment.cells import CellGrid, cell_colours
-from dinoiser.segment.edges import EdgeMap, median_of_nine, support
+from dinoiser.segment.edges import EdgeMap, support
+from dinoiser.segment.median import median_of_nine
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
 from dinoiser.segment.resize import resize, to_torch
 from dinoiser.segment.settings import WindowSettings
@@ -33,13 +35,14 @@ def make_map(image, probabilities, short_side=None):
 
 def decide(found, within=None):
     """Classes and confidence of a part of the image, or of all of it."""
+    channels = np.arange(found.patches.class_count, dtype=np.uint8)
     within = within or Tile.whole(found.grid.size)
-    classes, confidence = np.full(within.size, -1), np.full(within.size, np.nan, np.float32)
-    for tile, channels, winner, probability in found.decide(within):
-        part = tile.inside(within)
-        classes[part] = np.asarray(channels)[winner]
-        confidence[part] = probability
-    return classes, confidence
+    canvas = Canvas.blank(within, channels, found.device, torch.float32)
+    canvas.labels.fill_(255)
+    canvas.confidence.fill_(torch.nan)
+    found.decide(canvas)
+    classes, confidence = canvas.arrays()
+    return classes.astype(int), confidence
 
 
 def blurred_patches(labels, classes):
@@ -82,8 +85,7 @@ def test_any_part_is_that_part_of_the_whole(size, short_side, seed, data):
     part = Tile(*map(slice, starts, ends))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(edges, "CELLS_AT_ONCE", data.draw(st.integers(1, 40)))
-        sides = st.integers(1, 90)
-        patch.setattr(edges, "TILE_SIZE", data.draw(st.tuples(sides, sides)))
+        patch.setattr(block_labels, "PIXELS_AT_ONCE", data.draw(st.integers(1, 10_000)))
         for got, whole in zip(decide(found, part), (classes, confidence), strict=True):
             np.testing.assert_array_equal(got, whole[part])
 
@@ -213,7 +215,9 @@ def test_heat_maps_and_single_pixels_agree_with_the_labels():
 
 
 def test_the_median_is_the_median():
-    pixels = np.random.default_rng(1).integers(0, 256, (3, 30, 40), np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 30, 40, 3), np.uint8)
     windows = np.lib.stride_tricks.sliding_window_view(pixels, (3, 3), (1, 2))
-    expected = np.median(windows, (-2, -1)).astype(np.uint8)
-    np.testing.assert_array_equal(median_of_nine(torch.from_numpy(pixels)), expected)
+    expected = np.median(windows, (-2, -1)).astype(np.uint8)  # two images, 28, 38, 3
+    found = median_of_nine(torch.from_numpy(pixels).flatten(), line=120, step=3)
+    found = found.as_strided((2, 28, 38, 3), (30 * 120, 120, 3, 1))
+    np.testing.assert_array_equal(found, expected)

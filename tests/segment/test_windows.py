@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from dinoiser.errors import SettingsError
 from dinoiser.segment import interpolation
+from dinoiser.segment.canvas import Canvas
 from dinoiser.segment.probability_map import ProbabilityMap, Tile, highest
 from dinoiser.segment.resize import resize, resize_columns, resize_rows
 from dinoiser.segment.score_map import ScoreMap
@@ -218,10 +219,13 @@ def test_the_classes_of_pixels_do_not_depend_on_which_can_win_in_a_tile(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dinoiser.segment.probability_map.TILE_WIDTH", width)
         patch.setattr("dinoiser.segment.probability_map.VALUES_AT_ONCE", values)
-        for tile, channels, winner, probability in found.decide(Tile.whole((50, 60))):
-            expected, number = pixels[:, *tile].max(0)
-            np.testing.assert_array_equal(torch.tensor(channels)[winner], number)
-            np.testing.assert_array_equal(probability, expected)
+        canvas = Canvas.blank(
+            Tile.whole((50, 60)), np.arange(9, dtype=np.uint8), found.device, torch.float32
+        )
+        found.decide(canvas)
+    expected, number = pixels.max(0)
+    np.testing.assert_array_equal(canvas.labels, number)
+    np.testing.assert_array_equal(canvas.confidence, expected)
 
 
 def test_the_first_of_equals_is_the_highest():

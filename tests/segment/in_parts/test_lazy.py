@@ -56,7 +56,7 @@ class ColorModel(SegmentationModel):
 def small_parts(monkeypatch):
     """Parts and blocks of windows so small that small images have many."""
     monkeypatch.setattr("dinoiser.segment.probability_map.TILE_WIDTH", 32)
-    monkeypatch.setattr("dinoiser.segment.edges.TILE_SIZE", (20, 20))
+    monkeypatch.setattr("dinoiser.segment.block_labels.PIXELS_AT_ONCE", 400)
     monkeypatch.setattr("dinoiser.segment.edges.CELLS_AT_ONCE", 5)
     monkeypatch.setattr(lazy, "PART_SIZE", (64, 64))
     monkeypatch.setattr(windows, "BLOCK_SIDE", 50)
