@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 HISTOGRAM_BINS = 20
 FLOAT16_VALUES = 0x3C01
 """Number of float16 values in [0, 1]; in order, their bits are 0, 1, 2 ..."""
-PIXELS_AT_ONCE = 2**20  # counted at a time, to keep temporary arrays small
+TILE = 512  # pixels of a side of what is counted at a time: often of one label, and in the cache
 
 _VALUES = np.arange(FLOAT16_VALUES, dtype=np.uint16).view(np.float16).astype(np.float64)
 _BINS = np.minimum(_VALUES.astype(np.float32) * HISTOGRAM_BINS, HISTOGRAM_BINS - 1).astype(int)
@@ -137,24 +138,33 @@ class Segmentation:
         """Pixels by label and bin, (L, HISTOGRAM_BINS), and the labels' summed confidence."""
         present = present_labels(self.labels)
         number = ignore_label(self.labels.dtype) + 1
-        # one bincount over pairs of a label and the bits of a confidence, which it then has the
-        # number of; only labels that there are have a row
-        row = np.zeros(number, np.int64)
-        row[present] = np.arange(len(present)) * FLOAT16_VALUES
-        pairs = np.zeros(len(present) * FLOAT16_VALUES)
-        step = max(1, PIXELS_AT_ONCE // self.labels.shape[1])
-        for start in range(0, len(self.labels), step):
-            labels = self.labels[start : start + step].ravel()
-            bits = self.confidence[start : start + step].view(np.uint16).ravel()
-            # neighbours often have the same: runs are counted, with their lengths
-            ends = (labels[1:] != labels[:-1]) | (bits[1:] != bits[:-1])
-            last = np.append(np.flatnonzero(ends), len(labels) - 1)
-            lengths = np.diff(last, prepend=-1)
-            pairs += np.bincount(row[labels[last]] + bits[last], lengths, len(pairs))
+        # pairs of a label that there is and the bits of a confidence are numbered
+        first = np.zeros(number, np.int64)
+        first[present] = np.arange(len(present)) * FLOAT16_VALUES
+        pairs = np.zeros(len(present) * FLOAT16_VALUES, np.int64)
+        for rows, columns in product(*(range(0, length, TILE) for length in self.size)):
+            tile = slice(rows, rows + TILE), slice(columns, columns + TILE)
+            labels, bits = self.labels[tile].ravel(), self.confidence[tile].view(np.uint16).ravel()
+            if (labels == labels[0]).all():
+                found = _count(bits)
+                pairs[first[labels[0]] :][: len(found)] += found
+            else:
+                found = _count(first.take(labels) + bits)
+                pairs[: len(found)] += found
         # sums of float16 are exact in float64, so their order does not matter
         by_value = pairs.reshape(-1, FLOAT16_VALUES)
         counts = np.zeros((number, HISTOGRAM_BINS), np.int64)
         sums = np.zeros(number)
-        counts[present] = np.add.reduceat(by_value, _FIRST_OF_BIN, axis=1).astype(np.int64)
+        counts[present] = np.add.reduceat(by_value, _FIRST_OF_BIN, axis=1)
         sums[present] = by_value @ _VALUES
         return counts, sums
+
+
+def _count(numbers: np.ndarray) -> np.ndarray:
+    """Count how often each number occurs."""
+    last = np.flatnonzero(numbers[1:] != numbers[:-1])
+    if len(last) > len(numbers) / 5:
+        return np.bincount(numbers)
+    # neighbours often have the same: runs are counted, with their lengths
+    last = np.append(last, len(numbers) - 1)
+    return np.bincount(numbers[last], np.diff(last, prepend=-1)).astype(np.int64)

@@ -110,16 +110,14 @@ class BlockLabels:
         rows, columns = self._contest.rows, self._contest.columns
         winner = self._contest.can_win.argmax(0)  # of each row and column of blocks
         labels = canvas.ids[self._channels][winner]
-        coefficients = self._coefficients(*np.indices(winner.shape, sparse=True), winner)[
-            :, :, SHARE
-        ]
-        block_of = torch.arange(winner.shape[1]).repeat_interleave(
-            torch.from_numpy(columns.lengths)
-        )
-        for i, places in enumerate(rows.places):
-            lines = _along_columns(coefficients[:, i].index_select(1, block_of), columns.share)
+        i, j = np.ix_(*map(np.arange, winner.shape))
+        coefficients = self._coefficients(i, j, winner)[:, :, SHARE]
+        widths = torch.from_numpy(columns.lengths)
+        block_of = torch.arange(len(widths)).repeat_interleave(widths)
+        for row, places in enumerate(rows.places):
+            lines = _along_columns(coefficients[:, row].index_select(1, block_of), columns.share)
             share = _along_rows(*lines, rows.share[places, None])
-            canvas.labels[places] = labels[i].index_select(0, block_of)
+            canvas.labels[places] = labels[row].index_select(0, block_of)
             # patches changed by the background filter sum to more than 1, see `apply_background`
             canvas.confidence[places] = share.clamp_(max=1)
 

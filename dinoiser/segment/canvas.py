@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
     from torch import Tensor
 
     from dinoiser.segment.probability_map import Tile
@@ -41,7 +42,7 @@ class Canvas(NamedTuple):
         within: Tile,
         ids: np.ndarray,
         device: torch.device,
-        dtype: torch.dtype = torch.float16,
+        dtype: DTypeLike = np.float16,
     ) -> Self:
         """Make one with nothing filled in.
 
@@ -54,11 +55,11 @@ class Canvas(NamedTuple):
         device
             Where it is.
         dtype
-            Of the confidence.
+            Of the confidence, float16 or float32.
         """
-        bits = torch.from_numpy(ids if ids.itemsize == 1 else ids.view(np.int16))
-        labels = torch.empty(within.size, dtype=bits.dtype, device=device)
-        return cls(within, bits, labels, torch.empty(within.size, dtype=dtype, device=device))
+        bits = ids if ids.itemsize == 1 else ids.view(np.int16)
+        labels, confidence = (_empty(within.size, of, device) for of in (bits.dtype, dtype))
+        return cls(within, torch.from_numpy(bits), labels, confidence)
 
     def part(self, tile: Tile) -> Self:
         """Return a part of it; what is filled in there is filled in here."""
@@ -98,3 +99,10 @@ class Canvas(NamedTuple):
             ]
         labels, confidence = (values.numpy() for values in found)
         return labels.view(np.uint8 if labels.itemsize == 1 else np.uint16), confidence
+
+
+def _empty(size: tuple[int, int], dtype: DTypeLike, device: torch.device) -> Tensor:
+    if device.type == "cpu":
+        # numpy asks for memory in large pages: of a large image, a fifth of the work
+        return torch.from_numpy(np.empty(size, dtype))
+    return torch.empty(size, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, device=device)

@@ -108,7 +108,7 @@ class EdgeMap:
     def _blank(self, tile: Tile) -> Canvas:
         """Make a canvas whose labels are channels."""
         channels = np.arange(self.patches.class_count, dtype=np.uint16)
-        return Canvas.blank(tile, channels, self.device, torch.float32)
+        return Canvas.blank(tile, channels, self.device, np.float32)
 
     def _decide(self, canvas: Canvas, shares: Callable[[Fit], Tensor]) -> None:
         """Fill in a canvas piece by piece; the confidence is made of some shares."""

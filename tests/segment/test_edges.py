@@ -37,7 +37,7 @@ def decide(found, within=None):
     """Classes and confidence of a part of the image, or of all of it."""
     channels = np.arange(found.patches.class_count, dtype=np.uint8)
     within = within or Tile.whole(found.grid.size)
-    canvas = Canvas.blank(within, channels, found.device, torch.float32)
+    canvas = Canvas.blank(within, channels, found.device, np.float32)
     canvas.labels.fill_(255)
     canvas.confidence.fill_(torch.nan)
     found.decide(canvas)

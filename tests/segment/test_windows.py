@@ -220,7 +220,7 @@ def test_the_classes_of_pixels_do_not_depend_on_which_can_win_in_a_tile(
         patch.setattr("dinoiser.segment.probability_map.TILE_WIDTH", width)
         patch.setattr("dinoiser.segment.probability_map.VALUES_AT_ONCE", values)
         canvas = Canvas.blank(
-            Tile.whole((50, 60)), np.arange(9, dtype=np.uint8), found.device, torch.float32
+            Tile.whole((50, 60)), np.arange(9, dtype=np.uint8), found.device, np.float32
         )
         found.decide(canvas)
     expected, number = pixels.max(0)
