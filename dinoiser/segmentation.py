@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -136,35 +137,32 @@ class Segmentation:
     @cached_property
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:
         """Pixels by label and bin, (L, HISTOGRAM_BINS), and the labels' summed confidence."""
-        present = present_labels(self.labels)
         number = ignore_label(self.labels.dtype) + 1
-        # pairs of a label that there is and the bits of a confidence are numbered
-        first = np.zeros(number, np.int64)
-        first[present] = np.arange(len(present)) * FLOAT16_VALUES
-        pairs = np.zeros(len(present) * FLOAT16_VALUES, np.int64)
-        for rows, columns in product(*(range(0, length, TILE) for length in self.size)):
-            tile = slice(rows, rows + TILE), slice(columns, columns + TILE)
-            labels, bits = self.labels[tile].ravel(), self.confidence[tile].view(np.uint16).ravel()
-            if (labels == labels[0]).all():
-                found = _count(bits)
-                pairs[first[labels[0]] :][: len(found)] += found
-            else:
-                found = _count(first.take(labels) + bits)
-                pairs[: len(found)] += found
-        # sums of float16 are exact in float64, so their order does not matter
-        by_value = pairs.reshape(-1, FLOAT16_VALUES)
+        by_value = defaultdict(lambda: np.zeros(FLOAT16_VALUES, np.int64))
+        for top, left in product(*(range(0, length, TILE) for length in self.size)):
+            tile = slice(top, top + TILE), slice(left, left + TILE)
+            labels, bits = self.labels[tile], self.confidence[tile].view(np.uint16).ravel()
+            present = present_labels(labels)
+            if len(present) > 1:  # pairs of a label and the bits of a confidence are numbered
+                first = np.zeros(number, np.int64)
+                first[present] = np.arange(len(present)) * FLOAT16_VALUES
+                bits = first.take(labels.ravel()) + bits
+            found = _count(bits, len(present) * FLOAT16_VALUES).reshape(-1, FLOAT16_VALUES)
+            for label, counts in zip(present.tolist(), found, strict=True):
+                by_value[label] += counts
         counts = np.zeros((number, HISTOGRAM_BINS), np.int64)
         sums = np.zeros(number)
-        counts[present] = np.add.reduceat(by_value, _FIRST_OF_BIN, axis=1)
-        sums[present] = by_value @ _VALUES
+        for label, found in by_value.items():
+            counts[label] = np.add.reduceat(found, _FIRST_OF_BIN)
+            sums[label] = found @ _VALUES  # exact in float64, so the order does not matter
         return counts, sums
 
 
-def _count(numbers: np.ndarray) -> np.ndarray:
-    """Count how often each number occurs."""
+def _count(numbers: np.ndarray, stop: int) -> np.ndarray:
+    """Count how often each number from 0 to `stop` occurs."""
     last = np.flatnonzero(numbers[1:] != numbers[:-1])
     if len(last) > len(numbers) / 5:
-        return np.bincount(numbers)
+        return np.bincount(numbers, minlength=stop)
     # neighbours often have the same: runs are counted, with their lengths
     last = np.append(last, len(numbers) - 1)
-    return np.bincount(numbers[last], np.diff(last, prepend=-1)).astype(np.int64)
+    return np.bincount(numbers[last], np.diff(last, prepend=-1), stop).astype(np.int64)
