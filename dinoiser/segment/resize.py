@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from dinoiser.segment.interpolation import cubic_weights, linear_weights
 
-ROWS_AT_ONCE = 8  # made together, from all rows that any of them needs
+ROWS_AT_ONCE = 16  # made together, from all rows that any of them needs
 
 
 def resize(
