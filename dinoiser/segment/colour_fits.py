@@ -37,11 +37,13 @@ class ColourFits:
     def __init__(self, colours: Tensor) -> None:
         self.colours = colours
         self._counts = window_sums(torch.ones_like(colours[0]), RADIUS)
-        self._means = self._mean(colours)
         # the covariance of colours, with EPSILON on its diagonal
+        pairs = list(combinations_with_replacement(range(3), 2))
+        products = torch.stack([colours[i] * colours[j] for i, j in pairs])
+        self._means, squares = self._mean(torch.cat([colours, products])).split((3, 6))
         rr, rg, rb, gg, gb, bb = (
-            self._mean(colours[i] * colours[j]) - self._means[i] * self._means[j]
-            for i, j in combinations_with_replacement(range(3), 2)
+            mean - self._means[i] * self._means[j]
+            for mean, (i, j) in zip(squares, pairs, strict=True)
         )
         rr, gg, bb = rr + EPSILON, gg + EPSILON, bb + EPSILON
         # its inverse, by cofactors: torch's own depends on how many matrices there are
@@ -49,7 +51,8 @@ class ColourFits:
         second = rr * bb - rb * rb, rg * rb - rr * gb
         cofactors = (first, (first[1], *second), (first[2], second[1], rr * gg - rg * rg))
         determinant = rr * first[0] + rg * first[1] + rb * first[2]
-        self._inverse = [[value / determinant for value in row] for row in cofactors]
+        # (column, row, 1, n, m): for the slopes of all classes at once
+        self._inverse = [torch.stack(column)[:, None] / determinant for column in cofactors]
 
     def fit(self, shares: Tensor) -> Tensor:
         """Fit shares (K, n, m); return the mean function of all windows of a cell.
@@ -64,16 +67,17 @@ class ColourFits:
         Tensor
             (K, 4, n, m), see `edges.Fit.functions`.
         """
-        means = self._mean(shares)
-        covariance = [
-            self._mean(shares * colour) - means * mean
-            for colour, mean in zip(self.colours, self._means, strict=True)
-        ]
-        slopes = [_dot(row, covariance) for row in self._inverse]
+        # all at once, as on a device each operation takes its time to start
+        products = torch.cat(
+            [shares[None], shares * self.colours[:, None], (shares * shares)[None]]
+        )
+        means, *mixed, squares = self._mean(products)
+        covariance = torch.stack(mixed) - means * self._means[:, None]
+        slopes = _dot(self._inverse, covariance)  # (3, K, n, m)
         offset = means - _dot(slopes, self._means)
         # for shares of 0 and 1, functions give `mean + (1 - mean) * explained` on average where a
         # share is 1, and `mean - mean * explained` where it is 0
-        variance = self._mean(shares * shares) - means * means
+        variance = squares - means * means
         explained = (_dot(slopes, covariance) / variance.clamp(min=GRAIN)).clamp(0, 1)
         middle = (means + (0.5 - means) * explained).clamp(min=LEAST)
         functions = torch.stack([*slopes, offset], 1) / (2 * middle[:, None])

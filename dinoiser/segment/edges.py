@@ -136,8 +136,8 @@ class EdgeMap:
         # Which class may be where: it wins there or close by
         region = _one_hot(shares)
         allowed = F.max_pool2d(region, 2 * REACH + 1, stride=1, padding=REACH) > 0
-        found = torch.nonzero(allowed.any(2).any(1)).flatten()
-        channels = [channels[i] for i in found.tolist()]
+        found = [i for i, anywhere in enumerate(allowed.flatten(1).any(1).tolist()) if anywhere]
+        channels = [channels[i] for i in found]
         shares, allowed, region = (values[found] for values in (shares, allowed, region))
 
         # From one fit to the next

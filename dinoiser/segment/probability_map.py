@@ -201,11 +201,11 @@ class ProbabilityMap:
                 axis.weights(places)[0] for axis, places in zip(self.axes, tile, strict=True)
             )
             patches = patches[:, rows, columns]
-        best = patches[patches.mean((1, 2)).argmax()]
+        best = patches.index_select(0, patches.mean((1, 2)).argmax()[None])
         least = patches.sum(0).min() / len(patches)
         can_win = (patches >= best - ROUNDING).flatten(1).any(1)
         can_win &= patches.amax((1, 2)) >= least - ROUNDING
-        return torch.nonzero(can_win).flatten().tolist()
+        return [channel for channel, can in enumerate(can_win.tolist()) if can]
 
     def decide(self, canvas: Canvas) -> None:
         """See `PixelMap`."""
