@@ -138,23 +138,24 @@ class Segmentation:
     def _totals(self) -> tuple[np.ndarray, np.ndarray]:
         """Pixels by label and bin, (L, HISTOGRAM_BINS), and the labels' summed confidence."""
         number = ignore_label(self.labels.dtype) + 1
-        by_value = defaultdict(lambda: np.zeros(FLOAT16_VALUES, np.int64))
+        by_value: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(FLOAT16_VALUES, np.int64))
         for top, left in product(*(range(0, length, TILE) for length in self.size)):
             tile = slice(top, top + TILE), slice(left, left + TILE)
-            labels, bits = self.labels[tile], self.confidence[tile].view(np.uint16).ravel()
+            labels = self.labels[tile]
+            numbers: np.ndarray = self.confidence[tile].view(np.uint16).ravel()
             present = present_labels(labels)
             if len(present) > 1:  # pairs of a label and the bits of a confidence are numbered
                 first = np.zeros(number, np.int64)
                 first[present] = np.arange(len(present)) * FLOAT16_VALUES
-                bits = first.take(labels.ravel()) + bits
-            found = _count(bits, len(present) * FLOAT16_VALUES).reshape(-1, FLOAT16_VALUES)
-            for label, counts in zip(present.tolist(), found, strict=True):
-                by_value[label] += counts
+                numbers = first.take(labels.ravel()) + numbers
+            found = _count(numbers, len(present) * FLOAT16_VALUES).reshape(-1, FLOAT16_VALUES)
+            for label, values in zip(present.tolist(), found, strict=True):
+                by_value[label] += values
         counts = np.zeros((number, HISTOGRAM_BINS), np.int64)
         sums = np.zeros(number)
-        for label, found in by_value.items():
-            counts[label] = np.add.reduceat(found, _FIRST_OF_BIN)
-            sums[label] = found @ _VALUES  # exact in float64, so the order does not matter
+        for label, values in by_value.items():
+            counts[label] = np.add.reduceat(values, _FIRST_OF_BIN)
+            sums[label] = values @ _VALUES  # exact in float64, so the order does not matter
         return counts, sums
 
 
