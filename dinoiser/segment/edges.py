@@ -10,9 +10,9 @@ windows that it is in. That is the guided filter (He, Sun and Tang, Guided Image
 Filter, 2015). The first fit is to the probabilities, and each further one to the classes that won
 the fit before: a blurred border hides how colours divide, a sharp one shows it.
 
-Nothing depends on how an image is cut up. A cell depends only on cells at most `HALO` away, sums
-are exact (see `colour_fits.GRAIN`), but for the columns of pixels on accelerators, and all else is
-computed value by value.
+Nothing depends on how an image is cut up. A cell depends only on cells at most `HALO` away, sums of
+cells are exact (see `colour_fits.GRAIN`), and all else is computed value by value, but for the
+columns of pixels on accelerators.
 """
 
 from __future__ import annotations
@@ -123,8 +123,7 @@ class EdgeMap:
                 continue
             rows = max(1, VALUES_ON_DEVICE // (4 * len(fit.channels) * pixels.size[1]))
             for tile in pixels.cut(rows, pixels.size[1]):
-                winner = self._winner(fit, tile)
-                canvas.put(tile, fit.channels, winner, self._pick(spread, fit, tile, winner))
+                canvas.put(tile, fit.channels, *self._compare(fit, spread, tile))
 
     # -- Cells
 
@@ -169,12 +168,13 @@ class EdgeMap:
         """Colours (3, rows, columns) float64 of cells."""
         top, left = self.first_cell
         inside = cells.inside(Tile(slice(top, None), slice(left, None)))
-        colours = self.colours[:, *inside].to(self.patches.mosaic.device)
+        colours = self.colours[:, *inside].to(self.device)
         return to_grain(colours.double())
 
     # -- Pixels
 
     def _fill_blocks(self, canvas: Canvas, fit: Fit, shares: Tensor) -> None:
+        """Fill in the pixels of a fit's cells, on a CPU."""
         pixels = canvas.within
         around = pixels.grow(1, self.grid.size)
         image = self._pixels(around)
@@ -192,32 +192,27 @@ class EdgeMap:
 
     # On a device, all classes are compared in all pixels: to know more, it would be waited for.
 
-    def _winner(self, fit: Fit, tile: Tile) -> Tensor:
-        """Return the class of each pixel, as an index into those of the fit."""
+    def _compare(self, fit: Fit, shares: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
+        """Return each pixel's class, by its place in the fit, and what that has of the shares."""
         rows, columns = (
             self.grid.cell_of_each(axis, places) - fit.cells[axis].start
             for axis, places in enumerate(tile)
         )
         allowed = fit.allowed[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         refused = torch.where(allowed, 0.0, -torch.inf)
-        down, across = ((cells - cells[0]).to(refused.device) for cells in (rows, columns))
-        functions = self._lines(fit.functions, fit, tile)
-        values = functions.pixels(3).add_(refused.index_select(2, across).index_select(1, down))
+        down, across = ((cells - cells[0]).to(self.device) for cells in (rows, columns))
+        lines = self._lines(torch.cat([fit.functions, shares[:, None]], 1), fit, tile)
+        values = lines.pixels(3).add_(refused.index_select(2, across).index_select(1, down))
         for channel, colour in enumerate(self._smoothed(tile)):
-            values += functions.pixels(channel).mul_(colour)
-        return values.max(0)[1]
-
-    def _pick(self, shares: Tensor, fit: Fit, tile: Tile, winner: Tensor) -> Tensor:
-        """Return what each pixel's class has (rows, columns) float32, in [0, 1]."""
-        values = self._lines(shares[:, None], fit, tile).pixels(0)
+            values += lines.pixels(channel).mul_(colour)
+        winner = values.max(0)[1]
         # patches changed by the background filter sum to more than 1, see `apply_background`
-        return values.gather(0, winner[None])[0].clamp_(max=1)
+        return winner, lines.pixels(4).gather(0, winner[None])[0].clamp_(max=1)
 
     def _lines(self, maps: Tensor, fit: Fit, tile: Tile) -> Lines:
         """Interpolate the columns of maps (K, F, n, m) float64 of cells."""
         down, across = (self.grid.between(axis, places) for axis, places in enumerate(tile))
-        used = maps[..., *Tile(down.cells, across.cells).inside(fit.cells)]
-        used = used.float()
+        used = maps[..., *Tile(down.cells, across.cells).inside(fit.cells)].float()
         lines = used @ across.weights.T.to(used)
         rise = lines.diff(dim=2, append=lines[:, :, -1:])
         before, share = (values.to(maps.device) for values in (down.before, down.share.float()))
