@@ -155,7 +155,9 @@ class Segmentation:
         sums = np.zeros(number)
         for label, values in by_value.items():
             counts[label] = np.add.reduceat(values, _FIRST_OF_BIN)
-            sums[label] = values @ _VALUES  # exact in float64, so the order does not matter
+            # exact in float64, so the order does not matter; a product of vectors would wake
+            # BLAS's threads, which then keep a core busy for 20 ms
+            sums[label] = (values * _VALUES).sum()
         return counts, sums
 
 
