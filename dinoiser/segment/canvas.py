@@ -84,7 +84,12 @@ class Canvas(NamedTuple):
         """
         place = tile.inside(self.within)
         ids = self.ids[channels]
-        self.labels[place] = ids[0] if len(ids) == 1 else ids.to(winner.device)[winner]
+        if len(ids) == 1:
+            self.labels[place] = ids[0]
+        elif winner.device.type == "cpu":  # in half of torch's time
+            self.labels[place] = torch.from_numpy(ids.numpy().take(winner.numpy()))
+        else:
+            self.labels[place] = ids.to(winner.device)[winner]
         self.confidence[place] = probability
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
