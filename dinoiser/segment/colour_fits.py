@@ -20,8 +20,8 @@ EPSILON = 1e-4
 LEAST = 0.05
 """Least middle of a class's shares, see `ColourFits.fit`."""
 GRAIN = 2.0**-16
-"""Shares, colours and functions are multiples of it: all their sums and products fit into the 53 bits
-of float64. Accelerators fit in float64, too, which is no work for so few cells."""
+"""Shares, colours and functions are multiples of it: all their sums and products fit into the 53
+bits of float64. Accelerators fit in float64, too, which is no work for so few cells."""
 
 
 class ColourFits:
