@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 LEVEL = 5
-"""Of zlib-ng: masks become as small as with zlib's own 6, in a sixth of the time."""
+"""Of zlib-ng: masks become as small as with level 6 of zlib, in a quarter of the time or less."""
 
 
 def write_pixels(pixels: np.ndarray, palette: np.ndarray | None, path: str | Path) -> None:

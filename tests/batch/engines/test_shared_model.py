@@ -106,9 +106,16 @@ def test_a_slow_image_does_not_hold_up_the_others(monkeypatch, at_work):
 
 def test_with_more_threads_than_windows_in_a_batch_all_but_the_last_are_full(patient):
     tower, threads, each = Tower(), 3 * SIZE, 20
+    begun = threading.Barrier(threads)  # else the first to begin would be alone
+
+    def bring_with_others(some):
+        with shared.producing():
+            begun.wait(60)
+            return [encode(shared, value) for value in some]
+
     with BatchedModel(tower, Passes(SIZE)) as shared, ThreadPoolExecutor(threads) as pool:
         values = [range(1 + i * each, 1 + (i + 1) * each) for i in range(threads)]
-        found = list(pool.map(lambda some: bring(shared, some), values))
+        found = list(pool.map(bring_with_others, values))
     assert found == [list(some) for some in values]
     assert sum(tower.fills) == threads * each
     assert len(tower.fills) < 1.3 * threads * each / SIZE
