@@ -98,9 +98,8 @@ class EdgeMap:
     def at(self, row: int, column: int) -> np.ndarray:
         """See `Probabilities`."""
         pixel = Tile(slice(row, row + 1), slice(column, column + 1))
-        canvas = self._blank(pixel)
-        self.decide(canvas)
-        fit = self._fit(self.grid.cells(pixel))
+        canvas, fit = self._blank(pixel), self._fit(self.grid.cells(pixel))
+        self._fill(canvas, fit, fit.shares)
         every = self._shares(list(range(self.patches.class_count)), fit.cells)
         shares = fit.spread(every, [fit.channels.index(int(canvas.labels))])
         return values_at(shares, *self._blocks(pixel, fit)).clamp(max=1).numpy()
@@ -117,13 +116,7 @@ class EdgeMap:
             if not all(pixels.size):  # a small image may have cells without any
                 continue
             fit = self._fit(cells)
-            spread = fit.spread(shares(fit))
-            if self.patches.on_cpu:
-                self._fill_blocks(canvas.part(pixels), fit, spread)
-                continue
-            rows = max(1, VALUES_ON_DEVICE // (4 * len(fit.channels) * pixels.size[1]))
-            for tile in pixels.cut(rows, pixels.size[1]):
-                canvas.put(tile, fit.channels, *self._compare(fit, spread, tile))
+            self._fill(canvas.part(pixels), fit, fit.spread(shares(fit)))
 
     # -- Cells
 
@@ -173,9 +166,15 @@ class EdgeMap:
 
     # -- Pixels
 
-    def _fill_blocks(self, canvas: Canvas, fit: Fit, shares: Tensor) -> None:
-        """Fill in the pixels of a fit's cells, on a CPU."""
+    def _fill(self, canvas: Canvas, fit: Fit, shares: Tensor) -> None:
+        """Fill in the pixels of a fit's cells."""
         pixels = canvas.within
+        if not self.patches.on_cpu:
+            # all classes are compared in all pixels: to know more, the device would be waited for
+            rows = max(1, VALUES_ON_DEVICE // (4 * len(fit.channels) * pixels.size[1]))
+            for tile in pixels.cut(rows, pixels.size[1]):
+                canvas.put(tile, fit.channels, *self._compare(fit, shares, tile))
+            return
         around = pixels.grow(1, self.grid.size)
         image = self._pixels(around)
         margin = pixels.rows.start - around.rows.start, pixels.columns.start - around.columns.start
@@ -189,8 +188,6 @@ class EdgeMap:
             for axis, places in enumerate(pixels)
         )
         return rows, columns
-
-    # On a device, all classes are compared in all pixels: to know more, it would be waited for.
 
     def _compare(self, fit: Fit, shares: Tensor, tile: Tile) -> tuple[Tensor, Tensor]:
         """Return each pixel's class, by its place in the fit, and what that has of the shares."""
