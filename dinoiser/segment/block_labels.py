@@ -111,7 +111,7 @@ class BlockLabels:
         winner = self._contest.can_win.argmax(0)  # of each row and column of blocks
         labels = canvas.ids[self._channels][winner]
         i, j = np.ix_(*map(np.arange, winner.shape))
-        coefficients = self._coefficients(i, j, winner)[:, :, SHARE]
+        coefficients = _bilinear(self._corners(self._maps[..., SHARE], winner, i, j))
         widths = torch.from_numpy(columns.lengths)
         block_of = torch.arange(len(widths)).repeat_interleave(widths)
         for row, places in enumerate(rows.places):
@@ -124,6 +124,7 @@ class BlockLabels:
     # -- Blocks in which several classes can win
 
     def _contested(self) -> Iterator[_Batch]:
+        """Sort the blocks in which several classes can win into batches."""
         rows, columns = self._contest.rows, self._contest.columns
         can_win = self._contest.can_win
         count = can_win.sum(0)
@@ -182,7 +183,9 @@ class BlockLabels:
         x = self._contest.columns.share[batch.columns]
         y = self._contest.rows.share[batch.rows.T, None].expand(-1, -1, width).flatten(1)
         # S, five numbers, blocks, width
-        lines = _along_columns(self._coefficients(batch.i, batch.j, batch.classes)[..., None], x)
+        corners = self._corners(self._maps, batch.classes, batch.i, batch.j)
+        coefficients = _bilinear(corners).movedim(-1, -2).contiguous()
+        lines = _along_columns(coefficients[..., None], x)
         refused = self._refused(batch)
         colours = self._smoothed(batch)
         ids = canvas.ids[self._channels].numpy()[batch.classes].repeat(width, 1)
@@ -199,14 +202,10 @@ class BlockLabels:
     def _refused(self, batch: _Batch) -> Iterator[Tensor | None]:
         """Yield what is added where a class may not be: `REFUSED`, else 0; None if nowhere."""
         rows, columns = self._contest.rows, self._contest.columns
-        i, j = batch.i, batch.j
-        below = rows.own[batch.rows.T] != rows.before[i]  # height, blocks
-        right = columns.own[batch.columns] != columns.before[j, None]  # blocks, width
+        below = rows.own[batch.rows.T] != rows.before[batch.i]  # height, blocks
+        right = columns.own[batch.columns] != columns.before[batch.j, None]  # blocks, width
         for classes in batch.classes:
-            here = [
-                [self._allowed[classes, down[i], across[j]] for across in columns.ends]
-                for down in rows.ends
-            ]
+            here = self._corners(self._allowed, classes, batch.i, batch.j)
             if np.all(here):
                 yield None
                 continue
@@ -214,14 +213,12 @@ class BlockLabels:
             allowed = np.where(below[..., None], under, above).reshape(len(below), -1)
             yield torch.from_numpy(~allowed).float().mul_(REFUSED)
 
-    def _coefficients(self, i: np.ndarray | int, j: np.ndarray, classes: np.ndarray) -> Tensor:
-        """Return a, b, c and d (4, ..., 5, B) of the maps of classes (..., B) in some blocks."""
+    def _corners(
+        self, maps: np.ndarray, classes: np.ndarray, i: np.ndarray, j: np.ndarray
+    ) -> list[list[np.ndarray]]:
+        """Return what maps (K, n, m, ...) have at the corners of blocks, see `_bilinear`."""
         rows, columns = self._contest.rows, self._contest.columns
-        corners = [
-            [self._maps[classes, down[i], across[j]] for across in columns.ends]
-            for down in rows.ends
-        ]
-        return _bilinear(corners).movedim(-1, -2).contiguous()
+        return [[maps[classes, up[i], left[j]] for left in columns.ends] for up in rows.ends]
 
     def _smoothed(self, batch: _Batch) -> Tensor:
         """Colours (3, height, B * width) float32 from 0 to 255, each the median of 3 x 3 pixels."""
@@ -245,6 +242,7 @@ class BlockLabels:
             flat = as_strided(self._image, (high, 3 * wide), (self._image.strides[0], 1))
             pixels = sliding_window_view(flat, (height + 2, line))[rows, 3 * columns]
         median = median_of_nine(torch.from_numpy(pixels.reshape(-1)), line, 3)
+        # each channel by itself, without what is around the blocks
         blocks = median.as_strided((3, height, len(rows), width), (1, line, line * (height + 2), 3))
         return blocks.to(torch.float32, memory_format=torch.contiguous_format).flatten(2)
 

@@ -94,15 +94,15 @@ class Canvas(NamedTuple):
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Return labels, uint8 or uint16, and confidence, in the CPU's memory."""
-        found = [self.labels, self.confidence]
+        found = [self.confidence, self.labels]  # the wider numbers first, for their place in memory
         if self.labels.device.type != "cpu":  # in one copy
             data = torch.cat([values.flatten().view(torch.uint8) for values in found]).cpu()
             sizes = [values.numel() * values.itemsize for values in found]
             found = [
-                part.clone().view(values.dtype).view(values.shape)
+                part.view(values.dtype).view(values.shape)
                 for part, values in zip(data.split(sizes), found, strict=True)
             ]
-        labels, confidence = (values.numpy() for values in found)
+        confidence, labels = (values.numpy() for values in found)
         return labels.view(np.uint8 if labels.itemsize == 1 else np.uint16), confidence
 
 

@@ -24,9 +24,9 @@ SHARDS_UNDER_WAY = {"cpu": 2, "cuda": 6}
 """Shards at a time in a process, whose labeller has threads of its own: the next one begins before
 the last images of the one before are done, and on a GPU several are needed to fill batches."""
 MEMORY = {"MALLOC_TRIM_THRESHOLD_": 2**29, "MALLOC_MMAP_MAX_": 0, "MALLOC_ARENA_MAX": 1}
-"""For glibc: memory of arrays stays with the process. Otherwise that of large ones goes back to the
-system, as does what nannies (64 KB) or an arena for each thread (64 MB) do not keep, and is cleared
-again for the next."""
+"""For glibc: the memory of arrays stays with the process. By default it goes back to the system,
+which clears it again for the next one: that of large arrays at once, and of others beyond what
+nannies (64 KB) or the arenas of threads (64 MB each) keep."""
 PRELOAD = "dinoiser.batch.engines.worker_preload"
 
 
