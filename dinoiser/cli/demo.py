@@ -77,7 +77,7 @@ def _label_images(output: Path) -> Summary:
     names: dict[str, None] = {}
     for i, scene in enumerate(draw_scenes(IMAGES, IMAGE_SEED, IMAGE_SIZE), start=1):
         names |= dict.fromkeys(scene.names)
-        write_image(Image.fromarray(scene.image), output / "images" / f"scene-{i}.png", "PNG")
+        write_image(Image.fromarray(scene.image), output / "images" / f"scene-{i}.png")
     job = LabelJob(
         inputs=(output / "images",),
         output=output / "labels",

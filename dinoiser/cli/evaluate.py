@@ -227,7 +227,7 @@ def _write(score: Score, output: Path) -> None:
     for path, text in texts.items():
         with atomic_file(path) as file:
             file.write(text.encode())
-    write_image(draw_matrix(score.matrix), output.with_suffix(".png"), "PNG")
+    write_image(draw_matrix(score.matrix), output.with_suffix(".png"))
 
 
 class CountingBar:

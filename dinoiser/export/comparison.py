@@ -100,7 +100,7 @@ def write_comparison(rows: Sequence[ComparisonRow], prompts: PromptSet, path: st
     OutputError
         The file cannot be written.
     """
-    write_image(build_comparison(rows, prompts), path, "PNG")
+    write_image(build_comparison(rows, prompts), path)
 
 
 def _panels(row: ComparisonRow, prompts: PromptSet) -> list[tuple[str, Image]]:

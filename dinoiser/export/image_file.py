@@ -1,9 +1,9 @@
-"""Write images such that a full disk is noticed."""
+"""Write PNG files of drawings such that a full disk is noticed."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dinoiser.atomic import atomic_file
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def write_image(image: Image, path: str | Path, kind: str, **options: Any) -> None:
-    """Write an image, completely or not at all.
+def write_image(image: Image, path: str | Path) -> None:
+    """Write an image as PNG, completely or not at all.
 
     It is encoded in memory first: when Pillow writes to a file itself, it does
     not notice that a full disk accepted only part of the data.
@@ -25,10 +25,6 @@ def write_image(image: Image, path: str | Path, kind: str, **options: Any) -> No
         The image to write.
     path
         The file; missing folders are created.
-    kind
-        Pillow's name for the format.
-    options
-        Options of Pillow's writer for the format.
 
     Raises
     ------
@@ -36,6 +32,6 @@ def write_image(image: Image, path: str | Path, kind: str, **options: Any) -> No
         The file cannot be written.
     """
     encoded = io.BytesIO()
-    image.save(encoded, kind, **options)
+    image.save(encoded, "PNG")
     with atomic_file(path) as file:
         file.write(encoded.getbuffer())

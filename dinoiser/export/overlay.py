@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.export.image_file import write_image
+from dinoiser.atomic import atomic_file
 from dinoiser.labels import present_labels
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ OUTLINE_SHARE = 1 / 400
 """Width of outlines as a share of the longer side; at least two pixels, to survive JPEG."""
 LONGEST_SIDE = 1600
 """Larger previews are shrunk by a whole number to at most this; masks keep the image's size."""
+QUALITY = 90
+"""Of JPEG, from 1 to 100."""
 NARROWEST = 160
 """Pixels that a legend has at least; narrower previews are white beside the image."""
 ROWS_AT_ONCE = 64  # of the preview: Pillow copies its input, so a large image goes in bands
@@ -59,11 +61,10 @@ def build_overlay(image: np.ndarray, labels: np.ndarray, prompts: PromptSet) -> 
     from PIL import Image
 
     shrunk = _shrink(image)
-    small = Image.fromarray(labels).resize(shrunk.size, Image.Resampling.NEAREST)
-    blended = blend(shrunk, np.asarray(small), prompts.palette)
-    present = set(present_labels(labels).tolist())
-    legend = [c for c in prompts.classes if c.id in present]
-    return with_legend(blended, legend)
+    small = np.asarray(Image.fromarray(labels).resize(shrunk.size, Image.Resampling.NEAREST))
+    shown = set(present_labels(small).tolist())
+    legend = [c for c in prompts.classes if c.id in shown]
+    return with_legend(blend(shrunk, small, prompts.palette), legend)
 
 
 def _shrunk_by(size: tuple[int, int]) -> int:
@@ -150,8 +151,13 @@ def write_label_overlay(
     OutputError
         The file cannot be written.
     """
-    overlay = build_overlay(image, labels, prompts)
-    write_image(overlay, path, "JPEG", quality=90)
+    import imagecodecs
+
+    overlay = np.asarray(build_overlay(image, labels, prompts))
+    # unlike Pillow, it lets other threads go on
+    encoded = imagecodecs.jpeg8_encode(overlay, level=QUALITY, subsampling="420")
+    with atomic_file(path) as file:
+        file.write(encoded)
 
 
 def with_legend(image: Image, classes: list[PromptClass]) -> Image:

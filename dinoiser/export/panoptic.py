@@ -96,7 +96,7 @@ def write_panoptic_png(ids: np.ndarray, path: str | Path) -> None:
 
     # (H, W) 4-byte integers -> (H, W, 4) bytes, lowest first -> (H, W, 3) = R, G, B
     colors = np.ascontiguousarray(ids, "<u4").view(np.uint8).reshape(*ids.shape, 4)[..., :3]
-    write_image(Image.fromarray(np.ascontiguousarray(colors)), path, "PNG")
+    write_image(Image.fromarray(np.ascontiguousarray(colors)), path)
 
 
 class PanopticWriter(DatasetWriter):

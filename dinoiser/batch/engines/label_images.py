@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +30,7 @@ from dinoiser.weights.digests import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from dinoiser.batch.job import LabelJob
     from dinoiser.batch.large_images import LargeSegmentation
@@ -40,6 +41,13 @@ PIXELS_AT_ONCE = 2**24
 """Images are held in memory up to about this many pixels in total, or one at a time."""
 
 _log = logging.getLogger(__name__)
+
+
+class _File(NamedTuple):
+    job_image: JobImage
+    path: Path
+    digest: str
+    seconds: float
 
 
 class _Opened(NamedTuple):
@@ -63,12 +71,22 @@ class ImageLabeller:
         share them.
     threads
         See `Labeller`.
+    at_work
+        Held by a thread except while it waits for the disk, for example a
+        semaphore for as many threads as there are cores.
     """
 
-    def __init__(self, job: LabelJob, pipeline: Pipeline, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        job: LabelJob,
+        pipeline: Pipeline,
+        threads: int | None = None,
+        at_work: AbstractContextManager[Any] | None = None,
+    ) -> None:
         self.job = job
         self.pipeline = pipeline
         self.threads = threads
+        self._at_work = at_work or nullcontext()
         # whoever has accepted a mask has not seen the one that labelling anew would give
         self._corrected = CorrectedMasks(job.output, checked=job.turn > 0)
         self._features = KeptFeatures(job.output) if job.results.keep_features else None
@@ -88,27 +106,36 @@ class ImageLabeller:
             A batch of windows does not fit into the device's memory.
         """
         records: list[Record] = []
-        opened: list[_Opened] = []
+        files: list[_File] = []
         for image in images:
             with _failure_noted(image, records):
-                path, start = _path(image), time.perf_counter()
+                start = time.perf_counter()
+                path = _path(image)
+                digest = _digest(path)  # from here on, the system has the file in memory
+                files.append(_File(image, path, digest, time.perf_counter() - start))
+        with self._at_work:
+            self._label_files(files, records)
+        return records
+
+    def _label_files(self, files: list[_File], records: list[Record]) -> None:
+        opened: list[_Opened] = []
+        for image, path, digest, seconds in files:
+            with _failure_noted(image, records):
+                start = time.perf_counter()
                 if self._is_corrected(image):
-                    corrected = self._read_corrected(image)
-                    records.append(self._done(image, corrected, _digest(path), 0.0))
+                    records.append(self._done(image, self._read_corrected(image), digest, 0.0))
                 elif is_large_tiff(path) and not self.pipeline.windows.whole:
-                    digest = _digest(path)
                     result = self._label_in_parts(image, path, digest)
-                    seconds = time.perf_counter() - start
+                    seconds += time.perf_counter() - start
                     records.append(self._done(image, result, digest, seconds, result.warning))
                 else:
                     read = read_with_missing(path, nodata=self.job.labelling.nodata)
-                    seconds = time.perf_counter() - start
-                    opened.append(_Opened(image, *read, _digest(path), seconds))
+                    seconds += time.perf_counter() - start
+                    opened.append(_Opened(image, *read, digest, seconds))
             if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
                 self._label_opened(opened, records)
                 opened = []
         self._label_opened(opened, records)
-        return records
 
     def _label_opened(self, opened: list[_Opened], records: list[Record]) -> None:
         start = time.perf_counter()
@@ -255,7 +282,11 @@ def _path(image: JobImage) -> Path:
 
 
 def _digest(path: Path) -> str:
-    return file_digest(path, "sha256").value
+    """Digest of a file; "" if it cannot be read: why not is told by reading it as an image."""
+    try:
+        return file_digest(path, "sha256").value if path.is_file() else ""
+    except OSError:
+        return ""
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

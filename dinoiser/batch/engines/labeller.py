@@ -37,9 +37,10 @@ class Labeller:
     writing overlap with the model. On a CPU, each window is computed by one
     thread: this is faster than several threads on one window, and the result
     does not depend on their number. If the model is so small that a thread works
-    better on several windows, it takes a few images at a time. On an
-    accelerator, the windows of all threads share batches, see `BatchedModel`.
-    No more images are in memory than there are threads.
+    better on several windows, it takes a few images at a time. One more thread
+    waits for the disk, so that no other does. On an accelerator, the windows of
+    all threads share batches, see `BatchedModel`. No more images are in memory
+    than there are threads.
 
     Parameters
     ----------
@@ -146,17 +147,20 @@ class Labeller:
         in_a_pass = pipeline.passes.windows(pipeline.model, (side, side))
         if pipeline.passes.one_thread:
             stack.enter_context(one_thread())
-            # one more, as one waits for the disk
-            threads, together = 1 + (self.threads or torch.get_num_threads()), in_a_pass
+            at_once = self.threads or torch.get_num_threads()
+            # one more, which does nothing but wait for the disk: the others need the cache
+            threads, together = 1 + at_once, in_a_pass
+            at_work: AbstractContextManager[Any] = threading.Semaphore(at_once)
             producing: Callable[[], AbstractContextManager[None]] = nullcontext
         else:
             # one batch is on the device while the next one fills up, even with one window an image
             threads, together = 2 * in_a_pass + (os.cpu_count() or 1), 1
             shared = BatchedModel(pipeline.model, pipeline.passes, threads)
             stack.enter_context(shared)
+            at_work = nullcontext()  # the device is what all wait for
             pipeline, producing = replace(pipeline, tower=shared.encode), shared.producing
         pool = stack.enter_context(ThreadPoolExecutor(threads))
-        labeller = ImageLabeller(self.job, pipeline, self.threads)
+        labeller = ImageLabeller(self.job, pipeline, self.threads, at_work)
         return _Stream(pool, labeller, producing, threads, together)
 
     def _keep(
