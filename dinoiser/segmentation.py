@@ -143,11 +143,12 @@ class Segmentation:
         by_value: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(FLOAT16_VALUES, np.int64))
         for top, left in product(*(range(0, length, TILE) for length in self.size)):
             tile = slice(top, top + TILE), slice(left, left + TILE)
-            labels, numbers = self.labels[tile], self.confidence[tile].view(np.int16)
+            labels = self.labels[tile]
+            numbers: np.ndarray = self.confidence[tile].view(np.int16)
             present = present_labels(labels)
             stop = len(present) * FLOAT16_VALUES
             if len(present) > 1:  # pairs of a label and the bits of a confidence are numbered
-                first = np.zeros(number, np.int16 if stop <= 2**15 else np.int32)
+                first: np.ndarray = np.zeros(number, np.int16 if stop <= 2**15 else np.int32)
                 first[present] = np.arange(0, stop, FLOAT16_VALUES)
                 numbers = first.take(labels) + numbers
             found = torch.bincount(torch.from_numpy(numbers.ravel()), minlength=stop).numpy()
