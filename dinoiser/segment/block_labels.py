@@ -92,7 +92,8 @@ class BlockLabels:
     ) -> None:
         self._contest = contest
         self._channels = fit.channels
-        self._allowed = fit.allowed.numpy()
+        # K, n, m: 0, or `REFUSED` where a class may not be
+        self._refusals = np.where(fit.allowed.numpy(), np.float32(0), np.float32(REFUSED))
         # K, n, m and five numbers: a function of colours from 0 to 255, and the share
         maps = torch.cat([fit.functions[:, :3] / 255, fit.functions[:, 3:], shares[:, None]], 1)
         self._maps = maps.permute(0, 2, 3, 1).contiguous().numpy()
@@ -166,7 +167,7 @@ class BlockLabels:
             label += (own - label) * better.view(np.uint8)
             new = torch.from_numpy(better).float()
             share *= new
-            picked.mul_(new.neg_().add_(1)).add_(share)
+            picked.mul_(1 - new).add_(share)
 
         confidence = picked.clamp_(max=1).to(canvas.confidence.dtype).numpy()
         height, width = batch.size
@@ -202,16 +203,20 @@ class BlockLabels:
     def _refused(self, batch: _Batch) -> Iterator[Tensor | None]:
         """Yield what is added where a class may not be: `REFUSED`, else 0; None if nowhere."""
         rows, columns = self._contest.rows, self._contest.columns
+        # which of the four cells pixels lie in: 1 if it is below, True if it is right
         below = rows.own[batch.rows.T] != rows.before[batch.i]  # height, blocks
+        below = torch.from_numpy(below.repeat(batch.size[1], 1)).float()
         right = columns.own[batch.columns] != columns.before[batch.j, None]  # blocks, width
         for classes in batch.classes:
-            here = self._corners(self._allowed, classes, batch.i, batch.j)
-            if np.all(here):
+            corners = self._corners(self._refusals, classes, batch.i, batch.j)
+            if not np.any(corners):
                 yield None
                 continue
-            above, under = (np.where(right, b[:, None], a[:, None]) for a, b in here)
-            allowed = np.where(below[..., None], under, above).reshape(len(below), -1)
-            yield torch.from_numpy(~allowed).float().mul_(REFUSED)
+            above, under = (
+                torch.from_numpy(np.where(right, after[:, None], before[:, None])).flatten()
+                for before, after in corners
+            )
+            yield _along_rows(above, under - above, below)
 
     def _corners(
         self, maps: np.ndarray, classes: np.ndarray, i: np.ndarray, j: np.ndarray
