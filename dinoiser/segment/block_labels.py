@@ -188,19 +188,18 @@ class BlockLabels:
         # S, five numbers, blocks, width
         corners = self._corners(self._maps, batch.classes, batch.i, batch.j)
         coefficients = _bilinear(corners).movedim(-1, -2).contiguous()
-        lines = _along_columns(coefficients[..., None], x)
+        lines = (line.flatten(2) for line in _along_columns(coefficients[..., None], x))
         refused = self._refused(batch)
-        colours = self._smoothed(batch)
+        colours = self._smoothed(batch).unbind()
         ids = canvas.ids[self._channels].numpy()[batch.classes].repeat(width, 1)
         for still, moving, not_here, own in zip(*lines, refused, ids, strict=True):
-            still, moving = still.flatten(1), moving.flatten(1)
-            value = _along_rows(still[3], moving[3], y)
-            for channel, colour in enumerate(colours):
-                value += _along_rows(still[channel], moving[channel], y).mul_(colour)
+            *factors, added, of_share = zip(still, moving, strict=True)
+            value = _along_rows(*added, y)
+            for factor, colour in zip(factors, colours, strict=True):
+                value += _along_rows(*factor, y).mul_(colour)
             if not_here is not None:
                 value += not_here
-            share = _along_rows(still[SHARE], moving[SHARE], y)
-            yield value, share, np.tile(own, (height, 1))
+            yield value, _along_rows(*of_share, y), np.tile(own, (height, 1))
 
     def _refused(self, batch: _Batch) -> Iterator[Tensor | None]:
         """Yield what is added where a class may not be: `REFUSED`, else 0; None if nowhere."""
