@@ -164,7 +164,8 @@ class Running:
     workers
         Number of processes in the local cluster; None for the default above.
     shard_size
-        Number of images that a worker gets at a time.
+        Number of images that a worker gets at a time; where there are several
+        workers, fewer towards the end.
     limit
         Maximum number of images; None for all.
     overwrite

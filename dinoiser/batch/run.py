@@ -17,7 +17,7 @@ from dinoiser.batch.folder import (
     sole_writer,
 )
 from dinoiser.batch.job import PRECISIONS, read_job, turn_of
-from dinoiser.batch.job_images import RESULTS, in_groups, search_inputs
+from dinoiser.batch.job_images import RESULTS, search_inputs
 from dinoiser.batch.records import Record, RecordFile, merge_records
 from dinoiser.batch.stock import prune, take_stock
 
@@ -185,8 +185,7 @@ def label_images(
     cancelled: Callable[[], bool] | None,
 ) -> int:
     """Label the remaining images; return how many are finished."""
-    shards = in_groups(todo, job.running.shard_size)
-    records: Iterator[Record | None] = engine.label(job, model, shards, cancelled)
+    records: Iterator[Record | None] = engine.label(job, model, todo, cancelled)
     # None comes first, so that progress is reported before the first image is done
     count = -1
     for count, record in enumerate(chain([None], records)):  # noqa: B007

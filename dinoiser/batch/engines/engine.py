@@ -1,21 +1,23 @@
-"""Label shards in this process or on the workers of a dask cluster."""
+"""Label images in this process or on the workers of a dask cluster."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dinoiser.batch.engines.shards import Shard, describe_here, forget_labeller, label_shards
+from dinoiser.batch.engines.shards import describe_here, forget_labeller, label_shards
+from dinoiser.batch.job_images import in_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from dinoiser.batch.job import LabelJob
+    from dinoiser.batch.job_images import JobImage
     from dinoiser.batch.records import Record
 
 
 class Engine(Protocol):
-    """Something that labels shards."""
+    """Something that labels images, a shard at a time."""
 
     @property
     def where(self) -> str:
@@ -32,10 +34,10 @@ class Engine(Protocol):
         self,
         job: LabelJob,
         model: dict[str, Any],
-        shards: Iterable[Shard],
+        images: Sequence[JobImage],
         cancelled: Callable[[], bool] | None,
     ) -> Iterator[Record]:
-        """Label shards; yield one record per image as they come."""
+        """Label images; yield one record each as they come."""
 
 
 @contextmanager
@@ -80,8 +82,9 @@ class InProcess:
         self,
         job: LabelJob,
         model: dict[str, Any],
-        shards: Iterable[Shard],
+        images: Sequence[JobImage],
         cancelled: Callable[[], bool] | None,
     ) -> Iterator[Record]:
         """See `Engine`."""
+        shards = in_groups(images, job.running.shard_size)
         yield from label_shards(job, model, shards, cancelled=cancelled)

@@ -14,16 +14,23 @@ from uuid import uuid4
 
 from dinoiser.batch.engines.cluster import SHARDS_UNDER_WAY
 from dinoiser.batch.engines.label_images import failed_record
-from dinoiser.batch.engines.shards import Shard, describe_here, label_shards, split_shard
+from dinoiser.batch.engines.shards import (
+    Shard,
+    describe_here,
+    label_shards,
+    next_shard,
+    split_shard,
+)
 from dinoiser.batch.records import Record, RecordFile
 from dinoiser.errors import ClusterError, DinoiserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from distributed import Client, Future
 
     from dinoiser.batch.job import LabelJob
+    from dinoiser.batch.job_images import JobImage
 
 SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_BETWEEN_COUNTS = 1
@@ -94,7 +101,7 @@ class OnCluster:
         self,
         job: LabelJob,
         model: dict[str, Any],
-        shards: Iterable[Shard],
+        images: Sequence[JobImage],
         cancelled: Callable[[], bool] | None,
     ) -> Iterator[Record]:
         """See `Engine`.
@@ -104,8 +111,8 @@ class OnCluster:
         takes all its shards along.
         """
         news, patience = _News(self.client), _Patience(local=job.running.scheduler == "local")
-        # shards left to submit, pieces of shards that killed a worker, and running tasks
-        todo, again, running = iter(shards), deque[Shard](), dict[Any, Shard]()
+        # images left to submit, pieces of shards that killed a worker, and running tasks
+        todo, again, running = deque(images), deque[Shard](), dict[Any, Shard]()
         under_way, counted = dict[str, int](), -math.inf
         try:
             while not (cancelled and cancelled()):
@@ -116,10 +123,14 @@ class OnCluster:
                     counted = time.monotonic()
                     self._workers = len(under_way)
                     patience.look(self._workers)
-                room = 1 if again else SHARDS_AHEAD * max(1, sum(under_way.values()))
+                slots, most = sum(under_way.values()), job.running.shard_size
+                room = 1 if again else SHARDS_AHEAD * max(1, slots)
                 while len(running) < room:
-                    shard = again[0] if again else news.expect(next(todo, None))
-                    if shard is None:
+                    if again:
+                        shard = again[0]
+                    elif shard := next_shard(todo, most, self._workers, slots):
+                        news.expect(shard)
+                    else:
                         break
                     task = self._submit(_work, job, model, shard, self.threads, news.topic)
                     running[task] = shard
@@ -192,10 +203,9 @@ class _News:
         self._expected: set[str] = set()
         client.subscribe_topic(self.topic, lambda event: self._events.put(event[1]))
 
-    def expect(self, shard: Shard | None) -> Shard | None:
-        """Expect the images of a new shard, and return it."""
-        self._expected.update(image.name for image in shard or ())
-        return shard
+    def expect(self, shard: Shard) -> None:
+        """Expect the images of a new shard."""
+        self._expected.update(image.name for image in shard)
 
     def new(self, records: Iterable[Record]) -> Iterator[Record]:
         """Yield the records that were not passed on yet."""

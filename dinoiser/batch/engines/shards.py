@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from itertools import chain
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from dinoiser.batch.engines.labeller import Labeller
@@ -16,6 +17,7 @@ from dinoiser.images import read_size
 from dinoiser.models.load import load_model
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Iterable, Iterator
 
     from dinoiser.batch.job import LabelJob
@@ -23,6 +25,25 @@ if TYPE_CHECKING:
     from dinoiser.models.base import SegmentationModel
 
 Shard = tuple[JobImage, ...]
+
+
+def next_shard(left: deque[JobImage], most: int, workers: int, slots: int) -> Shard:
+    """Take the next shard from the images that are left; empty if there are none.
+
+    Several workers get smaller ones towards the end, or else some would have
+    nothing to do while others are at their last.
+
+    Parameters
+    ----------
+    left
+        The images that nobody has yet; the shard's are removed.
+    most
+        The most images of a shard.
+    workers, slots
+        The workers, and how many shards they label at a time in all.
+    """
+    size = min(most, ceil(len(left) / (2 * slots))) if workers > 1 else most
+    return tuple(left.popleft() for _ in range(min(size, len(left))))
 
 
 def split_shard(shard: Shard) -> list[Shard]:

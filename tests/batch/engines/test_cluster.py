@@ -62,13 +62,14 @@ def test_a_worker_uses_the_memory_of_temporary_arrays_again(client):
 @pytest.mark.slow
 def test_a_worker_takes_no_more_images_of_a_shard_once_the_run_is_stopped(client, tmp_path):
     images = draw_folder(tmp_path / "images", 100)
-    job = job_of((images,), tmp_path / "out", PromptSet.parse("red circle"), scheduler="local")
+    prompts, running = PromptSet.parse("red circle"), {"scheduler": "local", "shard_size": 100}
+    job = job_of((images,), tmp_path / "out", prompts, **running)
     engine, seen = OnCluster(client, 1), []
     job.output.mkdir()
-    todo = tuple(take_stock(job, search_inputs(job)).todo)
+    todo = take_stock(job, search_inputs(job)).todo
     description = engine.describe(job)
     open_folder(job, description)
-    for record in engine.label(job, description["model"], [todo], lambda: bool(seen)):
+    for record in engine.label(job, description["model"], todo, lambda: bool(seen)):
         seen.append(record)
     ((worker, threads),) = client.nthreads().items()
     assert threads == 2
