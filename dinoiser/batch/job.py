@@ -157,10 +157,11 @@ class Running:
         See `dinoiser.load_model`.
     scheduler
         "sync": in this process. "local": a dask cluster on this machine, with
-        one process per GPU, or a single one on the CPU. An address such as
-        "tcp://host:8786": a running scheduler, whose workers must see the same
-        files; if any have the resource GPU, only those are used. "auto":
-        "sync" for few images, else "local".
+        one process per GPU or, on the CPU, as many as dask suggests for its cores
+        (2 for 2, 4 for 4 to 16), but one for each 8 GB of memory at most. An
+        address such as "tcp://host:8786": a running scheduler, whose workers must
+        see the same files; if any have the resource GPU, only those are used.
+        "auto": "sync" for few images, else "local".
     workers
         Number of processes in the local cluster; None for the default above.
     shard_size

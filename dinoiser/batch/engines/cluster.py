@@ -27,6 +27,8 @@ MEMORY = {"MALLOC_TRIM_THRESHOLD_": 2**29, "MALLOC_MMAP_MAX_": 0, "MALLOC_ARENA_
 """For glibc: the memory of arrays stays with the process. By default it goes back to the system,
 which clears it again for the next one: that of large arrays at once, and of others beyond what
 nannies (64 KB) or the arenas of threads (64 MB each) keep."""
+MEMORY_OF_A_WORKER = 8 * 2**30
+"""What the machine must have for each worker on a CPU, so that one can still hold a huge image."""
 PRELOAD = "dinoiser.batch.engines.worker_preload"
 
 
@@ -86,7 +88,7 @@ def threads_of_a_worker(job: LabelJob) -> int | None:
 
 @contextmanager
 def _local_cluster(job: LabelJob) -> Iterator[Any]:
-    """One process per GPU, or a single one on a CPU, each with a nanny that restarts it.
+    """One process per GPU, or a few on a CPU, each with a nanny that restarts it.
 
     Whoever connects to a scheduler can run code as its owner. So only holders of this
     cluster's certificate, which stays in memory, are let in: not the machine's other users.
@@ -122,7 +124,21 @@ def _local_cluster(job: LabelJob) -> Iterator[Any]:
 
 
 def _local_workers(job: LabelJob) -> int:
-    return job.running.workers or max(1, len(_gpus(job)))
+    if job.running.workers:
+        return job.running.workers
+    if gpus := _gpus(job):
+        return len(gpus)
+    on_cpu = job.running.device == "cpu" or available_devices() == ["cpu"]
+    return _workers_on_cpu() if on_cpu else 1  # others are Apple's, which have one GPU
+
+
+def _workers_on_cpu() -> int:
+    """Divide the cores among processes as dask does: threads of one hold each other up."""
+    from distributed.deploy.utils import nprocesses_nthreads
+    from distributed.system import MEMORY_LIMIT
+
+    processes, _ = nprocesses_nthreads(CPU_COUNT)
+    return max(1, min(processes, MEMORY_LIMIT // MEMORY_OF_A_WORKER))
 
 
 def _gpus(job: LabelJob) -> list[int]:

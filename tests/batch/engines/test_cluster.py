@@ -18,7 +18,7 @@ from distributed.comm import connect as knock
 from distributed.security import Security
 
 from dinoiser.batch import run
-from dinoiser.batch.engines.cluster import connect
+from dinoiser.batch.engines.cluster import connect, threads_of_a_worker
 from dinoiser.batch.engines.on_cluster import OnCluster
 from dinoiser.batch.folder import open_folder
 from dinoiser.batch.job_images import search_inputs
@@ -32,7 +32,7 @@ from tests.helpers.places import ROOT
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
-    job = job_of((folder,), folder / "out", PromptSet.parse("dog"), scheduler="local")
+    job = job_of((folder,), folder / "out", PromptSet.parse("dog"), scheduler="local", workers=1)
     with connect(job) as client:
         client.wait_for_workers(1, timeout=120)
         yield client
@@ -157,3 +157,16 @@ def test_a_cluster_secured_as_the_docs_say(images, tmp_path):
         for process in started:
             process.kill()
             process.wait()
+
+
+@pytest.mark.parametrize(
+    ("cores", "gigabytes", "expected"),
+    [(1, 64, 1), (2, 16, 2), (2, 12, 1), (4, 64, 4), (8, 16, 2), (16, 128, 4), (2, 4, 1)],
+)
+def test_a_cpu_has_as_many_workers_as_its_cores_and_memory_allow(
+    cores, gigabytes, expected, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("dinoiser.batch.engines.cluster.CPU_COUNT", cores)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", gigabytes * 2**30)
+    job = job_of((tmp_path,), tmp_path / "out", PromptSet.parse("dog"), scheduler="local")
+    assert threads_of_a_worker(job) == cores // expected
