@@ -158,7 +158,7 @@ class Running:
     scheduler
         "sync": in this process. "local": a dask cluster on this machine, with
         one process per GPU or, on the CPU, as many as dask suggests for its cores
-        (2 for 2, 4 for 4, 8 or 16), but one for each 8 GB of memory at most. An
+        (2 for 2, 4 for 4, 8 or 16), but at most one for each 8 GB of memory. An
         address such as "tcp://host:8786": a running scheduler, whose workers must
         see the same files; if any have the resource GPU, only those are used.
         "auto": "sync" for few images, else "local".

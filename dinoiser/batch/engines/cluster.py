@@ -133,7 +133,7 @@ def _local_workers(job: LabelJob) -> int:
 
 
 def _workers_on_cpu() -> int:
-    """Divide the cores among processes as dask does: threads of one hold each other up."""
+    """Divide the cores among processes as dask does: threads of one wait for each other."""
     from distributed.deploy.utils import nprocesses_nthreads
     from distributed.system import MEMORY_LIMIT
 

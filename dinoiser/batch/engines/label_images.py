@@ -72,8 +72,8 @@ class ImageLabeller:
     threads
         See `Labeller`.
     at_work
-        Held by a thread except while it waits for the disk, for example a
-        semaphore for as many threads as there are cores.
+        Held by a thread except while it reads its images' files ahead, for
+        example a semaphore for as many threads as there are cores.
     """
 
     def __init__(

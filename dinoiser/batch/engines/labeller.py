@@ -38,9 +38,9 @@ class Labeller:
     thread: this is faster than several threads on one window, and the result
     does not depend on their number. If the model is so small that a thread works
     better on several windows, it takes a few images at a time. One more thread
-    waits for the disk, so that no other does. On an accelerator, the windows of
-    all threads share batches, see `BatchedModel`. No more images are in memory
-    than there are threads.
+    reads files ahead, so that no other waits for the disk. On an accelerator, the
+    windows of all threads share batches, see `BatchedModel`. No more images are in
+    memory than there are threads.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class Labeller:
         if pipeline.passes.one_thread:
             stack.enter_context(one_thread())
             at_once = self.threads or torch.get_num_threads()
-            # one more, which does nothing but wait for the disk: the others need the cache
+            # one more only reads files: at work, it would take cache from the others
             threads, together = 1 + at_once, in_a_pass
             at_work: AbstractContextManager[Any] = threading.Semaphore(at_once)
             producing: Callable[[], AbstractContextManager[None]] = nullcontext
