@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 WORDS = "background, red circle, blue star, green square, yellow triangle, grass"
 ROUNDS = 2
+PHOTOGRAPHS_ROUNDS = 3
+BARE_PHOTOGRAPHS = 12
+"""How many the bare towers are timed on; the photographs of a job repeat four."""
 PARTS = "tiny", "full", "photographs", "full-photographs", "memory"
 
 
@@ -175,9 +178,11 @@ def draw_photographs(folder: Path, images: int, size: tuple[int, int]) -> Path:
     """Write JPEG files of (width, height) pixels, made from the photographs of scikit-image."""
     folder.mkdir(parents=True)
     photographs = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
-    for i in range(images):
-        photograph = Image.fromarray(photographs[i % len(photographs)])
-        photograph.resize(size, Image.Resampling.BICUBIC).save(folder / f"{i:05}.jpg", quality=92)
+    for i, photograph in enumerate(photographs):
+        large = Image.fromarray(photograph).resize(size, Image.Resampling.BICUBIC)
+        large.save(folder / f"{i:05}.jpg", quality=92)
+    for i in range(len(photographs), images):
+        shutil.copy(folder / f"{i % len(photographs):05}.jpg", folder / f"{i:05}.jpg")
     return folder
 
 
@@ -200,8 +205,8 @@ def compare_shipped(labelling: Labelling, images: int, size: tuple[int, int]) ->
     """Print the speed of the whole job on photographs, as it is run by default.
 
     That is in shards, on a cluster on this machine, with masks, previews and
-    COCO. The speed is the slope of the images that are done over time: starting
-    takes the same time however many there are, and images come in groups.
+    COCO. The towers are timed before and after each job, as the machine's speed
+    changes.
     """
     name, precision = labelling.model, labelling.precision
     model = load_model(name, "cpu", precision, heads=labelling.heads)
@@ -210,35 +215,46 @@ def compare_shipped(labelling: Labelling, images: int, size: tuple[int, int]) ->
         top = Path(temporary)
         job = LabelJob(
             inputs=(draw_photographs(top / "images", images, size),),
-            output=top / "out",
+            output=top,
             labelling=labelling,
             results=Results(("png", "overlay", "coco")),
             running=Running("cpu", "local"),
         )
-        windows = all_windows(job, model)
+        few = replace(job, inputs=(draw_photographs(top / "few", BARE_PHOTOGRAPHS, size),))
+        windows = all_windows(few, model)
         batch = Passes().windows(model, (side, side))
         theirs = bare_tower(model)
         towers = {
-            "our tower": lambda some: run_bare(model, some, batch),
-            "open_clip's": lambda some: run_open_clip(theirs, some.to(model.dtype), batch),
+            "our tower": lambda: run_bare(model, windows, batch),
+            "open_clip's": lambda: run_open_clip(theirs, windows.to(model.dtype), batch),
         }
         for work in towers.values():
-            work(windows[:batch])
-        # before and after the job, as the machine's speed changes
-        bare = {tower: [seconds(partial(work, windows))] for tower, work in towers.items()}
-        times = []
-        run(job, progress=lambda step: times.append(time.perf_counter()) if step.record else None)
-        for tower, work in towers.items():
-            bare[tower].append(seconds(partial(work, windows)))
-    speed = np.polyfit(times, np.arange(images), 1)[0]
-    shares = [
-        f"{speed * statistics.mean(found) / images:.2f} of {tower} alone"
-        for tower, found in bare.items()
-    ]
+            work()
+        bare = [[BARE_PHOTOGRAPHS / seconds(work) for work in towers.values()]]
+        speeds = []
+        for turn in range(PHOTOGRAPHS_ROUNDS):
+            speeds.append(images_per_second(replace(job, output=top / str(turn))))
+            bare.append([BARE_PHOTOGRAPHS / seconds(work) for work in towers.values()])
+    shares = np.divide(speeds, np.add(bare[1:], bare[:-1]).T / 2)  # towers, rounds
     print(
         f"{name}, {dtype_name(model)}, {size[0]}x{size[1]}, png,overlay,coco, scheduler local: "
-        f"{speed:.2f} images/s; {', '.join(shares)}"
+        f"{statistics.median(speeds):.2f} images/s, "
+        + "; ".join(
+            f"{np.median(found):.2f} of {tower} alone ({found.min():.2f} to {found.max():.2f})"
+            for tower, found in zip(towers, shares, strict=True)
+        )
     )
+
+
+def images_per_second(job: LabelJob) -> float:
+    """Run a job; return the slope of the images that are done over time.
+
+    Starting takes the same time however many images there are, and they come in
+    groups.
+    """
+    times: list[float] = []
+    run(job, progress=lambda step: times.append(time.perf_counter()) if step.record else None)
+    return float(np.polyfit(times, np.arange(len(times)), 1)[0])
 
 
 def compare_shipped_full(precision: str) -> None:
@@ -286,8 +302,8 @@ def main() -> None:
             compare("ViT-B/16, float32", plain, plain, 16, 448)
     if only in (None, "photographs"):
         labelling = Labelling(PromptSet.parse(WORDS), "tiny")
-        compare_shipped(labelling, 60, (2048, 1536))
-        compare_shipped(labelling, 24, (6000, 4000))
+        compare_shipped(labelling, 240, (2048, 1536))
+        compare_shipped(labelling, 96, (6000, 4000))
     if only in (None, "full-photographs"):
         compare_shipped_full("fp32")
         if resolve_precision("auto", torch.device("cpu")) == torch.bfloat16:

@@ -6,6 +6,8 @@ cut into bands, and each part of the result is made from the bands that it needs
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 
 from dinoiser.segment.interpolation import cubic_weights, linear_weights
 
-ROWS_AT_ONCE = 16  # made together, from all rows that any of them needs
+ROWS_AT_ONCE = 8  # made together, from all rows that any of them needs
 
 
 def resize(
@@ -68,15 +70,22 @@ def resize_rows(
     """
     if length == new_length:
         return rows[:, places.start - first : places.stop - first]
-    weigh = cubic_weights if cubic else linear_weights
     resized = torch.empty(3, places.stop - places.start, rows.shape[2], dtype=torch.uint8)
     for start in range(places.start, places.stop, ROWS_AT_ONCE):
-        some = slice(start, min(start + ROWS_AT_ONCE, places.stop))
-        used, weights = weigh(length, new_length, some, antialias)
+        stop = min(start + ROWS_AT_ONCE, places.stop)
+        used, weights = _weights(length, new_length, start, stop, antialias, cubic)
         values = weights @ rows[:, used.start - first : used.stop - first].double()
-        some = slice(some.start - places.start, some.stop - places.start)
+        some = slice(start - places.start, stop - places.start)
         resized[:, some] = values.add_(0.5).clamp_(0, 255)  # rounds, as the assignment truncates
     return resized
+
+
+@lru_cache(maxsize=1024)  # images of a folder often have the same size
+def _weights(
+    length: int, new_length: int, start: int, stop: int, antialias: bool, cubic: bool
+) -> tuple[slice, Tensor]:
+    weigh = cubic_weights if cubic else linear_weights
+    return weigh(length, new_length, slice(start, stop), antialias)
 
 
 def to_torch(pixels: np.ndarray) -> Tensor:
