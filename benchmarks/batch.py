@@ -95,7 +95,8 @@ def run_job(job: LabelJob, model: SegmentationModel) -> None:
 def run_bare(model: SegmentationModel, windows: Tensor, batch: int) -> None:
     """Run only the image tower."""
     for some in windows.split(batch):
-        model.encode_image(some.to(model.device)).features.cpu()
+        features = model.encode_image(some.to(model.device)).features
+    features.flatten()[0].item()  # waits for a device
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +45,8 @@ def random_model(
     clip = Clip(**_architecture(small=small))
     clip.load_state_dict(theirs.state_dict())
     heads = DinoiserHeads(clip.visual.conv1.out_channels, 256)
-    return ClipDinoiser(clip.to(device, dtype), heads, digest=f"random-{dtype}-{small}")
+    digest = sha256(f"random-{dtype}-{small}".encode()).hexdigest()
+    return ClipDinoiser(clip.to(device, dtype), heads, digest=digest)
 
 
 def open_clip_model(*, small: bool = False) -> open_clip.CLIP:

@@ -66,7 +66,8 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise write_error(path, error) from error
     finally:
-        partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
+        with suppress(OSError):  # on a read-only disk, where it does not exist: said above
+            partial.unlink()
 
 
 def check_writable(folder: Path) -> None:

@@ -25,7 +25,9 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 def available_devices() -> list[str]:
     """Names of this machine's devices, fastest first."""
-    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    # a driver that is too old has devices that torch cannot use
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cuda = [f"cuda:{i}" for i in range(count)]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*cuda, *mps, "cpu"]
 

@@ -216,7 +216,9 @@ class MaskClip(SegmentationModel):
     def _embed(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + h * w, C) before the first block, and the grid (h, w)."""
         fitted = self._fit_to_patches(pixels.to(self.device, torch.float32))
-        normalised = (fitted - self._mean.to(self.device)) / self._std.to(self.device)
+        # not waited for: an accelerator may still be at work on the windows before
+        mean, std = (x.to(self.device, non_blocking=True) for x in (self._mean, self._std))
+        normalised = (fitted - mean) / std
         patches = self.visual.conv1(normalised.to(self.dtype))  # (B, C, h, w)
         grid = (patches.shape[-2], patches.shape[-1])
         class_token = self.visual.class_embedding.to(self.dtype).expand(len(patches), 1, -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -148,12 +149,18 @@ def _gpus(job: LabelJob) -> list[int]:
     return [int(name.removeprefix("cuda:")) for name in available_devices() if "cuda:" in name]
 
 
+def _name_for_cuda(gpu: int) -> str:
+    """Name a GPU as CUDA does: torch numbers those that the user lets it see."""
+    seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return seen[gpu].strip() if seen else str(gpu)
+
+
 def _worker_options(job: LabelJob, number: int, count: int) -> dict[str, Any]:
     gpus, preload = _gpus(job), dask.config.get("distributed.worker.preload")
     env = {"OMP_NUM_THREADS": str(max(1, CPU_COUNT // count))}
     if gpus:
         # set before the process starts, so that torch sees its GPU as cuda:0
-        env["CUDA_VISIBLE_DEVICES"] = str(gpus[number % len(gpus)])
+        env["CUDA_VISIBLE_DEVICES"] = _name_for_cuda(gpus[number % len(gpus)])
     return {
         "nthreads": SHARDS_UNDER_WAY["cuda" if gpus else "cpu"],
         "env": env,

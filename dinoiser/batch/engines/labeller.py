@@ -145,9 +145,11 @@ class Labeller:
         stack.enter_context(_frozen_heap())
         # windows of the usual, square size
         in_a_pass = pipeline.passes.windows(pipeline.model, (side, side))
+        cores = torch.get_num_threads()
+        # teams of threads for each thread here would only wait for each other
+        stack.enter_context(one_thread())
         if pipeline.passes.one_thread:
-            stack.enter_context(one_thread())
-            at_once = self.threads or torch.get_num_threads()
+            at_once = self.threads or cores
             # one more only reads files: at work, it would take cache from the others
             threads, together = 1 + at_once, in_a_pass
             at_work: AbstractContextManager[Any] = threading.Semaphore(at_once)
