@@ -18,6 +18,7 @@ from distributed.comm import connect as knock
 from distributed.security import Security
 
 from dinoiser.batch import run
+from dinoiser.batch.engines import cluster
 from dinoiser.batch.engines.cluster import connect, threads_of_a_worker
 from dinoiser.batch.engines.on_cluster import OnCluster
 from dinoiser.batch.folder import open_folder
@@ -170,3 +171,17 @@ def test_a_cpu_has_as_many_workers_as_its_cores_and_memory_allow(
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", gigabytes * 2**30)
     job = job_of((tmp_path,), tmp_path / "out", PromptSet.parse("dog"), scheduler="local")
     assert threads_of_a_worker(job) == cores // expected
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"), [(None, ["0", "1", "0"]), ("2,3", ["2", "3", "2"]), ("GPU-5f, 1", None)]
+)
+def test_workers_take_only_gpus_that_the_user_lets_cuda_see(shown, expected, monkeypatch, tmp_path):
+    if shown is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    monkeypatch.setattr(cluster, "available_devices", lambda: ["cuda:0", "cuda:1", "cpu"])
+    job = job_of((tmp_path,), tmp_path / "out", PromptSet.parse("dog"), scheduler="local")
+    given = [cluster._worker_options(job, i, 3)["env"]["CUDA_VISIBLE_DEVICES"] for i in range(3)]
+    assert given == (expected or ["GPU-5f", "1", "GPU-5f"])
