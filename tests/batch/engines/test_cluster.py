@@ -182,6 +182,6 @@ def test_workers_take_only_gpus_that_the_user_lets_cuda_see(shown, expected, mon
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     monkeypatch.setattr(cluster, "available_devices", lambda: ["cuda:0", "cuda:1", "cpu"])
-    job = job_of((tmp_path,), tmp_path / "out", PromptSet.parse("dog"), scheduler="local")
+    job = job_of((tmp_path,), tmp_path / "out", PromptSet.parse("dog"), device="auto")
     given = [cluster._worker_options(job, i, 3)["env"]["CUDA_VISIBLE_DEVICES"] for i in range(3)]
     assert given == (expected or ["GPU-5f", "1", "GPU-5f"])
