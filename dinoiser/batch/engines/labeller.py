@@ -145,7 +145,7 @@ class Labeller:
         stack.enter_context(_frozen_heap())
         # windows of the usual, square size
         in_a_pass = pipeline.passes.windows(pipeline.model, (side, side))
-        cores = torch.get_num_threads()
+        cores = torch.get_num_threads()  # before it is set to one
         # teams of threads for each thread here would only wait for each other
         stack.enter_context(one_thread())
         if pipeline.passes.one_thread:
