@@ -66,7 +66,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise write_error(path, error) from error
     finally:
-        with suppress(OSError):  # on a read-only disk, where it does not exist: said above
+        with suppress(OSError):  # what is wrong with the disk was said above
             partial.unlink()
 
 

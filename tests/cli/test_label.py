@@ -1,6 +1,7 @@
 """`dinoiser label` as a person runs it, with the embedded model."""
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -204,6 +205,28 @@ def test_an_output_folder_that_cannot_be_written(dinoiser, images, tmp_path):
     assert code == 2
     one_sentence(err, tmp_path / "file" / "out")
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+READ_ONLY = "mount -t tmpfs none {0} && mount -o remount,ro {0}"
+
+
+def apart(*commands):
+    """Run shell commands in a place of their own, where they may mount disks."""
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", " && ".join(commands)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_output_folder_on_a_read_only_disk(images, tmp_path):
+    mount = READ_ONLY.format(shlex.quote(str(tmp_path)))
+    if not shutil.which("unshare") or apart(mount).returncode:
+        pytest.skip("this system does not let its users mount a disk of their own")
+    program = [sys.executable, "-c", "from dinoiser.cli import main; main()"]
+    command = [*program, *label(images, "-p", WORDS, "-o", tmp_path)]
+    done = apart(mount, shlex.join(map(str, command)))
+    assert done.returncode == 2
+    one_sentence(
+        done.stderr, "Cannot write", "give an output folder on a disk that is not read-only"
+    )
 
 
 def test_no_images(dinoiser, tmp_path):

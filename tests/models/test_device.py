@@ -29,3 +29,9 @@ def test_the_measurement_is_one_per_process_and_leaves_the_threads_as_they_are()
     assert speed > 0
     assert bfloat16_speed() == speed
     assert torch.get_num_threads() == threads
+
+
+def test_devices_that_the_driver_is_too_old_for_are_not_offered(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)  # which the driver itself tells
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not [name for name in device.available_devices() if "cuda" in name]
