@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 
 from dinoiser.atomic import atomic_file, remove_partial_files
+from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.job import (
     CLASSES_FILE,
     JOB_FILE,
@@ -23,7 +24,7 @@ from dinoiser.batch.job import (
 )
 from dinoiser.batch.job_images import FOLDERS, YOLO_FILE, result_files
 from dinoiser.batch.records import RECORDS, read_records
-from dinoiser.batch.reviews import REVIEWS, UNSAVED, read_reviews
+from dinoiser.batch.reviews import REVIEWS, UNSAVED
 from dinoiser.errors import OutputError, SettingsError
 from dinoiser.learning.learned import Learned
 
@@ -167,8 +168,7 @@ def refuse_to_lose_reviews(job: LabelJob) -> None:
     """
     if not job.running.overwrite or job.running.discard_reviews:
         return
-    checked = count_reviews(job.output)
-    edited = sum(review.edited for review in read_reviews(job.output).values())
+    checked, edited = count_reviews(job.output)
     if checked:
         msg = (
             f"{job.output} holds the reviews of {checked} images, {edited} of them with corrected "
@@ -178,10 +178,13 @@ def refuse_to_lose_reviews(job: LabelJob) -> None:
         raise SettingsError(msg)
 
 
-def count_reviews(output: Path) -> int:
-    """Count the images that people have checked or corrected."""
-    reviews = read_reviews(output).values()
-    return sum(review.is_decided for review in reviews)
+def count_reviews(output: Path) -> tuple[int, int]:
+    """Count the images that people have checked or corrected, and those corrected."""
+    edits = EditsInPlace(output)
+    for record in read_records(output, gone=True):
+        edits.review_of(record)
+    reviews = edits.reviews.values()
+    return sum(review.is_decided for review in reviews), sum(review.edited for review in reviews)
 
 
 def open_folder(job: LabelJob, description: dict[str, Any]) -> None:

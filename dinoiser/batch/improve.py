@@ -6,14 +6,14 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.features import KeptFeatures
 from dinoiser.batch.folder import learned_file
 from dinoiser.batch.job import HISTORY
 from dinoiser.batch.job_images import JobImage, has_changed, result_file
 from dinoiser.batch.recorded_job import recorded_job
-from dinoiser.batch.records import read_records
+from dinoiser.batch.records import Record, read_records
 from dinoiser.batch.relabel import plan
-from dinoiser.batch.reviews import read_reviews
 from dinoiser.batch.run import Progress
 from dinoiser.errors import DinoiserError, InputError, SettingsError
 from dinoiser.export.png import read_mask
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dinoiser.batch.job import LabelJob, Running
-    from dinoiser.batch.records import Record
     from dinoiser.models.base import SegmentationModel
     from dinoiser.segment.encoded_image import EncodedImage
 
@@ -128,9 +127,11 @@ def _learned_by(output: Path, labelling: dict[str, Any]) -> Learned | None:
 
 def _accepted(output: Path) -> list[Record]:
     """Return the records of accepted images, evenly chosen where there are too many."""
-    reviews = read_reviews(output)
-    names = {name for name, review in reviews.items() if review.state == "accepted"}
-    records = [r for r in read_records(output) if r.image in names and r.status == "done"]
+    edits, records = EditsInPlace(output), list[Record]()
+    for record in read_records(output):
+        review = edits.review_of(record)
+        if record.status == "done" and review is not None and review.state == "accepted":
+            records.append(record)
     step = max(1.0, len(records) / MOST_IMAGES)
     return [records[int(i * step)] for i in range(min(len(records), MOST_IMAGES))]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dinoiser.atomic import remove_partial_files
+from dinoiser.batch.edits_in_place import EditsInPlace, keep_edits
 from dinoiser.batch.folder import OF_FORMAT, learned_file, sole_writer
 from dinoiser.batch.job import (
     CLASSES_FILE,
@@ -26,7 +27,7 @@ from dinoiser.batch.job import (
 from dinoiser.batch.job_images import JobImage, result_file
 from dinoiser.batch.recorded_job import read_labelling, recorded_job
 from dinoiser.batch.records import Record, RecordFile, merge_records, read_records
-from dinoiser.batch.reviews import Reviews, as_labelled, is_kept, masks_locked, read_reviews
+from dinoiser.batch.reviews import Reviews, as_labelled, is_kept, masks_locked
 from dinoiser.batch.run import label_images, with_scheduler
 from dinoiser.batch.summary import Summary
 from dinoiser.errors import InputError, SettingsError
@@ -154,6 +155,7 @@ def relabel(
             learned.save(job.labelling.learned)
         with open_engine(job, None, cancelled) as engine:
             description = engine.describe(job)
+            notes = turn.keep_edits()
             turn.begin(description)
             merge_records(job.output)
             turn.give_up_classes()
@@ -165,7 +167,7 @@ def relabel(
         remove_partial_files(job.output)
         if job.results.report and not summary.cancelled:
             write_report(job.output)
-    summary.notes += _notes(job.output, planned.missing)
+    summary.notes += notes + _notes(job.output, planned.missing)
     return summary
 
 
@@ -218,12 +220,13 @@ class _Turn:
 
     def plan(self) -> Plan:
         """See `plan`."""
-        output, reviews = self.job.output, read_reviews(self.job.output)
+        output = self.job.output
+        edits = EditsInPlace(output, self._colors())
         todo, missing, with_features, seconds = list[JobImage](), list[str](), 0, 0.0
         lost: dict[str, tuple[int, int]] = {}
         kept = 0
         for record in read_records(output):
-            review = reviews.get(record.image)
+            review = edits.review_of(record)
             if record.status == "failed":
                 continue
             if is_kept(output, record, review):
@@ -241,6 +244,11 @@ class _Turn:
                 with_features += has_features
                 seconds += 0.0 if has_features else record.seconds
         return Plan(self.job.prompts, todo, kept, missing, with_features, seconds, lost)
+
+    def keep_edits(self) -> list[str]:
+        """See `dinoiser.batch.edits_in_place.keep_edits`."""
+        records = read_records(self.job.output, gone=True)
+        return keep_edits(self.job.output, records, self._colors())
 
     def begin(self, description: dict[str, Any]) -> None:
         """Say in the folder what it is to become.
@@ -268,7 +276,7 @@ class _Turn:
         """Ignore pixels of classes that are gone in the masks that stay; again does no harm."""
         output, prompts = self.job.output, self.job.prompts
         reviews, news = Reviews(output, prompts), list[Record]()
-        colors = {**self._gone_colors(), **prompts.mask_colors}
+        colors = self._colors()
         for record in read_records(output, gone=True):
             review = reviews.latest.get(record.image)
             stays = record.gone or is_kept(output, record, review) or not _is_there(record)
@@ -298,10 +306,11 @@ class _Turn:
         summary.resumed = summary.done
         return summary
 
-    def _gone_colors(self) -> dict[int, str]:
-        """Colour of each class that is gone, in masks."""
-        colors = {n: item.color for n, item in self._gone.items()}
-        return gray_colors(colors) if self.job.prompts.masks == "gray" else colors
+    def _colors(self) -> dict[int, str]:
+        """Colour of each label in masks from before and after."""
+        gone = {n: item.color for n, item in self._gone.items()}
+        prompts = self.job.prompts
+        return {**(gray_colors(gone) if prompts.masks == "gray" else gone), **prompts.mask_colors}
 
     def _pixels_lost(self, record: Record, review: Review | None) -> dict[str, int]:
         """Count the pixels of classes that are gone, by name."""

@@ -18,7 +18,7 @@ from dinoiser.export.png import write_mask
 from dinoiser.images.inputs import check_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from dinoiser.batch.records import Record
     from dinoiser.prompts import PromptSet
@@ -150,7 +150,7 @@ class Reviews:
             if labels is not None:
                 mask = labels.astype(self.prompts.label_type)
                 write_mask(mask, self.prompts, mask_file(self.output, labelled))
-            append_lines(self.output / REVIEWS, review.model_dump_json().encode() + b"\n")
+            append_reviews(self.output, [review])
         self.latest[labelled.image] = review
         return review
 
@@ -179,6 +179,19 @@ class Reviews:
             )
             raise InputError(msg)
         return {self.prompts.ignore: 0, **counts}  # which tells the labels' width
+
+
+def append_reviews(output: Path, reviews: Iterable[Review]) -> None:
+    """Write reviews into a job's folder; from now on they count.
+
+    Raises
+    ------
+    OutputError
+        They cannot be written.
+    """
+    lines = b"".join(review.model_dump_json().encode() + b"\n" for review in reviews)
+    if lines:
+        append_lines(output / REVIEWS, lines)
 
 
 @contextmanager

@@ -118,6 +118,7 @@ def run(
             description = engine.describe(job)
             job.labelling.check_learned(description["model"])
             open_folder(job, description)
+            stock.summary.notes += stock.edits.save()
             # After this, all other files of records are this run's.
             merge_records(job.output, mend=stock.damaged)
             RecordFile(job.output).append(stock.news)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.folder import is_emptied
 from dinoiser.batch.job_images import Naming, as_text, has_changed, result_file, result_files
 from dinoiser.batch.records import merge_records, read_records
@@ -41,6 +42,8 @@ class Stock:
         have gone, come back, or moved.
     damaged
         Whether there are lines that are no records.
+    edits
+        What people edited of the masks that this run would write over or remove.
     """
 
     todo: list[JobImage]
@@ -48,6 +51,7 @@ class Stock:
     gone: list[Record]
     news: list[Record]
     damaged: bool
+    edits: EditsInPlace
 
 
 def take_stock(job: LabelJob, found: Found) -> Stock:
@@ -69,19 +73,22 @@ def take_stock(job: LabelJob, found: Found) -> Stock:
                 known.judge(record, image)
         for record, image in naming.moved():
             known.judge(record, image)
-        for review in known.reviews.values():
+        for review in known.edits.reviews.values():
             if review.edited and review.stem:
                 naming.take_back(review.image, review.stem)
+    if job.running.prune:
+        for record in naming.gone():
+            known.edits.review_of(record)
     images = naming.images()[: job.running.limit]
     notes = [*found.notes(), *damaged, *_notes(naming.gone(), known.changed)]
+    through = [known.through[image.name] for image in images if image.name in known.through]
     summary = Summary(len(images), notes=notes, ignore=job.prompts.ignore)
-    for image in images:
-        if image.name in known.through:
-            summary.add(known.through[image.name])
-            summary.resumed += known.through[image.name].status == "done"
+    for record in through:
+        summary.add(record)
+    summary.resumed = summary.done
     lost = [r.model_copy(update={"gone": True}) for r in naming.gone() if not r.gone]
     todo = [image for image in images if image.name not in known.through]
-    return Stock(todo, summary, naming.gone(), known.news + lost, bool(damaged))
+    return Stock(todo, summary, naming.gone(), known.news + lost, bool(damaged), known.edits)
 
 
 class _Known:
@@ -95,8 +102,8 @@ class _Known:
         Those of them that have changed: their images have come back, or moved.
     changed
         Names of images that were replaced after their masks were corrected.
-    reviews
-        What people decided, by name.
+    edits
+        What people decided, and edited.
     """
 
     def __init__(self, job: LabelJob) -> None:
@@ -104,21 +111,28 @@ class _Known:
         self.news: list[Record] = []
         self.changed: list[str] = []
         self._job = job
-        self.reviews = read_reviews(job.output)
+        self.edits = EditsInPlace(job.output)
 
     def judge(self, record: Record, image: JobImage) -> None:
         """Decide whether an image is through."""
-        review = self.reviews.get(record.image)
-        if not _is_through(self._job, record, review):
+        stays = self._stays(record, image, self.edits.reviews.get(record.image))
+        # only where a mask would be written over, it is looked at
+        if not (stays or self._stays(record, image, self.edits.review_of(record))):
             return
-        if has_changed(record, image.path):
-            if review is None or not review.edited:
-                return
-            self.changed.append(record.image)
         now = record.model_copy(update={"path": as_text(image.path), "gone": False})
         self.through[record.image] = now
         if now != record:
             self.news.append(now)
+
+    def _stays(self, record: Record, image: JobImage, review: Review | None) -> bool:
+        if not _is_through(self._job, record, review):
+            return False
+        if not has_changed(record, image.path):
+            return True
+        corrected = review is not None and review.edited
+        if corrected:
+            self.changed.append(record.image)
+        return corrected
 
 
 def prune(job: LabelJob, gone: list[Record]) -> list[str]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dinoiser.batch.edits_in_place import keep_edits
 from dinoiser.batch.export import read_prompts
 from dinoiser.batch.folder import refuse_half_emptied, refuse_links
+from dinoiser.batch.records import read_records
 from dinoiser.batch.reviews import Reviews, mask_file, read_labelled
 from dinoiser.bridges.annotations import open_annotations
 from dinoiser.bridges.matching import match_classes, match_images, split_renames
@@ -61,12 +63,15 @@ class Imported:
         Names of images without any annotation, which are left as they are.
     failures
         Why annotations of images could not be used, by the job's name.
+    notes
+        What else a person wants to know, a sentence each.
     """
 
     changes: list[Change] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def import_annotations(
@@ -111,6 +116,8 @@ def import_annotations(
     if unknown:
         raise PromptError(_unknown(unknown, prompts))
     if not dry_run:
+        # imports may hold edits that are in their place already, which would change no pixel
+        imported.notes += keep_edits(output, read_records(output))
         reviews = Reviews(output, prompts)
         for correction in _corrections(output, prompts, files, names, Imported(), Counter()):
             if correction.change.pixels:

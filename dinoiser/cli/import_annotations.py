@@ -99,6 +99,7 @@ def _document(imported: Imported) -> dict[str, Any]:
         "without_annotations": imported.empty,
         "unmatched": imported.unmatched,
         "failed": imported.failures,
+        "notes": imported.notes,
     }
 
 
@@ -113,6 +114,8 @@ def _print(imported: Imported, dry_run: bool) -> None:
         print_table(columns, rows, prose=["new classes"])
     would = "would change" if dry_run else "changed"
     say(f"{len(changed)} of {len(imported.changes)} annotated images {would}.")
+    for sentence in imported.notes:
+        note(f"Note: {sentence}.")
     if imported.empty:
         note(f"Note: images without any annotation are left as they are: {len(imported.empty)}.")
     if imported.unmatched:

@@ -112,18 +112,18 @@ class FolderWidget(QWidget):
             return
         try:
             job = self._job(*self._choose())
+            if job.running.discard_reviews and not self._may_discard_reviews(job):
+                return
         except DinoiserError as problem:
             show_error(str(problem))
-            return
-        if job.running.overwrite and not self._may_discard_reviews(job):
             return
         self.overwrite.setChecked(False)  # so that the next run resumes this one
         self._start(job)
 
     def _may_discard_reviews(self, job: LabelJob) -> bool:
         """Ask before starting over deletes what people have reviewed."""
-        count = count_reviews(job.output)
-        if not job.running.discard_reviews or not count:
+        count, _ = count_reviews(job.output)
+        if not count:
             return True
         answer = QMessageBox.question(
             self,

@@ -23,6 +23,8 @@ from dinoiser.export import (
 )
 from dinoiser.export.confidence import read_confidence
 from dinoiser.export.overlay import build_overlay, outline, preview_size
+from dinoiser.export.png import write_gray
+from dinoiser.export.png_writer import PngStream, is_as_written
 from dinoiser.prompts import PromptSet
 from tests.helpers.export_jobs import segmentation as make_segmentation
 from tests.helpers.series import cases
@@ -56,6 +58,34 @@ def test_a_mask_is_read_back_as_it_was_written(labels, tmp_path_factory):
     read = read_mask(path)
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, labels)
+
+
+@cases(50)
+@given(
+    labels=hnp.arrays(st.sampled_from([np.uint8, np.uint16]), shapes, elements=st.integers(0, 255)),
+    changed=st.integers(0, 1599),
+)
+def test_a_mask_tells_whether_another_program_has_changed_it(labels, changed, tmp_path_factory):
+    path = tmp_path_factory.mktemp("png") / "mask.png"
+    with path.open("wb") as file, PngStream(file, labels.shape, dtype=labels.dtype) as stream:
+        for row in labels:
+            stream.write(row[None])
+    assert is_as_written(path)
+    write_gray(labels, path)
+    assert is_as_written(path)
+    ours = path.read_bytes()
+    labels.flat[changed % labels.size] ^= 1
+    Image.fromarray(labels).save(path)
+    assert not is_as_written(path)
+    # an editor that keeps what it does not know, against the standard
+    path.write_bytes(path.read_bytes()[:-12] + ours[ours.index(b"diNO") - 4 :])
+    assert not is_as_written(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"IEND", bytes(35), bytes(36), bytes(100)])
+def test_what_is_no_mask_is_not_as_written(data, tmp_path):
+    (tmp_path / "mask.png").write_bytes(data)
+    assert not is_as_written(tmp_path / "mask.png")
 
 
 def test_a_mask_whose_palette_an_editor_has_cut_short_keeps_its_ids(tmp_path):

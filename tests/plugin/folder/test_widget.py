@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from napari.utils.notifications import notification_manager
+from PIL import Image
 from qtpy.QtCore import QThreadPool
 from qtpy.QtWidgets import (
     QApplication,
@@ -165,16 +166,28 @@ def test_other_words_for_the_same_folder_need_a_new_start(open_tab, images, tmp_
     assert PromptSet.load(out / "prompts.yaml").names == ("blue square", "grass")
 
 
+def accept_first(out):
+    Reviews(out, PromptSet.load(out / "prompts.yaml")).save(read_labelled(out)[0], "accepted")
+
+
+def edit_first(out):
+    """Change one pixel of a mask with another program."""
+    with Image.open(out / "masks" / "000.png") as mask:
+        mask.putpixel((0, 0), 1 - mask.getpixel((0, 0)))
+        mask.save(out / "masks" / "000.png")
+
+
+@pytest.mark.parametrize("work", [accept_first, edit_first])
 @pytest.mark.parametrize("agreed", [False, True])
-def test_starting_over_asks_before_reviews_are_deleted(
-    open_tab, images, tmp_path, qtbot, monkeypatch, agreed
+def test_starting_over_asks_before_the_work_of_people_is_deleted(
+    open_tab, images, tmp_path, qtbot, monkeypatch, agreed, work
 ):
     out, tab, asked = tmp_path / "out", open_tab(), []
     fill(tab, images, out)
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
-    reviews = Reviews(out, PromptSet.load(out / "prompts.yaml"))
-    reviews.save(read_labelled(out)[0], "accepted")
+    work(out)
+    before = (out / "masks" / "000.png").read_bytes()
     buttons = QMessageBox.StandardButton
     answer = buttons.Yes if agreed else buttons.No
     monkeypatch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or answer)
@@ -183,7 +196,9 @@ def test_starting_over_asks_before_reviews_are_deleted(
     wait_until_through(tab, qtbot)
     [question] = asked
     assert "holds the reviews of 1 images" in question
-    assert bool(read_reviews(out)) is not agreed
+    assert bool(read_reviews(out)) is (work is accept_first and not agreed)
+    if not agreed:
+        assert (out / "masks" / "000.png").read_bytes() == before
 
 
 def test_without_an_output_folder_results_go_beside_the_images(open_tab, images, qtbot):

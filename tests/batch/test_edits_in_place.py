@@ -1,0 +1,206 @@
+"""Masks that people edited in their place, with an image editor: nothing writes over them."""
+
+import shutil
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinoiser.batch import LabelJob, Labelling, Results, Running, SegmentSettings, export, run
+from dinoiser.batch.improve import learn_from_reviews
+from dinoiser.batch.relabel import plan, relabel
+from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews
+from dinoiser.bridges.imports import import_annotations
+from dinoiser.errors import SettingsError
+from dinoiser.export import read_mask
+from dinoiser.prompts import PromptSet
+from tests.helpers.taught_jobs import PROMPTS, SYNC, accept, draw, label, masks
+
+WORDS = PromptSet.parse("background, circle, star, square")
+OTHERS = PromptSet.parse("background, heart, circle; disc, square")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("edits") / "images"
+    draw(folder, 4)
+    return folder
+
+
+@pytest.fixture
+def images(drawn, tmp_path):
+    return shutil.copytree(drawn, tmp_path / "images")
+
+
+@pytest.fixture
+def out(images, tmp_path):
+    label(images, tmp_path / "out", WORDS)
+    return tmp_path / "out"
+
+
+def painted(path):
+    """A mask with a square of the class 3 in it."""
+    labels = read_mask(path).copy()
+    labels[10:60, 10:60] = 3
+    return labels
+
+
+def save_indexed(labels, path):
+    with Image.open(path) as before:
+        mask = Image.fromarray(labels, "L")
+        mask.putpalette(before.getpalette())
+    mask.save(path)
+
+
+def save_colors(labels, path):
+    colors = np.zeros((256, 3), np.uint8)
+    for number, color in WORDS.label_colors.items():
+        colors[number] = list(bytes.fromhex(color[1:]))
+    path.write_bytes(imagecodecs.png_encode(colors[labels]))
+
+
+def save_grey(labels, path):
+    path.write_bytes(imagecodecs.png_encode(labels))
+
+
+def run_again(images, out, **running):
+    labelling = Labelling(WORDS, "tiny", "fp32", settings=SegmentSettings(refine="none"))
+    results = Results(("png",), report=False, keep_features=True)
+    where = Running(device="cpu", scheduler="sync", **running)
+    return run(LabelJob((images,), out, labelling, results, where))
+
+
+class TestOtherWords:
+    @pytest.mark.parametrize("save", [save_indexed, save_colors, save_grey])
+    def test_an_edited_mask_stays_and_counts_as_corrected(self, out, save):
+        edited = out / "masks" / "001.png"
+        expected = painted(edited)
+        save(expected, edited)
+        assert (plan(out, OTHERS).kept, len(plan(out, OTHERS).todo)) == (1, 3)
+        summary = relabel(out, OTHERS, running=SYNC, give_up=True)
+        # only pixels of the word that is gone, the star, are not as they were painted
+        expected[expected == WORDS.by_name("star").id] = 255
+        np.testing.assert_array_equal(
+            read_mask(edited, PromptSet.load(out / "prompts.yaml").mask_colors), expected
+        )
+        review = read_reviews(out)["001.png"]
+        assert (review.state, review.edited) == ("accepted", True)
+        assert summary.notes[0] == (
+            "1 mask was edited with another program, and kept as corrected: 001.png"
+        )
+
+    def test_what_other_words_would_cost_it_is_asked(self, out):
+        edited = out / "masks" / "001.png"
+        labels = painted(edited)
+        labels[60:70, 60:70] = WORDS.by_name("star").id
+        save_indexed(labels, edited)
+        assert "star" in plan(out, OTHERS).lost
+        with pytest.raises(SettingsError, match="checked masks have classes"):
+            relabel(out, OTHERS, running=SYNC)
+
+    def test_a_mask_that_was_only_saved_again_is_labelled_anew(self, images, out, tmp_path):
+        for path in (out / "masks").iterdir():
+            save_indexed(read_mask(path), path)
+        summary = relabel(out, OTHERS, running=SYNC)
+        assert not read_reviews(out)
+        assert not summary.notes
+        label(images, tmp_path / "anew", PromptSet.load(out / "prompts.yaml"))
+        assert masks(out) == masks(tmp_path / "anew")
+
+    def test_masks_whose_records_were_lost_in_a_kill_are_no_edits(self, out):
+        before = shutil.copytree(out / "records", out.parent / "before")
+        relabel(out, OTHERS, running=SYNC)
+        done = masks(out)
+        # killed after the masks were written, before their records were
+        shutil.rmtree(out / "records")
+        before.rename(out / "records")
+        summary = relabel(out, OTHERS, running=SYNC)
+        assert not read_reviews(out)
+        assert not summary.notes
+        assert masks(out) == done
+
+    def test_a_rejected_image_stays_rejected(self, out):
+        edited = read_labelled(out)[1]
+        Reviews(out, WORDS).save(edited, "rejected")
+        save_indexed(painted(out / "masks" / "001.png"), out / "masks" / "001.png")
+        relabel(out, OTHERS, running=SYNC, give_up=True)
+        review = read_reviews(out)["001.png"]
+        assert (review.state, review.edited) == ("rejected", True)
+
+    def test_colours_of_no_class_are_kept_and_named_by_exporting(self, out):
+        edited = out / "masks" / "001.png"
+        Image.new("RGB", (224, 224), "#123456").save(edited)
+        left = edited.read_bytes()
+        relabel(out, OTHERS, running=SYNC)
+        assert edited.read_bytes() == left
+        failures = export(out, ["coco"])
+        assert "has the colour #123456" in failures["001.png"]
+
+    def test_a_damaged_mask_is_labelled_anew(self, out):
+        damaged = out / "masks" / "001.png"
+        damaged.write_bytes(damaged.read_bytes()[:100])
+        relabel(out, OTHERS, running=SYNC)
+        assert read_mask(damaged).shape == (224, 224)
+
+
+class TestLabelAgain:
+    def test_starting_anew_is_refused(self, images, out):
+        save_indexed(painted(out / "masks" / "001.png"), out / "masks" / "001.png")
+        left = masks(out)
+        with pytest.raises(SettingsError, match="reviews of 1 images, 1 of them with corrected"):
+            run_again(images, out, overwrite=True)
+        assert masks(out) == left
+        run_again(images, out, overwrite=True, discard_reviews=True)
+        assert masks(out) != left
+
+    def test_the_mask_of_an_image_that_was_replaced_stays_and_is_named(self, images, out):
+        edited = out / "masks" / "001.png"
+        save_indexed(painted(edited), edited)
+        left = edited.read_bytes()
+        shutil.copy(images / "000.png", images / "001.png")
+        summary = run_again(images, out)
+        assert edited.read_bytes() == left
+        assert any("edited with another program" in note for note in summary.notes)
+        assert any("1 image replaced since" in note for note in summary.notes)
+        assert read_reviews(out)["001.png"].edited
+
+    def test_pruning_leaves_it(self, images, out):
+        edited = out / "masks" / "001.png"
+        save_indexed(painted(edited), edited)
+        (images / "001.png").unlink()
+        (images / "002.png").unlink()
+        run_again(images, out, prune=True)
+        assert edited.is_file()
+        assert not (out / "masks" / "002.png").exists()
+        run_again(images, out, prune=True, discard_reviews=True)
+        assert not edited.exists()
+
+
+def test_edits_teach_like_corrections(tmp_path):
+    truth = draw(tmp_path / "images", 12)
+    for name in ("reviewed", "edited"):
+        label(tmp_path / "images", tmp_path / name)
+    accept(tmp_path / "reviewed", truth, 8)
+    for stem in sorted(truth)[:8]:
+        save_indexed(truth[stem], tmp_path / "edited" / "masks" / f"{stem}.png")
+    by_reviews = learn_from_reviews(tmp_path / "reviewed", running=SYNC).learned
+    by_edits = learn_from_reviews(tmp_path / "edited", running=SYNC).learned
+    assert by_edits.identity == by_reviews.identity
+    assert not (tmp_path / "edited" / "reviews.jsonl").exists()
+    relabel(tmp_path / "edited", PROMPTS, learned=by_edits, running=SYNC)
+    for stem in sorted(truth)[:8]:
+        mask = read_mask(tmp_path / "edited" / "masks" / f"{stem}.png", PROMPTS.mask_colors)
+        np.testing.assert_array_equal(mask, truth[stem])
+
+
+def test_importing_the_masks_where_they_are_takes_edits_in(out):
+    edited = out / "masks" / "001.png"
+    save_indexed(painted(edited), edited)
+    import_annotations(out, [out / "masks"], dry_run=True)
+    assert not read_reviews(out)
+    imported = import_annotations(out, [out / "masks"])
+    assert list(read_reviews(out)) == ["001.png"]
+    assert imported.notes == [
+        "1 mask was edited with another program, and kept as corrected: 001.png"
+    ]
