@@ -145,7 +145,7 @@ def _write_head(
     writer.write_preamble(file)
 
 
-def _end(checksum: bytes) -> bytes:
+def _end(checksum: bytes | bytearray) -> bytes:
     """Return what comes after the pixels."""
     file = io.BytesIO()
     png.write_chunk(file, SEAL, checksum)
