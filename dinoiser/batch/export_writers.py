@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dinoiser.atomic import atomic_file
 from dinoiser.batch.job import CLASSES_FILE
-from dinoiser.batch.job_images import FOLDERS, YOLO_FILE, result_file
+from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import read_records
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.errors import InputError, OutputError, SettingsError
@@ -27,6 +27,7 @@ from dinoiser.export import (
 )
 from dinoiser.images import read_labelled_image
 from dinoiser.images.inputs import check_inside
+from dinoiser.images.job_folders import FOLDERS, YOLO_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,10 +22,11 @@ from dinoiser.batch.job import (
     refuse_other_job,
     write_job,
 )
-from dinoiser.batch.job_images import FOLDERS, YOLO_FILE, result_files
+from dinoiser.batch.job_images import result_files
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.reviews import REVIEWS, UNSAVED
 from dinoiser.errors import OutputError, SettingsError
+from dinoiser.images.job_folders import FOLDERS, YOLO_FILE
 from dinoiser.learning.learned import Learned
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dinoiser.batch.records import read_records
 from dinoiser.images.inputs import ImageFile, check_inside, output_stem, search
+from dinoiser.images.job_folders import RESULTS, result_folders
 from dinoiser.weights.digests import file_digest
 
 if TYPE_CHECKING:
@@ -18,22 +19,6 @@ if TYPE_CHECKING:
     from dinoiser.batch.job import LabelJob
     from dinoiser.batch.records import Record
     from dinoiser.images.inputs import Found
-
-RESULTS = {
-    "png": "masks/{}.png",
-    "overlay": "overlays/{}.jpg",
-    "confidence": "confidence/{}.png",
-    "features": "features/{}.safetensors",
-}
-"""Files written while labelling, by format; all other formats are made from the masks."""
-YOLO_FILE = "data.yaml"
-FOLDERS = {
-    "gray": "classes.json",
-    "voc": "labelmap.txt",
-    "hf": "classes.json",
-    "datumaro": "classes.json",
-}
-"""Folders that exports make for other programs, and the file that says that one is ours."""
 
 
 class JobImage(NamedTuple):
@@ -142,20 +127,14 @@ def find_job_images(job: LabelJob) -> list[JobImage]:
 
 def search_inputs(job: LabelJob) -> Found:
     """Search a job's inputs; what is among its own results is passed over."""
-    results = [job.output / Path(place).parts[0] for place in RESULTS.values()]
-    results.append(job.output / "panoptic")
-    if (job.output / YOLO_FILE).exists():  # else a folder of this name belongs to the user
-        results.append(job.output / "images")
-    results += [
-        job.output / name for name, mark in FOLDERS.items() if (job.output / name / mark).is_file()
-    ]
-    found = search(job.inputs)
+    results, found = result_folders(job.output), search(job.inputs)
     images = [
         image
         for image in found.images
         if not any(folder in image.path.parents for folder in results)
     ]
-    return replace(found, images=images)
+    jobs = [folder for folder in found.jobs if Path(folder).resolve() != job.output.resolve()]
+    return replace(found, images=images, jobs=jobs)
 
 
 def has_changed(record: Record, path: str | Path) -> bool:

@@ -18,8 +18,8 @@ from dinoiser.batch.job import (
     Running,
     read_job,
 )
-from dinoiser.batch.job_images import RESULTS
 from dinoiser.errors import SettingsError
+from dinoiser.images.job_folders import RESULTS
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.settings import SegmentSettings
 

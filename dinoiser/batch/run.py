@@ -17,9 +17,10 @@ from dinoiser.batch.folder import (
     sole_writer,
 )
 from dinoiser.batch.job import PRECISIONS, read_job, turn_of
-from dinoiser.batch.job_images import RESULTS, search_inputs
+from dinoiser.batch.job_images import search_inputs
 from dinoiser.batch.records import Record, RecordFile, merge_records
 from dinoiser.batch.stock import prune, take_stock
+from dinoiser.images.job_folders import RESULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

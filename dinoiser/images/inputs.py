@@ -12,6 +12,7 @@ from itertools import chain, count
 from pathlib import Path, PurePath
 
 from dinoiser.errors import InputError
+from dinoiser.images import job_folders
 
 IMAGE_SUFFIXES = (
     ".apng",
@@ -41,8 +42,6 @@ IMAGE_SUFFIXES = (
     ".webp",
 )
 """Endings by which images are found in folders, in upper or lower case."""
-JOB_MARKS = {"job.yaml", "records"}
-"""What a folder holds that `dinoiser label` has filled."""
 SHOWN_ENDINGS = 6
 
 
@@ -105,8 +104,8 @@ class Found:
     other
         Number of files that were passed over, by their endings.
     jobs
-        Folders of results that were passed over: masks and previews are no
-        photographs.
+        Folders of jobs whose results were passed over: masks and previews are
+        no photographs.
     """
 
     images: list[ImageFile]
@@ -116,7 +115,7 @@ class Found:
     def notes(self) -> list[str]:
         """Say in sentences what was passed over."""
         notes = [
-            f"the folder {folder} holds the results of a job and was passed over"
+            f"the folder {folder} holds the results of a job, which were passed over"
             for folder in self.jobs
         ]
         if self.other:
@@ -142,7 +141,7 @@ def search(paths: Sequence[str | Path] | str | Path) -> Found:
     are searched once. Files are taken as they are. Globs that no shell has
     expanded are expanded here, ``**`` included, and find the same files as the
     search of a folder. A folder that `dinoiser label` has filled is passed over
-    below an input, not as one.
+    below an input; where it is one, its results are, and not what else is in it.
 
     All names are relative to one folder: the given folder or, for several
     inputs, the deepest folder that contains them all. A file counts as its own
@@ -247,6 +246,12 @@ def _search(given: str, passed: _PassedOver) -> tuple[str, list[str]]:
         root, files = _expand_glob(given, passed)
     else:
         raise _unreachable(given)
+    if not files and path in passed.jobs:
+        msg = (
+            f"the folder {given} holds the results of a job and no other images; give the folder "
+            "of the photographs"
+        )
+        raise InputError(msg)
     if not files:
         place = f"in the folder {given}" if os.path.isdir(path) else f"that match {given}"
         msg = f"there are no images {place}; looked for files ending in {', '.join(IMAGE_SUFFIXES)}"
@@ -297,6 +302,8 @@ def _expand_glob(pattern: str, passed: _PassedOver) -> tuple[str, list[str]]:
             files += [file for file in inside if _matches(file[start:].split(os.sep), rest)]
         elif len(plain) == len(parts) and _has_image_suffix(path):
             files.append(path)
+    results = {folder for folder in map(os.path.dirname, files) if _is_in_results(folder, passed)}
+    files = [file for file in files if os.path.dirname(file) not in results]
     return os.path.commonpath([root, *{os.path.dirname(file) for file in files}]), files
 
 
@@ -334,11 +341,7 @@ def _walk(top: str, passed: _PassedOver) -> list[str]:
         except OSError:
             unreadable.append(folder)
             continue
-        names = {entry.name for entry in entries}
-        if folder != top and names >= JOB_MARKS:
-            passed.jobs.add(folder)
-            continue
-        for entry in entries:
+        for entry in _without_results(folder, entries, passed, given=folder == top):
             if entry.is_symlink() and os.path.isdir(entry.path):
                 links.append(entry.path)
             elif entry.is_dir(follow_symlinks=False):
@@ -350,6 +353,28 @@ def _walk(top: str, passed: _PassedOver) -> list[str]:
     if unreadable:
         raise _unsearchable(unreadable)
     return files
+
+
+def _without_results(
+    folder: str, entries: list[os.DirEntry[str]], passed: _PassedOver, *, given: bool
+) -> list[os.DirEntry[str]]:
+    """Leave out what a job has put into a folder; nothing is taken of one that was not given."""
+    if not {entry.name for entry in entries} >= job_folders.MARKS:
+        return entries
+    passed.jobs.add(folder)
+    results = {os.fspath(path) for path in job_folders.result_folders(Path(folder))}
+    return [entry for entry in entries if given and entry.path not in results]
+
+
+def _is_in_results(folder: str, passed: _PassedOver) -> bool:
+    """Whether a folder is one of those in which a job keeps its results, or below one."""
+    for place in (Path(folder), *Path(folder).parents):
+        job = place.parent
+        is_job = all((job / name).exists() for name in job_folders.MARKS)
+        if is_job and place in job_folders.result_folders(job):
+            passed.jobs.add(os.fspath(job))
+            return True
+    return False
 
 
 def _unsearchable(folders: list[str]) -> InputError:

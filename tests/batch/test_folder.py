@@ -240,9 +240,27 @@ class TestInputs:
         summary = run(job)
         assert summary.total == 2
         jobs, others = summary.notes
-        assert "earlier holds the results of a job and was passed over" in jobs
+        assert "earlier holds the results of a job, which were passed over" in jobs
         assert others.startswith("2 other files passed over (")
         assert ".cr2 1" in others
+
+    @pytest.mark.parametrize("pattern", ["", "**/*.jpg", "*/*.jpg"])
+    def test_results_among_the_photographs_are_no_photographs(self, job, folder, tmp_path, pattern):
+        run(replace(changed(job, formats=("png", "overlay")), output=folder))
+        other = replace(job, inputs=(folder / pattern,), output=tmp_path / "other")
+        (folder / "sub").mkdir()
+        (folder / "a.jpg").rename(folder / "sub" / "a.jpg")
+        summary = run(other)
+        assert summary.total == (1 if pattern.startswith("*/") else 2)
+        assert any(f"{folder} holds the results of a job" in note for note in summary.notes)
+        mine = run(replace(job, output=folder)).notes
+        assert not any("holds the results of a job" in note for note in mine)
+
+    def test_the_folder_of_a_job_is_refused_in_place_of_its_photographs(self, job, tmp_path):
+        run(changed(job, formats=("png", "overlay")))
+        with pytest.raises(InputError, match="holds the results of a job and no other images"):
+            run(replace(job, inputs=(job.output,), output=tmp_path / "other"))
+        assert not (tmp_path / "other").exists()
 
     def test_rejected_images_lose_their_derived_files(self, job):
         job = changed(job, formats=("png", "overlay", "panoptic"))

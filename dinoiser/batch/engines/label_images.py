@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dinoiser.batch.features import KeptFeatures
-from dinoiser.batch.job_images import RESULTS, JobImage, as_text, result_file
+from dinoiser.batch.job_images import JobImage, as_text, result_file
 from dinoiser.batch.records import Record
 from dinoiser.batch.reviews import CorrectedMasks, masks_locked
 from dinoiser.errors import DinoiserError, ImageError, OutputError, PlaceError, SettingsError
@@ -24,6 +24,7 @@ from dinoiser.export import (
     write_overlay,
     write_png,
 )
+from dinoiser.images.job_folders import RESULTS
 from dinoiser.images.large_tiff import is_large_tiff
 from dinoiser.images.reading import read_with_missing
 from dinoiser.weights.digests import file_digest

@@ -1,0 +1,33 @@
+"""How a job's folder is told from others, and which folders in it hold results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MARKS = {"job.yaml", "records"}
+"""What a folder holds that `dinoiser label` has filled."""
+RESULTS = {
+    "png": "masks/{}.png",
+    "overlay": "overlays/{}.jpg",
+    "confidence": "confidence/{}.png",
+    "features": "features/{}.safetensors",
+}
+"""Files written while labelling, by format; all other formats are made from the masks."""
+YOLO_FILE = "data.yaml"
+FOLDERS = {
+    "gray": "classes.json",
+    "voc": "labelmap.txt",
+    "hf": "classes.json",
+    "datumaro": "classes.json",
+}
+"""Folders that exports make for other programs, and the file that says that one is ours."""
+
+
+def result_folders(job: Path) -> list[Path]:
+    """Give the folders of a job in which no image is a photograph of the user's."""
+    names = [Path(place).parts[0] for place in RESULTS.values()]
+    names.append("panoptic")
+    if (job / YOLO_FILE).exists():  # else a folder of this name belongs to the user
+        names.append("images")
+    names += [name for name, mark in FOLDERS.items() if (job / name / mark).is_file()]
+    return [job / name for name in names]
