@@ -74,7 +74,7 @@ class VocWriter(OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> None:
         """See `Writer`."""
         image, mask = self._files(record)
-        link_image(Path(record.path), image)
+        link_image(Path(record.path), image, ours=True)
         write_mask(labels, replace(self.job.prompts, masks="indexed"), mask)
 
     def add(self, record: Record, made: None) -> None:
@@ -107,7 +107,7 @@ class HuggingFaceWriter(OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> dict[str, str]:
         """See `Writer`."""
         image, mask = self._names(record)
-        link_image(Path(record.path), self.folder / image)
+        link_image(Path(record.path), self.folder / image, ours=True)
         write_gray(labels, self.folder / mask)
         return {"file_name": image, "mask_file_name": mask}
 

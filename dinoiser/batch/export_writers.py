@@ -138,7 +138,7 @@ class _Coco(OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> Any:
         if self.images:
             place = self.images / check_inside(record.image)
-            link_image(Path(record.path), place, hard=True)
+            link_image(Path(record.path), place, hard=True, ours=True)
         annotations = build_annotations(labels, record.image, self.job.prompts, self.job.options)
         return labels.shape, annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from contextlib import suppress
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import yaml
-from PIL import Image
+from PIL import ExifTags, Image
 
 from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file
 from dinoiser.errors import InputError, OutputError
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dinoiser.prompts import PromptSet
+
+MAKER = "napari-dinoiser"
+"""What the metadata of upright copies name as the software that made them."""
 
 
 def build_yolo(labels: np.ndarray, prompts: PromptSet, options: ExportOptions = DEFAULTS) -> str:
@@ -116,7 +120,7 @@ def write_data_yaml(output: Path, prompts: PromptSet, *, with_lists: bool = Fals
         file.write(text.encode())
 
 
-def link_image(image: Path, path: Path, *, hard: bool = False) -> None:
+def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = False) -> None:
     """Put an image where readers look for it: as a link or, if that fails, a copy.
 
     Polygons are those of the upright image, but not all readers turn images as
@@ -128,9 +132,12 @@ def link_image(image: Path, path: Path, *, hard: bool = False) -> None:
     image
         The image.
     path
-        The link; missing folders are created. An earlier link is replaced.
+        The link; missing folders are created. An earlier link or upright copy is
+        replaced.
     hard
         Make a hard link, for readers that follow no links out of the folder.
+    ours
+        Whether the folder holds nothing but exports, so that any file is replaced.
 
     Raises
     ------
@@ -145,7 +152,7 @@ def link_image(image: Path, path: Path, *, hard: bool = False) -> None:
     turned = read_orientation(image) in range(2, 9)
     if _is_there(image, path, turned):
         return
-    if path.exists() and not path.is_symlink():
+    if path.exists() and not (path.is_symlink() or ours or _is_upright_copy(path)):
         msg = f"{path} is in the way of a link to {image}; move it and export again."
         raise OutputError(msg)
     # made under a temporary name and renamed, so that an earlier link is replaced in one step
@@ -170,14 +177,24 @@ def _is_there(image: Path, path: Path, turned: bool) -> bool:
         return False
     if path.samefile(image):
         return not (turned and path.is_symlink())
-    # copies keep the time of the original; upright ones differ in size
-    here, there = path.stat(), image.stat()
-    same_size = turned or here.st_size == there.st_size
-    return not path.is_symlink() and same_size and here.st_mtime_ns == there.st_mtime_ns
+    if path.is_symlink():
+        return False
+    if turned:  # which keeps the time of the original
+        return path.stat().st_mtime_ns == image.stat().st_mtime_ns
+    return filecmp.cmp(path, image)  # reads them only where the times differ
+
+
+def _is_upright_copy(path: Path) -> bool:
+    with suppress(Exception), Image.open(path) as image:  # decoders raise almost anything
+        return bool(image.getexif().get(ExifTags.Base.Software) == MAKER)
+    return False
 
 
 def _copy_upright(image: Path, path: Path) -> None:
-    Image.fromarray(read_image(image)).save(path, read_format(image), quality=95)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = MAKER
+    upright = Image.fromarray(read_image(image))
+    upright.save(path, read_format(image), quality=95, exif=exif)
     status = image.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 

@@ -1,5 +1,6 @@
 """YOLO files, read by supervision and filled by pycocotools."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +107,16 @@ def test_an_image_is_copied_where_no_link_can_be_made(tmp_path, monkeypatch):
     image = tmp_path / "a.png"
     Image.fromarray(scene()).save(image)
     path = tmp_path / "out" / "images" / "a.png"
-    for _ in range(2):
+    for _ in range(3):
         link_image(image, path)
         assert not path.is_symlink()
         assert path.read_bytes() == image.read_bytes()
+        os.utime(image)  # the same image, with another time
+    Image.fromarray(scene() * 0).save(image)
+    with pytest.raises(OutputError, match=r"a\.png is in the way"):
+        link_image(image, path)  # a folder called images may hold those of the user
+    link_image(image, path, ours=True)
+    assert path.read_bytes() == image.read_bytes()
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -160,3 +167,10 @@ def test_a_turned_image_becomes_an_upright_copy(name, tmp_path):
     before = path.stat()
     link_image(tmp_path / name, path)
     assert path.stat().st_ino == before.st_ino
+    os.utime(tmp_path / name)  # as copying does, or another program that saves the image
+    link_image(tmp_path / name, path)
+    assert path.stat().st_mtime_ns == (tmp_path / name).stat().st_mtime_ns
+    # that the original is upright now makes a link of it again
+    upright.save(tmp_path / name)
+    link_image(tmp_path / name, path)
+    assert path.samefile(tmp_path / name)
