@@ -174,8 +174,11 @@ def refit(
 
     Raises
     ------
+    SettingsError
+        There is a file of the heads' name already.
     OutputError
-        The heads' folder cannot be written to; this is known before a model is loaded.
+        The heads' folder cannot be written to; this and the former are known before a model
+        is loaded.
     DinoiserError
         See `dinoiser.errors`.
     """
@@ -186,6 +189,7 @@ def refit(
         say = say if say is not None and first else lambda _sentence: None
         # what can be refused without a model is, before one is loaded or fetched
         if first:
+            _refuse_to_overwrite_heads(job)
             check_writable(job.output.parent)
         _check_inputs(job)
         # load model, teacher and images
@@ -224,6 +228,13 @@ def refit(
         # last, so that a crash before this can be resumed
         fit.discard_checkpoints()
         return RefitSummary(result, judgement, changed)
+
+
+def _refuse_to_overwrite_heads(job: RefitJob) -> None:
+    """Refuse to write over heads of an earlier fit, or any other weights."""
+    if job.output.exists() and not job.resume:
+        msg = f"{job.output} is there already: give another name, or move the file away."
+        raise SettingsError(msg)
 
 
 def _check_inputs(job: RefitJob) -> None:

@@ -70,6 +70,8 @@ class Plan(NamedTuple):
     lost
         Of classes that disappear, by name: in how many checked masks they
         are, and with how many pixels. These become 255 (ignored).
+    forgets
+        Whether corrections had taught the job something that will not be used.
     """
 
     prompts: PromptSet
@@ -79,6 +81,7 @@ class Plan(NamedTuple):
     with_features: int
     seconds: float
     lost: dict[str, tuple[int, int]]
+    forgets: bool
 
 
 def plan(output: Path, prompts: PromptSet, *, learned: Learned | None = None) -> Plan:
@@ -213,6 +216,7 @@ class _Turn:
         prompts = replace(prompts.with_ids_of(*earlier), masks=job.prompts.masks)
         what = {} if learned is None else {"learned": learned.identity}
         labelling = replace(job.labelling, prompts=prompts, learned=learned_file(job.output, what))
+        self._forgets = job.labelling.learned is not None and learned is None
         self._is_new = (prompts, labelling.learned) != (job.prompts, job.labelling.learned)
         self.job = replace(job, labelling=labelling, turn=job.turn + self._is_new)
         # an id is never given again, so that a mask is read alike before and after
@@ -243,7 +247,8 @@ class _Turn:
                 has_features = result_file(output, record.stem, "features").is_file()
                 with_features += has_features
                 seconds += 0.0 if has_features else record.seconds
-        return Plan(self.job.prompts, todo, kept, missing, with_features, seconds, lost)
+        prompts, forgets = self.job.prompts, self._forgets
+        return Plan(prompts, todo, kept, missing, with_features, seconds, lost, forgets)
 
     def keep_edits(self) -> list[str]:
         """See `dinoiser.batch.edits_in_place.keep_edits`."""

@@ -94,6 +94,11 @@ def _say_plan(planned: Plan) -> None:
     for c in planned.prompts.classes:
         say(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}")
     say(f"{len(planned.todo)} images to label; {planned.kept} were checked and stay.")
+    if planned.forgets:
+        note(
+            "Note: what corrections taught this job is not used with other words: run `dinoiser "
+            "improve` afterwards to learn anew from the accepted masks."
+        )
     without = len(planned.todo) - planned.with_features
     if without:
         note(

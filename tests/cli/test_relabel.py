@@ -40,6 +40,16 @@ class TestRelabel:
         words = PromptSet.load(out / "prompts.yaml")
         assert (words.by_name("brown").id, words.by_name("circle").id) == (1, 6)
 
+    def test_what_was_learnt_and_is_not_used_any_more_is_said(self, job, dinoiser):
+        out, truth = job
+        note = "what corrections taught this job is not used"
+        accept(out, truth, 5)
+        assert note not in dinoiser("relabel", out, "-p", f"{WORDS}, circle", "--dry-run")[2]
+        code, said, _ = dinoiser("improve", out, *HERE)
+        assert code == 0
+        assert "Learnt from 5 accepted images" in said
+        assert note in dinoiser("relabel", out, "-p", f"{WORDS}, circle", "--dry-run")[2]
+
     def test_the_threshold_of_the_job_stays_unless_another_is_given(self, job, dinoiser):
         out, _ = job
         dinoiser("relabel", out, "-p", WORDS, "--ignore-below", "0.4", *HERE)

@@ -303,6 +303,12 @@ def test_what_can_be_refused_is_before_a_model_is_loaded(folder, tmp_path, dinoi
     code, _, err = dinoiser("train", folder, "-o", tmp_path / "file" / "heads.safetensors")
     assert code == 2
     assert f"Cannot write {tmp_path / 'file'}" in err
+    heads.write_bytes(b"the heads of an earlier fit")
+    code, _, err = dinoiser("train", folder, "-o", heads)
+    assert code == 2
+    assert f"{heads} is there already: give another name" in err
+    assert heads.read_bytes() == b"the heads of an earlier fit"
+    heads.unlink()
     heads.mkdir()
     code, _, err = dinoiser("train", folder, "-o", heads)
     assert code == 2
