@@ -189,7 +189,7 @@ def _problem(images: FileImages, index: int) -> str | None:
 def _check_enough(count: int, unreadable: dict[str, str], fewest: int) -> None:
     if count >= fewest:
         return
-    found = f"There are {count} images to learn from"
+    found = f"There {'is 1 image' if count == 1 else f'are {count} images'} to learn from"
     if not unreadable:
         msg = (
             f"{found}; at least {fewest} are needed, and a few hundred are better: give more files "

@@ -197,6 +197,11 @@ class Running:
 
     def __post_init__(self) -> None:
         problems = []
+        if self.workers is not None and self.scheduler not in ("auto", "local"):
+            problems.append(
+                f"workers is {self.workers}, which only a local cluster has, and scheduler is "
+                f"{self.scheduler!r}: leave one of them out"
+            )
         if self.scheduler not in SCHEDULERS and "://" not in self.scheduler:
             schedulers = ", ".join(SCHEDULERS)
             problems.append(

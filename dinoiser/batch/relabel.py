@@ -356,5 +356,6 @@ def _notes(output: Path, missing: list[str]) -> list[str]:
     names = {name for some in OF_FORMAT.values() for name in some} - {"overlays", "confidence"}
     old = sorted(name for name in names if (output / name).exists())
     if old:
-        notes.append(f"{', '.join(old)} hold the labels from before: export them again")
+        hold = "holds" if len(old) == 1 else "hold"
+        notes.append(f"{', '.join(old)} {hold} the labels from before: export again")
     return notes

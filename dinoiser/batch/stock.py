@@ -80,7 +80,8 @@ def take_stock(job: LabelJob, found: Found) -> Stock:
         for record in naming.gone():
             known.edits.review_of(record)
     images = naming.images()[: job.running.limit]
-    notes = [*found.notes(), *damaged, *_notes(naming.gone(), known.changed)]
+    gone = [] if job.running.prune else naming.gone()  # of which pruning tells
+    notes = [*found.notes(), *damaged, *_notes(gone, known.replaced, known.changed)]
     through = [known.through[image.name] for image in images if image.name in known.through]
     summary = Summary(len(images), notes=notes, ignore=job.prompts.ignore)
     for record in through:
@@ -100,8 +101,9 @@ class _Known:
         Records of the images that need nothing more, by name.
     news
         Those of them that have changed: their images have come back, or moved.
-    changed
-        Names of images that were replaced after their masks were corrected.
+    replaced, changed
+        Names of images that were replaced after they were labelled; and of those
+        whose masks had been corrected by then, which stay.
     edits
         What people decided, and edited.
     """
@@ -109,6 +111,7 @@ class _Known:
     def __init__(self, job: LabelJob) -> None:
         self.through: dict[str, Record] = {}
         self.news: list[Record] = []
+        self.replaced: list[str] = []
         self.changed: list[str] = []
         self._job = job
         self.edits = EditsInPlace(job.output)
@@ -118,6 +121,8 @@ class _Known:
         stays = self._stays(record, image, self.edits.reviews.get(record.image))
         # only where a mask would be written over, it is looked at
         if not (stays or self._stays(record, image, self.edits.review_of(record))):
+            if record.status == "done" and has_changed(record, image.path):
+                self.replaced.append(record.image)
             return
         now = record.model_copy(update={"path": as_text(image.path), "gone": False})
         self.through[record.image] = now
@@ -141,11 +146,11 @@ def prune(job: LabelJob, gone: list[Record]) -> list[str]:
     Returns
     -------
     list of str
-        What was kept all the same, in a sentence: corrected masks go only where
-        the job discards reviews.
+        What was removed, and what was kept all the same, a sentence each:
+        corrected masks go only where the job discards reviews.
     """
     reviews = read_reviews(job.output)
-    kept, names = list[str](), set[str]()
+    kept, removed = list[str](), list[str]()
     for record in gone:
         review = reviews.get(record.image)
         if review is not None and review.edited and not job.running.discard_reviews:
@@ -153,11 +158,17 @@ def prune(job: LabelJob, gone: list[Record]) -> list[str]:
             continue
         for path in left_files(job.output, record):
             path.unlink(missing_ok=True)
-        names.add(record.image)
-    merge_records(job.output, without=names)
-    if not kept:
-        return []
-    return [f"corrected masks were not pruned, give --discard-reviews too: {_list(kept)}"]
+        removed.append(record.image)
+    merge_records(job.output, without=set(removed))
+    notes = []
+    if removed:
+        notes.append(
+            f"{_count(removed)} labelled earlier and no longer among the inputs, whose results "
+            f"were removed: {_list(removed)}"
+        )
+    if kept:
+        notes.append(f"corrected masks were not pruned, give --discard-reviews too: {_list(kept)}")
+    return notes
 
 
 def left_files(output: Path, record: Record) -> list[Path]:
@@ -182,20 +193,29 @@ def _lacks_features(job: LabelJob, record: Record) -> bool:
     return job.results.keep_features and not path.exists()
 
 
-def _notes(gone: list[Record], changed: list[str]) -> list[str]:
+def _notes(gone: list[Record], replaced: list[str], changed: list[str]) -> list[str]:
     notes = []
     if gone:
+        names = [record.image for record in gone]
         notes.append(
-            f"{len(gone)} image{'s' * (len(gone) > 1)} labelled earlier, no longer among the "
-            f"inputs and left out of exports (--prune removes what they left): "
-            f"{_list([record.image for record in gone])}"
+            f"{_count(names)} labelled earlier, no longer among the inputs and left out of exports "
+            f"(--prune removes what they left): {_list(names)}"
+        )
+    if replaced:
+        notes.append(
+            f"{_count(replaced)} replaced since an earlier run, to be labelled anew: "
+            f"{_list(replaced)}"
         )
     if changed:
         notes.append(
-            f"{len(changed)} image{'s' * (len(changed) > 1)} replaced since the mask was "
-            f"corrected, whose masks are kept: {_list(changed)}"
+            f"{_count(changed)} replaced since the mask was corrected, whose masks are kept: "
+            f"{_list(changed)}"
         )
     return notes
+
+
+def _count(names: list[str]) -> str:
+    return f"{len(names)} image{'s' * (len(names) > 1)}"
 
 
 def _list(names: list[str]) -> str:

@@ -23,10 +23,16 @@ from dinoiser.cli import (
     relabel,
     train,
 )
-from dinoiser.cli.console import say, say_error, sigterm_is_ctrl_c
+from dinoiser.cli.console import (
+    note,
+    say,
+    say_error,
+    second_ctrl_c_stops_at_once,
+    sigterm_is_ctrl_c,
+)
 from dinoiser.cli.options import example
 from dinoiser.cli.typed_names import as_typed
-from dinoiser.errors import DinoiserError
+from dinoiser.errors import DinoiserError, PromptError
 
 app = typer.Typer(
     name="dinoiser",
@@ -74,9 +80,15 @@ def main() -> None:
     Exits with 0 when all was done, 1 when some images failed, 2 when the
     command could not run, 130 when Ctrl-C stopped it and 143 when SIGTERM did.
     """
-    with sigterm_is_ctrl_c():
+    with second_ctrl_c_stops_at_once(), sigterm_is_ctrl_c():
         try:
             app(prog_name="dinoiser")
         except DinoiserError as error:
-            say_error(as_typed(str(error), sys.argv[1:]))
+            sentence = as_typed(str(error), sys.argv[1:])
+            # of words, several things may be wrong, each on a line; in other sentences, a line
+            # may only end within a file's name
+            first, *rest = sentence.split("\n") if isinstance(error, PromptError) else [sentence]
+            say_error(first)
+            for problem in rest:
+                note(problem)
             sys.exit(2)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dinoiser.atomic import check_writable
 from dinoiser.cli import options
 from dinoiser.cli.console import download_bar, note, print_json, print_table, say
 from dinoiser.cli.label import read_prompts
+from dinoiser.errors import SettingsError
 
 if TYPE_CHECKING:
     from dinoiser.evaluation.agreement import Comparison
@@ -47,6 +49,7 @@ def compare(
     from dinoiser.images.inputs import find_images
 
     words = read_prompts(prompt, prompts, None)
+    _check_output(output)
     images = find_images(paths)
     with ExitStack() as stack:
         downloads = stack.enter_context(download_bar())
@@ -70,6 +73,16 @@ def compare(
         print_json(_document(dict(named), output))
     else:
         _print_agreement(dict(named), output)
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix.lower() != ".png" or output.is_dir():
+        msg = (
+            f"The drawing cannot be written to {output}: give a file whose name ends in .png, "
+            "such as comparison.png."
+        )
+        raise SettingsError(msg)
+    check_writable(output.parent)
 
 
 def _document(comparisons: dict[str, Comparison], output: Path) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +27,41 @@ INTERRUPTED = 130
 TERMINATED = 143
 """Exit code of a command that SIGTERM stopped: 128 + SIGTERM."""
 
+AT_LEAST_APART = 0.5
+"""Seconds between the first and the second Ctrl-C: some programs send it twice at once."""
 SHOWN_FAILURES = 20
 PROSE_WIDTH = 18
 """Characters that a column of prose needs to be pleasant to read."""
+
+
+@contextmanager
+def second_ctrl_c_stops_at_once() -> Iterator[None]:
+    """Let a second Ctrl-C end the process, which after the first one finishes what it has begun.
+
+    That may be an image of minutes. Nothing is lost: files appear under their
+    names once they are complete.
+    """
+    first: float | None = None
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        now = time.monotonic()
+        if first is None:
+            first = now
+            signal.default_int_handler(number, frame)
+        elif now - first > AT_LEAST_APART:
+            show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # which a bar hides
+            os.write(2, f"{show_cursor}\nError: Stopped at once.\n".encode())
+            os._exit(INTERRUPTED)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # such as ignored
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

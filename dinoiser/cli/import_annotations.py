@@ -72,7 +72,8 @@ def _correct(
     output, *files = places
     if images is not None or not files:
         expected = "dinoiser import FOLDER FILE..., or --new FOLDER --images FOLDER FILE..."
-        msg = f"got {len(places)} places{' and --images' if images else ''}, expected {expected}."
+        got = f"{len(places)} place{'s' * (len(places) > 1)}{' and --images' if images else ''}"
+        msg = f"got {got}, expected {expected}"
         raise SettingsError(msg)
     read_prompts(output)  # where there is no job, nothing is written, a lock neither
     if dry_run:

@@ -33,14 +33,16 @@ class JobBars:
             console=stderr(),
         )
         self._tasks: dict[str, progress.TaskID] = {}
+        self._first: dict[progress.TaskID, int] = {}  # images that were through before
 
     def show(self, progress: Progress) -> None:
         """Show where a job stands."""
         if progress.step not in self._tasks:
             self._begin(progress)
         task = self._tasks[progress.step]
-        speed = self._bar.tasks[task].speed
-        rate = images_per_second(speed) if speed else ""
+        # since the step began: many images may be done at the same moment
+        seconds, count = self._bar.tasks[task].elapsed, progress.through - self._first[task]
+        rate = images_per_second(count / seconds) if seconds and count else ""
         self._bar.update(task, completed=progress.through, total=progress.total, rate=rate)
 
     def _begin(self, progress: Progress) -> None:
@@ -49,9 +51,10 @@ class JobBars:
         if progress.dashboard:
             where = f"{progress.where}; dashboard: {progress.dashboard}"
             self._bar.console.print(printable(f"Running on {where}"), soft_wrap=True)
-        self._tasks[progress.step] = self._bar.add_task(
+        task = self._bar.add_task(
             STEPS[progress.step], completed=progress.through, total=progress.total, rate=""
         )
+        self._tasks[progress.step], self._first[task] = task, progress.through
 
     def stop(self) -> None:
         """Leave the bars as they are."""

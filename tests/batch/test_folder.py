@@ -184,6 +184,7 @@ class TestCorrections:
         assert is_corrected(job.output)
         assert not np.array_equal(read_mask(job.output / "masks/b.png"), before)
         assert any("1 image replaced since the mask was corrected" in n for n in summary.notes)
+        assert "1 image replaced since an earlier run, to be labelled anew: b.jpg" in summary.notes
 
     def test_a_copy_of_the_same_image_is_no_other(self, job, folder):
         run(job)
@@ -210,7 +211,10 @@ class TestInputs:
         assert not [
             path for path in job.output.rglob("b.*") if path.parts[-2] not in "masks overlays"
         ]
-        run(changed(job, prune=True))
+        assert run(changed(job, prune=True)).notes == [
+            "1 image labelled earlier and no longer among the inputs, whose results were removed: "
+            "b.jpg"
+        ]
         assert not list(job.output.rglob("b.*"))
         draw(folder / "b.jpg", 1)
         assert run(job).done == 2

@@ -69,6 +69,16 @@ def test_disagreement_is_red_and_agreement_is_not():
     assert np.abs(disputed - DISAGREEMENT).max() <= 1
 
 
+@pytest.mark.parametrize("name", ["drawing.jpg", "folder", "folder.png"])
+def test_what_is_no_png_is_refused_before_a_model_is_loaded(name, image_file, dinoiser, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.png").mkdir()
+    arguments = ("-p", "dog, cat", "-o", tmp_path / name)  # models that are not here
+    code, _, err = dinoiser("compare", image_file, *arguments)
+    assert code == 2
+    assert f"cannot be written to {tmp_path / name}: give a file whose name ends in .png" in err
+
+
 @pytest.mark.parametrize("models", ["tiny", "tiny,tiny", ","])
 def test_one_model_is_not_enough(models, image_file, dinoiser):
     code, _, err = dinoiser("compare", image_file, "-m", models, "-p", "dog, cat")

@@ -339,6 +339,42 @@ def test_ctrl_c_says_how_to_go_on_and_the_rest_is_byte_for_byte_the_same(
         assert path.read_bytes() == (out / path.relative_to(undisturbed)).read_bytes()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_a_second_ctrl_c_does_not_wait_for_the_image_that_has_begun(dinoiser, images, tmp_path):
+    # minutes for one image
+    command = [*label(images / "a.png", "-p", WORDS, "-o", tmp_path), "--short-side", "12000"]
+    program = [sys.executable, "-c", "from dinoiser.cli import main; main()"]
+    arguments = [*program, *map(str, command)]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    wait_until((tmp_path / "classes.json").is_file, "labelling")
+    for _ in range(2):
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    one_sentence(err, "Stopped at once")
+    assert not (tmp_path / "masks").exists()
+
+
+LITTLE_MEMORY = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
+from dinoiser.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits to memory are those of Linux")
+def test_an_image_for_which_memory_is_short_fails_in_a_sentence(images, tmp_path):
+    command = [*label(images / "a.png", "-p", WORDS, "-o", tmp_path), "--short-side", "40000"]
+    program = [sys.executable, "-c", LITTLE_MEMORY, *map(str, command)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "a.png: there is not enough memory for this image; use a smaller --short" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_pixels_without_data_are_ignored_and_undeclared_ones_named(dinoiser, tmp_path):
     deep = next(draw_scenes(1, 5)).image.astype(np.float32) * 3 + 100
     deep[:40, :50] = -9999

@@ -20,3 +20,14 @@ from dinoiser.cli.typed_names import as_typed
 )
 def test_options_are_named_as_typed(sentence, arguments, expected):
     assert as_typed(sentence, arguments) == expected
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "tcp://127.0.0.1:1"])
+def test_workers_without_a_local_cluster_are_refused(scheduler, dinoiser, tmp_path):
+    arguments = ("--workers", "3", "--scheduler", scheduler, "-m", "tiny", "-p", "dog, cat")
+    code, _, err = dinoiser("label", tmp_path, "-o", tmp_path / "out", *arguments)
+    assert code == 2
+    assert (
+        f"--workers is 3, which only a local cluster has, and --scheduler is {scheduler!r}" in err
+    )
+    assert not (tmp_path / "out").exists()

@@ -37,3 +37,11 @@ def test_utf_8_read_as_latin_1_is_noticed_and_latin_1_is_not_refused(monkeypatch
 
 def test_words_of_any_script_pass_where_the_locale_is_utf_8():
     assert read_words("背景，狗") == "背景，狗"
+
+
+def test_each_thing_that_is_wrong_with_the_words_has_a_line(dinoiser, tmp_path):
+    code, _, err = dinoiser("label", tmp_path, "-p", "star,, ,;", "-m", "tiny")
+    assert code == 2
+    first, second = err.splitlines()
+    assert first.startswith("Error: class 2 of 'star,, ,;' is empty")
+    assert second.startswith("class 3 of 'star,, ,;' is empty")

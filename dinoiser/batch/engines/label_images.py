@@ -268,6 +268,11 @@ class _Corrected(NamedTuple):
         return {}
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has no class for it on a CPU
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(error)
+
+
 def failed_record(image: JobImage, reason: str) -> Record:
     """Make the record of an image that could not be labelled."""
     return _record(image, status="failed", error=reason)
@@ -316,9 +321,13 @@ def _failure_noted(image: JobImage, records: list[Record]) -> Iterator[None]:
         raise
     except DinoiserError as error:
         records.append(failed_record(image, str(error)))
-    except MemoryError:
-        reason = "there is not enough memory for this image; use windows instead of --whole"
-        records.append(failed_record(image, reason))
     except Exception as error:
+        if _is_out_of_memory(error):
+            reason = (
+                "there is not enough memory for this image; use a smaller --short-side, and windows"
+                " instead of --whole"
+            )
+            records.append(failed_record(image, reason))
+            return
         _log.exception("labelling %s failed", image.path)
         records.append(failed_record(image, f"{type(error).__name__}: {error}"))
