@@ -189,7 +189,7 @@ def refit(
         say = say if say is not None and first else lambda _sentence: None
         # what can be refused without a model is, before one is loaded or fetched
         if first:
-            _refuse_to_overwrite_heads(job)
+            refuse_to_overwrite_heads(job)
             check_writable(job.output.parent)
         _check_inputs(job)
         # load model, teacher and images
@@ -230,8 +230,14 @@ def refit(
         return RefitSummary(result, judgement, changed)
 
 
-def _refuse_to_overwrite_heads(job: RefitJob) -> None:
-    """Refuse to write over heads of an earlier fit, or any other weights."""
+def refuse_to_overwrite_heads(job: RefitJob) -> None:
+    """Refuse to write over heads of an earlier fit, or any other weights.
+
+    Raises
+    ------
+    SettingsError
+        There are some.
+    """
     if job.output.exists() and not job.resume:
         msg = f"{job.output} is there already: give another name, or move the file away."
         raise SettingsError(msg)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.export import read_prompts
-from dinoiser.batch.reviews import mask_file, read_labelled, read_reviews
+from dinoiser.batch.reviews import mask_file, read_labelled
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask
 
@@ -52,12 +53,11 @@ def read_reviewed(
             "what an object is: label the images with one."
         )
         raise SettingsError(msg)
-    reviews = read_reviews(output)
-    accepted = [
-        image
-        for image in read_labelled(output)
-        if image.image in reviews and reviews[image.image].state == "accepted"
-    ]
+    edits, accepted = EditsInPlace(output), []
+    for image in read_labelled(output):
+        review = edits.look(image.image, image.stem, image.mask_checksum)
+        if review is not None and review.state == "accepted":
+            accepted.append(image)
     if len(accepted) < FEWEST:
         msg = (
             f"{len(accepted)} masks of the job in {output} are accepted, expected at least "

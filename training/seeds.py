@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dinoiser.errors import SettingsError
 
 from .fit import CHECKPOINT_FILE
-from .refit import AGREEMENT_FILE
+from .refit import AGREEMENT_FILE, refuse_to_overwrite_heads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,14 +34,17 @@ def jobs_of_seeds(job: RefitJob, count: int, resume: bool = False) -> list[Refit
     Raises
     ------
     SettingsError
-        The number is below 1, or see `RefitJob`.
+        The number is below 1, there are heads of these names, or see `RefitJob`.
     """
     if count < 1:
         msg = f"seeds is {count}, expected at least 1."
         raise SettingsError(msg)
     first = job.settings.seed
     jobs = [_with_seed(job, seed, resume) for seed in range(first, first + count)]
-    return [one for one in jobs if not (resume and _is_finished(one))]
+    jobs = [one for one in jobs if not (resume and _is_finished(one))]
+    for one in jobs:  # before hours go into the first
+        refuse_to_overwrite_heads(one)
+    return jobs
 
 
 def _with_seed(job: RefitJob, seed: int, resume: bool) -> RefitJob:

@@ -6,23 +6,26 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dinoiser.batch.job import PROMPT_FILE
 from dinoiser.batch.job_images import result_file
-from dinoiser.batch.reviews import Review, append_reviews, masks_locked, read_reviews
+from dinoiser.batch.reviews import (
+    Review,
+    append_reviews,
+    count_labels,
+    masks_locked,
+    read_reviews,
+)
 from dinoiser.errors import InputError
-from dinoiser.export.mask_colors import find_labels
-from dinoiser.export.png import load_png
-from dinoiser.export.png_writer import is_as_written
-from dinoiser.labels import ignore_among
+from dinoiser.export.png import load_png, read_mask
+from dinoiser.export.png_writer import pixels_checksum, read_seal
+from dinoiser.images.reading import read_format
 from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
-    from PIL import Image
+    import numpy as np
 
     from dinoiser.batch.records import Record
 
@@ -32,8 +35,8 @@ SHOWN = 5
 class EditsInPlace:
     """A job's reviews, with one for each mask that was edited in its place.
 
-    Such a mask is one that another program has saved since (see
-    `is_as_written`) and whose pixels are not those that its record counts.
+    Such a mask is one that another program has saved since (see `read_seal`)
+    with other pixels than its record tells of.
 
     Parameters
     ----------
@@ -47,14 +50,14 @@ class EditsInPlace:
     reviews
         The latest review of each reviewed image, by the image's name.
     found
-        Those of them that are not in the job's folder yet.
+        Those of them that are not in the job's folder yet, by the same.
     """
 
     def __init__(self, output: Path, colors: Mapping[int, str] | None = None) -> None:
         self.output = output
         self._given_colors = colors
         self.reviews = read_reviews(output)
-        self.found: list[Review] = []
+        self.found: dict[str, Review] = {}
 
     def review_of(self, record: Record) -> Review | None:
         """Return an image's review; a mask that was edited in its place is accepted by that.
@@ -64,40 +67,61 @@ class EditsInPlace:
         InputError
             The job's prompt file, by which masks are read, is missing or damaged.
         """
-        review = self.reviews.get(record.image)
-        if record.status != "done" or (review is not None and review.edited):
+        return self.look(record.image, record.stem, record.mask_checksum)
+
+    def look(self, image: str, stem: str, checksum: int | None = None) -> Review | None:
+        """Return an image's review, see `review_of`.
+
+        Parameters
+        ----------
+        image, stem
+            Names of the image and of its results.
+        checksum
+            That of the mask as it was written; None where no record tells of it.
+        """
+        review = self.reviews.get(image)
+        if review is not None and review.edited:
             return review
-        path = result_file(self.output, record.stem, "png")
+        path = result_file(self.output, stem, "png")
         try:
-            if is_as_written(path):
+            if read_seal(path) is not None:
                 return review
-            mask = load_png(path, "mask", "label the image again")
-        except (OSError, InputError):  # missing or damaged: there is nothing to keep
+        except OSError:  # there is no mask
             return review
-        pixels = self._count_pixels(mask)
-        if pixels is not None and _without_ignored(pixels) == _without_ignored(record.pixels):
-            return review  # saved again as it was
+        labels = self._read_labels(path)
+        if _is_damaged(path) if labels is None else pixels_checksum(labels) == checksum:
+            return review  # nothing to keep, or saved again as it was
         edit = Review(
-            image=record.image,
-            stem=record.stem,
+            image=image,
+            stem=stem,
             state="rejected" if review is not None and review.state == "rejected" else "accepted",
             edited=True,
-            pixels=pixels,
+            pixels=None if labels is None else count_labels(labels),
             time=datetime.now(UTC),
         )
-        self.reviews[record.image] = edit
-        self.found.append(edit)
+        self.reviews[image] = self.found[image] = edit
         return edit
 
-    def save(self) -> list[str]:
-        """Write the reviews that were found into the job's folder; say so in a sentence, if any.
+    def save(self, without: Collection[str] = ()) -> list[str]:
+        """Write the reviews that were found into the job's folder.
+
+        Parameters
+        ----------
+        without
+            Images to leave out.
+
+        Returns
+        -------
+        list of str
+            What was found, in a sentence, if anything was.
 
         Raises
         ------
         OutputError
             They cannot be written.
         """
-        found, self.found = self.found, []
+        found = [review for name, review in self.found.items() if name not in without]
+        self.found = {}
         if not found:
             return []
         with masks_locked(self.output):
@@ -111,15 +135,23 @@ class EditsInPlace:
     def _colors(self) -> Mapping[int, str]:
         return self._given_colors or PromptSet.load(self.output / PROMPT_FILE).mask_colors
 
-    def _count_pixels(self, mask: Image.Image) -> dict[int, int] | None:
-        """Count each label's pixels; None if the colours are not those of the job's classes."""
+    def _read_labels(self, path: Path) -> np.ndarray | None:
+        """Read a mask (H, W); None where whoever needs it will name what is wrong with it."""
         colors = self._colors
         try:
-            labels = find_labels(mask, colors)
-        except ValueError:  # whoever reads the mask names what is wrong with it
+            return read_mask(path, colors)
+        except InputError:
             return None
-        values, counts = np.unique(labels, return_counts=True)
-        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _is_damaged(mask: Path) -> bool:
+    """Whether a file is no image, or a PNG that is not whole: there is nothing to keep."""
+    try:
+        if read_format(mask) == "PNG":
+            load_png(mask, "mask", "label the image again")
+    except InputError:
+        return True
+    return False
 
 
 def keep_edits(
@@ -143,12 +175,3 @@ def keep_edits(
     for record in records:
         edits.review_of(record)
     return edits.save()
-
-
-def _without_ignored(pixels: Mapping[int, int]) -> dict[int, int]:
-    """Leave out ignored pixels, whose label depends on the job's other ids, and what is not there.
-
-    What is left tells two masks of one size apart all the same.
-    """
-    ignored = ignore_among(pixels)
-    return {label: count for label, count in pixels.items() if count and label != ignored}

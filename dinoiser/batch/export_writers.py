@@ -19,6 +19,7 @@ from dinoiser.export import (
     build_panoptic,
     build_yolo,
     link_image,
+    unlink_image,
     write_classes,
     write_data_yaml,
     write_label_overlay,
@@ -27,7 +28,7 @@ from dinoiser.export import (
 )
 from dinoiser.images import read_labelled_image
 from dinoiser.images.inputs import check_inside
-from dinoiser.images.job_folders import FOLDERS, YOLO_FILE
+from dinoiser.images.job_folders import FOLDERS, YOLO_FILE, YOLO_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,6 +168,11 @@ class _Panoptic(OwnFiles):
 
 class _Yolo(OwnFiles):
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        mark = job.output / YOLO_MARK
+        if not mark.parent.exists():
+            with atomic_file(mark):
+                pass
+        self.ours = mark.exists()
         super().__init__(job, stack)
         self.flat = job.options.flat
         self.names = Counter(_flat(r.stem) for r in labelled_records(job.output))
@@ -185,7 +191,7 @@ class _Yolo(OwnFiles):
             raise InputError(msg)
         text = build_yolo(labels, self.job.prompts, self.job.options)
         image, link, lines = self._files(record, flat=self.flat)
-        link_image(image, link)
+        link_image(image, link, ours=self.ours)
         write_yolo(text, lines)
         return link.relative_to(self.job.output).as_posix()
 
@@ -203,10 +209,7 @@ class _Yolo(OwnFiles):
             return
         image, link, lines = self._files(record, flat=flat)
         lines.unlink(missing_ok=True)
-        # a link, or the copy made where links are impossible; never the image itself
-        a_copy = link.exists() and image.exists() and not link.samefile(image)
-        if link.is_symlink() or a_copy:
-            link.unlink()
+        unlink_image(image, link, ours=self.ours)
 
     def _files(self, record: Record, *, flat: bool) -> tuple[Path, Path, Path]:
         stem, image = check_inside(record.stem), Path(record.path)

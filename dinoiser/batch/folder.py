@@ -22,7 +22,7 @@ from dinoiser.batch.job import (
     refuse_other_job,
     write_job,
 )
-from dinoiser.batch.job_images import result_files
+from dinoiser.batch.job_images import result_file, result_files
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.reviews import REVIEWS, UNSAVED
 from dinoiser.errors import OutputError, SettingsError
@@ -181,9 +181,12 @@ def refuse_to_lose_reviews(job: LabelJob) -> None:
 
 def count_reviews(output: Path) -> tuple[int, int]:
     """Count the images that people have checked or corrected, and those corrected."""
-    edits = EditsInPlace(output)
-    for record in read_records(output, gone=True):
-        edits.review_of(record)
+    edits, masks = EditsInPlace(output), result_file(output, "*", "png").parent
+    recorded = {r.stem: (r.image, r.mask_checksum) for r in read_records(output, gone=True)}
+    for mask in masks.rglob("*.png"):  # also those whose records are lost
+        stem = mask.relative_to(masks).as_posix().removesuffix(".png")
+        name, checksum = recorded.get(stem, (stem, None))
+        edits.look(name, stem, checksum)
     reviews = edits.reviews.values()
     return sum(review.is_decided for review in reviews), sum(review.edited for review in reviews)
 

@@ -133,8 +133,12 @@ def search_inputs(job: LabelJob) -> Found:
         for image in found.images
         if not any(folder in image.path.parents for folder in results)
     ]
-    jobs = [folder for folder in found.jobs if Path(folder).resolve() != job.output.resolve()]
-    return replace(found, images=images, jobs=jobs)
+    own = job.output.resolve()
+    jobs, others = (
+        [folder for folder in folders if Path(folder).resolve() != own]
+        for folders in (found.jobs, found.results)
+    )
+    return replace(found, images=images, jobs=jobs, results=others)
 
 
 def has_changed(record: Record, path: str | Path) -> bool:

@@ -69,6 +69,8 @@ class Record(BaseModel):
     histogram
         Number of pixels by confidence, in equal steps from 0 to 1, for each
         class id that has pixels.
+    mask_checksum
+        Adler-32 of the mask's pixels, see `pixels_checksum`; None in earlier records.
     seconds
         From opening the file to the last result on disk.
     warning
@@ -92,6 +94,7 @@ class Record(BaseModel):
     pixels: dict[int, int] = {}
     confidence: dict[int, float | None] = {}
     histogram: dict[int, tuple[int, ...]] = {}
+    mask_checksum: int | None = None
     seconds: float = 0.0
     warning: str | None = None
     error: str | None = None

@@ -32,6 +32,7 @@ from dinoiser.batch.run import label_images, with_scheduler
 from dinoiser.batch.summary import Summary
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask, write_classes, write_mask
+from dinoiser.export.png_writer import read_seal
 from dinoiser.labels import as_type, ignore_among, ignore_label
 from dinoiser.prompts.palette import gray_colors
 
@@ -297,7 +298,10 @@ class _Turn:
                     continue
                 with masks_locked(output):
                     write_mask(labels, prompts, path)
-                news.append(self._without_gone(record))
+                checksum = read_seal(path)
+                news.append(
+                    self._without_gone(record).model_copy(update={"mask_checksum": checksum})
+                )
         RecordFile(output).append(news)
 
     def summary(self, todo: list[JobImage]) -> Summary:

@@ -16,6 +16,7 @@ from dinoiser.batch.records import Stem, append_lines, read_records
 from dinoiser.errors import InputError
 from dinoiser.export.png import write_mask
 from dinoiser.images.inputs import check_inside
+from dinoiser.labels import ignore_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,6 +81,7 @@ class LabelledImage(NamedTuple):
     expected_iou: float | None
     expected_work: float | None
     pixels: dict[int, int]
+    mask_checksum: int | None = None
 
 
 class Reviews:
@@ -168,7 +170,7 @@ class Reviews:
                 "ids of classes"
             )
             raise InputError(msg)
-        counts = {int(n): int(c) for n, c in zip(*np.unique(labels, return_counts=True))}  # noqa: B905
+        counts = count_labels(labels, self.prompts.ignore)
         unknown = (
             counts.keys() - {0, self.prompts.ignore} - {item.id for item in self.prompts.classes}
         )
@@ -178,7 +180,7 @@ class Reviews:
                 "over it with one that is, or undo"
             )
             raise InputError(msg)
-        return {self.prompts.ignore: 0, **counts}  # which tells the labels' width
+        return counts
 
 
 def append_reviews(output: Path, reviews: Iterable[Review]) -> None:
@@ -192,6 +194,21 @@ def append_reviews(output: Path, reviews: Iterable[Review]) -> None:
     lines = b"".join(review.model_dump_json().encode() + b"\n" for review in reviews)
     if lines:
         append_lines(output / REVIEWS, lines)
+
+
+def count_labels(labels: np.ndarray, ignore: int | None = None) -> dict[int, int]:
+    """Count each label's pixels, and ignored ones even where there are none: they tell the width.
+
+    Parameters
+    ----------
+    labels
+        (H, W) integers.
+    ignore
+        The label of ignored pixels; None for the one of the labels' type.
+    """
+    ignore = ignore_label(labels.dtype) if ignore is None else ignore
+    values, counts = np.unique(labels, return_counts=True)
+    return {ignore: 0, **dict(zip(values.tolist(), counts.tolist(), strict=True))}
 
 
 @contextmanager
@@ -260,7 +277,8 @@ def read_labelled(output: Path) -> list[LabelledImage]:
 def as_labelled(record: Record) -> LabelledImage:
     """Take from a record what reviewing needs."""
     r = record
-    return LabelledImage(r.image, r.stem, r.path, r.size, r.expected_iou, r.expected_work, r.pixels)
+    numbers = (r.expected_iou, r.expected_work, r.pixels, r.mask_checksum)
+    return LabelledImage(r.image, r.stem, r.path, r.size, *numbers)
 
 
 def mask_file(output: Path, image: LabelledImage) -> Path:

@@ -14,6 +14,7 @@ from dinoiser.batch.reviews import is_kept, read_reviews
 from dinoiser.batch.summary import Summary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from dinoiser.batch.job import LabelJob
@@ -80,6 +81,7 @@ def take_stock(job: LabelJob, found: Found) -> Stock:
         for record in naming.gone():
             known.edits.review_of(record)
     images = naming.images()[: job.running.limit]
+    known.judge_unrecorded(images)
     gone = [] if job.running.prune else naming.gone()  # of which pruning tells
     notes = [*found.notes(), *damaged, *_notes(gone, known.replaced, known.changed)]
     through = [known.through[image.name] for image in images if image.name in known.through]
@@ -114,10 +116,12 @@ class _Known:
         self.replaced: list[str] = []
         self.changed: list[str] = []
         self._job = job
+        self._recorded: set[str] = set()
         self.edits = EditsInPlace(job.output)
 
     def judge(self, record: Record, image: JobImage) -> None:
         """Decide whether an image is through."""
+        self._recorded.add(record.image)
         stays = self._stays(record, image, self.edits.reviews.get(record.image))
         # only where a mask would be written over, it is looked at
         if not (stays or self._stays(record, image, self.edits.review_of(record))):
@@ -128,6 +132,13 @@ class _Known:
         self.through[record.image] = now
         if now != record:
             self.news.append(now)
+
+    def judge_unrecorded(self, images: Iterable[JobImage]) -> None:
+        """Look for edits of masks whose records a kill or damage has cost."""
+        if not self._job.running.overwrite:  # which looks for them itself
+            for image in images:
+                if image.name not in self._recorded:
+                    self.edits.look(image.name, image.stem)
 
     def _stays(self, record: Record, image: JobImage, review: Review | None) -> bool:
         if not _is_through(self._job, record, review):

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dinoiser.batch.edits_in_place import keep_edits
+from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.export import read_prompts
 from dinoiser.batch.folder import refuse_half_emptied, refuse_links
-from dinoiser.batch.records import read_records
 from dinoiser.batch.reviews import Reviews, mask_file, read_labelled
 from dinoiser.bridges.annotations import open_annotations
 from dinoiser.bridges.matching import match_classes, match_images, split_renames
@@ -116,8 +115,11 @@ def import_annotations(
     if unknown:
         raise PromptError(_unknown(unknown, prompts))
     if not dry_run:
-        # imports may hold edits that are in their place already, which would change no pixel
-        imported.notes += keep_edits(output, read_records(output))
+        edits = EditsInPlace(output)
+        for labelled in read_labelled(output):
+            edits.look(labelled.image, labelled.stem, labelled.mask_checksum)
+        # what is in its place already changes no pixel, and is kept as it is
+        imported.notes += edits.save(without={c.image for c in imported.changes if c.pixels})
         reviews = Reviews(output, prompts)
         for correction in _corrections(output, prompts, files, names, Imported(), Counter()):
             if correction.change.pixels:
@@ -141,13 +143,15 @@ def _corrections(
 ) -> Iterator[_Correction]:
     """Give the corrected masks one by one; note what does not fit."""
     ours = {labelled.image: labelled for labelled in read_labelled(output)}
-    reviews = Reviews(output, prompts)
+    edits = EditsInPlace(output)
 
     def mask_of(name: str) -> np.ndarray:
         return read_mask(mask_file(output, ours[name]), prompts.mask_colors)
 
     for name, mask, labels in draw_all(files, prompts, renames, ours, mask_of, imported, unknown):
-        change = _compare(name, mask, labels, prompts, reviews.of(ours[name]).edited)
+        review = edits.look(name, ours[name].stem, ours[name].mask_checksum)
+        corrected = review is not None and review.edited
+        change = _compare(name, mask, labels, prompts, corrected)
         yield _Correction(ours[name], labels, change)
 
 

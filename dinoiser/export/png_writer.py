@@ -63,23 +63,31 @@ def encode_pixels(pixels: np.ndarray, palette: np.ndarray | None) -> memoryview:
     return file.getbuffer()
 
 
-def is_as_written(path: str | Path) -> bool:
-    """Whether a file is a PNG from here that no other program has saved since.
-
-    Only the end of the file is read.
+def read_seal(path: str | Path) -> int | None:
+    """Read the checksum of a PNG's pixels from its end; None if another program has saved it since.
 
     Raises
     ------
     OSError
         The file cannot be read.
+
+    See Also
+    --------
+    pixels_checksum : the same number.
     """
     end = len(_end(b"")) + _CHECKSUM
     with open(path, "rb") as file:
         if file.seek(0, os.SEEK_END) < _CHECKSUM + _CRC + end:
-            return False
+            return None
         file.seek(-(_CHECKSUM + _CRC + end), os.SEEK_END)
         tail = file.read()
-    return tail[-end:] == _end(tail[:_CHECKSUM])
+    checksum = tail[:_CHECKSUM]
+    return int.from_bytes(checksum) if tail[-end:] == _end(checksum) else None
+
+
+def pixels_checksum(pixels: np.ndarray) -> int:
+    """Return the Adler-32 of pixels (H, W) uint8 or uint16, as the file's end tells it."""
+    return zlib.adler32(_lines(pixels))
 
 
 class PngStream:

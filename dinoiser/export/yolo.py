@@ -171,17 +171,29 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
         raise OutputError(msg) from error
 
 
+def unlink_image(image: Path, path: Path, *, ours: bool = False) -> None:
+    """Remove what `link_image` made, of the same arguments, and never an image of the user's."""
+    if _real_place(path) == _real_place(image):
+        return
+    if ours or path.is_symlink() or _is_upright_copy(path):
+        path.unlink(missing_ok=True)
+
+
 def _is_there(image: Path, path: Path, turned: bool) -> bool:
     """Whether a path is the image itself, a link to it, or a copy of it."""
     if not path.exists():
         return False
-    if path.samefile(image):
-        return not (turned and path.is_symlink())
+    if path.samefile(image):  # a link shows it as it is stored, not upright
+        return not turned or _real_place(path) == _real_place(image)
     if path.is_symlink():
         return False
     if turned:  # which keeps the time of the original
         return path.stat().st_mtime_ns == image.stat().st_mtime_ns
     return filecmp.cmp(path, image)  # reads them only where the times differ
+
+
+def _real_place(path: Path) -> Path:
+    return path.parent.resolve() / path.name
 
 
 def _is_upright_copy(path: Path) -> bool:

@@ -104,19 +104,26 @@ class Found:
     other
         Number of files that were passed over, by their endings.
     jobs
-        Folders of jobs whose results were passed over: masks and previews are
-        no photographs.
+        Folders of jobs that were passed over.
+    results
+        Folders of jobs, among the photographs, whose results were passed over:
+        masks and previews are no photographs.
     """
 
     images: list[ImageFile]
     other: Counter[str]
     jobs: list[str]
+    results: list[str]
 
     def notes(self) -> list[str]:
         """Say in sentences what was passed over."""
         notes = [
-            f"the folder {folder} holds the results of a job, which were passed over"
+            f"the folder {folder} holds the results of a job and was passed over"
             for folder in self.jobs
+        ]
+        notes += [
+            f"the folder {folder} holds the results of a job, too, which were passed over"
+            for folder in self.results
         ]
         if self.other:
             kinds = ", ".join(
@@ -175,7 +182,8 @@ def search(paths: Sequence[str | Path] | str | Path) -> Found:
     files = {file for _, files in found for file in files}
     images = [ImageFile(Path(file), file[start:].replace(os.sep, "/")) for file in files]
     other = Counter(_ending(file) for file in passed.files)
-    return Found(sorted(images, key=lambda image: image.name), other, sorted(passed.jobs))
+    images.sort(key=lambda image: image.name)
+    return Found(images, other, sorted(passed.jobs), sorted(passed.results))
 
 
 def output_stem(files: Sequence[ImageFile], taken: Iterable[str] = ()) -> dict[str, str]:
@@ -224,6 +232,7 @@ class _PassedOver:
 
     files: set[str] = field(default_factory=set)
     jobs: set[str] = field(default_factory=set)
+    results: set[str] = field(default_factory=set)
 
 
 def _ending(path: str) -> str:
@@ -246,7 +255,7 @@ def _search(given: str, passed: _PassedOver) -> tuple[str, list[str]]:
         root, files = _expand_glob(given, passed)
     else:
         raise _unreachable(given)
-    if not files and path in passed.jobs:
+    if not files and path in passed.results:
         msg = (
             f"the folder {given} holds the results of a job and no other images; give the folder "
             "of the photographs"
@@ -302,7 +311,8 @@ def _expand_glob(pattern: str, passed: _PassedOver) -> tuple[str, list[str]]:
             files += [file for file in inside if _matches(file[start:].split(os.sep), rest)]
         elif len(plain) == len(parts) and _has_image_suffix(path):
             files.append(path)
-    results = {folder for folder in map(os.path.dirname, files) if _is_in_results(folder, passed)}
+    folders = {os.path.dirname(file) for file in files}
+    results = {folder for folder in folders if _is_in_results(folder, root, passed)}
     files = [file for file in files if os.path.dirname(file) not in results]
     return os.path.commonpath([root, *{os.path.dirname(file) for file in files}]), files
 
@@ -361,18 +371,24 @@ def _without_results(
     """Leave out what a job has put into a folder; nothing is taken of one that was not given."""
     if not {entry.name for entry in entries} >= job_folders.MARKS:
         return entries
-    passed.jobs.add(folder)
+    if not given:
+        passed.jobs.add(folder)
+        return []
     results = {os.fspath(path) for path in job_folders.result_folders(Path(folder))}
-    return [entry for entry in entries if given and entry.path not in results]
+    left = [entry for entry in entries if entry.path not in results]
+    if len(left) < len(entries):
+        passed.results.add(folder)
+    return left
 
 
-def _is_in_results(folder: str, passed: _PassedOver) -> bool:
-    """Whether a folder is one of those in which a job keeps its results, or below one."""
+def _is_in_results(folder: str, root: str, passed: _PassedOver) -> bool:
+    """Whether a folder is one in which a job keeps its results, or below one, and not its root."""
+    given = {Path(root), *Path(root).parents}
     for place in (Path(folder), *Path(folder).parents):
         job = place.parent
-        is_job = all((job / name).exists() for name in job_folders.MARKS)
+        is_job = place not in given and all((job / name).exists() for name in job_folders.MARKS)
         if is_job and place in job_folders.result_folders(job):
-            passed.jobs.add(os.fspath(job))
+            passed.results.add(os.fspath(job))
             return True
     return False
 

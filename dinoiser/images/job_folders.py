@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MARKS = {"job.yaml", "records"}
 """What a folder holds that `dinoiser label` has filled."""
@@ -14,6 +17,8 @@ RESULTS = {
 }
 """Files written while labelling, by format; all other formats are made from the masks."""
 YOLO_FILE = "data.yaml"
+YOLO_MARK = "images/.exported"
+"""Says that images are links and copies of an export; without it, the folder is the user's."""
 FOLDERS = {
     "gray": "classes.json",
     "voc": "labelmap.txt",
@@ -25,9 +30,8 @@ FOLDERS = {
 
 def result_folders(job: Path) -> list[Path]:
     """Give the folders of a job in which no image is a photograph of the user's."""
-    names = [Path(place).parts[0] for place in RESULTS.values()]
-    names.append("panoptic")
-    if (job / YOLO_FILE).exists():  # else a folder of this name belongs to the user
+    names = ["masks", "overlays", "confidence", "panoptic"]
+    if (job / YOLO_MARK).exists():
         names.append("images")
     names += [name for name, mark in FOLDERS.items() if (job / name / mark).is_file()]
     return [job / name for name in names]

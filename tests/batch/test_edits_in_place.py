@@ -5,6 +5,9 @@ import shutil
 import imagecodecs
 import numpy as np
 import pytest
+import yaml
+from dinoiser_training.reviewed import read_reviewed
+from dinoiser_training.settings import FitSettings
 from PIL import Image
 
 from dinoiser.batch import LabelJob, Labelling, Results, Running, SegmentSettings, export, run
@@ -18,6 +21,7 @@ from dinoiser.prompts import PromptSet
 from tests.helpers.taught_jobs import PROMPTS, SYNC, accept, draw, label, masks
 
 WORDS = PromptSet.parse("background, circle, star, square")
+WORDS_AND_ONE = PromptSet.parse("background, circle, star, square, heart")
 OTHERS = PromptSet.parse("background, heart, circle; disc, square")
 
 
@@ -72,6 +76,23 @@ def run_again(images, out, **running):
 
 
 class TestOtherWords:
+    @pytest.mark.parametrize("change", [np.fliplr, lambda labels: np.roll(labels, 8, 1)])
+    def test_moved_objects_are_edits_as_well(self, out, change):
+        edited = out / "masks" / "001.png"
+        save_indexed(np.ascontiguousarray(change(read_mask(edited))), edited)
+        left = edited.read_bytes()
+        relabel(out, WORDS_AND_ONE, running=SYNC)
+        assert edited.read_bytes() == left
+        assert list(read_reviews(out)) == ["001.png"]
+
+    @pytest.mark.parametrize("kind", ["BMP", "TIFF", "GIF"])
+    def test_another_format_under_the_name_is_kept(self, out, kind):
+        edited = out / "masks" / "001.png"
+        Image.fromarray(painted(edited)).save(edited, kind)
+        left = edited.read_bytes()
+        relabel(out, WORDS_AND_ONE, running=SYNC)
+        assert edited.read_bytes() == left
+
     @pytest.mark.parametrize("save", [save_indexed, save_colors, save_grey])
     def test_an_edited_mask_stays_and_counts_as_corrected(self, out, save):
         edited = out / "masks" / "001.png"
@@ -145,6 +166,30 @@ class TestOtherWords:
 
 
 class TestLabelAgain:
+    def test_an_edit_whose_record_is_lost_is_kept(self, images, out):
+        edited = out / "masks" / "001.png"
+        save_indexed(painted(edited), edited)
+        left = edited.read_bytes()
+        for path in (out / "records").iterdir():
+            path.write_text("")
+        with pytest.raises(SettingsError, match="1 of them with corrected"):
+            run_again(images, out, overwrite=True)
+        summary = run_again(images, out)
+        assert summary.done == 4
+        assert edited.read_bytes() == left
+        assert read_reviews(out)["001.png"].edited
+
+    def test_an_edit_of_an_image_that_failed_is_kept(self, images, out):
+        whole = (images / "001.png").read_bytes()
+        (images / "001.png").write_bytes(whole[:100])
+        assert "001.png" in run_again(images, out).failures
+        edited = out / "masks" / "001.png"
+        save_indexed(painted(edited), edited)
+        left = edited.read_bytes()
+        (images / "001.png").write_bytes(whole)
+        assert run_again(images, out, retry_failed=True).done == 4
+        assert edited.read_bytes() == left
+
     def test_starting_anew_is_refused(self, images, out):
         save_indexed(painted(out / "masks" / "001.png"), out / "masks" / "001.png")
         left = masks(out)
@@ -204,3 +249,55 @@ def test_importing_the_masks_where_they_are_takes_edits_in(out):
     assert imported.notes == [
         "1 mask was edited with another program, and kept as corrected: 001.png"
     ]
+
+
+def test_an_import_says_which_edits_it_replaces_and_keeps_the_others(out, tmp_path):
+    annotations = shutil.copytree(out / "masks", tmp_path / "annotations")
+    for name in ("001.png", "002.png"):
+        save_indexed(painted(out / "masks" / name), out / "masks" / name)
+    shutil.copy(out / "masks" / "002.png", annotations / "002.png")
+    for dry_run in (True, False):
+        imported = import_annotations(out, [annotations], dry_run=dry_run)
+        [change] = [change for change in imported.changes if change.pixels]
+        assert (change.image, change.replaces) == ("001.png", True)
+    assert imported.notes == [
+        "1 mask was edited with another program, and kept as corrected: 002.png"
+    ]
+    assert read_reviews(out).keys() == {"001.png", "002.png"}
+
+
+def test_edits_teach_heads(tmp_path):
+    truth = draw(tmp_path / "images", 6)
+    label(tmp_path / "images", tmp_path / "out")
+    for stem, labels in truth.items():
+        save_indexed(labels, tmp_path / "out" / "masks" / f"{stem}.png")
+    data = read_reviewed(tmp_path / "out", FitSettings(crop=64))
+    assert len(data.training) + len(data.held_out) == 6
+
+
+def test_16_bit_masks_that_were_saved_again_are_no_edits(tmp_path):
+    draw(tmp_path / "images", 2)
+    ids = [{"name": f"thing {i}", "id": i} for i in range(1, 255)]
+    ids += [{"name": "circle", "id": 255}, {"name": "star", "id": 256}]
+    classes = [{"name": "background", "background": True}, *ids]
+    words = PromptSet.from_yaml(yaml.safe_dump({"version": 1, "classes": classes}))
+    out = tmp_path / "out"
+    label(tmp_path / "images", out, words)
+    for path in (out / "masks").iterdir():
+        path.write_bytes(imagecodecs.png_encode(read_mask(path)))
+    relabel(out, words_without(words, "thing 9"), running=SYNC)
+    assert not read_reviews(out)
+    edited = out / "masks" / "001.png"
+    labels = read_mask(edited).copy()
+    labels[:50] = 255
+    edited.write_bytes(imagecodecs.png_encode(labels))
+    without = words_without(words, "circle")
+    assert plan(out, without).lost["circle"][1] >= 50 * 224
+    relabel(out, without, running=SYNC, give_up=True)
+    assert not (read_mask(edited) == 255).any()
+
+
+def words_without(words, name):
+    document = yaml.safe_load(words.to_yaml())
+    document["classes"] = [entry for entry in document["classes"] if entry["name"] != name]
+    return PromptSet.from_yaml(yaml.safe_dump(document))

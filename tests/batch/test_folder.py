@@ -85,7 +85,7 @@ class TestNames:
         draw(folder / "a.jpeg", 3)
         run(job)
         for kind in ("images", "labels"):
-            found = sorted(path.stem for path in (job.output / kind).iterdir())
+            found = sorted(path.stem for path in (job.output / kind).glob("[!.]*"))
             assert found == ["a", "a.jpeg", "b"]
 
     def test_names_stay_when_the_inputs_get_another_root(self, tmp_path):
@@ -147,7 +147,7 @@ class TestCorrections:
         pipeline = Pipeline.build(tiny, SegmentSettings(), one_thread=True)
         records = ImageLabeller(job, pipeline).label(find_job_images(job))
         assert [record.status for record in records] == ["done", "done"]
-        assert records[0].pixels == {2: SIZE[0] * SIZE[1]}
+        assert records[0].pixels == {2: SIZE[0] * SIZE[1], 255: 0}
         assert is_corrected(job.output)
 
     def test_a_correction_while_the_model_is_at_work_is_kept(self, job, tiny):
@@ -244,7 +244,7 @@ class TestInputs:
         summary = run(job)
         assert summary.total == 2
         jobs, others = summary.notes
-        assert "earlier holds the results of a job, which were passed over" in jobs
+        assert "earlier holds the results of a job and was passed over" in jobs
         assert others.startswith("2 other files passed over (")
         assert ".cr2 1" in others
 
@@ -259,6 +259,17 @@ class TestInputs:
         assert any(f"{folder} holds the results of a job" in note for note in summary.notes)
         mine = run(replace(job, output=folder)).notes
         assert not any("holds the results of a job" in note for note in mine)
+
+    def test_photographs_in_a_folder_called_images_stay_photographs(self, folder, tmp_path):
+        folder = folder.rename(tmp_path / "images")
+        job = job_of((folder,), tmp_path, PROMPTS, formats=("png",), scheduler="sync")
+        run(job)
+        export(tmp_path, ["yolo"])
+        summary = run(job)
+        assert (summary.total, summary.resumed, summary.notes) == (2, 2, [])
+        assert run(replace(job, inputs=(tmp_path,), output=tmp_path / "other")).total == 2
+        pattern = replace(job, inputs=(folder / "*.jpg",), output=tmp_path / "third")
+        assert run(pattern).total == 2
 
     def test_the_folder_of_a_job_is_refused_in_place_of_its_photographs(self, job, tmp_path):
         run(changed(job, formats=("png", "overlay")))

@@ -167,7 +167,7 @@ def test_yolo_s_split_depends_on_names_alone(tmp_path):
 def test_flat_yolo_takes_the_place_of_folders(job):
     export(job, ["yolo"])
     export(job, ["yolo"], ExportOptions(flat=True))
-    assert below(job / "images") == {"b.png", "a__c.jpg", "a__b__d.png"}
+    assert below(job / "images") == {".exported", "b.png", "a__c.jpg", "a__b__d.png"}
     assert below(job / "labels") == {"b.txt", "a__c.txt", "a__b__d.txt"}
     export(job, ["yolo"])
     assert below(job / "images") == set(LABELS)

@@ -24,7 +24,7 @@ from dinoiser.export import (
 from dinoiser.export.confidence import read_confidence
 from dinoiser.export.overlay import build_overlay, outline, preview_size
 from dinoiser.export.png import write_gray
-from dinoiser.export.png_writer import PngStream, is_as_written
+from dinoiser.export.png_writer import PngStream, pixels_checksum, read_seal
 from dinoiser.prompts import PromptSet
 from tests.helpers.export_jobs import segmentation as make_segmentation
 from tests.helpers.series import cases
@@ -70,22 +70,22 @@ def test_a_mask_tells_whether_another_program_has_changed_it(labels, changed, tm
     with path.open("wb") as file, PngStream(file, labels.shape, dtype=labels.dtype) as stream:
         for row in labels:
             stream.write(row[None])
-    assert is_as_written(path)
+    assert read_seal(path) == pixels_checksum(labels)
     write_gray(labels, path)
-    assert is_as_written(path)
+    assert read_seal(path) == pixels_checksum(labels)
     ours = path.read_bytes()
     labels.flat[changed % labels.size] ^= 1
     Image.fromarray(labels).save(path)
-    assert not is_as_written(path)
+    assert read_seal(path) is None
     # an editor that keeps what it does not know, against the standard
     path.write_bytes(path.read_bytes()[:-12] + ours[ours.index(b"diNO") - 4 :])
-    assert not is_as_written(path)
+    assert read_seal(path) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"IEND", bytes(35), bytes(36), bytes(100)])
-def test_what_is_no_mask_is_not_as_written(data, tmp_path):
+def test_what_is_no_mask_has_no_seal(data, tmp_path):
     (tmp_path / "mask.png").write_bytes(data)
-    assert not is_as_written(tmp_path / "mask.png")
+    assert read_seal(tmp_path / "mask.png") is None
 
 
 def test_a_mask_whose_palette_an_editor_has_cut_short_keeps_its_ids(tmp_path):

@@ -170,6 +170,12 @@ def test_a_turned_image_becomes_an_upright_copy(name, tmp_path):
     os.utime(tmp_path / name)  # as copying does, or another program that saves the image
     link_image(tmp_path / name, path)
     assert path.stat().st_mtime_ns == (tmp_path / name).stat().st_mtime_ns
+    # an upright image that is turned in its place, whose hard link shows it as it is stored
+    hard = tmp_path / "hard" / name
+    hard.parent.mkdir()
+    hard.hardlink_to(tmp_path / name)
+    link_image(tmp_path / name, hard, hard=True, ours=True)
+    assert not hard.samefile(tmp_path / name)
     # that the original is upright now makes a link of it again
     upright.save(tmp_path / name)
     link_image(tmp_path / name, path)

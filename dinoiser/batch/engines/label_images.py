@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from dinoiser.batch.features import KeptFeatures
 from dinoiser.batch.job_images import JobImage, as_text, result_file
 from dinoiser.batch.records import Record
-from dinoiser.batch.reviews import CorrectedMasks, masks_locked
+from dinoiser.batch.reviews import CorrectedMasks, count_labels, masks_locked
 from dinoiser.errors import DinoiserError, ImageError, OutputError, PlaceError, SettingsError
 from dinoiser.export import (
     read_mask,
@@ -24,6 +22,7 @@ from dinoiser.export import (
     write_overlay,
     write_png,
 )
+from dinoiser.export.png_writer import read_seal
 from dinoiser.images.job_folders import RESULTS
 from dinoiser.images.large_tiff import is_large_tiff
 from dinoiser.images.reading import read_with_missing
@@ -32,6 +31,8 @@ from dinoiser.weights.digests import file_digest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
+
+    import numpy as np
 
     from dinoiser.batch.job import LabelJob
     from dinoiser.batch.large_images import LargeSegmentation
@@ -241,6 +242,7 @@ class ImageLabeller:
             warning=warning,
             digest=digest,
             turn=self.job.turn,
+            mask_checksum=read_seal(self._places(image)["png"]),
             size=result.size,
             pixels=result.pixel_counts(),
             confidence=result.mean_confidence(),
@@ -258,8 +260,7 @@ class _Corrected(NamedTuple):
         return self.labels.shape[0], self.labels.shape[1]
 
     def pixel_counts(self) -> dict[int, int]:
-        values, counts = np.unique(self.labels, return_counts=True)
-        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+        return count_labels(self.labels)
 
     def mean_confidence(self) -> dict[int, float | None]:
         return {}
