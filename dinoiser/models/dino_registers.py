@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError
 from dinoiser.models.base import SegmentationModel
+from dinoiser.models.patch_embedding import embed_patches
 from dinoiser.models.teachers.dino import HEAD_WIDTH, FrozenVit
 from dinoiser.weights.checkpoint import load_into, read_tensors
 
@@ -94,7 +95,8 @@ class RegisterDino(FrozenVit):
         """Run the ViT on pixels (B, 3, H, W), RGB, float in [0, 1], H and W in full patches."""
         pixels = pixels.to(self.device, torch.float32)
         grid = (pixels.shape[-2] // self.patch_size, pixels.shape[-1] // self.patch_size)
-        embedded = self.vit._pos_embed(self.vit.patch_embed(self.normalise(pixels)))
+        patches = embed_patches(self.vit.patch_embed.proj, self.normalise(pixels))
+        embedded = self.vit._pos_embed(self.vit.patch_embed.norm(patches.permute(0, 2, 3, 1)))
         # for DINOv3, timm also returns the rotations that each block applies
         x, rotations = embedded if isinstance(embedded, tuple) else (embedded, None)
         run = {} if rotations is None else {"rope": rotations}

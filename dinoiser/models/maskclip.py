@@ -15,6 +15,7 @@ from dinoiser.models.base import PatchFeatures, Scoring, SegmentationModel
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.clip import VisionTower
 from dinoiser.models.linear import mlp
+from dinoiser.models.patch_embedding import embed_patches
 from dinoiser.models.text import TextTower
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class MaskClip(SegmentationModel):
         # not waited for: an accelerator may still be at work on the windows before
         mean, std = (x.to(self.device, non_blocking=True) for x in (self._mean, self._std))
         normalised = (fitted - mean) / std
-        patches = self.visual.conv1(normalised.to(self.dtype))  # (B, C, h, w)
+        patches = embed_patches(self.visual.conv1, normalised.to(self.dtype))  # (B, C, h, w)
         grid = (patches.shape[-2], patches.shape[-1])
         class_token = self.visual.class_embedding.to(self.dtype).expand(len(patches), 1, -1)
         # (B, C, h, w) -> (B, C, h * w) -> (B, h * w, C), behind the class token

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from dinoiser.errors import CheckpointError
 from dinoiser.models.clip import Transformer
 from dinoiser.models.dino_registers import build_register_vit
+from dinoiser.models.patch_embedding import embed_patches
 from dinoiser.models.published_tower import PublishedTower
 from dinoiser.models.teachers.dino import HEAD_WIDTH, FrozenVit
 from dinoiser.weights.checkpoint import read_tensors
@@ -129,7 +130,7 @@ class TipsVisionTower(FrozenVit):
 
     def _embed(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 2 + h * w, C) before the first block, and the grid (h, w)."""
-        patches = self.vit.patch_embed.proj(self.normalise(pixels))  # (B, C, h, w)
+        patches = embed_patches(self.vit.patch_embed.proj, self.normalise(pixels))  # (B, C, h, w)
         grid = (patches.shape[-2], patches.shape[-1])
         patches = patches.flatten(2).mT + self._positions(grid)
         # the class token already has its position, and the register has none

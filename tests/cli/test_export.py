@@ -46,6 +46,7 @@ def test_all_formats_come_from_the_masks(job, dinoiser):
     assert written == {
         "annotations.json",
         "classes.json",
+        "images/.exported",
         "data.yaml",
         "images/a.png",
         "images/a/c.jpg",

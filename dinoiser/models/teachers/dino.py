@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError, ModelError
 from dinoiser.models.maskclip import pad_to_patches
+from dinoiser.models.patch_embedding import embed_patches
 from dinoiser.weights.checkpoint import load_into, read_tensors
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Dino(FrozenVit):
     def _embed(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + h * w, C) before the first block, and the grid (h, w)."""
         pixels = pad_to_patches(pixels.to(self.device, torch.float32), self.patch_size)
-        patches = self.vit.patch_embed.proj(self.normalise(pixels))  # (B, C, h, w)
+        patches = embed_patches(self.vit.patch_embed.proj, self.normalise(pixels))  # (B, C, h, w)
         grid = (patches.shape[-2], patches.shape[-1])
         class_token = self.vit.cls_token.expand(len(patches), 1, -1)
         # (B, C, h, w) -> (B, C, h * w) -> (B, h * w, C), behind the class token
