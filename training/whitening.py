@@ -119,6 +119,10 @@ def whitening(guides: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     covariance = second - torch.outer(mean, mean)
     # eigenvectors of the covariance, in ascending order of variance, in float64 for accuracy
     variances, directions = torch.linalg.eigh(to_float64(covariance))
+    # either sign will do for LAPACK; so that heads do not depend on the machine: the one whose
+    # largest entry is positive
+    largest = directions.abs().argmax(0, keepdim=True)
+    directions = directions * directions.gather(0, largest).sign()
     scales = (variances.clamp(min=0) + SMALLEST_VARIANCE * variances.mean()).rsqrt()
     # the last columns have the largest variance
     kept = round(KEPT_SHARE * len(mean))

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from dinoiser.batch.export_writers import Writer
     from dinoiser.batch.records import Record
 
+THREADS = min(os.cpu_count() or 1, 16)
+"""Masks read at a time: on machines of many cores, more would take memory and not save time."""
+
 __all__ = ["ExportOptions", "export", "export_alone", "read_prompts"]
 
 
@@ -126,7 +129,7 @@ def export(
     with suppress(_Cancelled), ExitStack() as stack:
         known = {**WRITERS, **DATASET_WRITERS}
         writers = [known[name](job, stack) for name in dict.fromkeys(formats)]
-        pool = ThreadPoolExecutor(os.cpu_count())
+        pool = ThreadPoolExecutor(THREADS)
         stack.callback(pool.shutdown, cancel_futures=True)
         for through, (record, made) in enumerate(_make_all(job, writers, pool), start=1):
             if cancelled and cancelled():
@@ -182,7 +185,7 @@ def _make_all(
     job: ExportedJob, writers: list[Writer], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Record, list[Any] | InputError]]:
     """Make the parts of all images in the order of their names, a few images ahead."""
-    ahead = 2 * (os.cpu_count() or 1)  # keeps all threads busy with few images in memory
+    ahead = 2 * THREADS  # keeps all threads busy with few images in memory
     waiting: deque[tuple[Record, Future[list[Any] | InputError]]] = deque()
     for record in labelled_records(job.output):
         waiting.append((record, pool.submit(_make, job, writers, record)))

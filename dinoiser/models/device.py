@@ -54,6 +54,11 @@ def resolve_device(name: str) -> torch.device:
     raise DeviceError(msg)
 
 
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Move values of the processor's to a device, without waiting for what it is at work on."""
+    return values.to(device, non_blocking=True)
+
+
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """Resolve a number format from "auto", "fp32", "bf16" or "fp16".
 

@@ -14,6 +14,7 @@ from dinoiser.models.attention import self_attention
 from dinoiser.models.base import PatchFeatures, Scoring, SegmentationModel
 from dinoiser.models.catalog import WindowDefaults
 from dinoiser.models.clip import VisionTower
+from dinoiser.models.device import to_device
 from dinoiser.models.linear import mlp
 from dinoiser.models.patch_embedding import embed_patches
 from dinoiser.models.text import TextTower
@@ -217,8 +218,7 @@ class MaskClip(SegmentationModel):
     def _embed(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens (B, 1 + h * w, C) before the first block, and the grid (h, w)."""
         fitted = self._fit_to_patches(pixels.to(self.device, torch.float32))
-        # not waited for: an accelerator may still be at work on the windows before
-        mean, std = (x.to(self.device, non_blocking=True) for x in (self._mean, self._std))
+        mean, std = (to_device(x, self.device) for x in (self._mean, self._std))
         normalised = (fitted - mean) / std
         patches = embed_patches(self.visual.conv1, normalised.to(self.dtype))  # (B, C, h, w)
         grid = (patches.shape[-2], patches.shape[-1])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dinoiser.models.device import to_device
 from dinoiser.models.open_clip_files import (
     clip_tokenizer,
     imagenet_templates,
@@ -166,7 +167,7 @@ class PhraseEmbeddings:
             texts = [sentence.replace("{}", phrase) for sentence in sentences]
             self._keep(keys[phrase], self.model.encode_phrase(texts).cpu().numpy())
         rows = np.stack([self._known[keys[phrase]] for phrase in phrases])
-        return torch.from_numpy(rows).to(self.model.device)
+        return to_device(torch.from_numpy(rows), self.model.device)
 
     def _key(self, phrase: str, sentences: tuple[str, ...]) -> str:
         # the model's digest is in the folder's name; its number format changes the bits too

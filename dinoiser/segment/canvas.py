@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import numpy as np
 import torch
 
+from dinoiser.models.device import to_device
+
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
     from torch import Tensor
@@ -89,7 +91,7 @@ class Canvas(NamedTuple):
         elif winner.device.type == "cpu":  # in half of torch's time
             self.labels[place] = torch.from_numpy(ids.numpy().take(winner.numpy()))
         else:
-            self.labels[place] = ids.to(winner.device)[winner]
+            self.labels[place] = to_device(ids, winner.device)[winner]
         self.confidence[place] = probability
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:

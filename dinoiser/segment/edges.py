@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from dinoiser.models.device import to_device
 from dinoiser.segment.block_labels import BlockLabels, values_at
 from dinoiser.segment.canvas import Canvas
 from dinoiser.segment.colour_fits import RADIUS, ColourFits, to_grain, window_sums
@@ -161,7 +162,7 @@ class EdgeMap:
         """Colours (3, rows, columns) float64 of cells."""
         top, left = self.first_cell
         inside = cells.inside(Tile(slice(top, None), slice(left, None)))
-        colours = self.colours[:, *inside].to(self.device)
+        colours = to_device(self.colours[:, *inside], self.device)
         return to_grain(colours.double())
 
     # -- Pixels
@@ -197,7 +198,7 @@ class EdgeMap:
         )
         allowed = fit.allowed[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         refused = torch.where(allowed, 0.0, -torch.inf)
-        down, across = ((cells - cells[0]).to(self.device) for cells in (rows, columns))
+        down, across = (to_device(cells - cells[0], self.device) for cells in (rows, columns))
         lines = self._lines(torch.cat([fit.functions, shares[:, None]], 1), fit, tile)
         values = lines.pixels(3).add_(refused.index_select(2, across).index_select(1, down))
         for channel, colour in enumerate(self._smoothed(tile)):
@@ -212,7 +213,9 @@ class EdgeMap:
         used = maps[..., *Tile(down.cells, across.cells).inside(fit.cells)].float()
         lines = used @ across.weights.T.to(used)
         rise = lines.diff(dim=2, append=lines[:, :, -1:])
-        before, share = (values.to(maps.device) for values in (down.before, down.share.float()))
+        before, share = (
+            to_device(values, maps.device) for values in (down.before, down.share.float())
+        )
         return Lines(lines, rise, before, share[:, None])
 
     def _smoothed(self, tile: Tile) -> Tensor:
@@ -226,7 +229,7 @@ class EdgeMap:
         ]
         if np.any(missing):
             pixels = np.pad(pixels, [*missing, (0, 0)], "edge")
-        repeated = to_torch(pixels).contiguous().to(self.device)
+        repeated = to_device(to_torch(pixels).contiguous(), self.device)
         plane, line = repeated.stride()[:2]
         medians = median_of_nine(repeated.flatten(), line)
         return medians.as_strided((3, *tile.size), (plane, line, 1)).float().div_(255)

@@ -157,12 +157,13 @@ def _name_for_cuda(gpu: int) -> str:
 
 def _worker_options(job: LabelJob, number: int, count: int) -> dict[str, Any]:
     gpus, preload = _gpus(job), dask.config.get("distributed.worker.preload")
+    on_gpu = bool(gpus) or job.running.device.startswith("cuda")
     env = {"OMP_NUM_THREADS": str(max(1, CPU_COUNT // count))}
     if gpus:
         # set before the process starts, so that torch sees its GPU as cuda:0
         env["CUDA_VISIBLE_DEVICES"] = _name_for_cuda(gpus[number % len(gpus)])
     return {
-        "nthreads": SHARDS_UNDER_WAY["cuda" if gpus else "cpu"],
+        "nthreads": SHARDS_UNDER_WAY["cuda" if on_gpu else "cpu"],
         "env": env,
         "memory_limit": 0.9 / count,  # share of the machine's memory
         "preload": [*([preload] if isinstance(preload, str) else preload), PRELOAD],

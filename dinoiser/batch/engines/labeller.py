@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import threading
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -156,7 +155,7 @@ class Labeller:
             producing: Callable[[], AbstractContextManager[None]] = nullcontext
         else:
             # one batch is on the device while the next one fills up, even with one window an image
-            threads, together = 2 * in_a_pass + (os.cpu_count() or 1), 1
+            threads, together = 2 * in_a_pass + cores, 1
             shared = BatchedModel(pipeline.model, pipeline.passes, threads)
             stack.enter_context(shared)
             at_work = nullcontext()  # the device is what all wait for

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dinoiser.errors import CheckpointError, ModelError
+from dinoiser.models.device import to_device
 from dinoiser.models.maskclip import pad_to_patches
 from dinoiser.models.patch_embedding import embed_patches
 from dinoiser.weights.checkpoint import load_into, read_tensors
@@ -65,7 +66,8 @@ class FrozenVit:
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Normalise pixels (B, 3, H, W), float32 in [0, 1], in the dtype of the weights."""
-        normalised = (pixels - self._mean.to(self.device)) / self._std.to(self.device)
+        mean, std = (to_device(x, self.device) for x in (self._mean, self._std))
+        normalised = (pixels - mean) / std
         return normalised.to(self.dtype)
 
 
