@@ -40,6 +40,8 @@ PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 """Number formats as job.yaml names them, and as `dinoiser.load_model` does."""
 HISTORY = "history"
 """In job.yaml: the words, and what was learnt, of each earlier labelling of the same images."""
+IMPORTED = "none: imported annotations"
+"""In job.yaml: the name of the model where masks were imported."""
 PROMPT_FILE = "prompts.yaml"
 CLASSES_FILE = "classes.json"
 _MOST_BYTES = 2**22  # a prompt file has 1 MiB at most; a larger file is not read in full
@@ -333,6 +335,23 @@ def read_job(output: Path) -> dict[str, Any] | None:
         msg = f"{path} is not a job file; move it elsewhere, or give another output folder."
         raise SettingsError(msg) from cause
     return description
+
+
+def refuse_imported(output: Path, description: dict[str, Any]) -> None:
+    """Refuse to label a folder whose masks were made elsewhere.
+
+    Raises
+    ------
+    SettingsError
+        They were imported.
+    """
+    if description.get("model") == {"name": IMPORTED}:
+        msg = (
+            f"{output} holds imported masks, which no words have labelled: they can be reviewed, "
+            "exported and learnt from by `dinoiser train --teacher masks`; label their images "
+            "into another folder."
+        )
+        raise SettingsError(msg)
 
 
 def turn_of(description: dict[str, Any]) -> int:

@@ -17,6 +17,7 @@ from dinoiser.batch.job import (
     Results,
     Running,
     read_job,
+    refuse_imported,
 )
 from dinoiser.errors import SettingsError
 from dinoiser.images.job_folders import RESULTS
@@ -51,13 +52,14 @@ def recorded_job(
     InputError
         The folder contains no job.
     SettingsError
-        Its job.yaml is damaged, or it was being started anew.
+        Its job.yaml is damaged, it was being started anew, or its masks were imported.
     """
     read_prompts(output)
     refuse_half_emptied(output)
     refuse_links(output)
     output = output.resolve()
     description = read_job(output) or {}
+    refuse_imported(output, description)
     try:
         model, settings = description["model"], dict(description["settings"])
         nodata = settings.pop("nodata", None)

@@ -16,7 +16,7 @@ from dinoiser.batch.folder import (
     refuse_what_is_not_ours,
     sole_writer,
 )
-from dinoiser.batch.job import PRECISIONS, read_job, turn_of
+from dinoiser.batch.job import PRECISIONS, read_job, refuse_imported, turn_of
 from dinoiser.batch.job_images import search_inputs
 from dinoiser.batch.records import Record, RecordFile, merge_records
 from dinoiser.batch.stock import prune, take_stock
@@ -164,6 +164,7 @@ def _continued(job: LabelJob) -> LabelJob:
     earlier = None if job.running.overwrite else read_job(job.output)
     if earlier is None:
         return job
+    refuse_imported(job.output, earlier)
     learned = job.labelling.learned or learned_file(job.output, earlier)
     precision = job.labelling.precision
     if precision == "auto":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import yaml
 
-from dinoiser.batch.job import CLASSES_FILE, PROMPT_FILE, RECORDED_VERSIONS, write_job
+from dinoiser.batch.job import CLASSES_FILE, IMPORTED, PROMPT_FILE, RECORDED_VERSIONS, write_job
 from dinoiser.batch.records import Record, RecordFile
 from dinoiser.batch.reviews import LabelledImage, Reviews
 from dinoiser.bridges.annotations import open_annotations
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dinoiser.images.inputs import ImageFile
-
-MODEL = "none: imported annotations"
-"""Stands for the model in job.yaml."""
 
 
 def begin_job(
@@ -163,7 +160,7 @@ def _record(labelled: LabelledImage, file: ImageFile) -> Record:
 def _describe(prompts: PromptSet) -> dict[str, object]:
     return {
         "version": 1,
-        "model": {"name": MODEL},
+        "model": {"name": IMPORTED},
         "prompts": yaml.safe_load(prompts.to_yaml()),
         "settings": {},
         "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},

@@ -313,6 +313,11 @@ def test_a_job_begins_with_annotations(job, tmp_path, dinoiser, form):
     assert "1 of 1 annotated images" in out
     (review,) = read_reviews(new).values()
     assert (review.image, review.state, review.edited) == ("b.png", "accepted", True)
+    words = ("-p", "background, dog", "-m", "tiny", "-d", "cpu")
+    for command in (("label", images, "-o", new, *words), ("relabel", new, *words[:2])):
+        code, _, err = dinoiser(*command)
+        assert code == 2
+        assert "holds imported masks, which no words have labelled" in err
     assert dinoiser("export", new, "-f", "coco")[0] == 0
     coco = json.loads((new / "annotations.json").read_text())
     names = {category["id"]: category["name"] for category in coco["categories"]}

@@ -215,6 +215,11 @@ class ImageLabeller:
         path = result_file(self.job.output, image.stem, "png")
         return _Corrected(read_mask(path, self.job.prompts.mask_colors))
 
+    def _read_seal(self, image: JobImage) -> int | None:
+        with suppress(OSError):  # the next image says what has become of the folder
+            return read_seal(result_file(self.job.output, image.stem, "png"))
+        return None
+
     def _places(self, image: JobImage) -> dict[str, Path]:
         wanted = [name for name in ("png", *self.job.results.formats) if name in RESULTS]
         return {name: result_file(self.job.output, image.stem, name) for name in wanted}
@@ -242,7 +247,7 @@ class ImageLabeller:
             warning=warning,
             digest=digest,
             turn=self.job.turn,
-            mask_checksum=read_seal(self._places(image)["png"]),
+            mask_checksum=self._read_seal(image),
             size=result.size,
             pixels=result.pixel_counts(),
             confidence=result.mean_confidence(),
