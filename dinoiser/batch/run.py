@@ -106,6 +106,10 @@ def run(
     job = _continued(_with_whole_paths(job))
     job.labelling.check_learned()
     job.labelling.windows()  # a setting that does not suit the model is named before its download
+    if job.running.device != "auto" and "://" not in job.running.scheduler:
+        from dinoiser.models.device import resolve_device  # brings torch along
+
+        resolve_device(job.running.device)
     found = search_inputs(job)
     # Nothing is written before it is known that the folder is ours, and ours alone
     refuse_what_is_not_ours(job)

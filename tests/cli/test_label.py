@@ -357,6 +357,15 @@ def test_a_second_ctrl_c_does_not_wait_for_the_image_that_has_begun(dinoiser, im
     assert not (tmp_path / "masks").exists()
 
 
+def test_a_device_that_is_not_there_leaves_no_folder(dinoiser, images, tmp_path):
+    out = tmp_path / "out"
+    command = ["label", images, "-p", WORDS, "-o", out, "-m", "tiny", "-d", "cuda:99"]
+    code, _, err = dinoiser(*command)
+    assert code == 2
+    one_sentence(err, "Device 'cuda:99' is not available on this machine")
+    assert not out.exists()
+
+
 LITTLE_MEMORY = """
 import resource
 resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, 4 * 2**30))
