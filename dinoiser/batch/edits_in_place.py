@@ -81,7 +81,7 @@ class EditsInPlace:
         """
         review = self.reviews.get(image)
         if review is not None and review.edited:
-            return review
+            checksum = review.mask_checksum
         path = result_file(self.output, stem, "png")
         try:
             if read_seal(path) is not None:
@@ -89,14 +89,18 @@ class EditsInPlace:
         except OSError:  # there is no mask
             return review
         labels = self._read_labels(path)
-        if _is_damaged(path) if labels is None else pixels_checksum(labels) == checksum:
-            return review  # nothing to keep, or saved again as it was
+        if labels is None and ((review is not None and review.edited) or _is_damaged(path)):
+            return review  # known already, or nothing to keep
+        found = None if labels is None else pixels_checksum(labels)
+        if found is not None and found == checksum:
+            return review  # saved again as it was
         edit = Review(
             image=image,
             stem=stem,
             state="rejected" if review is not None and review.state == "rejected" else "accepted",
             edited=True,
             pixels=None if labels is None else count_labels(labels),
+            mask_checksum=found,
             time=datetime.now(UTC),
         )
         self.reviews[image] = self.found[image] = edit

@@ -18,8 +18,8 @@ from dinoiser.export import (
     build_annotations,
     build_panoptic,
     build_yolo,
+    is_same_place,
     link_image,
-    unlink_image,
     write_classes,
     write_data_yaml,
     write_label_overlay,
@@ -28,7 +28,7 @@ from dinoiser.export import (
 )
 from dinoiser.images import read_labelled_image
 from dinoiser.images.inputs import check_inside
-from dinoiser.images.job_folders import FOLDERS, YOLO_FILE, YOLO_MARK
+from dinoiser.images.job_folders import FOLDERS, YOLO_FILE, YOLO_MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,13 +168,9 @@ class _Panoptic(OwnFiles):
 
 class _Yolo(OwnFiles):
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
-        mark = job.output / YOLO_MARK
-        if not mark.parent.exists():
-            with atomic_file(mark):
-                pass
-        self.ours = mark.exists()
-        super().__init__(job, stack)
         self.flat = job.options.flat
+        self.links = self._claim(job)
+        super().__init__(job, stack)
         self.names = Counter(_flat(r.stem) for r in labelled_records(job.output))
         for record in labelled_records(job.output):
             if "/" in record.stem:  # what was exported the other way would be read as well
@@ -190,8 +186,9 @@ class _Yolo(OwnFiles):
             msg = "another image has the same flat name; rename one, or export without --flat"
             raise InputError(msg)
         text = build_yolo(labels, self.job.prompts, self.job.options)
-        image, link, lines = self._files(record, flat=self.flat)
-        link_image(image, link, ours=self.ours)
+        image, link, lines = _yolo_files(self.job.output, record, flat=self.flat)
+        if self.links:
+            link_image(image, link, ours=True)
         write_yolo(text, lines)
         return link.relative_to(self.job.output).as_posix()
 
@@ -205,17 +202,50 @@ class _Yolo(OwnFiles):
             self._remove(record, flat=flat)
 
     def _remove(self, record: Record, *, flat: bool) -> None:
-        if not (self.job.output / YOLO_FILE).exists():  # a folder of the same name is the user's
-            return
-        image, link, lines = self._files(record, flat=flat)
+        _, link, lines = _yolo_files(self.job.output, record, flat=flat)
         lines.unlink(missing_ok=True)
-        unlink_image(image, link, ours=self.ours)
+        if self.links:
+            link.unlink(missing_ok=True)
 
-    def _files(self, record: Record, *, flat: bool) -> tuple[Path, Path, Path]:
-        stem, image = check_inside(record.stem), Path(record.path)
-        stem = _flat(stem) if flat else stem
-        link = self.job.output / "images" / f"{stem}{image.suffix}"
-        return image, link, self.job.output / "labels" / f"{stem}.txt"
+    def _claim(self, job: ExportedJob) -> bool:
+        """Make the folders ours; give whether there are links, or the photographs lie in images/.
+
+        Raises
+        ------
+        OutputError
+            Something in their places is not ours; nothing was written.
+        """
+        marks = {name: job.output / mark for name, mark in YOLO_MARKS.items()}
+        is_ours = {
+            name: mark.exists() or not mark.parent.exists() or not any(mark.parent.iterdir())
+            for name, mark in marks.items()
+        }
+        exported = any(mark.exists() for mark in marks.values())
+        files = () if exported else (YOLO_FILE, "train.txt", "val.txt")
+        others = [] if is_ours["labels"] else ["labels"]
+        others += [name for name in files if (job.output / name).exists()]
+        if not is_ours["images"]:
+            records = labelled_records(job.output)
+            places = (_yolo_files(job.output, record, flat=self.flat)[:2] for record in records)
+            others += [] if all(is_same_place(*pair) for pair in places) else ["images"]
+        if others:
+            msg = (
+                f"{job.output} holds {', '.join(others)}, which no export has written: move these "
+                "away, or label the images into another folder."
+            )
+            raise OutputError(msg)
+        for name, mark in marks.items():
+            if is_ours[name]:
+                with atomic_file(mark):
+                    pass
+        return is_ours["images"]
+
+
+def _yolo_files(output: Path, record: Record, *, flat: bool) -> tuple[Path, Path, Path]:
+    """Paths of an image, of its link and of its lines."""
+    stem, image = check_inside(record.stem), Path(record.path)
+    stem = _flat(stem) if flat else stem
+    return image, output / "images" / f"{stem}{image.suffix}", output / "labels" / f"{stem}.txt"
 
 
 def _flat(stem: str) -> str:

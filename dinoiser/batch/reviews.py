@@ -48,6 +48,9 @@ class Review(BaseModel):
     pixels
         Number of pixels of each label in the corrected mask; None if it was not
         corrected.
+    mask_checksum
+        Adler-32 of a mask that was edited in its place, as in `Record`; None of
+        others.
     time
         Time of the decision, in UTC.
     """
@@ -59,6 +62,7 @@ class Review(BaseModel):
     state: State = "unchecked"
     edited: bool = False
     pixels: dict[int, int] | None = None
+    mask_checksum: int | None = None
     time: datetime | None = None
 
     @property

@@ -7,7 +7,7 @@ from dinoiser.export.overlay import write_label_overlay, write_overlay
 from dinoiser.export.panoptic import PanopticWriter, build_panoptic, write_panoptic_png
 from dinoiser.export.png import read_mask, write_classes, write_mask, write_png
 from dinoiser.export.polygons import trace_polygons
-from dinoiser.export.yolo import build_yolo, link_image, unlink_image, write_data_yaml, write_yolo
+from dinoiser.export.yolo import build_yolo, is_same_place, link_image, write_data_yaml, write_yolo
 
 __all__ = [
     "CocoWriter",
@@ -16,10 +16,10 @@ __all__ = [
     "build_annotations",
     "build_panoptic",
     "build_yolo",
+    "is_same_place",
     "link_image",
     "read_mask",
     "trace_polygons",
-    "unlink_image",
     "write_classes",
     "write_confidence",
     "write_data_yaml",

@@ -171,20 +171,12 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
         raise OutputError(msg) from error
 
 
-def unlink_image(image: Path, path: Path, *, ours: bool = False) -> None:
-    """Remove what `link_image` made, of the same arguments, and never an image of the user's."""
-    if _real_place(path) == _real_place(image):
-        return
-    if ours or path.is_symlink() or _is_upright_copy(path):
-        path.unlink(missing_ok=True)
-
-
 def _is_there(image: Path, path: Path, turned: bool) -> bool:
     """Whether a path is the image itself, a link to it, or a copy of it."""
     if not path.exists():
         return False
     if path.samefile(image):  # a link shows it as it is stored, not upright
-        return not turned or _real_place(path) == _real_place(image)
+        return not turned or is_same_place(path, image)
     if path.is_symlink():
         return False
     if turned:  # which keeps the time of the original
@@ -192,8 +184,11 @@ def _is_there(image: Path, path: Path, turned: bool) -> bool:
     return filecmp.cmp(path, image)  # reads them only where the times differ
 
 
-def _real_place(path: Path) -> Path:
-    return path.parent.resolve() / path.name
+def is_same_place(one: Path, other: Path) -> bool:
+    """Whether two paths name one entry of a folder, and not links to one file."""
+    if one.name != other.name:
+        return False
+    return one.parent.resolve() == other.parent.resolve()
 
 
 def _is_upright_copy(path: Path) -> bool:

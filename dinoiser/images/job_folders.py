@@ -17,8 +17,8 @@ RESULTS = {
 }
 """Files written while labelling, by format; all other formats are made from the masks."""
 YOLO_FILE = "data.yaml"
-YOLO_MARK = "images/.exported"
-"""Says that images are links and copies of an export; without it, the folder is the user's."""
+YOLO_MARKS = {"images": "images/.exported", "labels": "labels/.exported"}
+"""Files that say that a folder of this name is of an export; without it, it is the user's."""
 FOLDERS = {
     "gray": "classes.json",
     "voc": "labelmap.txt",
@@ -31,7 +31,7 @@ FOLDERS = {
 def result_folders(job: Path) -> list[Path]:
     """Give the folders of a job in which no image is a photograph of the user's."""
     names = ["masks", "overlays", "confidence", "panoptic"]
-    if (job / YOLO_MARK).exists():
+    if (job / YOLO_MARKS["images"]).exists():
         names.append("images")
     names += [name for name, mark in FOLDERS.items() if (job / name / mark).is_file()]
     return [job / name for name in names]

@@ -141,6 +141,21 @@ class TestOtherWords:
         assert not summary.notes
         assert masks(out) == done
 
+    def test_what_is_edited_again_is_counted_again(self, out):
+        edited = out / "masks" / "001.png"
+        save_indexed(painted(edited), edited)
+        relabel(out, WORDS_AND_ONE, running=SYNC)
+        labels = read_mask(edited).copy()
+        labels[100:120, 100:120] = WORDS.by_name("star").id
+        save_indexed(labels, edited)
+        without = PromptSet.parse("background, circle, square, heart")
+        lost = plan(out, without).lost
+        assert lost["star"] == (1, np.count_nonzero(labels == WORDS.by_name("star").id))
+        relabel(out, without, running=SYNC, give_up=True)
+        assert "001.png" not in export(out, ["coco"])
+        notes = relabel(out, WORDS, running=SYNC).notes
+        assert not any("edited with another program" in note for note in notes)
+
     def test_a_rejected_image_stays_rejected(self, out):
         edited = read_labelled(out)[1]
         Reviews(out, WORDS).save(edited, "rejected")

@@ -47,6 +47,7 @@ def test_all_formats_come_from_the_masks(job, dinoiser):
         "annotations.json",
         "classes.json",
         "images/.exported",
+        "labels/.exported",
         "data.yaml",
         "images/a.png",
         "images/a/c.jpg",

@@ -168,7 +168,7 @@ def test_flat_yolo_takes_the_place_of_folders(job):
     export(job, ["yolo"])
     export(job, ["yolo"], ExportOptions(flat=True))
     assert below(job / "images") == {".exported", "b.png", "a__c.jpg", "a__b__d.png"}
-    assert below(job / "labels") == {"b.txt", "a__c.txt", "a__b__d.txt"}
+    assert below(job / "labels") == {".exported", "b.txt", "a__c.txt", "a__b__d.txt"}
     export(job, ["yolo"])
     assert below(job / "images") == {".exported", *LABELS}
 
@@ -177,7 +177,28 @@ def test_two_images_never_get_one_flat_name(tmp_path):
     job = make_job(tmp_path, {"a/b.png": scene(), "a__b.png": scene(1), "c.png": scene()})
     failures = export(job, ["yolo"], ExportOptions(flat=True))
     assert failures.keys() == {"a/b.png", "a__b.png"}
-    assert below(job / "labels") == {"c.txt"}
+    assert below(job / "labels") == {".exported", "c.txt"}
+
+
+@pytest.mark.parametrize("name", ["images/own.jpg", "labels/b.txt", "data.yaml", "val.txt"])
+def test_yolo_refuses_what_is_not_ours_and_leaves_it(job, name):
+    own = job / name
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("mine")
+    before = below(job)
+    with pytest.raises(OutputError, match=f"holds {name.partition('/')[0]}, which no export"):
+        export(job, ["yolo"])
+    assert below(job) == before
+    assert own.read_text() == "mine"
+
+
+def test_yolo_leaves_photographs_in_images_where_they_moved_with_the_job(tmp_path):
+    job = make_job(tmp_path, {"a.png": scene(), "b.png": scene(1)})
+    (tmp_path / "images").rename(job / "images")
+    photographs = below(job / "images")
+    with pytest.raises(OutputError, match="holds images, which no export has written"):
+        export(job, ["yolo"])
+    assert below(job / "images") == photographs
 
 
 @pytest.mark.parametrize("name", ["voc", "gray", "hf"])
