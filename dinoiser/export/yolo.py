@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import yaml
-from PIL import ExifTags, Image
+from PIL import Image
 
 from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file
 from dinoiser.errors import InputError, OutputError
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dinoiser.prompts import PromptSet
-
-MAKER = "napari-dinoiser"
-"""What the metadata of upright copies name as the software that made them."""
 
 
 def build_yolo(labels: np.ndarray, prompts: PromptSet, options: ExportOptions = DEFAULTS) -> str:
@@ -132,8 +129,7 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
     image
         The image.
     path
-        The link; missing folders are created. An earlier link or upright copy is
-        replaced.
+        The link; missing folders are created. An earlier link is replaced.
     hard
         Make a hard link, for readers that follow no links out of the folder.
     ours
@@ -152,7 +148,7 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
     turned = read_orientation(image) in range(2, 9)
     if _is_there(image, path, turned):
         return
-    if path.exists() and not (path.is_symlink() or ours or _is_upright_copy(path)):
+    if path.exists() and not (path.is_symlink() or ours):
         msg = f"{path} is in the way of a link to {image}; move it and export again."
         raise OutputError(msg)
     # made under a temporary name and renamed, so that an earlier link is replaced in one step
@@ -191,17 +187,8 @@ def is_same_place(one: Path, other: Path) -> bool:
     return one.parent.resolve() == other.parent.resolve()
 
 
-def _is_upright_copy(path: Path) -> bool:
-    with suppress(Exception), Image.open(path) as image:  # decoders raise almost anything
-        return bool(image.getexif().get(ExifTags.Base.Software) == MAKER)
-    return False
-
-
 def _copy_upright(image: Path, path: Path) -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Software] = MAKER
-    upright = Image.fromarray(read_image(image))
-    upright.save(path, read_format(image), quality=95, exif=exif)
+    Image.fromarray(read_image(image)).save(path, read_format(image), quality=95)
     status = image.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 

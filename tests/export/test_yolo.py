@@ -168,7 +168,7 @@ def test_a_turned_image_becomes_an_upright_copy(name, tmp_path):
     link_image(tmp_path / name, path)
     assert path.stat().st_ino == before.st_ino
     os.utime(tmp_path / name)  # as copying does, or another program that saves the image
-    link_image(tmp_path / name, path)
+    link_image(tmp_path / name, path, ours=True)
     assert path.stat().st_mtime_ns == (tmp_path / name).stat().st_mtime_ns
     # an upright image that is turned in its place, whose hard link shows it as it is stored
     hard = tmp_path / "hard" / name
@@ -178,5 +178,5 @@ def test_a_turned_image_becomes_an_upright_copy(name, tmp_path):
     assert not hard.samefile(tmp_path / name)
     # that the original is upright now makes a link of it again
     upright.save(tmp_path / name)
-    link_image(tmp_path / name, path)
+    link_image(tmp_path / name, path, ours=True)
     assert path.samefile(tmp_path / name)
