@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from dinoiser.models.base import SegmentationModel
 
 
+SECONDS_TO_NOTICE = 0.1
+"""How long it takes at most to notice that a job is cancelled."""
+
+
 class Labeller:
     """Labels images of one job with one model.
 
@@ -103,18 +107,19 @@ class Labeller:
         with self._open() as stream:
             running: set[Future[list[Record]]] = set()
             done: SimpleQueue[Future[list[Record]]] = SimpleQueue()
+            is_cancelled = cancelled or (lambda: False)
             try:
                 for some in in_groups(images, stream.together):
-                    if cancelled and cancelled():
-                        break
                     # as many again wait, so that no thread does while records reach the disk
-                    if len(running) >= 2 * stream.threads:
+                    while len(running) >= 2 * stream.threads and not is_cancelled():
                         yield from self._keep(done, running)
+                    if is_cancelled():
+                        break
                     future = stream.submit(some)
                     running.add(future)
                     future.add_done_callback(done.put)
                 while running:
-                    if cancelled and cancelled():
+                    if is_cancelled():
                         _cancel_waiting(running)
                     yield from self._keep(done, running)
             finally:
@@ -167,9 +172,10 @@ class Labeller:
     def _keep(
         self, done: SimpleQueue[Future[list[Record]]], running: set[Future[list[Record]]]
     ) -> list[Record]:
-        """Wait for images that are done, and keep their records."""
-        futures = [done.get()]
+        """Wait a moment for images that are done, and keep their records."""
+        futures: list[Future[list[Record]]] = []
         with suppress(Empty):
+            futures.append(done.get(timeout=SECONDS_TO_NOTICE))
             while True:
                 futures.append(done.get_nowait())
         running.difference_update(futures)

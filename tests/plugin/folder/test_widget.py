@@ -238,7 +238,7 @@ def test_cancelled_it_stops_and_goes_on_when_run_again(open_tab, tmp_path, qtbot
 def test_closing_the_viewer_stops_the_job(open_tab, tmp_path, qtbot):
     tab = open_tab()
     # large ones, as closing a window takes as long as labelling many small ones
-    fill(tab, draw_images(tmp_path / "many", 30, (900, 1200)), tmp_path / "out")
+    fill(tab, draw_images(tmp_path / "many", 30, (360, 480)), tmp_path / "out")
     click(tab, "run_folder")
     qtbot.waitUntil(lambda: "images/s" in text(tab, "folder_status"), timeout=LONG)
     tab.viewer.close()
