@@ -15,6 +15,7 @@ from dinoiser.batch.reviews import (
     masks_locked,
     read_reviews,
 )
+from dinoiser.batch.summary import name_some
 from dinoiser.errors import InputError
 from dinoiser.export.png import load_png, read_mask
 from dinoiser.export.png_writer import pixels_checksum, read_seal
@@ -22,14 +23,12 @@ from dinoiser.images.reading import read_format
 from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     import numpy as np
 
     from dinoiser.batch.records import Record
-
-SHOWN = 5
 
 
 class EditsInPlace:
@@ -130,10 +129,9 @@ class EditsInPlace:
             return []
         with masks_locked(self.output):
             append_reviews(self.output, found)
-        names = ", ".join(review.image for review in found[:SHOWN])
-        more = f" and {len(found) - SHOWN} more" if found[SHOWN:] else ""
+        names = name_some([review.image for review in found])
         masks = "1 mask was" if len(found) == 1 else f"{len(found)} masks were"
-        return [f"{masks} edited with another program, and kept as corrected: {names}{more}"]
+        return [f"{masks} edited with another program, and kept as corrected: {names}"]
 
     @cached_property
     def _colors(self) -> Mapping[int, str]:
@@ -156,26 +154,3 @@ def _is_damaged(mask: Path) -> bool:
     except InputError:
         return True
     return False
-
-
-def keep_edits(
-    output: Path, records: Iterable[Record], colors: Mapping[int, str] | None = None
-) -> list[str]:
-    """Count masks that were edited in their place as corrected from now on.
-
-    Parameters
-    ----------
-    output, colors
-        See `EditsInPlace`.
-    records
-        The images to look at.
-
-    Returns
-    -------
-    list of str
-        See `EditsInPlace.save`.
-    """
-    edits = EditsInPlace(output, colors)
-    for record in records:
-        edits.review_of(record)
-    return edits.save()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dinoiser.atomic import remove_partial_files
-from dinoiser.batch.edits_in_place import EditsInPlace, keep_edits
+from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.folder import OF_FORMAT, learned_file, sole_writer
 from dinoiser.batch.job import (
     CLASSES_FILE,
@@ -252,9 +252,11 @@ class _Turn:
         return Plan(prompts, todo, kept, missing, with_features, seconds, lost, forgets)
 
     def keep_edits(self) -> list[str]:
-        """See `dinoiser.batch.edits_in_place.keep_edits`."""
-        records = read_records(self.job.output, gone=True)
-        return keep_edits(self.job.output, records, self._colors())
+        """Count masks that were edited in their place as corrected from now on; say so."""
+        edits = EditsInPlace(self.job.output, self._colors())
+        for record in read_records(self.job.output, gone=True):
+            edits.review_of(record)
+        return edits.save()
 
     def begin(self, description: dict[str, Any]) -> None:
         """Say in the folder what it is to become.

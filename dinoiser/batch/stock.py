@@ -11,7 +11,7 @@ from dinoiser.batch.folder import is_emptied
 from dinoiser.batch.job_images import Naming, as_text, has_changed, result_file, result_files
 from dinoiser.batch.records import merge_records, read_records
 from dinoiser.batch.reviews import is_kept, read_reviews
-from dinoiser.batch.summary import Summary
+from dinoiser.batch.summary import Summary, name_some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from dinoiser.batch.records import Record
     from dinoiser.batch.reviews import Review
     from dinoiser.images.inputs import Found
-
-SHOWN = 5
 
 
 @dataclass
@@ -175,10 +173,12 @@ def prune(job: LabelJob, gone: list[Record]) -> list[str]:
     if removed:
         notes.append(
             f"{_count(removed)} labelled earlier and no longer among the inputs, whose results "
-            f"were removed: {_list(removed)}"
+            f"were removed: {name_some(removed)}"
         )
     if kept:
-        notes.append(f"corrected masks were not pruned, give --discard-reviews too: {_list(kept)}")
+        notes.append(
+            f"corrected masks were not pruned, give --discard-reviews too: {name_some(kept)}"
+        )
     return notes
 
 
@@ -210,24 +210,20 @@ def _notes(gone: list[Record], replaced: list[str], changed: list[str]) -> list[
         names = [record.image for record in gone]
         notes.append(
             f"{_count(names)} labelled earlier, no longer among the inputs and left out of exports "
-            f"(--prune removes what they left): {_list(names)}"
+            f"(--prune removes what they left): {name_some(names)}"
         )
     if replaced:
         notes.append(
             f"{_count(replaced)} replaced since an earlier run, to be labelled anew: "
-            f"{_list(replaced)}"
+            f"{name_some(replaced)}"
         )
     if changed:
         notes.append(
             f"{_count(changed)} replaced since the mask was corrected, whose masks are kept: "
-            f"{_list(changed)}"
+            f"{name_some(changed)}"
         )
     return notes
 
 
 def _count(names: list[str]) -> str:
     return f"{len(names)} image{'s' * (len(names) > 1)}"
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if names[SHOWN:] else "")

@@ -10,6 +10,8 @@ from dinoiser.labels import IGNORE, with_ignored_as
 if TYPE_CHECKING:
     from dinoiser.batch.records import Record
 
+SHOWN = 5
+
 
 @dataclass
 class Summary:
@@ -80,3 +82,8 @@ class Summary:
         if not count or label == self.ignore:
             return None
         return self.confidence_sums[label] / count
+
+
+def name_some(names: list[str]) -> str:
+    """Name the first few of what a note counts."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if names[SHOWN:] else "")
