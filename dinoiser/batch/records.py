@@ -139,7 +139,8 @@ class RecordFile:
 def append_lines(path: Path, lines: bytes) -> None:
     """Append whole lines to a file and flush them to disk.
 
-    A line that a crash cut short remains a separate line.
+    A line that a crash cut short remains a separate line. The file's folder is
+    made, but none above it: a job's folder that was moved away is not made again.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def append_lines(path: Path, lines: bytes) -> None:
         The lines cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         # "a+b": writes go to the end, and the last byte can be read
         with path.open("a+b") as file:
             if file.tell() and not _ends_a_line(file):

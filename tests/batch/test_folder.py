@@ -352,6 +352,29 @@ class TestOwnership:
         with pytest.raises(OutputError, match="was moved, removed or unmounted"):
             run(job, progress=move)
 
+    @pytest.mark.parametrize("part", ["masks", "records"])
+    def test_a_folder_that_is_moved_away_within_a_write(
+        self, job, folder, part, tmp_path, monkeypatch
+    ):
+        """Between the file beside a result's place and its renaming; and before a record."""
+        (folder / "b.jpg").unlink()  # the other thread would be anywhere
+
+        def moving(original):
+            def write(*args):
+                if (job.output / "masks").exists():
+                    job.output.rename(tmp_path / "away")
+                return original(*args)
+
+            return write
+
+        if part == "masks":
+            monkeypatch.setattr("dinoiser.atomic.os.fsync", moving(os.fsync))
+        else:
+            monkeypatch.setattr(RecordFile, "append", moving(RecordFile.append))
+        with pytest.raises(OutputError, match="was moved, removed or unmounted"):
+            run(job)
+        assert not job.output.exists()  # nothing is in the way of putting it back
+
     def test_killed_while_starting_anew_the_old_command_is_refused(self, job, monkeypatch):
         run(job)
         other = changed(job, overwrite=True)

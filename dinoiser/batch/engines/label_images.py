@@ -14,6 +14,7 @@ from dinoiser.batch.features import KeptFeatures
 from dinoiser.batch.job_images import JobImage, as_text, result_file
 from dinoiser.batch.records import Record
 from dinoiser.batch.reviews import CorrectedMasks, count_labels, masks_locked
+from dinoiser.batch.same_folder import SameFolder
 from dinoiser.errors import DinoiserError, ImageError, OutputError, PlaceError, SettingsError
 from dinoiser.export import (
     read_mask,
@@ -92,7 +93,7 @@ class ImageLabeller:
         # whoever has accepted a mask has not seen the one that labelling anew would give
         self._corrected = CorrectedMasks(job.output, checked=job.turn > 0)
         self._features = KeptFeatures(job.output) if job.results.keep_features else None
-        self._folder = _identity(job.output)
+        self.folder = SameFolder(job.output)
 
     def label(self, images: Iterable[JobImage]) -> list[Record]:
         """Label a few images.
@@ -161,50 +162,48 @@ class ImageLabeller:
         if self._features is None:
             [result] = self.pipeline.segment([image], self.job.prompts)
             return result
-        self._check_folder()
-        encoded = self._features.encode(job_image, image, digest, self.pipeline)
+        with self.folder.stays():
+            encoded = self._features.encode(job_image, image, digest, self.pipeline)
         return encoded.segment(self.job.prompts)
 
     def _write(
         self, job_image: JobImage, image: np.ndarray, result: Segmentation
     ) -> Segmentation | _Corrected:
         """Write the results of an image; give what its mask holds then."""
-        self._check_folder()
         places = self._places(job_image)
-        if os.path.exists(places["png"]):
-            with masks_locked(self.job.output):
-                if job_image.name in self._corrected:  # just now, while the model was at work
-                    return self._read_corrected(job_image)
+        with self.folder.stays():
+            if os.path.exists(places["png"]):
+                with masks_locked(self.job.output):
+                    if job_image.name in self._corrected:  # just now, while the model was at work
+                        return self._read_corrected(job_image)
+                    write_png(result, places["png"])
+            else:
                 write_png(result, places["png"])
-        else:
-            write_png(result, places["png"])
-        if "confidence" in places:
-            write_confidence(result, places["confidence"])
-        if "overlay" in places:
-            write_overlay(image, result, places["overlay"])
-        self._check_folder()  # a folder that is gone is made again by whoever writes into it
+            if "confidence" in places:
+                write_confidence(result, places["confidence"])
+            if "overlay" in places:
+                write_overlay(image, result, places["overlay"])
         return result
 
     def _label_in_parts(self, image: JobImage, path: Path, digest: str) -> LargeSegmentation:
         from dinoiser.batch.large_images import label_large_tiff  # brings dask along
 
-        self._check_folder()
         prompts, places, kept = self.job.prompts, self._places(image), self._features
-        result = label_large_tiff(
-            path,
-            prompts,
-            self.pipeline,
-            places["png"],
-            places.get("confidence"),
-            threads=self.threads,
-            nodata=self.job.labelling.nodata,
-            features=partial(kept.in_parts, image, digest, self.pipeline) if kept else None,
-        )
-        assert result is not None  # it is None only where it was cancelled
-        if "overlay" in places:
-            shown = result.preview_image, result.preview_labels
-            write_label_overlay(*shown, prompts, places["overlay"])
-        self._check_folder()
+        with self.folder.stays():
+            result = label_large_tiff(
+                path,
+                prompts,
+                self.pipeline,
+                places["png"],
+                places.get("confidence"),
+                threads=self.threads,
+                nodata=self.job.labelling.nodata,
+                features=partial(kept.in_parts, image, digest, self.pipeline) if kept else None,
+            )
+            assert result is not None  # it is None only where it was cancelled
+            if "overlay" in places:
+                shown = result.preview_image, result.preview_labels
+                write_label_overlay(*shown, prompts, places["overlay"])
         return result
 
     def _is_corrected(self, image: JobImage) -> bool:
@@ -223,14 +222,6 @@ class ImageLabeller:
     def _places(self, image: JobImage) -> dict[str, Path]:
         wanted = [name for name in ("png", *self.job.results.formats) if name in RESULTS]
         return {name: result_file(self.job.output, image.stem, name) for name in wanted}
-
-    def _check_folder(self) -> None:
-        if _identity(self.job.output) != self._folder:
-            msg = (
-                f"The output folder {self.job.output} was moved, removed or unmounted while the "
-                "job ran; put it back and run the same command to resume."
-            )
-            raise OutputError(msg)
 
     def _done(
         self,
@@ -299,15 +290,6 @@ def _digest(path: Path) -> str:
         return file_digest(path, "sha256").value if path.is_file() else ""
     except OSError:
         return ""
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """Tell a folder from another that has taken its place; None where there is none."""
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _record(image: JobImage, **found: Any) -> Record:

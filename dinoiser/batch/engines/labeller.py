@@ -112,7 +112,7 @@ class Labeller:
                 for some in in_groups(images, stream.together):
                     # as many again wait, so that no thread does while records reach the disk
                     while len(running) >= 2 * stream.threads and not is_cancelled():
-                        yield from self._keep(done, running)
+                        yield from self._keep(stream, done, running)
                     if is_cancelled():
                         break
                     future = stream.submit(some)
@@ -121,7 +121,7 @@ class Labeller:
                 while running:
                     if is_cancelled():
                         _cancel_waiting(running)
-                    yield from self._keep(done, running)
+                    yield from self._keep(stream, done, running)
             finally:
                 _cancel_waiting(running)
                 wait(running)
@@ -170,7 +170,10 @@ class Labeller:
         return _Stream(pool, labeller, producing, threads, together)
 
     def _keep(
-        self, done: SimpleQueue[Future[list[Record]]], running: set[Future[list[Record]]]
+        self,
+        stream: _Stream,
+        done: SimpleQueue[Future[list[Record]]],
+        running: set[Future[list[Record]]],
     ) -> list[Record]:
         """Wait a moment for images that are done, and keep their records."""
         futures: list[Future[list[Record]]] = []
@@ -180,7 +183,7 @@ class Labeller:
                 futures.append(done.get_nowait())
         running.difference_update(futures)
         records = [record for one in futures if not one.cancelled() for record in one.result()]
-        with self._lock:
+        with self._lock, stream.labeller.folder.stays():
             self.records.append(records)
         return records
 
