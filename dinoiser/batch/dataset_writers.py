@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dinoiser.atomic import atomic_file
 from dinoiser.batch.export_writers import ExportedJob, OwnFiles, own_folder
+from dinoiser.batch.exported_files import gray_files, hf_files, voc_files
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.export import link_image, write_classes, write_mask
 from dinoiser.export.label_studio import build_interface, build_task
@@ -18,7 +19,6 @@ from dinoiser.export.png_writer import encode_pixels
 from dinoiser.export.regions import map_classes
 from dinoiser.export.voc import (
     CLASS_FOLDER,
-    IMAGE_FOLDER,
     LABEL_MAP,
     OBJECT_FOLDER,
     SET_FOLDER,
@@ -26,7 +26,6 @@ from dinoiser.export.voc import (
     number_objects,
     object_palette,
 )
-from dinoiser.images.inputs import check_inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,11 +51,13 @@ class GrayWriter(OwnFiles):
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         """See `Writer`."""
-        write_gray(labels, self.folder / f"{check_inside(record.stem)}.png")
+        [mask] = gray_files(self.folder, record)
+        write_gray(labels, mask)
 
     def remove(self, record: Record) -> None:
         """See `Writer`."""
-        (self.folder / f"{check_inside(record.stem)}.png").unlink(missing_ok=True)
+        for path in gray_files(self.folder, record):
+            path.unlink(missing_ok=True)
 
 
 class VocWriter(OwnFiles):
@@ -73,7 +74,7 @@ class VocWriter(OwnFiles):
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         """See `Writer`."""
-        image, mask = self._files(record)
+        image, mask = voc_files(self.folder, record)
         link_image(Path(record.path), image, ours=True)
         write_mask(labels, replace(self.job.prompts, masks="indexed"), mask)
 
@@ -85,14 +86,8 @@ class VocWriter(OwnFiles):
 
     def remove(self, record: Record) -> None:
         """See `Writer`."""
-        image, mask = self._files(record)
-        image.unlink(missing_ok=True)
-        mask.unlink(missing_ok=True)
-
-    def _files(self, record: Record) -> tuple[Path, Path]:
-        stem, suffix = check_inside(record.stem), Path(record.path).suffix
-        masks = self.folder / CLASS_FOLDER
-        return self.folder / IMAGE_FOLDER / f"{stem}{suffix}", masks / f"{stem}.png"
+        for path in voc_files(self.folder, record):
+            path.unlink(missing_ok=True)
 
 
 class HuggingFaceWriter(OwnFiles):
@@ -106,10 +101,11 @@ class HuggingFaceWriter(OwnFiles):
 
     def make(self, record: Record, labels: np.ndarray) -> dict[str, str]:
         """See `Writer`."""
-        image, mask = self._names(record)
-        link_image(Path(record.path), self.folder / image, ours=True)
-        write_gray(labels, self.folder / mask)
-        return {"file_name": image, "mask_file_name": mask}
+        image, mask = hf_files(self.folder, record)
+        link_image(Path(record.path), image, ours=True)
+        write_gray(labels, mask)
+        names = [path.relative_to(self.folder).as_posix() for path in (image, mask)]
+        return dict(zip(("file_name", "mask_file_name"), names, strict=True))
 
     def add(self, record: Record, made: dict[str, str]) -> None:
         """See `Writer`."""
@@ -117,12 +113,8 @@ class HuggingFaceWriter(OwnFiles):
 
     def remove(self, record: Record) -> None:
         """See `Writer`."""
-        for name in self._names(record):
-            (self.folder / name).unlink(missing_ok=True)
-
-    def _names(self, record: Record) -> tuple[str, str]:
-        stem = check_inside(record.stem)
-        return f"images/{stem}{Path(record.path).suffix}", f"masks/{stem}.png"
+        for path in hf_files(self.folder, record):
+            path.unlink(missing_ok=True)
 
 
 class CvatWriter(OwnFiles):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dinoiser.atomic import atomic_file
+from dinoiser.batch.exported_files import datumaro_files, flat_stem, panoptic_file, yolo_files
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import read_records
@@ -27,7 +28,6 @@ from dinoiser.export import (
     write_yolo,
 )
 from dinoiser.images import read_labelled_image
-from dinoiser.images.inputs import check_inside
 from dinoiser.images.job_folders import FOLDERS, YOLO_FILE, YOLO_MARKS
 
 if TYPE_CHECKING:
@@ -122,24 +122,24 @@ class _Confidence(OwnFiles):
 
 class _Coco(OwnFiles):
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
-        self.images: Path | None = None
+        self.folder: Path | None = None
         file = job.output / "annotations.json"
         if job.options.layout == "datumaro":
-            folder = own_folder(job, "datumaro")
-            write_classes(job.prompts, folder / CLASSES_FILE)
-            self.images = folder / "images" / "default"
-            file = folder / "annotations" / "instances_default.json"
+            self.folder = own_folder(job, "datumaro")
+            write_classes(job.prompts, self.folder / CLASSES_FILE)
+            file = self.folder / "annotations" / "instances_default.json"
         super().__init__(job, stack)
         self.file = stack.enter_context(CocoWriter(file, job.prompts))
 
     def remove(self, record: Record) -> None:
-        if self.images:
-            (self.images / check_inside(record.image)).unlink(missing_ok=True)
+        if self.folder:
+            for link in datumaro_files(self.folder, record):
+                link.unlink(missing_ok=True)
 
     def make(self, record: Record, labels: np.ndarray) -> Any:
-        if self.images:
-            place = self.images / check_inside(record.image)
-            link_image(Path(record.path), place, hard=True, ours=True)
+        if self.folder:
+            [link] = datumaro_files(self.folder, record)
+            link_image(Path(record.path), link, hard=True, ours=True)
         annotations = build_annotations(labels, record.image, self.job.prompts, self.job.options)
         return labels.shape, annotations
 
@@ -156,11 +156,11 @@ class _Panoptic(OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> Any:
         ids, segments = build_panoptic(labels, self.job.prompts, self.job.options)
         name = f"{record.stem}.png"
-        write_panoptic_png(ids, self.job.output / "panoptic" / name)
+        write_panoptic_png(ids, panoptic_file(self.job.output, record))
         return labels.shape, name, segments
 
     def remove(self, record: Record) -> None:
-        (self.job.output / "panoptic" / f"{check_inside(record.stem)}.png").unlink(missing_ok=True)
+        panoptic_file(self.job.output, record).unlink(missing_ok=True)
 
     def add(self, record: Record, made: Any) -> None:
         self.file.add(record.image, *made)
@@ -171,7 +171,7 @@ class _Yolo(OwnFiles):
         self.flat = job.options.flat
         self.links = self._claim(job)
         super().__init__(job, stack)
-        self.names = Counter(_flat(r.stem) for r in labelled_records(job.output))
+        self.names = Counter(flat_stem(r.stem) for r in labelled_records(job.output))
         for record in labelled_records(job.output):
             if "/" in record.stem:  # what was exported the other way would be read as well
                 self._remove(record, flat=not self.flat)
@@ -182,13 +182,13 @@ class _Yolo(OwnFiles):
         write_data_yaml(job.output, job.prompts, with_lists=bool(self.lists))
 
     def make(self, record: Record, labels: np.ndarray) -> str:
-        if self.flat and self.names[_flat(record.stem)] > 1:
+        if self.flat and self.names[flat_stem(record.stem)] > 1:
             msg = "another image has the same flat name; rename one, or export without --flat"
             raise InputError(msg)
         text = build_yolo(labels, self.job.prompts, self.job.options)
-        image, link, lines = _yolo_files(self.job.output, record, flat=self.flat)
+        link, lines = yolo_files(self.job.output, record, flat=self.flat)
         if self.links:
-            link_image(image, link, ours=True)
+            link_image(Path(record.path), link, ours=True)
         write_yolo(text, lines)
         return link.relative_to(self.job.output).as_posix()
 
@@ -202,7 +202,7 @@ class _Yolo(OwnFiles):
             self._remove(record, flat=flat)
 
     def _remove(self, record: Record, *, flat: bool) -> None:
-        _, link, lines = _yolo_files(self.job.output, record, flat=flat)
+        link, lines = yolo_files(self.job.output, record, flat=flat)
         lines.unlink(missing_ok=True)
         if self.links:
             link.unlink(missing_ok=True)
@@ -225,9 +225,11 @@ class _Yolo(OwnFiles):
         others = [] if is_ours["labels"] else ["labels"]
         others += [name for name in files if (job.output / name).exists()]
         if not is_ours["images"]:
-            records = labelled_records(job.output)
-            places = (_yolo_files(job.output, record, flat=self.flat)[:2] for record in records)
-            others += [] if all(is_same_place(*pair) for pair in places) else ["images"]
+            in_place = (
+                is_same_place(Path(r.path), yolo_files(job.output, r, flat=self.flat)[0])
+                for r in labelled_records(job.output)
+            )
+            others += [] if all(in_place) else ["images"]
         if others:
             msg = (
                 f"{job.output} holds {', '.join(others)}, which no export has written: move these "
@@ -239,17 +241,6 @@ class _Yolo(OwnFiles):
                 with atomic_file(mark):
                     pass
         return is_ours["images"]
-
-
-def _yolo_files(output: Path, record: Record, *, flat: bool) -> tuple[Path, Path, Path]:
-    """Paths of an image, of its link and of its lines."""
-    stem, image = check_inside(record.stem), Path(record.path)
-    stem = _flat(stem) if flat else stem
-    return image, output / "images" / f"{stem}{image.suffix}", output / "labels" / f"{stem}.txt"
-
-
-def _flat(stem: str) -> str:
-    return stem.replace("/", "__")
 
 
 WRITERS: dict[str, Callable[[ExportedJob, ExitStack], Writer]] = {

@@ -14,6 +14,7 @@ import filelock
 
 from dinoiser.atomic import atomic_file, remove_partial_files
 from dinoiser.batch.edits_in_place import EditsInPlace
+from dinoiser.batch.exported_files import OF_FORMAT, LeftFiles
 from dinoiser.batch.job import (
     CLASSES_FILE,
     JOB_FILE,
@@ -22,11 +23,10 @@ from dinoiser.batch.job import (
     refuse_other_job,
     write_job,
 )
-from dinoiser.batch.job_images import result_file, result_files
+from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.reviews import REVIEWS, UNSAVED
 from dinoiser.errors import OutputError, SettingsError
-from dinoiser.images.job_folders import FOLDERS, YOLO_FILE
 from dinoiser.learning.learned import Learned
 
 if TYPE_CHECKING:
@@ -45,16 +45,6 @@ OVERWRITING = "overwriting"
 
 ALWAYS = ("masks", str(RECORDS), str(REVIEWS), PROMPT_FILE, CLASSES_FILE)
 """What every job writes, besides what its formats say."""
-OF_FORMAT = {
-    "overlay": ("overlays",),
-    "confidence": ("confidence",),
-    "coco": ("annotations.json",),
-    "panoptic": ("panoptic", "panoptic.json"),
-    "yolo": ("images", "labels", YOLO_FILE, "train.txt", "val.txt"),
-    **{name: (name,) for name in FOLDERS},
-    "cvat": ("cvat.zip",),
-    "labelstudio": ("labelstudio.json", "labelstudio.xml"),
-}
 REPORT = "report.html"
 
 
@@ -254,7 +244,8 @@ def remove_results(output: Path) -> None:
     """Remove what the records of the earlier job tell of, and its reviews, and nothing else."""
     (output / REVIEWS).unlink(missing_ok=True)
     shutil.rmtree(output / UNSAVED, ignore_errors=True)
+    left = LeftFiles(output)
     for record in read_records(output, gone=True):
-        for path in result_files(output, record.stem):
+        for path in left.of(record):
             path.unlink(missing_ok=True)
     shutil.rmtree(output / RECORDS, ignore_errors=True)

@@ -16,7 +16,8 @@ import numpy as np
 
 from dinoiser.atomic import remove_partial_files
 from dinoiser.batch.edits_in_place import EditsInPlace
-from dinoiser.batch.folder import OF_FORMAT, learned_file, sole_writer
+from dinoiser.batch.exported_files import note_old_exports
+from dinoiser.batch.folder import learned_file, sole_writer
 from dinoiser.batch.job import (
     CLASSES_FILE,
     HISTORY,
@@ -29,7 +30,7 @@ from dinoiser.batch.recorded_job import read_labelling, recorded_job
 from dinoiser.batch.records import Record, RecordFile, merge_records, read_records
 from dinoiser.batch.reviews import Reviews, as_labelled, is_kept, masks_locked
 from dinoiser.batch.run import label_images, with_scheduler
-from dinoiser.batch.summary import Summary
+from dinoiser.batch.summary import Summary, name_some
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask, write_classes, write_mask
 from dinoiser.export.png_writer import read_seal
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 WHAT_TURNS = ("prompts", "learned")
 """What labelling anew changes in job.yaml."""
-SHOWN = 5
 
 
 class Plan(NamedTuple):
@@ -357,11 +357,6 @@ def _notes(output: Path, missing: list[str]) -> list[str]:
     if missing:
         notes.append(
             f"{len(missing)} images are not where they were and keep their masks: "
-            f"{', '.join(missing[:SHOWN])}{' ...' if missing[SHOWN:] else ''}"
+            f"{name_some(missing)}"
         )
-    names = {name for some in OF_FORMAT.values() for name in some} - {"overlays", "confidence"}
-    old = sorted(name for name in names if (output / name).exists())
-    if old:
-        hold = "holds" if len(old) == 1 else "hold"
-        notes.append(f"{', '.join(old)} {hold} the labels from before: export again")
-    return notes
+    return notes + note_old_exports(output)

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from dinoiser.atomic import check_writable, remove_partial_files
+from dinoiser.batch.exported_files import note_old_exports
 from dinoiser.batch.folder import (
     learned_file,
     open_folder,
@@ -134,6 +135,8 @@ def run(
             if not summary.cancelled:
                 summary.notes += prune(job, stock.gone) if job.running.prune else []
                 remove_partial_files(job.output)
+                if job.running.overwrite:
+                    summary.notes += note_old_exports(job.output, but=job.results.formats)
                 _export(job, summary, progress, cancelled)
             if job.results.report and not summary.cancelled:
                 seconds = time.perf_counter() - start

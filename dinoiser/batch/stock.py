@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dinoiser.batch.edits_in_place import EditsInPlace
+from dinoiser.batch.exported_files import LeftFiles, note_old_exports
 from dinoiser.batch.folder import is_emptied
 from dinoiser.batch.job_images import Naming, as_text, has_changed, result_file, result_files
 from dinoiser.batch.records import merge_records, read_records
@@ -15,7 +16,6 @@ from dinoiser.batch.summary import Summary, name_some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from dinoiser.batch.job import LabelJob
     from dinoiser.batch.job_images import JobImage
@@ -159,13 +159,14 @@ def prune(job: LabelJob, gone: list[Record]) -> list[str]:
         corrected masks go only where the job discards reviews.
     """
     reviews = read_reviews(job.output)
+    left = LeftFiles(job.output)
     kept, removed = list[str](), list[str]()
     for record in gone:
         review = reviews.get(record.image)
         if review is not None and review.edited and not job.running.discard_reviews:
             kept.append(record.image)
             continue
-        for path in left_files(job.output, record):
+        for path in left.of(record):
             path.unlink(missing_ok=True)
         removed.append(record.image)
     merge_records(job.output, without=set(removed))
@@ -175,16 +176,12 @@ def prune(job: LabelJob, gone: list[Record]) -> list[str]:
             f"{_count(removed)} labelled earlier and no longer among the inputs, whose results "
             f"were removed: {name_some(removed)}"
         )
+        notes += note_old_exports(job.output, but=job.results.formats)
     if kept:
         notes.append(
             f"corrected masks were not pruned, give --discard-reviews too: {name_some(kept)}"
         )
     return notes
-
-
-def left_files(output: Path, record: Record) -> list[Path]:
-    """Give all files that labelling and exporting an image may have left, but YOLO's."""
-    return [*result_files(output, record.stem), output / "panoptic" / f"{record.stem}.png"]
 
 
 def _is_through(job: LabelJob, record: Record, review: Review | None) -> bool:

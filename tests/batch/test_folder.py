@@ -17,6 +17,7 @@ from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
 from dinoiser.batch.reviews import REVIEWS, Reviews, read_labelled, read_reviews
 from dinoiser.errors import InputError, OutputError, SettingsError
 from dinoiser.export import read_mask
+from dinoiser.export.options import ExportOptions
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
 from dinoiser.segment.pipeline import Pipeline
@@ -218,6 +219,29 @@ class TestInputs:
         assert not list(job.output.rglob("b.*"))
         draw(folder / "b.jpg", 1)
         assert run(job).done == 2
+
+    @pytest.mark.parametrize("anew", [False, True])
+    def test_no_format_keeps_files_of_what_is_removed(self, job, folder, anew):
+        """Neither what was pruned, nor what another job had labelled in the folder."""
+        for name in ("b.jpg", "sub/b.jpg"):
+            draw(folder / name, 1)
+        run(job)
+        export(job.output, ["panoptic", "yolo", "gray", "voc", "hf", "cvat", "labelstudio"])
+        for options in (ExportOptions(flat=True), ExportOptions(layout="datumaro")):
+            export(job.output, ["yolo" if options.flat else "coco"], options)
+        own = job.output / "voc/JPEGImages/b.txt"
+        own.write_text("the user's")
+        draw(folder / "a.jpg")
+        shutil.rmtree(folder / "sub")
+        (folder / "b.jpg").unlink()
+        summary = run(changed(job, prune=not anew, overwrite=anew))
+        left = {*job.output.rglob("b.*"), *job.output.rglob("*__b.*")}
+        assert left == {own}
+        assert summary.notes[-1] == (
+            "cvat.zip, data.yaml, datumaro, gray, hf, images, labels, labelstudio.json, "
+            "labelstudio.xml, panoptic, panoptic.json, voc hold the labels from before: "
+            "export again"
+        )
 
     def test_what_comes_back_is_exported_again(self, job, folder):
         run(job)
