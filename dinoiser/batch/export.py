@@ -13,7 +13,7 @@ from dinoiser.batch.export_writers import WRITERS, ExportedJob, labelled_records
 from dinoiser.batch.folder import refuse_half_emptied, refuse_links, sole_writer
 from dinoiser.batch.job import PROMPT_FILE, format_problems
 from dinoiser.batch.job_images import result_file
-from dinoiser.batch.records import RECORDS, read_records
+from dinoiser.batch.records import RECORDS, refuse_damage
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export import read_mask
 from dinoiser.export.options import DEFAULTS, ExportOptions
@@ -118,7 +118,7 @@ def export(
         raise SettingsError("; ".join(problems) + ".")
     refuse_half_emptied(output)
     refuse_links(output)
-    _refuse_damage(output)
+    refuse_damage(output)
     job, failures = ExportedJob(output, prompts, options), {}
     total = 0
     if progress:
@@ -165,20 +165,6 @@ def read_prompts(output: Path) -> PromptSet:
         )
         raise InputError(msg)
     return PromptSet.load(output / PROMPT_FILE)
-
-
-def _refuse_damage(output: Path) -> None:
-    """Refuse to export fewer images than were labelled without a word."""
-    damaged: list[str] = []
-    for _ in read_records(output, gone=True, damaged=damaged):
-        break
-    if damaged:
-        msg = (
-            f"the records of {output} are damaged ({'; '.join(damaged)}), so that some images "
-            "would be missing; run the same `dinoiser label` command again, which labels what is "
-            "missing and mends them"
-        )
-        raise InputError(msg)
 
 
 def _make_all(

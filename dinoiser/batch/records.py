@@ -185,7 +185,7 @@ def read_records(
     for path in paths:
         count = _find_records(path, places)
         if count and damaged is not None:
-            damaged.append(f"{count} damaged line{'s' * (count > 1)} in {path.relative_to(output)}")
+            damaged.append(_say_damage(path, output, count))
     with _OpenFiles() as files:
         for name in sorted(places):
             place = places[name]
@@ -194,6 +194,36 @@ def read_records(
             record = _parse(file.readline())
             if record is not None and (gone or not record.gone):
                 yield record
+
+
+def refuse_damage(output: Path, *, torn: bool = True) -> None:
+    """Refuse to go on with fewer images than were labelled without a word.
+
+    Parameters
+    ----------
+    output
+        The job's folder.
+    torn
+        Whether to refuse also what a kill may leave: a line in the file of one process.
+
+    Raises
+    ------
+    InputError
+        With the files and the cure.
+    """
+    files = sorted((output / RECORDS).glob("*.jsonl")) if torn else [output / MERGED]
+    counts = {path: _find_records(path, {}) for path in files if path.exists()}
+    if damaged := [_say_damage(path, output, n) for path, n in counts.items() if n]:
+        msg = (
+            f"the records of {output} are damaged ({'; '.join(damaged)}), so that some images "
+            "would be missing; run the same `dinoiser label` command again, which labels what is "
+            "missing and mends them"
+        )
+        raise InputError(msg)
+
+
+def _say_damage(path: Path, output: Path, count: int) -> str:
+    return f"{count} damaged line{'s' * (count > 1)} in {path.relative_to(output)}"
 
 
 class _Place(NamedTuple):

@@ -27,7 +27,7 @@ from dinoiser.batch.job import (
 )
 from dinoiser.batch.job_images import JobImage, result_file
 from dinoiser.batch.recorded_job import read_labelling, recorded_job
-from dinoiser.batch.records import Record, RecordFile, merge_records, read_records
+from dinoiser.batch.records import Record, RecordFile, merge_records, read_records, refuse_damage
 from dinoiser.batch.reviews import Reviews, as_labelled, is_kept, masks_locked
 from dinoiser.batch.run import label_images, with_scheduler
 from dinoiser.batch.summary import Summary, name_some
@@ -100,7 +100,7 @@ def plan(output: Path, prompts: PromptSet, *, learned: Learned | None = None) ->
     Raises
     ------
     InputError, SettingsError
-        See `recorded_job`.
+        See `recorded_job`; also if records are damaged.
     """
     return _Turn(*recorded_job(output), prompts, learned).plan()
 
@@ -226,6 +226,7 @@ class _Turn:
     def plan(self) -> Plan:
         """See `plan`."""
         output = self.job.output
+        refuse_damage(output, torn=False)
         edits = EditsInPlace(output, self._colors())
         todo, missing, with_features, seconds = list[JobImage](), list[str](), 0, 0.0
         lost: dict[str, tuple[int, int]] = {}

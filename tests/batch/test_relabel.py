@@ -11,6 +11,7 @@ from PIL import Image
 
 from dinoiser.batch import read_records
 from dinoiser.batch.features import measure_features, remove_features
+from dinoiser.batch.records import MERGED
 from dinoiser.batch.relabel import plan, relabel
 from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews, unsaved_file
 from dinoiser.errors import InputError, OutputError, SettingsError
@@ -177,6 +178,21 @@ class TestRefused:
         (out / "job.yaml").write_text("model: 3\n")
         with pytest.raises(SettingsError, match="does not say how the images were labelled"):
             again(out, OTHERS)
+
+    def test_damaged_records(self, out):
+        """Images without a record would keep their labels, in a folder that says otherwise."""
+        records, before = out / MERGED, (out / "job.yaml").read_bytes()
+        whole = records.read_bytes()
+        records.write_bytes(whole.replace(b'"status"', b'"sta', 1))
+        with pytest.raises(InputError, match=r"1 damaged line in records.labels.jsonl.*mends"):
+            plan(out, OTHERS)
+        with pytest.raises(InputError, match="damaged"):
+            again(out, OTHERS)
+        assert (out / "job.yaml").read_bytes() == before
+        # what a kill leaves, of an image that is labelled again
+        records.write_bytes(whole)
+        (records.parent / "killed.jsonl").write_bytes(whole[:40])
+        assert len(plan(out, OTHERS).todo) == 8
 
     def test_a_folder_in_which_somebody_writes(self, out):
         from dinoiser.batch.folder import sole_writer
