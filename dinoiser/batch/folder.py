@@ -26,6 +26,7 @@ from dinoiser.batch.job import (
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.reviews import REVIEWS, UNSAVED
+from dinoiser.batch.summary import count_images
 from dinoiser.errors import OutputError, SettingsError
 from dinoiser.learning.learned import Learned
 
@@ -162,8 +163,8 @@ def refuse_to_lose_reviews(job: LabelJob) -> None:
     checked, edited = count_reviews(job.output)
     if checked:
         msg = (
-            f"{job.output} holds the reviews of {checked} images, {edited} of them with corrected "
-            "masks, which --overwrite would delete; give another output folder, or "
+            f"{job.output} holds the reviews of {count_images(checked)}, {edited} of them with "
+            "corrected masks, which --overwrite would delete; give another output folder, or "
             "--discard-reviews as well."
         )
         raise SettingsError(msg)

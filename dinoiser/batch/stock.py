@@ -12,7 +12,7 @@ from dinoiser.batch.folder import is_emptied
 from dinoiser.batch.job_images import Naming, as_text, has_changed, result_file, result_files
 from dinoiser.batch.records import merge_records, read_records
 from dinoiser.batch.reviews import is_kept, read_reviews
-from dinoiser.batch.summary import Summary, name_some
+from dinoiser.batch.summary import Summary, count_images, name_some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -172,10 +172,8 @@ def prune(job: LabelJob, gone: list[Record]) -> list[str]:
     merge_records(job.output, without=set(removed))
     notes = []
     if removed:
-        notes.append(
-            f"{_count(removed)} labelled earlier and no longer among the inputs, whose results "
-            f"were removed: {name_some(removed)}"
-        )
+        what = "labelled earlier and no longer among the inputs, whose results were removed"
+        notes.append(_list_images(removed, what))
         notes += note_old_exports(job.output, but=job.results.formats)
     if kept:
         notes.append(
@@ -204,23 +202,18 @@ def _lacks_features(job: LabelJob, record: Record) -> bool:
 def _notes(gone: list[Record], replaced: list[str], changed: list[str]) -> list[str]:
     notes = []
     if gone:
-        names = [record.image for record in gone]
-        notes.append(
-            f"{_count(names)} labelled earlier, no longer among the inputs and left out of exports "
-            f"(--prune removes what they left): {name_some(names)}"
+        what = (
+            "labelled earlier, no longer among the inputs and left out of exports (--prune removes "
+            "what they left)"
         )
+        notes.append(_list_images([record.image for record in gone], what))
     if replaced:
-        notes.append(
-            f"{_count(replaced)} replaced since an earlier run, to be labelled anew: "
-            f"{name_some(replaced)}"
-        )
+        notes.append(_list_images(replaced, "replaced since an earlier run, to be labelled anew"))
     if changed:
-        notes.append(
-            f"{_count(changed)} replaced since the mask was corrected, whose masks are kept: "
-            f"{name_some(changed)}"
-        )
+        what = "replaced since the mask was corrected, whose masks are kept"
+        notes.append(_list_images(changed, what))
     return notes
 
 
-def _count(names: list[str]) -> str:
-    return f"{len(names)} image{'s' * (len(names) > 1)}"
+def _list_images(names: list[str], what: str) -> str:
+    return f"{count_images(len(names))} {what}: {name_some(names)}"

@@ -84,6 +84,11 @@ class Summary:
         return self.confidence_sums[label] / count
 
 
+def count_images(count: int) -> str:
+    """Say how many images."""
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
 def name_some(names: list[str]) -> str:
     """Name the first few of what a note counts."""
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if names[SHOWN:] else "")

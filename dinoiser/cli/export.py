@@ -66,6 +66,7 @@ def export(
     Exit code 0: everything exported; 1: some images left out; 2: could not run.
     """
     from dinoiser.batch.job import format_problems
+    from dinoiser.batch.summary import count_images
     from dinoiser.export import ExportOptions
 
     shape = ExportOptions(
@@ -85,7 +86,7 @@ def export(
         document = {"output": str(output), "formats": formats, "images": images}
         print_json({**document, "failed": failures})
     else:
-        say(f"{images} images exported as {', '.join(formats)}: {output}")
+        say(f"{count_images(images)} exported as {', '.join(formats)}: {output}")
         total = images + len(failures)
         say_failures(f"{len(failures)} of {total} images could not be exported", failures)
     if failures:

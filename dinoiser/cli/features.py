@@ -24,6 +24,7 @@ def features(
     from dinoiser.batch.export import read_prompts
     from dinoiser.batch.features import measure_features, remove_features
     from dinoiser.batch.folder import sole_writer
+    from dinoiser.batch.summary import count_images
 
     read_prompts(output)  # it is a job's folder
     images, size = measure_features(output)
@@ -34,4 +35,4 @@ def features(
         print_json({"output": str(output), "images": images, "bytes": size, "removed": remove})
         return
     done = "removed" if remove else "kept"
-    say(f"Features of {images} images {done}, {size / MEGABYTE:,.1f} MB: {output}")
+    say(f"Features of {count_images(images)} {done}, {size / MEGABYTE:,.1f} MB: {output}")

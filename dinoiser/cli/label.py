@@ -272,6 +272,7 @@ def _run(job: LabelJob) -> Summary:
 def _describe(job: LabelJob, as_json: bool) -> None:
     """Say what a job would do, without touching the model or the disk."""
     from dinoiser.batch.job_images import find_job_images
+    from dinoiser.batch.summary import count_images
 
     images = find_job_images(job)
     if as_json:
@@ -282,7 +283,7 @@ def _describe(job: LabelJob, as_json: bool) -> None:
         say(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}")
     for image in images:
         say(image.name)
-    say(f"{len(images)} images would be labelled into {job.output}.")
+    say(f"{count_images(len(images))} would be labelled into {job.output}.")
 
 
 def _in_short(names: list[str], most: int) -> str:

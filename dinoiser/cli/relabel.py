@@ -91,9 +91,11 @@ def _read_words(
 
 def _say_plan(planned: Plan) -> None:
     """Say what will happen, and how long the image tower takes."""
+    from dinoiser.batch.summary import count_images
+
     for c in planned.prompts.classes:
         say(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}")
-    say(f"{len(planned.todo)} images to label; {planned.kept} were checked and stay.")
+    say(f"{count_images(len(planned.todo))} to label; {planned.kept} were checked and stay.")
     if planned.forgets:
         note(
             "Note: what corrections taught this job is not used with other words: run `dinoiser "

@@ -208,7 +208,7 @@ class TestLabelAgain:
     def test_starting_anew_is_refused(self, images, out):
         save_indexed(painted(out / "masks" / "001.png"), out / "masks" / "001.png")
         left = masks(out)
-        with pytest.raises(SettingsError, match="reviews of 1 images, 1 of them with corrected"):
+        with pytest.raises(SettingsError, match="reviews of 1 image, 1 of them with corrected"):
             run_again(images, out, overwrite=True)
         assert masks(out) == left
         run_again(images, out, overwrite=True, discard_reviews=True)

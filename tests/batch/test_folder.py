@@ -168,7 +168,7 @@ class TestCorrections:
         run(job)
         correct(job.output, "a.jpg")
         anew = changed(job, overwrite=True)
-        with pytest.raises(SettingsError, match=r"reviews of 1 images, 1 of them.*--discard-revi"):
+        with pytest.raises(SettingsError, match=r"reviews of 1 image, 1 of them.*--discard-revi"):
             run(anew)
         assert is_corrected(job.output)
         assert run(changed(anew, discard_reviews=True)).resumed == 0

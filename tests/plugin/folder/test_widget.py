@@ -195,7 +195,7 @@ def test_starting_over_asks_before_the_work_of_people_is_deleted(
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
     [question] = asked
-    assert "holds the reviews of 1 images" in question
+    assert "holds the reviews of 1 image" in question
     assert bool(read_reviews(out)) is (work is accept_first and not agreed)
     if not agreed:
         assert (out / "masks" / "000.png").read_bytes() == before
