@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
+from dinoiser.errors import PromptError
 from napari_dinoiser.folder.widget import FolderWidget
 from napari_dinoiser.review.widget import ReviewWidget
 from napari_dinoiser.segment.widget import SegmentWidget
@@ -49,7 +50,15 @@ class DinoiserWidget(QWidget):
         self.folder.review_requested.connect(self._review)
 
     def _choice(self) -> tuple[PromptSet | None, ModelChoice]:
-        """Return the choices made in the Segment tab, for a whole folder."""
+        """Return the choices made in the Segment tab, for a whole folder.
+
+        Raises
+        ------
+        PromptError
+            What is wrong in the table.
+        """
+        if error := self.segment.table.error():
+            raise PromptError(error)
         return self.segment.table.prompt_set(), self.segment.choice()
 
     def _review(self, output: str) -> None:

@@ -122,6 +122,13 @@ class ModelPicker(QWidget):
         """Return the file of custom heads; None for the model's own, or if it takes none."""
         return self._heads if self._takes_heads() else None
 
+    def set_heads(self, path: Path | None) -> None:
+        """Choose the file of custom heads, and the model to which they were fitted."""
+        self._heads = path
+        if path is not None:
+            self._choose_clip_of(path)
+        self._on_change()
+
     def refresh(self) -> None:
         """Check again which files are on this machine, and update the display."""
         model = describe_model(self.model_name())
@@ -190,7 +197,7 @@ class ModelPicker(QWidget):
     def _connect(self) -> None:
         self._combo.currentTextChanged.connect(self._on_change)
         self._heads_button.clicked.connect(self._choose_heads)
-        self._drop_heads.clicked.connect(lambda: self._set_heads(None))
+        self._drop_heads.clicked.connect(lambda: self.set_heads(None))
         self._download_button.clicked.connect(self._start_download)
         self._cancel_button.clicked.connect(self._cancel_download)
         self._timer.timeout.connect(self._show_progress)
@@ -210,13 +217,7 @@ class ModelPicker(QWidget):
     def _choose_heads(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Choose heads", "", HEADS_FILTER)
         if path:
-            self._set_heads(Path(path))
-
-    def _set_heads(self, path: Path | None) -> None:
-        self._heads = path
-        if path is not None:
-            self._choose_clip_of(path)
-        self._on_change()
+            self.set_heads(Path(path))
 
     def _choose_clip_of(self, heads: Path) -> None:
         """Choose the open_clip model to which heads were fitted, if any."""

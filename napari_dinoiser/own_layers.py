@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.components import LayerList
     from napari.layers import Layer
 
@@ -41,6 +44,39 @@ def place_labels(layer: Layer, channel_axis: int | None = None) -> dict[str, Any
     affine = np.eye(len(kept) + 1)
     affine[:-1, :-1], affine[:-1, -1] = matrix, origin[kept]
     return {"affine": affine, **units}
+
+
+def keep_over(layer: Layer, other: Layer, channel_axis: int | None = None) -> None:
+    """Let a layer that lies over another go where that one goes, see `place_labels`.
+
+    Nothing is done while the other has another number of axes, as after other data.
+    """
+    there = weakref.ref(layer)  # the other outlives it, and would keep its arrays
+
+    def follow(event: Any = None) -> None:
+        layer = there()
+        if layer is None or layer.ndim != other.ndim - (channel_axis is not None):
+            return
+        n = layer.ndim
+        plain = {"scale": np.ones(n), "translate": np.zeros(n), "affine": np.eye(n + 1)}
+        for name, value in (plain | place_labels(other, channel_axis)).items():
+            setattr(layer, name, value)
+
+    for name in ("scale", "translate", "rotate", "shear", "affine", "units"):
+        other.events[name].connect(follow)
+
+
+def when_renamed(layers: LayerList, call: Callable[[Any], None]) -> None:
+    """Call a method with an event whenever a layer is renamed, one that is yet to come included."""
+    method = weakref.WeakMethod(call)
+
+    def watch(event: Any) -> None:
+        if (call := method()) is not None:
+            event.value.events.name.connect(call)  # napari keeps it weakly, too
+
+    for layer in layers:
+        layer.events.name.connect(call)
+    layers.events.inserted.connect(watch)
 
 
 def insert_unselected(layers: LayerList, index: int, layer: Layer) -> None:

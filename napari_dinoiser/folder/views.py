@@ -247,13 +247,20 @@ class RunView(QWidget):
 
 
 class OutcomeView(QWidget):
-    """Shows the outcome of a run, with buttons for its results."""
+    """Shows the outcome of a run, with buttons for its results.
+
+    Attributes
+    ----------
+    is_problem
+        Whether what is shown is why nothing was run.
+    """
 
     review_requested = Signal(str)
     """Emitted with the folder of results to review."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_problem = False
         self._output = Path()
         self.text = QLabel()
         self.text.setObjectName("folder_outcome")
@@ -276,15 +283,19 @@ class OutcomeView(QWidget):
 
     def show_summary(self, output: Path, summary: Summary) -> None:
         """Show the outcome of a run whose results are in the folder `output`."""
-        self._output = output
+        self._output, self.is_problem = output, False
         lines = [describe_outcome(summary), describe_failures(summary), describe_notes(summary)]
-        self.show_text("\n".join(filter(None, lines)))
+        self._show_text("\n".join(filter(None, lines)))
         self.report.setVisible(self._report_file.is_file())
         self.review.setText(f"Review {summary.done:,} mask{'s' * (summary.done != 1)}")
         self.review.setVisible(summary.done > 0)
 
-    def show_text(self, text: str) -> None:
-        """Show a sentence without buttons."""
+    def show_problem(self, problem: str) -> None:
+        """Show why nothing was run, without buttons."""
+        self.is_problem = True
+        self._show_text(problem)
+
+    def _show_text(self, text: str) -> None:
         self.text.setText(text)
         self.report.hide()
         self.review.hide()

@@ -21,6 +21,7 @@ from superqt import QCollapsible
 
 from dinoiser.batch.folder import count_reviews
 from dinoiser.batch.job import SCHEDULERS, LabelJob, Labelling, Results, Running
+from dinoiser.batch.summary import count_images
 from dinoiser.errors import DinoiserError, InputError
 from napari_dinoiser.folder.job import describe_classes, run_job
 from napari_dinoiser.folder.views import (
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from dinoiser.batch import Summary
     from dinoiser.prompts import PromptSet
     from napari_dinoiser.model_choice import ModelChoice
+
+START_ANEW = "Start anew"
+FOLD = "Formats, scheduler and command"
 
 
 class FolderWidget(QWidget):
@@ -97,6 +101,8 @@ class FolderWidget(QWidget):
         except DinoiserError as problem:
             self.command.show_problem(str(problem))
             self._show_missing(str(problem))
+        if self._worker is None and self.outcome.is_problem:
+            self.outcome.hide()  # of what was chosen before
 
     def _show_missing(self, problem: str) -> None:
         """Say why the job cannot be run; nothing if it can."""
@@ -128,7 +134,7 @@ class FolderWidget(QWidget):
         answer = QMessageBox.question(
             self,
             "Start over",
-            f"{job.output} holds the reviews of {count:,} images. Delete them, with the masks "
+            f"{job.output} holds the reviews of {count_images(count)}. Delete them, with the masks "
             "that were corrected?",
         )
         return answer == QMessageBox.StandardButton.Yes
@@ -151,6 +157,9 @@ class FolderWidget(QWidget):
             raise InputError(msg)
         if folder is None or output is None:
             msg = "There is no folder of images yet; choose one."
+            raise InputError(msg)
+        if not folder.is_dir():
+            msg = f"There is no folder {folder}; choose another."
             raise InputError(msg)
         if not output.name:
             msg = f"The results cannot be written to {output} itself; choose a folder in it."
@@ -203,7 +212,9 @@ class FolderWidget(QWidget):
     def _show_problem(self, problem: str) -> None:
         from napari.utils.notifications import show_error
 
-        self.outcome.show_text(problem)
+        if "--overwrite" in problem:
+            problem += f" Here: “{START_ANEW}”, under “{FOLD}”."
+        self.outcome.show_problem(problem)
         if not self._stop.is_set():
             show_error(problem)
 
@@ -241,7 +252,7 @@ class FolderWidget(QWidget):
         form.addRow("Scheduler", self.scheduler)
         form.addRow("", self.overwrite)
         form.addRow(self.command)
-        folded = QCollapsible("Formats, scheduler and command")
+        folded = QCollapsible(FOLD)
         folded.setObjectName("folder_more")
         folded.addWidget(more)
         return folded
@@ -302,7 +313,7 @@ def _create_keep_features() -> QCheckBox:
 
 
 def _create_overwrite() -> QCheckBox:
-    overwrite = QCheckBox("Start anew")
+    overwrite = QCheckBox(START_ANEW)
     overwrite.setObjectName("overwrite")
     overwrite.setToolTip(
         "Delete existing results, including reviews, instead of resuming; needed if words or "

@@ -52,6 +52,7 @@ class PromptView(QTableView):
             triggers.DoubleClicked | triggers.EditKeyPressed | triggers.AnyKeyPressed
         )
         self.setWordWrap(False)
+        self.setTabKeyNavigation(False)  # Tab goes on to the next control; arrows move in here
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
         header = self.horizontalHeader()

@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
 
 from dinoiser.segment.settings import REFINEMENTS, SegmentSettings
+from napari_dinoiser.own_layers import when_renamed
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -39,6 +40,7 @@ class AdvancedSettings(QWidget):
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered):
             event.connect(self._fill_regions)
+        when_renamed(viewer.layers, self._fill_regions)
         self._ignore.valueChanged.connect(self.ignore_below_changed)
         self._looking.currentIndexChanged.connect(self._enable_sizes)
 

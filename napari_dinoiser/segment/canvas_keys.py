@@ -69,8 +69,12 @@ class CanvasKeys:
             ".": partial(self._copy_slice, 1),
         }
         self._bindings = KeyBindings(digits | looks | others)
-        self._bindings.add(viewer)
-        images.layer_added.append(self._bindings.add)
+        for provider in (viewer, *images.layers()):
+            self.add(provider)
+
+    def add(self, provider: Viewer | Labels) -> None:
+        """Let the keys work in a viewer or layer, too."""
+        self._bindings.add(provider)
 
     def bind(self) -> None:
         """Let the keys work."""

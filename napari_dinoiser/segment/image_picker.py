@@ -8,7 +8,7 @@ from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
-from napari_dinoiser.own_layers import OWN
+from napari_dinoiser.own_layers import OWN, when_renamed
 from napari_dinoiser.segment.image_layers import channel_axes, source_of_layer
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class ImagePicker(QWidget):
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered):
             event.connect(self._fill)
+        when_renamed(viewer.layers, self._fill)
         events.removed.connect(self._drop_removed)
         viewer.layers.selection.events.active.connect(self._follow)
         self._combo.currentIndexChanged.connect(self._on_layer)
@@ -137,10 +138,14 @@ class ImagePicker(QWidget):
         if self.layer() is not chosen or self._watched is not chosen:
             self._on_layer()
 
-    def _follow(self, event: Any) -> None:
+    def choose(self, layer: Any) -> None:
+        """Choose a layer; nothing happens if it is none of those that are offered."""
         for index in range(self._combo.count()):
-            if self._combo.itemData(index) is event.value:
+            if self._combo.itemData(index) is layer:
                 self._combo.setCurrentIndex(index)
+
+    def _follow(self, event: Any) -> None:
+        self.choose(event.value)
 
     def _on_layer(self, *_: Any) -> None:
         self._watch(self.layer())
@@ -169,11 +174,9 @@ class ImagePicker(QWidget):
     def _watch(self, layer: Image | None) -> None:
         if self._watched is not None:
             self._watched.events.data.disconnect(self._drop_watched)
-            self._watched.events.name.disconnect(self._fill)
         self._watched = layer
         if layer is not None:
             layer.events.data.connect(self._drop_watched)
-            layer.events.name.connect(self._fill)
 
     def _drop_watched(self, event: Any = None) -> None:
         self._drop_source(self._watched)

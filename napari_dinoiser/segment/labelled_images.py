@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import QObject, Signal
 
 from napari_dinoiser.label_layers import TRANSPARENT, style_labels
-from napari_dinoiser.own_layers import place_labels
+from napari_dinoiser.own_layers import keep_over, place_labels
 from napari_dinoiser.segment.label_editor import LabelEditor
 from napari_dinoiser.segment.map_layer import MapLayer
 from napari_dinoiser.segment.session import Session
 from napari_dinoiser.uncertain_places import PlaceTour, uncertain_places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
+    from pathlib import Path
 
     from napari import Viewer
     from napari.layers import Image, Labels, Layer
-    from qtpy.QtCore import QObject
 
-    from dinoiser.prompts import PromptSet
+    from dinoiser.prompts import PromptClass, PromptSet
     from dinoiser.segmentation import Segmentation
     from napari_dinoiser.segment.edits import Edits
     from napari_dinoiser.segment.parts import Part
@@ -44,6 +46,8 @@ class Labelled:
         Its Labels layer, `editor.layer`.
     map
         Its layer for the confidence and heat maps.
+    objects
+        Its layer of numbered objects; None before there is one.
     looks
         What `LabelledImages.style` set last: names, and colours with hidden
         classes.
@@ -57,8 +61,14 @@ class Labelled:
     session: Session
     editor: LabelEditor
     map: MapLayer
+    objects: Labels | None = None
     looks: tuple[Any, Any] = (None, None)
     tours: dict[tuple[int, ...], PlaceTour] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> tuple[Layer | None, ...]:
+        """The layers over the image: its labels, objects and map; None for those not there."""
+        return self.editor.layer, self.objects, self.map.layer
 
     def give(self, plane: tuple[int, ...], where: np.ndarray, label: int) -> None:
         """Give the pixels of a plane that a mask (H, W) names a label, and show it."""
@@ -72,37 +82,60 @@ class Labelled:
         return self.tours[plane]
 
 
-class LabelledImages:
-    """Makes Labels layers and keeps them up to date.
+class LabelledImages(QObject):
+    """Makes Labels layers and keeps them up to date, for as long as the viewer's window is open.
+
+    The tab may be closed and opened again; strokes in between count, too.
 
     Parameters
     ----------
     viewer
         The viewer with the layers.
-    parent
-        The tab.
 
     Attributes
     ----------
-    layer_added
-        Called with each new Labels layer.
-    stroke_ended
-        Called after each stroke on any image, see `Edits.stroke_ended`.
+    words, kept, model
+        What the tab last had, to be opened with again: the words, the classes that
+        only painted pixels still have, by label, and the model with its heads.
+
+    See Also
+    --------
+    of_window : those that the window has already.
     """
 
-    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+    layer_added = Signal(object)
+    """Emitted with each new Labels layer."""
+    stroke_ended = Signal()
+    """Emitted after each stroke on any image, see `Edits.stroke_ended`."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__(viewer.window._qt_window)
         self.viewer = viewer
-        self._parent = parent
-        self.layer_added: list[Callable[[Labels], Any]] = []
-        self.stroke_ended: list[Callable[[], Any]] = []
+        self.words: PromptSet | None = None
+        self.kept: dict[int, PromptClass] = {}
+        self.model: tuple[str, Path | None] | None = None
         self._all: list[Labelled] = []
         # of images whose Labels layer was removed: what was painted comes back with the next one
         self._waiting: list[tuple[Image, Session]] = []
         viewer.layers.events.removed.connect(self._forget)
 
+    @classmethod
+    def of_window(cls, viewer: Viewer) -> LabelledImages:
+        """Find those of a viewer's window, or make them."""
+        return viewer.window._qt_window.findChild(cls) or cls(viewer)
+
     def of(self, image: Image | None) -> Labelled | None:
         """Find what belongs to an image layer; None if it has not been labelled yet."""
         return next((known for known in self._all if known.image is image), None)
+
+    def under(self, layer: Layer | None) -> Image | None:
+        """Find the image that a layer of labels, objects or a map lies over; None if none does."""
+        over = (known.image for known in self._all if layer in known.layers)
+        return next(over, None) if layer else None
+
+    def layers(self) -> list[Labels]:
+        """Return the Labels layers."""
+        return [known.editor.layer for known in self._all]
 
     def edits(self) -> list[Edits]:
         """Return the edits of all images, also of those whose Labels layer was removed."""
@@ -120,18 +153,13 @@ class LabelledImages:
         for known in self._all:
             known.editor.draw()
 
-    def take(
-        self,
-        image: Image,
-        request: Request,
-        part: Part,
-        result: Segmentation,
-    ) -> Labelled:
+    def take(self, image: Image, request: Request, part: Part, result: Segmentation) -> Labelled:
         """Show a result on an image layer; the first result creates its Labels layer."""
         axis, shape = request.source.channel_axis, request.source.shape
         known = self.of(image)
         if known and (not known.editor.fits or known.session.edits.labels.shape != shape):
             self._all.remove(known)  # the image has changed; its old labels are left alone
+            known.map.remove()
             known = None
         session = known.session if known else self._session(image, shape)
         session.take(request, part, result)
@@ -176,14 +204,16 @@ class LabelledImages:
         objects
             (H, W) integers, see `map_instances`.
         """
-        name = f"objects of {known.image.name}"
-        numbered = np.zeros(known.session.edits.labels.shape, np.int32)
-        numbered[self.plane(known)] = objects
-        if name in self.viewer.layers:
-            self.viewer.layers[name].data = numbered
-        else:
-            place = place_labels(known.image, known.channel_axis)
-            self.viewer.add_labels(numbered, name=name, **place)
+        if known.objects is None or known.objects not in self.viewer.layers:
+            known.objects = self.viewer.add_labels(
+                np.zeros(known.session.edits.labels.shape, np.int32),
+                name=f"objects of {known.image.name}",
+                **place_labels(known.image, known.channel_axis),
+            )
+            keep_over(known.objects, known.image, known.channel_axis)
+        # those of other planes stay
+        known.objects.data[self.plane(known)] = objects
+        known.objects.refresh()
 
     def plane(self, known: Labelled) -> tuple[int, ...]:
         """Return the plane of the labels that the viewer shows."""
@@ -201,8 +231,12 @@ class LabelledImages:
             if found[1].edits.labels.shape == shape:
                 return found[1]
         session = Session(shape)
-        session.edits.stroke_ended = self.stroke_ended
+        session.edits.stroke_ended.append(self._tell_stroke)
         return session
+
+    def _tell_stroke(self) -> None:
+        with suppress(RuntimeError):  # the window is gone
+            self.stroke_ended.emit()
 
     def _add(self, image: Image, axis: int | None, session: Session) -> Labelled:
         prompts = session.prompts
@@ -213,12 +247,12 @@ class LabelledImages:
             **style_labels(prompts),
             **place_labels(image, axis),
         )
+        keep_over(layer, image, axis)
         layer.selected_label = next((item.id for item in prompts.classes if item.id), 1)
-        shown = MapLayer(self.viewer, image, layer, session, axis, self._parent)
+        shown = MapLayer(self.viewer, image, layer, session, axis, self)
         known = Labelled(image, axis, session, LabelEditor(layer, session), shown)
         self._all.append(known)
-        for call in self.layer_added:
-            call(layer)
+        self.layer_added.emit(layer)
         return known
 
     def _forget(self, event: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from qtpy.QtCore import QTimer
 
 from napari_dinoiser.background import Background
 from napari_dinoiser.label_keys import OUTLINE
-from napari_dinoiser.own_layers import OWN, insert_unselected, place_labels
+from napari_dinoiser.own_layers import OWN, insert_unselected, keep_over, place_labels
 from napari_dinoiser.segment.image_layers import visible_part
 from napari_dinoiser.segment.parts import overlap
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from napari import Viewer
+    from napari.components import LayerList
     from napari.layers import Image, Labels
     from qtpy.QtCore import QObject
 
@@ -55,6 +57,11 @@ class MapLayer:
         Axis of the image that the labels do not have.
     parent
         What the computing ends with.
+
+    Attributes
+    ----------
+    layer
+        The layer; None before the first map.
     """
 
     def __init__(
@@ -72,7 +79,7 @@ class MapLayer:
         self._session = session
         self._channel_axis = channel_axis
         self._background = Background(parent)
-        self._layer: Image | None = None
+        self.layer: Image | None = None
         self._kind = CONFIDENCE
         self._wanted: Wanted | None = None
         # class and part on the layer, by place; empty while it shows the confidence
@@ -90,8 +97,8 @@ class MapLayer:
         self._wanted = None
         if self._contour is None:
             return
-        if self._layer is not None:
-            self._layer.visible = False
+        if self.layer is not None:
+            self.layer.visible = False
             # unlike a heat map, it takes no memory of its own, and is up to date
             self._change(CONFIDENCE, "")
         self._labels.contour, self._contour = self._contour, None
@@ -99,11 +106,8 @@ class MapLayer:
     def remove(self) -> None:
         """Take the layer away, once napari is done with what it does now."""
         self.hide()
-        QTimer.singleShot(0, self._remove)
-
-    def _remove(self) -> None:
-        if self._layer in self._viewer.layers:
-            self._viewer.layers.remove(self._layer)
+        # without self: a bound method would not keep it alive until then
+        QTimer.singleShot(0, partial(_remove, self._viewer.layers, self.layer))
 
     def _add(self) -> None:
         """Add the layer without showing it."""
@@ -111,7 +115,7 @@ class MapLayer:
 
         self._kind = CONFIDENCE
         self._drawn.clear()
-        self._layer = Image(
+        self.layer = Image(
             self._session.confidence,
             colormap=COLORMAPS[CONFIDENCE],
             contrast_limits=(0, 1),
@@ -120,8 +124,9 @@ class MapLayer:
             metadata={OWN: True},
             **place_labels(self._image, self._channel_axis),
         )
+        keep_over(self.layer, self._image, self._channel_axis)
         layers = self._viewer.layers
-        insert_unselected(layers, layers.index(self._labels), self._layer)
+        insert_unselected(layers, layers.index(self._labels), self.layer)
 
     def _draw(self) -> None:
         """Draw the next part that is not drawn yet, and then show the map."""
@@ -144,7 +149,7 @@ class MapLayer:
         outdated = part is not None and not any(part is one for one in known)
         if wanted != self._wanted or outdated:
             self._draw()
-        elif self._layer is None or self._layer not in self._viewer.layers:
+        elif self.layer is None or self.layer not in self._viewer.layers:
             self._add()
             # to be shown in another turn of the window, as this one has been long enough
             self._background.start(lambda: heat, lambda again: self._take(wanted, part, again))
@@ -152,7 +157,7 @@ class MapLayer:
             self._change(wanted.kind, wanted.class_name)
             if part is not None and heat is not None:
                 for piece, inside in part.pieces():
-                    self._layer.data[piece.key] = heat[inside]
+                    self.layer.data[piece.key] = heat[inside]
                 self._drawn[part.part.place] = wanted.class_name, part
             self._reveal()
             if self._next_part(wanted) is not None:
@@ -175,7 +180,7 @@ class MapLayer:
 
     def _change(self, kind: str, class_name: str) -> None:
         """Let the layer hold another map."""
-        layer, confidence = self._layer, self._session.confidence
+        layer, confidence = self.layer, self._session.confidence
         assert layer is not None  # added before
         if kind != self._kind:
             self._kind = kind
@@ -190,9 +195,14 @@ class MapLayer:
 
     def _reveal(self) -> None:
         """Show the layer, and the labels over it as outlines."""
-        assert self._layer is not None  # added before
+        assert self.layer is not None  # added before
         if self._contour is None:
             self._contour, self._labels.contour = self._labels.contour, OUTLINE
-            self._layer.visible = True
+            self.layer.visible = True
         else:
-            self._layer.refresh(extent=False)
+            self.layer.refresh(extent=False)
+
+
+def _remove(layers: LayerList, layer: Image | None) -> None:
+    if layer in layers:
+        layers.remove(layer)

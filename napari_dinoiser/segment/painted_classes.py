@@ -56,7 +56,6 @@ class PaintedClasses:
         self._images = images
         self._table = table
         self._known: list[tuple[PromptRow, PromptClass]] = []
-        self._kept: dict[int, PromptClass] = {}
         table.reserve(self.numbers)
         table.may_remove = self.may_remove
 
@@ -72,7 +71,7 @@ class PaintedClasses:
     def kept(self) -> dict[int, PromptClass]:
         """Return the classes that are not in the table but that pixels still have, by label."""
         used = self.numbers()
-        return {number: item for number, item in self._kept.items() if number in used}
+        return {number: item for number, item in self._images.kept.items() if number in used}
 
     def legend(self, prompts: PromptSet) -> PromptSet:
         """Return the classes of the words and those that only pixels still have."""
@@ -115,11 +114,11 @@ class PaintedClasses:
         for row, item in self._known:
             number = by_row.get(id(row), by_name.get(_key(item.name)))
             if number is None:
-                self._kept[item.id] = item
+                self._images.kept[item.id] = item
             else:
                 new[item.id] = number
         # A class that comes back has its pixels again; one whose number is taken makes room.
-        for number, item in self._kept.items():
+        for number, item in self._images.kept.items():
             new[number] = by_name.get(_key(item.name), number)
             if new[number] == number and number in classes:
                 new[number] = self._free({*classes, *new.values(), *self.numbers()})
@@ -127,8 +126,10 @@ class PaintedClasses:
         self._known = [(row, classes[row.id]) for row in rows]
 
     def _renumber(self, new: Mapping[int, int], classes: Mapping[int, PromptClass]) -> None:
-        kept = [replace(item, id=new.get(number, number)) for number, item in self._kept.items()]
-        self._kept = {item.id: item for item in kept if item.id not in classes}
+        kept = [
+            replace(item, id=new.get(number, number)) for number, item in self._images.kept.items()
+        ]
+        self._images.kept = {item.id: item for item in kept if item.id not in classes}
         if new:
             for edits in self._images.edits():
                 edits.renumber(new)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import numpy as np
     from napari import Viewer
     from napari.components import Camera
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
     from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
@@ -88,7 +88,7 @@ class SegmentWidget(QWidget):
     ) -> None:
         super().__init__(parent)
         self.viewer = viewer
-        self.images = LabelledImages(viewer, self)
+        self.images = LabelledImages.of_window(viewer)
         self.picker = ImagePicker(viewer)
         self.models = ModelPicker()
         self.table = PromptTable()
@@ -110,7 +110,21 @@ class SegmentWidget(QWidget):
         self._create_children()
         self._lay_out()
         self._connect()
+        self._go_on()
         self._update_buttons()
+
+    def _go_on(self) -> None:
+        """Have the model and words that the tab had when it was closed."""
+        model, words = self.images.model, self.images.words
+        if model is not None:
+            self.models.set_model_name(model[0])
+            self.models.set_heads(model[1])
+        if words is not None:
+            self.table.set_prompt_set(words)
+
+    def _keep_choices(self) -> None:
+        self.images.model = self.models.model_name(), self.models.heads()
+        self.images.words = self.table.prompt_set() or self.images.words
 
     def choice(self) -> ModelChoice:
         """Return the chosen model and settings."""
@@ -302,6 +316,19 @@ class SegmentWidget(QWidget):
         self.keys.release()
         super().hideEvent(event)
 
+    def _let_keys_work(self, layer: Labels) -> None:
+        self.keys.add(layer)
+
+    def _choose_image_of(self, event: Any) -> None:
+        """Choose the image whose labels the user selects: the keys and buttons are for these."""
+        image = self.images.under(event.value)
+        if image is not None:
+            self.picker.choose(image)
+
+    def _stop_if_gone(self, event: Any) -> None:
+        if event.value is self._running_on and self.runner.request is not None:
+            self.runner.cancel()
+
     def _labelled(self) -> Labelled | None:
         return self.images.of(self.picker.layer())
 
@@ -393,14 +420,16 @@ class SegmentWidget(QWidget):
         self.box.changed.connect(self._box.setChecked)
         self.box.changed.connect(self._pause.start)  # without it, words reach all of the image
         self._learn.toggled.connect(lambda _: self._pause.start())
-        ended = self.images.stroke_ended
-        ended.append(self._follow_strokes)
-        self.destroyed.connect(lambda *_: ended.clear())  # the layers outlive this widget
+        self.images.stroke_ended.connect(self._follow_strokes)
+        self.images.layer_added.connect(self._let_keys_work)
         self.table.saved.connect(self._save_learned)
         self.table.loaded.connect(self._load_learned)
         self._clear.clicked.connect(self._clear_edits)
         self._objects.clicked.connect(self._count_objects)
         self.table.prompts_changed.connect(self.painted.follow)
+        self.table.prompts_changed.connect(self._keep_choices)
+        self.table.looks_changed.connect(self._keep_choices)
+        self.models.model_changed.connect(self._keep_choices)
         self.table.prompts_changed.connect(self._pause.start)
         self.table.prompts_changed.connect(self._show_threshold)
         self._pause.timeout.connect(self._follow_words)
@@ -416,6 +445,8 @@ class SegmentWidget(QWidget):
         self._camera.events.connect(self._start_moving)
         self._moving.timeout.connect(self._show_maps)
         self.viewer.layers.events.removed.connect(self._update_buttons)
+        self.viewer.layers.events.removed.connect(self._stop_if_gone)
+        self.viewer.layers.selection.events.active.connect(self._choose_image_of)
         self.runner.labelled.connect(self._show)
         self.runner.progressed.connect(self._show_progress)
         self.runner.running_changed.connect(self._show_running)
