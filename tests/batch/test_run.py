@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from dinoiser.batch import Record, SegmentSettings, read_records, run
+from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.engines.labeller import Labeller
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.job import read_job
@@ -114,11 +115,11 @@ def test_overwriting_removes_what_the_job_made_and_nothing_else(make_job, tmp_pa
 
 
 def test_cancelling_stops_soon_and_can_be_resumed(make_job, undisturbed, tmp_path):
-    seen = []
-    with device.one_thread():  # each one finishes the few images that it has begun
-        summary = run(make_job(tmp_path), progress=seen.append, cancelled=lambda: len(seen) > 20)
+    seen, one_by_one = [], make_job(tmp_path, settings=replace(SETTINGS, batch_size=1))
+    with device.one_thread():  # two threads: four images are given out at a time
+        summary = run(one_by_one, progress=seen.append, cancelled=lambda: len(seen) > 20)
     assert summary.cancelled
-    assert 20 <= summary.done < 60
+    assert 20 <= summary.done < 24
     assert not (tmp_path / "annotations.json").exists()
     assert [progress.through for progress in seen] == list(range(len(seen)))
     assert {progress.total for progress in seen} == {COUNT}
@@ -126,12 +127,28 @@ def test_cancelling_stops_soon_and_can_be_resumed(make_job, undisturbed, tmp_pat
     assert_same(tmp_path, undisturbed)
 
 
-def test_images_that_wait_for_a_thread_are_not_begun_after_cancelling(make_job, tmp_path, tiny):
+def test_images_that_wait_for_a_thread_are_not_begun_after_cancelling(
+    make_job, tmp_path, tiny, monkeypatch
+):
     job = make_job(tmp_path, settings=replace(SETTINGS, batch_size=1))
     labeller = Labeller(job, tiny, RecordFile(tmp_path), threads=1)  # and one for the disk
-    asked = iter([False] * 4)
-    found = list(labeller.label(find_job_images(job), lambda: next(asked, True)))
+    begun, told, taken_back, original = [], [], threading.Event(), ImageLabeller.label
+
+    def held(self, images):
+        begun.append(images)
+        assert taken_back.wait(60)
+        return original(self, images)
+
+    def cancelled():
+        told.append(len(told) >= 4 and len(begun) >= 2)  # each thread has one, and two wait
+        if sum(told) == 3:  # the first ended the submitting, the second took back what waits
+            taken_back.set()
+        return told[-1]
+
+    monkeypatch.setattr(ImageLabeller, "label", held)
+    found = list(labeller.label(find_job_images(job), cancelled))
     assert [record.status for record in found] == ["done", "done"]
+    assert len(begun) == 2
 
 
 class InStep:
