@@ -39,9 +39,14 @@ def patient(monkeypatch):
     monkeypatch.setattr(shared_model, "PATIENCE", 60)
 
 
-def bring(shared, values):
-    """Bring windows one after the other, as a thread that labels one image after the other."""
+def bring(shared, values, begun=None):
+    """Bring windows one after the other, as a thread that labels one image after the other.
+
+    With a barrier, it waits for others: the first to begin would be alone.
+    """
     with shared.producing():
+        if begun is not None:
+            begun.wait(60)
         return [encode(shared, value) for value in values]
 
 
@@ -106,16 +111,10 @@ def test_a_slow_image_does_not_hold_up_the_others(monkeypatch, at_work):
 
 def test_with_more_threads_than_windows_in_a_batch_all_but_the_last_are_full(patient):
     tower, threads, each = Tower(), 3 * SIZE, 20
-    begun = threading.Barrier(threads)  # else the first to begin would be alone
-
-    def bring_with_others(some):
-        with shared.producing():
-            begun.wait(60)
-            return [encode(shared, value) for value in some]
-
+    begun = threading.Barrier(threads)
     with BatchedModel(tower, Passes(SIZE)) as shared, ThreadPoolExecutor(threads) as pool:
         values = [range(1 + i * each, 1 + (i + 1) * each) for i in range(threads)]
-        found = list(pool.map(bring_with_others, values))
+        found = list(pool.map(lambda some: bring(shared, some, begun), values))
     assert found == [list(some) for some in values]
     assert sum(tower.fills) == threads * each
     assert len(tower.fills) < 1.3 * threads * each / SIZE
@@ -136,10 +135,9 @@ def test_an_error_while_answers_are_read_reaches_all_who_wait(patient):
             return PartlyRead(super().encode_image(pixels).features, None)
 
     with BatchedModel(Lost(), Passes(SIZE)) as shared, ThreadPoolExecutor(SIZE) as pool:
+        begun = threading.Barrier(3)
         for _ in range(2):  # the threads of the model are there for the next batch, too
-            with shared.producing():
-                answers = [pool.submit(bring, shared, [value]) for value in (1, 2, 3)]
-                time.sleep(0.05)
+            answers = [pool.submit(bring, shared, [value], begun) for value in (1, 2, 3)]
             errors = [answer.exception(30) for answer in answers]
             assert [str(error) for error in errors] == ["device lost"] * 3
 
