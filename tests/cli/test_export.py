@@ -249,7 +249,7 @@ def test_few_images_are_in_memory_at_a_time(tmp_path, monkeypatch):
         time.sleep(0.005)
         ahead.append(len(read) - through)
 
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(sys.modules["dinoiser.batch.export"], "THREADS", 2)
     monkeypatch.setattr(sys.modules["dinoiser.batch.export"], "read_mask", count)
     export(job, ["coco"], progress=take_time)
     assert len(read) == 60
