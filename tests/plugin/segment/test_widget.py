@@ -124,10 +124,12 @@ def test_cancelling_leaves_the_labels_as_they_are(
 ):
     from dinoiser.models.clip_dinoiser import ClipDinoiser
 
-    begun, original = threading.Event(), ClipDinoiser.encode_image
+    begun, stopped = threading.Event(), threading.Event()
+    original = ClipDinoiser.encode_image
 
     def slowly(self, pixels):
         begun.set()
+        assert stopped.wait(60)
         return original(self, pixels)
 
     monkeypatch.setattr(ClipDinoiser, "encode_image", slowly)
@@ -138,6 +140,7 @@ def test_cancelling_leaves_the_labels_as_they_are(
     button = child(labelled, QPushButton, "run")
     assert button.text() == "Cancel"
     click(labelled, qtbot, "run")
+    stopped.set()
     finish()
     np.testing.assert_array_equal(layer_of(viewer).data, before)
     assert button.text() == "Run"
