@@ -1,7 +1,9 @@
 """The Folder tab: the same job as `dinoiser label`, run from a window."""
 
 import shlex
+import threading
 from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +21,8 @@ from qtpy.QtWidgets import (
 )
 
 from dinoiser.batch import Progress, Record, read_records
+from dinoiser.batch.engines import labeller
+from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.settings import SegmentSettings
@@ -219,32 +223,55 @@ def test_copying_brings_the_prompt_file_that_the_command_reads(open_tab, images,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def open_slow_tab(open_tab, monkeypatch):
+    """Open a tab whose images, after the first, take until a stop is noticed."""
+    begun, noticed = count(), threading.Event()
+    label, cancel_waiting = ImageLabeller.label, labeller._cancel_waiting
+
+    def slowly(self, images):
+        assert next(begun) == 0 or noticed.wait(60)
+        return label(self, images)
+
+    def cancel_and_tell(running):
+        cancel_waiting(running)
+        noticed.set()
+
+    monkeypatch.setattr(ImageLabeller, "label", slowly)
+    monkeypatch.setattr(labeller, "_cancel_waiting", cancel_and_tell)
+    # each thread finishes the image that it has begun
+    return lambda: open_tab(settings=SegmentSettings(batch_size=1))
+
+
+MANY = 100
+"""More than threads have begun on any machine."""
+
+
 @pytest.mark.slow
-def test_cancelled_it_stops_and_goes_on_when_run_again(open_tab, tmp_path, qtbot):
-    tab = open_tab()
-    fill(tab, draw_images(tmp_path / "many", 30), tmp_path / "out")
+def test_cancelled_it_stops_and_goes_on_when_run_again(open_slow_tab, tmp_path, qtbot):
+    tab = open_slow_tab()
+    fill(tab, draw_images(tmp_path / "many", MANY), tmp_path / "out")
     click(tab, "run_folder")
     qtbot.waitUntil(lambda: "images/s" in text(tab, "folder_status"), timeout=LONG)
     click(tab, "cancel_folder")
     wait_until_through(tab, qtbot)
     assert text(tab, "folder_outcome").startswith("Stopped after ")
     early = {record.image for record in read_records(tmp_path / "out")}
-    assert len(early) < 30
+    assert len(early) < MANY
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
     assert f"{len(early)} of them in an earlier run" in text(tab, "folder_outcome")
 
 
-def test_closing_the_viewer_stops_the_job(open_tab, tmp_path, qtbot):
-    tab = open_tab()
-    # large ones, as closing a window takes as long as labelling many small ones
-    fill(tab, draw_images(tmp_path / "many", 30, (360, 480)), tmp_path / "out")
+def test_closing_the_viewer_stops_the_job(open_slow_tab, tmp_path, qtbot):
+    tab = open_slow_tab()
+    fill(tab, draw_images(tmp_path / "many", MANY), tmp_path / "out")
     click(tab, "run_folder")
     qtbot.waitUntil(lambda: "images/s" in text(tab, "folder_status"), timeout=LONG)
     tab.viewer.close()
     pool = QThreadPool.globalInstance()
     qtbot.waitUntil(lambda: pool.activeThreadCount() == 0, timeout=LONG)
-    assert len(list(read_records(tmp_path / "out"))) < 30
+    assert len(list(read_records(tmp_path / "out"))) < MANY
     assert notes() == []
 
 
