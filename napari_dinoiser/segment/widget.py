@@ -155,7 +155,11 @@ class SegmentWidget(QWidget):
         if self.runner.request is None:
             self.run()
         else:
-            self.runner.cancel()
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._running_on = None  # words that change meanwhile do not begin it again
+        self.runner.cancel()
 
     def _parts(self, image: Image, source: ImageSource) -> list[Part]:
         region = self.advanced.region()
@@ -327,7 +331,7 @@ class SegmentWidget(QWidget):
 
     def _stop_if_gone(self, event: Any) -> None:
         if event.value is self._running_on and self.runner.request is not None:
-            self.runner.cancel()
+            self._cancel()
 
     def _labelled(self) -> Labelled | None:
         return self.images.of(self.picker.layer())

@@ -32,6 +32,7 @@ from napari_dinoiser.folder.widget import FolderWidget
 from napari_dinoiser.model_choice import ModelChoice
 from tests.helpers.drawn_images import draw_images
 from tests.helpers.job_driver import job_of
+from tests.helpers.segment_driver import add_class
 
 LONG = 120_000
 OWN_IDS = """
@@ -221,6 +222,48 @@ def test_copying_brings_the_prompt_file_that_the_command_reads(open_tab, images,
     words = shlex.split(QApplication.clipboard().text())
     assert PromptSet.load(words[words.index("--prompts") + 1]) == prompts
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_not_there_is_named_before_the_run(open_tab, images, tmp_path):
+    tab = open_tab()
+    fill(tab, tmp_path / "nowhere", tmp_path / "out")
+    assert (
+        text(tab, "folder_missing") == f"There is no folder {tmp_path / 'nowhere'}; choose another."
+    )
+    assert not tab.findChild(QPushButton, "run_folder").isEnabled()
+    fill(tab, images, tmp_path / "out")
+    assert text(tab, "folder_missing") == ""
+
+
+def test_other_words_for_the_same_folder_name_the_box_to_check(
+    open_tab, images, tmp_path, monkeypatch, qtbot
+):
+    first = open_tab()
+    fill(first, images, tmp_path / "out")
+    click(first, "run_folder")
+    wait_until_through(first, qtbot)
+    tab = open_tab(prompts=PromptSet.parse("background, star"))
+    fill(tab, images, tmp_path / "out")
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert text(tab, "folder_outcome").endswith(
+        "Here: “Start anew”, under “Formats, scheduler and command”."
+    )
+    box = tab.findChild(QCheckBox, "overwrite")
+    assert box.text() == "Start anew"
+    assert not tab.outcome.isHidden()
+    box.setChecked(True)  # what was said is of what was chosen before
+    assert tab.outcome.isHidden()
+
+
+def test_an_error_in_the_table_is_not_a_table_without_classes(viewer):
+    _, widget = viewer.window.add_plugin_dock_widget("napari-dinoiser", "DINOiser")
+    for name in ("dog", "dog"):
+        add_class(widget.segment, name)
+    widget.folder.refresh()
+    missing = text(widget.folder, "folder_missing")
+    assert "'dog' has the same name as class 'dog'" in missing
+    assert widget.segment.table.error() == missing
 
 
 @pytest.fixture
