@@ -148,7 +148,8 @@ def _corrections(
     def mask_of(name: str) -> np.ndarray:
         return read_mask(mask_file(output, ours[name]), prompts.mask_colors)
 
-    for name, mask, labels in draw_all(files, prompts, renames, ours, mask_of, imported, unknown):
+    stems = {name: labelled.stem for name, labelled in ours.items()}
+    for name, mask, labels in draw_all(files, prompts, renames, stems, mask_of, imported, unknown):
         review = edits.look(name, ours[name].stem, ours[name].mask_checksum)
         corrected = review is not None and review.edited
         change = _compare(name, mask, labels, prompts, corrected)
@@ -167,7 +168,7 @@ def draw_all(
     files: Sequence[Path],
     prompts: PromptSet,
     renames: Mapping[str, str],
-    images: Mapping[str, object],
+    stems: Mapping[str, str],
     mask_of: Callable[[str], np.ndarray],
     imported: Imported,
     unknown: Counter[str],
@@ -178,8 +179,8 @@ def draw_all(
     ----------
     files, prompts, renames
         See `open_annotations` and `draw_labels`.
-    images
-        The images that there are, by name.
+    stems
+        The names of the results of the images that there are, by the images' names.
     mask_of
         Returns the labels (H, W) uint8 that an image has so far.
     imported, unknown
@@ -189,7 +190,7 @@ def draw_all(
         with open_annotations(path, prompts.label_colors) as opened:
             for annotations in opened:
                 imported.empty += annotations.empty
-                for theirs, name in match_images(annotations.images, images).items():
+                for theirs, name in match_images(annotations.images, stems).items():
                     if name is None:
                         imported.unmatched.append(theirs)
                         continue

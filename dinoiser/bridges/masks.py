@@ -40,7 +40,9 @@ class MaskAnnotations:
             msg = f"there are no annotations in {place}; give the folder or file that holds them"
             raise InputError(msg)
         self.knows_ignored = True
-        self._files = {file.relative_to(classes or folder).as_posix(): file for file in files}
+        # without the suffix: that of a mask is not that of its image
+        base = classes or folder
+        self._files = {f.relative_to(base).with_suffix("").as_posix(): f for f in files}
         self.images: Collection[str] = self._files.keys()
         self.empty: Collection[str] = ()
         label_map = next(folder.rglob(LABEL_MAP), None)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import defaultdict
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from dinoiser.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dinoiser.prompts import PromptSet
 
 
-def match_images(wanted: Iterable[str], ours: Iterable[str]) -> dict[str, str | None]:
+def match_images(wanted: Iterable[str], ours: Mapping[str, str]) -> dict[str, str | None]:
     """Match images by name, else by the last parts of their paths where only one has them.
+
+    The most parts that two names share count; of as many, those of whole names
+    before those of results' names, and these before those without suffixes.
 
     Parameters
     ----------
-    wanted, ours
-        Names with forward slashes. Suffixes do not count, unless names differ
-        in nothing else.
+    wanted
+        Names with forward slashes, with or without suffix.
+    ours
+        The name of each image's results, by the image's name.
 
     Returns
     -------
@@ -29,28 +33,58 @@ def match_images(wanted: Iterable[str], ours: Iterable[str]) -> dict[str, str | 
         Our name for each wanted one, None where there is none or several. No
         image of ours is given twice.
     """
-    wanted, ours = list(wanted), list(ours)
-    found: dict[str, str] = {name: name for name in set(wanted) & set(ours)}
-    by_tail = defaultdict(set)
-    for name in ours:
-        for tail in _tails(name):
-            by_tail[tail].add(name)
-    # the longer what two names share, the earlier they find each other
-    most = max((len(PurePosixPath(name).parts) for name in wanted), default=0)
-    for length in range(most, 0, -1):
-        for name in wanted:
-            tail = next((t for t in _tails(name) if t.count("/") + 1 == length), "")
-            free = by_tail.get(tail, set()).difference(found.values())
-            if name not in found and len(free) == 1:
-                found[name] = free.pop()
-    return {name: found.get(name) for name in wanted}
+    our_bare = _by_tail({name: _bare(name) for name in ours})
+    forms = [
+        (str, _by_tail({name: name for name in ours})),
+        (str, _by_tail(ours)),
+        (str, our_bare),
+        (_bare, our_bare),
+    ]
+    asking: dict[str, list[tuple[tuple[int, int], str]]] = defaultdict(list)
+    found: dict[str, str | None] = dict.fromkeys(wanted)
+    for name in found:
+        if name in ours:
+            found[name] = name
+        elif (nearest := _nearest(name, forms)) is not None:
+            rank, our = nearest
+            asking[our].append((rank, name))
+    for our, askers in asking.items():
+        (rank, name), *others = sorted(askers)
+        # of several that are as near, none is known to be the right one
+        if our not in found and not any(other == rank for other, _ in others):
+            found[name] = our
+    return found
 
 
-def _tails(name: str) -> Iterator[str]:
-    """Give a path without suffix, then without its first folder, and so on."""
-    parts = PurePosixPath(name).with_suffix("").parts if name else ()
-    for start in range(len(parts)):
-        yield "/".join(parts[start:])
+def _nearest(
+    name: str, forms: Sequence[tuple[Callable[[str], str], Mapping[tuple[str, ...], list[str]]]]
+) -> tuple[tuple[int, int], str] | None:
+    """Find the image that shares most with a name, with a rank, lower if nearer."""
+    parts = [_parts(form(name)) for form, _ in forms]
+    for length in range(len(parts[0]), 0, -1):
+        for place, (_, by_tail) in enumerate(forms):
+            if having := by_tail.get(parts[place][-length:]):
+                return ((-length, place), having[0]) if len(having) == 1 else None
+    return None
+
+
+def _by_tail(keys: Mapping[str, str]) -> dict[tuple[str, ...], list[str]]:
+    """List images by each of the last parts of their keys."""
+    by_tail = defaultdict(list)
+    for name, key in keys.items():
+        parts = _parts(key)
+        for start in range(len(parts)):
+            by_tail[parts[start:]].append(name)
+    return by_tail
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in path.split("/") if part not in ("", "."))
+
+
+def _bare(name: str) -> str:
+    """Give a path without suffix."""
+    return posixpath.splitext(name)[0]
 
 
 def split_renames(pairs: Iterable[str]) -> dict[str, str]:

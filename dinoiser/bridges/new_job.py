@@ -135,7 +135,7 @@ def _annotated(
         return np.zeros(read_size(found[name].path), np.uint8)
 
     # every class that they name is one of the job's
-    drawn = draw_all(files, prompts, renames, found, nothing_of, imported, Counter())
+    drawn = draw_all(files, prompts, renames, stems, nothing_of, imported, Counter())
     for name, _, labels in drawn:
         place = str(found[name].path.resolve())
         size = (labels.shape[0], labels.shape[1])

@@ -100,10 +100,11 @@ def explain_precision(device: torch.device) -> str:
 def bfloat16_speed() -> float:
     """Measure how many times as fast this CPU multiplies in bfloat16 as in float32."""
     least = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))
-    start, rounds = time.perf_counter(), 0
+    # of this thread's own work: on a busy machine, it would else be over before a quiet moment
+    start, rounds = time.thread_time(), 0
     with one_thread(), torch.inference_mode():
         # the first round of each is slower; where bfloat16 is emulated, two take long enough
-        while rounds < 2 or time.perf_counter() - start < SECONDS_TO_MEASURE:
+        while rounds < 2 or time.thread_time() - start < SECONDS_TO_MEASURE:
             rounds += 1
             for dtype in least:
                 least[dtype] = min(least[dtype], _seconds_to_multiply(dtype))

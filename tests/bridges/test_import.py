@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dinoiser.batch import export, run
 from dinoiser.batch.reviews import read_reviews
+from dinoiser.bridges.imports import import_annotations
 from dinoiser.export import CocoWriter, ExportOptions, build_annotations, read_mask, write_png
 from dinoiser.export.brush import encode_brush
+from dinoiser.prompts import PromptSet
+from dinoiser.scenes import draw_scenes
 from tests.helpers.export_jobs import PROMPTS, decodes, make_job, scene, segmentation
+from tests.helpers.job_driver import job_of
 
 pytestmark = decodes
+WORDS = PromptSet.parse("background, red circle, blue square")
 NAMES = {item.id: item.name for item in PROMPTS.classes}
 
 
@@ -192,6 +198,24 @@ def test_what_has_not_changed_is_left_as_it_is(job, tmp_path, dinoiser):
     code, out, err = dinoiser("import", job, as_coco(scene(), tmp_path))
     assert (code, out) == (0, "0 of 1 annotated images changed.\n"), err
     assert not read_reviews(job)
+
+
+@pytest.mark.parametrize("form", ["cvat.zip", "voc", "gray", "hf", "masks", "annotations.json"])
+def test_own_exports_of_images_that_share_a_name_come_back(tmp_path, form):
+    images = [one.image for one in draw_scenes(2, 4, (64, 80))]
+    (tmp_path / "in").mkdir()
+    Image.fromarray(images[0]).save(tmp_path / "in/a.jpg")
+    job = job_of((tmp_path / "in",), tmp_path / "job", WORDS, formats=("png",), scheduler="sync")
+    run(job)
+    Image.fromarray(images[1]).save(tmp_path / "in/a.png")  # its results keep the suffix
+    run(job)
+    export(job.output, ["cvat", "voc", "gray", "hf", "coco"])
+    before = {path: path.read_bytes() for path in (job.output / "masks").rglob("*.png")}
+    imported = import_annotations(job.output, [job.output / form])
+    assert not imported.unmatched
+    assert sorted(change.image for change in imported.changes) == ["a.jpg", "a.png"]
+    assert not any(change.pixels for change in imported.changes)
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_images_that_nobody_has_annotated_are_left_as_they_are(job, tmp_path, dinoiser):
