@@ -71,6 +71,8 @@ class VocWriter(OwnFiles):
             name: stack.enter_context(atomic_file(self.folder / SET_FOLDER / f"{name}.txt"))
             for name in (("default", "train", "val") if job.options.val else ("default",))
         }
+        for name in {"train", "val"}.difference(self.sets):  # of an earlier export
+            (self.folder / SET_FOLDER / f"{name}.txt").unlink(missing_ok=True)
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         """See `Writer`."""

@@ -179,6 +179,8 @@ class _Yolo(OwnFiles):
             name: stack.enter_context(atomic_file(job.output / f"{name}.txt"))
             for name in (("train", "val") if job.options.val else ())
         }
+        for name in {"train", "val"}.difference(self.lists):  # of an earlier export
+            (job.output / f"{name}.txt").unlink(missing_ok=True)
         write_data_yaml(job.output, job.prompts, with_lists=bool(self.lists))
 
     def make(self, record: Record, labels: np.ndarray) -> str:

@@ -62,9 +62,9 @@ def note_old_exports(output: Path, but: Collection[str] = ()) -> list[str]:
     """Say what exports have written that is not of today's masks any more, but in some formats."""
     beside = {"overlay", "confidence", *but}
     names = {name for one, some in OF_FORMAT.items() if one not in beside for name in some}
-    theirs = {"images", "labels"}  # or the user's, where the photographs lie in the job's folder
-    there = (n for n in names if (output / (YOLO_MARKS[n] if n in theirs else n)).exists())
-    old = sorted(there)
+    # folders of these names may be the user's, where photographs lie in the job's folder
+    marks = YOLO_MARKS | {name: f"{name}/{mark}" for name, mark in FOLDERS.items()}
+    old = sorted(name for name in names if (output / marks.get(name, name)).exists())
     hold = "holds" if len(old) == 1 else "hold"
     return [f"{', '.join(old)} {hold} the labels from before: export again"] if old else []
 

@@ -30,7 +30,7 @@ from dinoiser.batch.recorded_job import read_labelling, recorded_job
 from dinoiser.batch.records import Record, RecordFile, merge_records, read_records, refuse_damage
 from dinoiser.batch.reviews import Reviews, as_labelled, is_kept, masks_locked
 from dinoiser.batch.run import label_images, with_scheduler
-from dinoiser.batch.summary import Summary, name_some
+from dinoiser.batch.summary import Summary, count_images, name_some
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask, write_classes, write_mask
 from dinoiser.export.png_writer import read_seal
@@ -171,7 +171,13 @@ def relabel(
         remove_partial_files(job.output)
         if job.results.report and not summary.cancelled:
             write_report(job.output)
-    summary.notes += notes + _notes(job.output, planned.missing)
+    summary.notes += notes
+    if missing := planned.missing:
+        names = name_some(missing)
+        images = count_images(len(missing))
+        summary.notes.append(f"{images} not where they were, which keep their masks: {names}")
+    if labelled or turn.is_new:
+        summary.notes += note_old_exports(job.output)
     return summary
 
 
@@ -201,6 +207,8 @@ class _Turn:
     ----------
     job
         The job as it is to become.
+    is_new
+        Whether it is to become another than it is.
     """
 
     def __init__(
@@ -218,8 +226,8 @@ class _Turn:
         what = {} if learned is None else {"learned": learned.identity}
         labelling = replace(job.labelling, prompts=prompts, learned=learned_file(job.output, what))
         self._forgets = job.labelling.learned is not None and learned is None
-        self._is_new = (prompts, labelling.learned) != (job.prompts, job.labelling.learned)
-        self.job = replace(job, labelling=labelling, turn=job.turn + self._is_new)
+        self.is_new = (prompts, labelling.learned) != (job.prompts, job.labelling.learned)
+        self.job = replace(job, labelling=labelling, turn=job.turn + self.is_new)
         # an id is never given again, so that a mask is read alike before and after
         self._gone = {n: item for n, item in past.items() if n and n not in _ids(prompts)}
 
@@ -276,7 +284,7 @@ class _Turn:
         same = {key: before.get(key) for key in WHAT_TURNS if key in before}
         rest = {key: value for key, value in description.items() if key not in WHAT_TURNS}
         refuse_other_job(output, before, {**rest, **same})
-        history = [*self._history, *([same] if self._is_new else [])]
+        history = [*self._history, *([same] if self.is_new else [])]
         write_job(output, {**description, **({HISTORY: history} if history else {})})
         self.job.prompts.save(output / PROMPT_FILE)
         write_classes(self.job.prompts, output / CLASSES_FILE)
@@ -351,13 +359,3 @@ def _is_there(record: Record) -> bool:
 
 def _ids(prompts: PromptSet) -> set[int]:
     return {item.id for item in prompts.classes}
-
-
-def _notes(output: Path, missing: list[str]) -> list[str]:
-    notes = []
-    if missing:
-        notes.append(
-            f"{len(missing)} images are not where they were and keep their masks: "
-            f"{name_some(missing)}"
-        )
-    return notes + note_old_exports(output)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dinoiser.batch.engines.engine import Engine
     from dinoiser.batch.job import LabelJob
     from dinoiser.batch.job_images import JobImage
+    from dinoiser.batch.stock import Stock
     from dinoiser.batch.summary import Summary
 
 SMALL_JOB = 64
@@ -133,9 +134,10 @@ def run(
             merge_records(job.output)
             summary.cancelled = len(stock.todo) > labelled
             if not summary.cancelled:
-                summary.notes += prune(job, stock.gone) if job.running.prune else []
+                pruned = prune(job, stock.gone) if job.running.prune else []
+                summary.notes += pruned
                 remove_partial_files(job.output)
-                if job.running.overwrite:
+                if labelled or stock.news or pruned:
                     summary.notes += note_old_exports(job.output, but=job.results.formats)
                 _export(job, summary, progress, cancelled)
             if job.results.report and not summary.cancelled:
@@ -143,6 +145,18 @@ def run(
                 new = summary.done - summary.resumed
                 write_report(job.output, RunFigures(seconds, new, engine.where))
     return summary
+
+
+def preview(job: LabelJob) -> Stock:
+    """Say what a run would do: nothing is written, and no model is loaded.
+
+    Raises
+    ------
+    InputError, SettingsError
+        See `run`.
+    """
+    job = _continued(_with_whole_paths(job))
+    return take_stock(job, search_inputs(job))
 
 
 def with_scheduler(job: LabelJob, todo: int) -> LabelJob:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dinoiser.batch.edits_in_place import EditsInPlace
-from dinoiser.batch.exported_files import LeftFiles, note_old_exports
+from dinoiser.batch.exported_files import LeftFiles
 from dinoiser.batch.folder import is_emptied
 from dinoiser.batch.job_images import Naming, as_text, has_changed, result_file, result_files
 from dinoiser.batch.records import merge_records, read_records
@@ -15,7 +15,7 @@ from dinoiser.batch.reviews import is_kept, read_reviews
 from dinoiser.batch.summary import Summary, count_images, name_some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dinoiser.batch.job import LabelJob
     from dinoiser.batch.job_images import JobImage
@@ -158,28 +158,37 @@ def prune(job: LabelJob, gone: list[Record]) -> list[str]:
         What was removed, and what was kept all the same, a sentence each:
         corrected masks go only where the job discards reviews.
     """
-    reviews = read_reviews(job.output)
-    left = LeftFiles(job.output)
-    kept, removed = list[str](), list[str]()
-    for record in gone:
-        review = reviews.get(record.image)
-        if review is not None and review.edited and not job.running.discard_reviews:
-            kept.append(record.image)
-            continue
+    left, reviews = LeftFiles(job.output), read_reviews(job.output)
+    going, kept = prunable(job, gone, reviews)
+    for record in going:
         for path in left.of(record):
             path.unlink(missing_ok=True)
-        removed.append(record.image)
+    removed = [record.image for record in going]
     merge_records(job.output, without=set(removed))
     notes = []
     if removed:
         what = "labelled earlier and no longer among the inputs, whose results were removed"
         notes.append(_list_images(removed, what))
-        notes += note_old_exports(job.output, but=job.results.formats)
     if kept:
         notes.append(
             f"corrected masks were not pruned, give --discard-reviews too: {name_some(kept)}"
         )
     return notes
+
+
+def prunable(
+    job: LabelJob, gone: list[Record], reviews: Mapping[str, Review]
+) -> tuple[list[Record], list[str]]:
+    """Divide what is gone into what pruning removes, and names of corrected images that stay."""
+    going: list[Record] = []
+    kept: list[str] = []
+    for record in gone:
+        review = reviews.get(record.image)
+        if review is not None and review.edited and not job.running.discard_reviews:
+            kept.append(record.image)
+        else:
+            going.append(record)
+    return going, kept
 
 
 def _is_through(job: LabelJob, record: Record, review: Review | None) -> bool:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from dinoiser.prompts import PromptSet
 
+    # what is made of a wanted name, and our images by the last parts of what is made of theirs
+    _Form = tuple[Callable[[str], str], Mapping[tuple[str, ...], list[str]]]
+
 
 def match_images(wanted: Iterable[str], ours: Mapping[str, str]) -> dict[str, str | None]:
     """Match images by name, else by the last parts of their paths where only one has them.
@@ -34,7 +37,7 @@ def match_images(wanted: Iterable[str], ours: Mapping[str, str]) -> dict[str, st
         image of ours is given twice.
     """
     our_bare = _by_tail({name: _bare(name) for name in ours})
-    forms = [
+    forms: list[_Form] = [
         (str, _by_tail({name: name for name in ours})),
         (str, _by_tail(ours)),
         (str, our_bare),
@@ -56,9 +59,7 @@ def match_images(wanted: Iterable[str], ours: Mapping[str, str]) -> dict[str, st
     return found
 
 
-def _nearest(
-    name: str, forms: Sequence[tuple[Callable[[str], str], Mapping[tuple[str, ...], list[str]]]]
-) -> tuple[tuple[int, int], str] | None:
+def _nearest(name: str, forms: Sequence[_Form]) -> tuple[tuple[int, int], str] | None:
     """Find the image that shares most with a name, with a rank, lower if nearer."""
     parts = [_parts(form(name)) for form, _ in forms]
     for length in range(len(parts[0]), 0, -1):

@@ -271,19 +271,29 @@ def _run(job: LabelJob) -> Summary:
 
 def _describe(job: LabelJob, as_json: bool) -> None:
     """Say what a job would do, without touching the model or the disk."""
-    from dinoiser.batch.job_images import find_job_images
+    from dinoiser.batch.run import preview
+    from dinoiser.batch.stock import prunable
     from dinoiser.batch.summary import count_images
 
-    images = find_job_images(job)
+    stock = preview(job)
+    names = [image.name for image in stock.todo]
+    gone = stock.gone if job.running.prune else []
+    removed = [record.image for record in prunable(job, gone, stock.edits.reviews)[0]]
     if as_json:
         classes = [{"id": c.id, "name": c.name, "phrases": c.phrases} for c in job.prompts.classes]
-        print_json({"images": [image.name for image in images], "classes": classes})
+        print_json({"images": names, "removed": removed, "classes": classes})
         return
     for c in job.prompts.classes:
         say(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}")
-    for image in images:
-        say(image.name)
-    say(f"{count_images(len(images))} would be labelled into {job.output}.")
+    for name in names:
+        say(name)
+    earlier = stock.summary.through
+    stay = f"; {earlier} were labelled earlier and stay" if earlier else ""
+    say(f"{count_images(len(names))} would be labelled into {job.output}{stay}.")
+    if removed:
+        say(f"The results of {count_images(len(removed))} would be removed: {', '.join(removed)}.")
+    for sentence in stock.summary.notes:
+        note(f"Note: {sentence}.")
 
 
 def _in_short(names: list[str], most: int) -> str:

@@ -243,6 +243,24 @@ class TestInputs:
             "export again"
         )
 
+    def test_exports_that_a_run_makes_old_are_named(self, job, folder):
+        run(job)
+        export(job.output, ["voc", "gray"])
+        assert run(job).notes == []  # nothing has changed
+        draw(folder / "c.jpg", 3)
+        assert run(job).notes == ["gray, voc hold the labels from before: export again"]
+        export(job.output, ["voc", "gray"])
+        (folder / "c.jpg").unlink()
+        assert run(job).notes[-1].startswith("gray, voc hold the labels from before")
+        assert not [note for note in run(job).notes if "from before" in note]
+
+    def test_a_folder_of_the_users_is_no_old_export(self, job, folder):
+        draw(folder / "gray" / "c.jpg")
+        here = replace(job, output=folder)
+        run(here)
+        draw(folder / "d.jpg")
+        assert not [note for note in run(here).notes if "from before" in note]
+
     def test_what_comes_back_is_exported_again(self, job, folder):
         run(job)
         (folder / "b.jpg").rename(folder.parent / "b.jpg")

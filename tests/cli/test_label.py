@@ -166,6 +166,24 @@ def test_a_dry_run_touches_nothing(dinoiser, images, tmp_path):
     assert not out.exists()
 
 
+def test_a_dry_run_says_what_stays_and_what_would_go(dinoiser, images, tmp_path):
+    images = shutil.copytree(images, tmp_path / "in")
+    command = label(images, "-p", WORDS, "-o", tmp_path / "out", "--format", "png")
+    assert dinoiser(*command)[0] == 0
+    shown = "0 images would be labelled into {}; 3 were labelled earlier and stay.\n"
+    assert dinoiser(*command, "--dry-run")[1].endswith(shown.format(tmp_path / "out"))
+    gone = next(images.rglob("a.webp"))
+    gone.unlink()
+    _, _, stderr = dinoiser(*command, "--dry-run")
+    assert "no longer among the inputs" in stderr
+    _, stdout, _ = dinoiser(*command, "--dry-run", "--prune")
+    assert stdout.endswith("The results of 1 image would be removed: deep/er/a.webp.\n")
+    assert json.loads(dinoiser(*command, "--dry-run", "--prune", "--json")[1])["removed"] == [
+        "deep/er/a.webp"
+    ]
+    assert len(list((tmp_path / "out").rglob("masks/**/*.png"))) == 3
+
+
 WRONG = {
     "no words": (["-p", ""], ["no classes"]),
     "an empty class": (["-p", "dog,,cat"], ["class 2"]),

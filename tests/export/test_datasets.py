@@ -164,6 +164,14 @@ def test_yolo_s_split_depends_on_names_alone(tmp_path):
     assert [name for name in now if "/x/" not in name] == lists["val"]
 
 
+@pytest.mark.parametrize(("form", "lists"), [("yolo", "."), ("voc", "voc/ImageSets/Segmentation")])
+def test_lists_of_an_earlier_split_do_not_stay(job, form, lists):
+    export(job, [form], ExportOptions(val=0.3))
+    assert {path.name for path in (job / lists).glob("*.txt")} >= {"train.txt", "val.txt"}
+    export(job, [form])
+    assert {path.name for path in (job / lists).glob("*.txt")} <= {"default.txt"}
+
+
 def test_flat_yolo_takes_the_place_of_folders(job):
     export(job, ["yolo"])
     export(job, ["yolo"], ExportOptions(flat=True))
