@@ -17,7 +17,8 @@ from dinoiser.errors import InputError, OutputError
 from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.export.polygons import trace_polygons
 from dinoiser.export.regions import annotated_classes, find_regions, map_instances
-from dinoiser.images.reading import read_format, read_image, read_orientation
+from dinoiser.images.large_tiff import is_large_tiff
+from dinoiser.images.reading import is_rare_tiff, read_format, read_image, read_orientation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,7 +123,7 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
 
     Polygons are those of the upright image, but not all readers turn images as
     their EXIF or TIFF orientation says. An image that it turns becomes an
-    upright copy, of 8 bits.
+    upright copy, of 8 bits; so does a TIFF that most readers cannot open.
 
     Parameters
     ----------
@@ -145,8 +146,9 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
     if not image.is_file():
         msg = f"there is no image {image}; restore it, or label the images where they are now"
         raise InputError(msg)
-    turned = read_orientation(image) in range(2, 9)
-    if _is_there(image, path, turned):
+    copied = read_orientation(image) in range(2, 9)
+    copied |= is_rare_tiff(image) and not is_large_tiff(image)
+    if _is_there(image, path, copied):
         return
     if path.exists() and not (path.is_symlink() or ours):
         msg = f"{path} is in the way of a link to {image}; move it and export again."
@@ -155,7 +157,7 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
     link = path.with_name(f".{uuid4().hex}{PARTIAL_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if turned:
+        if copied:
             _copy_upright(image, link)
         else:
             _link_or_copy(image.resolve(), link, hard)
@@ -167,15 +169,15 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
         raise OutputError(msg) from error
 
 
-def _is_there(image: Path, path: Path, turned: bool) -> bool:
+def _is_there(image: Path, path: Path, copied: bool) -> bool:
     """Whether a path is the image itself, a link to it, or a copy of it."""
     if not path.exists():
         return False
     if path.samefile(image):  # a link shows it as it is stored, not upright
-        return not turned or is_same_place(path, image)
+        return not copied or is_same_place(path, image)
     if path.is_symlink():
         return False
-    if turned:  # which keeps the time of the original
+    if copied:  # which keeps the time of the original
         return path.stat().st_mtime_ns == image.stat().st_mtime_ns
     return filecmp.cmp(path, image)  # reads them only where the times differ
 

@@ -189,6 +189,25 @@ def read_orientation(path: str | Path) -> int:
         return 1
 
 
+def is_rare_tiff(path: str | Path) -> bool:
+    """Whether an image is a TIFF that Pillow does not know, on which most data sets' readers build.
+
+    Such are those of several channels of floats or signed numbers.
+    """
+    path = Path(path)
+    try:
+        is_tiff = _kind(path, _read_header(path)) == "TIFF"
+    except ImageError:  # no image at all
+        return False
+    try:
+        with path.open("rb") as file:
+            if is_tiff:
+                _open_image("TIFF", file)
+            return False
+    except Exception:  # decoders raise almost anything
+        return True
+
+
 def read_format(path: str | Path) -> str:
     """Detect the format of an image, in Pillow's name where Pillow writes it.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from hypothesis import given
 from PIL import Image
@@ -14,6 +15,7 @@ from scipy.ndimage import binary_dilation
 from dinoiser.batch.export import export
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export import ExportOptions, build_yolo, link_image
+from dinoiser.images import read_image
 from tests.helpers.drawn_images import assert_shows_four_squares, four_squares
 from tests.helpers.export_jobs import (
     IDS,
@@ -97,6 +99,23 @@ def test_readers_find_labels_by_the_images_path(tmp_path):
 def test_small_parts_are_left_out():
     lines = build_yolo(scene(), PROMPTS, ExportOptions(min_area=80)).splitlines()
     assert [line.split()[0] for line in lines] == ["0", "2", "2"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_tiff_that_pillow_cannot_open_becomes_a_copy_that_it_can(tmp_path, dtype, hard):
+    pixels = np.random.default_rng(3).integers(0, 3000, (20, 30, 3)).astype(dtype)
+    image, link = tmp_path / "a.tif", tmp_path / "images" / "a.tif"
+    tifffile.imwrite(image, pixels, photometric="rgb")
+    for _ in range(2):  # again: it is there
+        link_image(image, link, hard=hard)
+        with Image.open(link) as copy:
+            assert (copy.size, copy.mode) == ((30, 20), "RGB")
+            np.testing.assert_array_equal(np.asarray(copy), read_image(image))
+    plain = tmp_path / "b.tif"
+    tifffile.imwrite(plain, pixels.astype(np.uint8), photometric="rgb")
+    link_image(plain, tmp_path / "images" / "b.tif", hard=hard)
+    assert (tmp_path / "images" / "b.tif").samefile(plain)
 
 
 def test_an_image_is_copied_where_no_link_can_be_made(tmp_path, monkeypatch):
