@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
+from dinoiser.atomic import remove_partial_files
 from dinoiser.batch.dataset_writers import DATASET_WRITERS
 from dinoiser.batch.export_writers import WRITERS, ExportedJob, labelled_records
 from dinoiser.batch.folder import refuse_half_emptied, refuse_links, sole_writer
@@ -64,6 +65,7 @@ def export_alone(
 
     read_prompts(output)  # where there is no job, nothing is written, a lock neither
     with sole_writer(output, "export"):
+        remove_partial_files(output)  # of exports that were killed
         failures = export(output, formats, options, progress=progress) if formats else {}
         if not formats or (output / REPORT_FILE).is_file():
             write_report(output)

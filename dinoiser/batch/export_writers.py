@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dinoiser.atomic import atomic_file
-from dinoiser.batch.exported_files import datumaro_files, flat_stem, panoptic_file, yolo_files
+from dinoiser.batch.exported_files import (
+    DATUMARO_IMAGES,
+    datumaro_files,
+    flat_stem,
+    panoptic_file,
+    yolo_files,
+)
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import read_records
@@ -137,14 +143,16 @@ class _Coco(OwnFiles):
                 link.unlink(missing_ok=True)
 
     def make(self, record: Record, labels: np.ndarray) -> Any:
+        name = record.image
         if self.folder:
             [link] = datumaro_files(self.folder, record)
             link_image(Path(record.path), link, hard=True, ours=True)
-        annotations = build_annotations(labels, record.image, self.job.prompts, self.job.options)
-        return labels.shape, annotations
+            name = link.relative_to(self.folder / DATUMARO_IMAGES).as_posix()
+        annotations = build_annotations(labels, name, self.job.prompts, self.job.options)
+        return name, labels.shape, annotations
 
     def add(self, record: Record, made: Any) -> None:
-        self.file.add(record.image, *made)
+        self.file.add(*made)
 
 
 class _Panoptic(OwnFiles):

@@ -27,6 +27,8 @@ OF_FORMAT = {
 }
 """What each format writes beside masks, in the job's folder."""
 
+DATUMARO_IMAGES = "images/default"
+
 
 class LeftFiles:
     """All files that labelling and exporting may have left of an image.
@@ -92,8 +94,8 @@ def hf_files(folder: Path, record: Record) -> tuple[Path, Path]:
 
 
 def datumaro_files(folder: Path, record: Record) -> tuple[Path]:
-    """Give the link to the image, of the layout "datumaro"."""
-    return (folder / "images" / "default" / check_inside(record.image),)
+    """Give the link to the image, of the layout "datumaro", which tells no images by suffixes."""
+    return (folder / DATUMARO_IMAGES / f"{check_inside(record.stem)}{_suffix(record)}",)
 
 
 def yolo_files(output: Path, record: Record, *, flat: bool) -> tuple[Path, Path]:

@@ -36,11 +36,12 @@ def match_images(wanted: Iterable[str], ours: Mapping[str, str]) -> dict[str, st
         Our name for each wanted one, None where there is none or several. No
         image of ours is given twice.
     """
-    our_bare = _by_tail({name: _bare(name) for name in ours})
+    results, our_bare = _by_tail(ours), _by_tail({name: _bare(name) for name in ours})
     forms: list[_Form] = [
         (str, _by_tail({name: name for name in ours})),
-        (str, _by_tail(ours)),
+        (str, results),
         (str, our_bare),
+        (_bare, results),
         (_bare, our_bare),
     ]
     asking: dict[str, list[tuple[tuple[int, int], str]]] = defaultdict(list)

@@ -200,7 +200,12 @@ def test_what_has_not_changed_is_left_as_it_is(job, tmp_path, dinoiser):
     assert not read_reviews(job)
 
 
-@pytest.mark.parametrize("form", ["cvat.zip", "voc", "gray", "hf", "masks", "annotations.json"])
+DATUMARO = "datumaro/annotations/instances_default.json"
+
+
+@pytest.mark.parametrize(
+    "form", ["cvat.zip", "voc", "gray", "hf", "masks", "annotations.json", DATUMARO]
+)
 def test_own_exports_of_images_that_share_a_name_come_back(tmp_path, form):
     images = [one.image for one in draw_scenes(2, 4, (64, 80))]
     (tmp_path / "in").mkdir()
@@ -210,7 +215,11 @@ def test_own_exports_of_images_that_share_a_name_come_back(tmp_path, form):
     Image.fromarray(images[1]).save(tmp_path / "in/a.png")  # its results keep the suffix
     run(job)
     export(job.output, ["cvat", "voc", "gray", "hf", "coco"])
+    export(job.output, ["coco"], ExportOptions(layout="datumaro"))
     before = {path: path.read_bytes() for path in (job.output / "masks").rglob("*.png")}
+    # Datumaro tells no images by suffixes
+    images = json.loads((job.output / DATUMARO).read_text())["images"]
+    assert len({image["file_name"].rpartition(".")[0] for image in images}) == 2
     imported = import_annotations(job.output, [job.output / form])
     assert not imported.unmatched
     assert sorted(change.image for change in imported.changes) == ["a.jpg", "a.png"]
