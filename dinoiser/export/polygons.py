@@ -59,10 +59,14 @@ def _find_edges(parts: np.ndarray) -> _Edges:
     steps = (-width, 1, width, -1)  # from a pixel to its neighbour beyond each side
     flat = parts.ravel()
     starts, ends = [], []
+    inner = parts[1:-1, 1:-1]
+    beyond = parts[:-2, 1:-1], parts[1:-1, 2:], parts[2:, 1:-1], parts[1:-1, :-2]
     for side in range(4):
         ahead = steps[(side + 1) % 4]
         # the pixels whose neighbour beyond this side belongs to something else
-        facing = (flat != np.roll(flat, -steps[side])) & (flat != 0)
+        apart = np.zeros(parts.shape, bool)
+        apart[1:-1, 1:-1] = (inner != beyond[side]) & (inner != 0)
+        facing = apart.ravel()
         here = np.flatnonzero(facing)
         # top and bottom sides run along rows, left and right ones along columns
         if side in (_RIGHT, _LEFT):

@@ -73,12 +73,14 @@ def map_parts(labels: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray
-        (H, W) integers: 0 = background or ignored; parts are numbered from 1 in
-        the reading order of their first pixels.
+        (H, W) int32, of 2^32 pixels or more int64: 0 = background or ignored; parts
+        are numbered from 1 in the reading order of their first pixels.
     """
     from skimage.measure import label  # slow to import
 
-    return label(map_classes(labels), background=BACKGROUND, connectivity=1)
+    parts = label(map_classes(labels), background=BACKGROUND, connectivity=1)
+    # of 64 bits, which would be most of the memory that an export takes
+    return parts.astype(np.int32) if labels.size < 2**32 else parts
 
 
 def map_instances(labels: np.ndarray, options: ExportOptions) -> np.ndarray:
