@@ -73,7 +73,10 @@ def read_label_studio(path: Path, document: Any) -> ShapeAnnotations:
         done = [one for one in task.annotations if not one.was_cancelled]
         images[_image_name(path, task)] = _read_results(done[-1].result if done else [])
     if not any(image.shapes for image in images.values()):
-        msg = f"{path} has no annotations with brush strokes or polygons; export it as JSON"
+        if any(task.annotations for task in tasks):
+            msg = f"{path} has no annotations with brush strokes or polygons; draw one of the two"
+        else:
+            msg = f"{path} has no annotations; submit tasks in Label Studio, and export them again"
         raise InputError(msg)
     return ShapeAnnotations(path, images)
 

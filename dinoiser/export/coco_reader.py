@@ -164,7 +164,7 @@ def _read(path: Path) -> _Document:
         return _Document.model_validate(json.loads(path.read_bytes()))
     except (ValueError, RecursionError) as error:  # deep nesting is no ValueError
         problem = _first_problem(error) if isinstance(error, ValidationError) else _no_lists()
-        msg = f"{path} is not a COCO file{problem}; give another."
+        msg = f"{path} is not a COCO file{problem}."
         raise InputError(msg) from error
 
 
@@ -175,14 +175,16 @@ def _first_problem(error: ValidationError) -> str:
     kind, *place = first["loc"] or ("",)
     if not place:
         return _no_lists()
+    if first["type"] == "missing" and "segments_info" in first["input"]:
+        return ", but one of panoptic segments, which are not read; give one of instances instead"
     if first["type"] == "missing":
-        return f": an entry of its {kind} has no {place[-1]!r}"
+        return f": an entry of its {kind} has no {place[-1]!r}; give another"
     what, value = ("entry", *place[1:])[-1], reprlib.repr(first["input"])
-    return f": in its {kind}, the {what} {value} is wrong ({first['msg']})"
+    return f": in its {kind}, the {what} {value} is wrong ({first['msg']}); give another"
 
 
 def _no_lists() -> str:
-    return f", which has the lists {', '.join(LISTS)}"
+    return f", which has the lists {', '.join(LISTS)}; give another"
 
 
 def draw_segmentation(segmentation: Any, size: tuple[int, ...]) -> np.ndarray:

@@ -312,6 +312,13 @@ def test_images_that_do_not_fit_are_named_and_the_others_come_in(job, tmp_path, 
         ("a.zip", "no zip", "cannot be unpacked"),
         ("a.png", "no png", "cannot be read"),
         ("a.doc", "", "holds no annotations"),
+        ("a.json", '[{"data": {"image": "b.png"}, "predictions": []}]', "submit tasks in Label"),
+        (
+            "a.json",
+            '{"images": [], "categories": [], "annotations": [{"image_id": 1, '
+            '"segments_info": []}]}',
+            "panoptic segments, which are not read",
+        ),
     ],
 )
 def test_what_is_damaged_is_one_sentence(job, tmp_path, dinoiser, name, content, said):
