@@ -174,6 +174,10 @@ class PromptRows:
             classes.insert(0, self._background_class)
         return PromptSet(tuple(classes), self.templates, self.ignore_below, self.masks)
 
+    def lists(self) -> list[str]:
+        """Return the names that look like lists of classes, as they contain a comma."""
+        return [row.name.strip() for row in self.rows if re.search(f"[{COMMAS}]", row.name)]
+
     def visible_ids(self) -> set[int]:
         """Return the ids of the classes to show, without the background."""
         return {row.id for row in self.rows if row.visible and not row.blank}

@@ -229,7 +229,10 @@ class PromptTable(QWidget):
     def _show_note(self) -> None:
         """Show the first error or likely mistake; the tooltip lists all of them."""
         prompts, error = self._state.prompts, self._state.error
-        sentences = error.splitlines() or list(prompts.warnings if prompts else ())
+        sentences = error.splitlines() or [
+            *(f"“{name}” is one class; give each a row of its own" for name in self._rows.lists()),
+            *(prompts.warnings if prompts else ()),
+        ]
         more = f" (and {len(sentences) - 1} more)" if len(sentences) > 1 else ""
         self._note.setText("".join(sentences[:1]) + more)
         self._note.setToolTip("\n".join(sentences))

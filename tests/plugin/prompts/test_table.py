@@ -249,6 +249,16 @@ def test_a_doubtful_phrase_is_noted_and_still_looked_for(driver: Driver) -> None
     assert driver.table.error() == ""
 
 
+def test_a_list_typed_as_a_name_is_noted(driver: Driver) -> None:
+    driver.load("dog")
+    driver.write(0, Column.NAME, "circle, blue,")
+    note = driver.table.findChild(object, "prompt_note")
+    assert note.text() == "“circle, blue,” is one class; give each a row of its own"
+    assert driver.table.prompt_set().names[-1] == "circle, blue,"
+    driver.write(0, Column.NAME, "circle")
+    assert not note.isVisible()
+
+
 def test_lines_pasted_into_an_open_editor_become_classes(driver: Driver) -> None:
     driver.press("add_class")
     QGuiApplication.clipboard().setText("dog\ncat\nrusted van")
