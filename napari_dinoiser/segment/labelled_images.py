@@ -204,16 +204,17 @@ class LabelledImages(QObject):
         objects
             (H, W) integers, see `map_instances`.
         """
-        if known.objects is None or known.objects not in self.viewer.layers:
-            known.objects = self.viewer.add_labels(
-                np.zeros(known.session.edits.labels.shape, np.int32),
-                name=f"objects of {known.image.name}",
-                **place_labels(known.image, known.channel_axis),
-            )
-            keep_over(known.objects, known.image, known.channel_axis)
-        # those of other planes stay
-        known.objects.data[self.plane(known)] = objects
-        known.objects.refresh()
+        name, shape = f"objects of {known.image.name}", known.session.edits.labels.shape
+        layers, layer = self.viewer.layers, known.objects
+        if layer is None and name in layers:  # of labels that were removed
+            layer = layers[name]
+        if layer is None or layer not in layers or layer.data.shape != shape:
+            place = place_labels(known.image, known.channel_axis)
+            layer = self.viewer.add_labels(np.zeros(shape, np.int32), name=name, **place)
+            keep_over(layer, known.image, known.channel_axis)
+        known.objects = layer
+        layer.data[self.plane(known)] = objects  # those of other planes stay
+        layer.refresh()
 
     def plane(self, known: Labelled) -> tuple[int, ...]:
         """Return the plane of the labels that the viewer shows."""

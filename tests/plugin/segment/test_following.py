@@ -84,6 +84,12 @@ def test_objects_of_one_slice_leave_those_of_others(segment, viewer, scene_promp
         count_objects(segment, qtbot)
     objects = viewer.layers["objects of stack"].data
     assert [int(plane.max()) for plane in objects] == [1, 0, 1]
+    # labels that were removed come back, and their objects with them
+    viewer.layers.remove("labels of stack")
+    segment.run()
+    finish()
+    count_objects(segment, qtbot)
+    assert [one.name for one in viewer.layers if "objects" in one.name] == ["objects of stack"]
 
 
 def test_an_image_that_is_deleted_is_not_labelled_on(labelled, viewer, scene, finish, looks):
