@@ -41,6 +41,7 @@ class LeftFiles:
 
     def __init__(self, output: Path) -> None:
         self.output = output
+        self._panoptic = (output / "panoptic.json").exists()
         self._folders = [n for n, mark in FOLDERS.items() if (output / n / mark).is_file()]
         self._links, self._lines = (
             (output / YOLO_MARKS[name]).exists() for name in ("images", "labels")
@@ -49,7 +50,8 @@ class LeftFiles:
     def of(self, record: Record) -> Iterator[Path]:
         """Give paths, whether something is there or not; only in folders that are the job's."""
         yield from result_files(self.output, record.stem)
-        yield panoptic_file(self.output, record)
+        if self._panoptic:
+            yield panoptic_file(self.output, record)
         for name in self._folders:
             yield from _IN_FOLDERS[name](self.output / name, record)
         for flat in (False, True):

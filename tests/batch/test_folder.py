@@ -254,6 +254,21 @@ class TestInputs:
         assert run(job).notes[-1].startswith("gray, voc hold the labels from before")
         assert not [note for note in run(job).notes if "from before" in note]
 
+    def test_a_folder_of_the_users_loses_nothing_to_pruning(self, job, folder):
+        draw(folder / "sub" / "c.jpg")
+        run(job)
+        theirs = [
+            job.output / place
+            for place in ("panoptic/b.png", "gray/b.png", "voc/JPEGImages/b.jpg", "labels/b.txt")
+        ]
+        for path in theirs:
+            path.parent.mkdir(parents=True)
+            path.write_text("the user's")
+        (folder / "b.jpg").unlink()
+        run(changed(job, prune=True))
+        assert not (job.output / "masks/b.png").exists()
+        assert all(path.exists() for path in theirs)
+
     def test_a_folder_of_the_users_is_no_old_export(self, job, folder):
         draw(folder / "gray" / "c.jpg")
         here = replace(job, output=folder)
