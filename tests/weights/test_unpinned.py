@@ -121,7 +121,7 @@ def test_cancelling_does_not_wait_for_a_slow_server(
     began = time.monotonic()
     with pytest.raises(WeightsError, match="was cancelled"):
         fetch(unpinned, cancelled=lambda: time.monotonic() - began > 0.5)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 6  # else 8, or without end
 
 
 def test_cancelling_does_not_wait_for_the_next_try(
@@ -132,7 +132,7 @@ def test_cancelling_does_not_wait_for_the_next_try(
     began = time.monotonic()
     with pytest.raises(WeightsError, match="was cancelled"):
         fetch(unpinned, cancelled=lambda: time.monotonic() - began > 0.5)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20  # else 30
 
 
 def test_the_digest_of_the_first_download_is_kept_and_verified(unpinned: UrlFile) -> None:

@@ -13,7 +13,7 @@ from itertools import count
 
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, Event
 from distributed.comm import connect as knock
 from distributed.security import Security
 
@@ -83,11 +83,17 @@ def test_a_run_can_be_stopped_while_a_worker_loads_the_model(client, tmp_path):
     job = job_of((tmp_path,), tmp_path / "out", PromptSet.parse("red circle"), scheduler="local")
     questions = count()
     engine = OnCluster(client, 1, cancelled=lambda: next(questions) == 0)
+    go = Event("go", client)
     with client.get_executor(pure=False) as other_work:
-        held_up = [other_work.submit(time.sleep, 1) for _ in range(2)]
+        held_up = [other_work.submit(wait_for, "go") for _ in range(2)]
         with pytest.raises(ClusterError, match="Stopped before the first image: run the same job"):
             engine.describe(job)
         assert not any(work.done() for work in held_up)
+        go.set()
+
+
+def wait_for(name):
+    assert Event(name).wait(60)
 
 
 def test_a_run_that_is_stopped_before_its_first_image_leaves_no_job(tmp_path):
