@@ -15,6 +15,13 @@ from dinoiser.errors import SettingsError
 if TYPE_CHECKING:
     from dinoiser.export import ExportOptions
 
+WHAT_FOR = {
+    "--polygons": {"coco"},
+    "--layout": {"coco"},
+    "--val": {"yolo", "voc"},
+    "--flat": {"yolo"},
+}
+"""Options that only some formats have."""
 EXAMPLE = options.example("dinoiser export labels/ -f coco,yolo --instances")
 
 
@@ -81,6 +88,8 @@ def export(
     )
     if problems := format_problems(formats):
         raise SettingsError("; ".join(problems) + ".")
+    given = {"--polygons": polygons, "--layout": layout != "plain", "--val": val, "--flat": flat}
+    _refuse_without_effect([name for name, value in given.items() if value], formats)
     images, failures = _run(output, formats, shape)
     if as_json:
         document = {"output": str(output), "formats": formats, "images": images}
@@ -91,6 +100,16 @@ def export(
         say_failures(f"{len(failures)} of {total} images could not be exported", failures)
     if failures:
         raise typer.Exit(1)
+
+
+def _refuse_without_effect(given: list[str], formats: list[str]) -> None:
+    for name in given:
+        if not WHAT_FOR[name].intersection(formats):
+            msg = (
+                f"{name} changes nothing in {', '.join(formats)}: it is for "
+                f"{' and '.join(sorted(WHAT_FOR[name]))}; add the format, or leave the option out."
+            )
+            raise SettingsError(msg)
 
 
 def _run(output: Path, formats: list[str], shape: ExportOptions) -> tuple[int, dict[str, str]]:

@@ -65,6 +65,23 @@ def test_all_formats_come_from_the_masks(job, dinoiser):
     assert [a["file_name"] for a in panoptic["annotations"]] == ["a.png", "a/c.png", "b.png"]
 
 
+@pytest.mark.parametrize(
+    ("format_", "flags"),
+    [
+        ("coco", ["--val", "0.1"]),
+        ("coco", ["--flat"]),
+        ("voc", ["--polygons"]),
+        ("yolo", ["--layout", "datumaro"]),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(job, dinoiser, format_, flags):
+    before = sorted(job.rglob("*"))
+    code, _, err = dinoiser("export", job, "-f", format_, *flags)
+    assert code == 2
+    assert f"{flags[0]} changes nothing in {format_}: it is for" in " ".join(err.split())
+    assert sorted(job.rglob("*")) == before
+
+
 def test_options_reach_the_annotations(job, dinoiser):
     flags = ["--polygons", "--instances", "--min-area", "80"]
     code, out, err = dinoiser("export", job, "-f", "coco", *flags)
