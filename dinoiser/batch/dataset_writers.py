@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoiser.atomic import atomic_file
-from dinoiser.batch.export_writers import ExportedJob, OwnFiles, own_folder
+from dinoiser.batch.export_writers import ExportedJob, OwnFiles, open_split, own_folder
 from dinoiser.batch.exported_files import gray_files, hf_files, voc_files
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.export import link_image, write_classes, write_mask
@@ -28,7 +28,7 @@ from dinoiser.export.voc import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import ExitStack
 
     import numpy as np
@@ -51,13 +51,12 @@ class GrayWriter(OwnFiles):
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         """See `Writer`."""
-        [mask] = gray_files(self.folder, record)
+        [mask] = self.files(record)
         write_gray(labels, mask)
 
-    def remove(self, record: Record) -> None:
-        """See `Writer`."""
-        for path in gray_files(self.folder, record):
-            path.unlink(missing_ok=True)
+    def files(self, record: Record) -> Sequence[Path]:
+        """See `OwnFiles`."""
+        return gray_files(self.folder, record)
 
 
 class VocWriter(OwnFiles):
@@ -67,29 +66,26 @@ class VocWriter(OwnFiles):
         self.folder = own_folder(job, "voc")
         super().__init__(job, stack)
         _write_text(self.folder / LABEL_MAP, build_label_map(job.prompts, with_ignored=True))
-        self.sets = {
-            name: stack.enter_context(atomic_file(self.folder / SET_FOLDER / f"{name}.txt"))
-            for name in (("default", "train", "val") if job.options.val else ("default",))
-        }
-        for name in {"train", "val"}.difference(self.sets):  # of an earlier export
-            (self.folder / SET_FOLDER / f"{name}.txt").unlink(missing_ok=True)
+        folder = self.folder / SET_FOLDER
+        self.all = stack.enter_context(atomic_file(folder / "default.txt"))
+        self.sets = open_split(job, folder, stack)
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         """See `Writer`."""
-        image, mask = voc_files(self.folder, record)
+        image, mask = self.files(record)
         link_image(Path(record.path), image, ours=True)
         write_mask(labels, replace(self.job.prompts, masks="indexed"), mask)
 
     def add(self, record: Record, made: None) -> None:
         """See `Writer`."""
-        for name in ("default", self.job.options.subset(record.image)):
-            if name in self.sets:
-                self.sets[name].write(f"{record.stem}\n".encode())
+        line = f"{record.stem}\n".encode()
+        self.all.write(line)
+        if self.sets:
+            self.sets[self.job.options.subset(record.image)].write(line)
 
-    def remove(self, record: Record) -> None:
-        """See `Writer`."""
-        for path in voc_files(self.folder, record):
-            path.unlink(missing_ok=True)
+    def files(self, record: Record) -> Sequence[Path]:
+        """See `OwnFiles`."""
+        return voc_files(self.folder, record)
 
 
 class HuggingFaceWriter(OwnFiles):
@@ -103,7 +99,7 @@ class HuggingFaceWriter(OwnFiles):
 
     def make(self, record: Record, labels: np.ndarray) -> dict[str, str]:
         """See `Writer`."""
-        image, mask = hf_files(self.folder, record)
+        image, mask = self.files(record)
         link_image(Path(record.path), image, ours=True)
         write_gray(labels, mask)
         names = [path.relative_to(self.folder).as_posix() for path in (image, mask)]
@@ -113,10 +109,9 @@ class HuggingFaceWriter(OwnFiles):
         """See `Writer`."""
         self.file.write(json.dumps(made).encode() + b"\n")
 
-    def remove(self, record: Record) -> None:
-        """See `Writer`."""
-        for path in hf_files(self.folder, record):
-            path.unlink(missing_ok=True)
+    def files(self, record: Record) -> Sequence[Path]:
+        """See `OwnFiles`."""
+        return hf_files(self.folder, record)
 
 
 class CvatWriter(OwnFiles):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from dinoiser.atomic import atomic_file
 from dinoiser.batch.exported_files import (
@@ -37,7 +37,7 @@ from dinoiser.images import read_labelled_image
 from dinoiser.images.job_folders import FOLDERS, YOLO_FILE, YOLO_MARKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import ExitStack
 
     import numpy as np
@@ -83,6 +83,16 @@ def own_folder(job: ExportedJob, name: str) -> Path:
     return folder
 
 
+def open_split(job: ExportedJob, folder: Path, stack: ExitStack) -> dict[str, BinaryIO]:
+    """Begin the lists of images to train and to validate with; without a split, remove them."""
+    paths = {name: folder / f"{name}.txt" for name in ("train", "val")}
+    if job.options.val:
+        return {name: stack.enter_context(atomic_file(path)) for name, path in paths.items()}
+    for path in paths.values():  # of an earlier export, they would name what is gone
+        path.unlink(missing_ok=True)
+    return {}
+
+
 class OwnFiles:
     """A format without files about all images."""
 
@@ -91,8 +101,14 @@ class OwnFiles:
         for record in labelled_records(job.output, left_out=True):
             self.remove(record)
 
+    def files(self, record: Record) -> Sequence[Path]:
+        """Give the files that `make` writes for an image; none are its own by default."""
+        return ()
+
     def remove(self, record: Record) -> None:
         """See `Writer`."""
+        for path in self.files(record):
+            path.unlink(missing_ok=True)
 
     def make(self, record: Record, labels: np.ndarray) -> Any:
         """Do nothing."""
@@ -107,12 +123,12 @@ class _Png(OwnFiles):
 
 
 class _Overlay(OwnFiles):
-    def remove(self, record: Record) -> None:
-        result_file(self.job.output, record.stem, "overlay").unlink(missing_ok=True)
+    def files(self, record: Record) -> Sequence[Path]:
+        return (result_file(self.job.output, record.stem, "overlay"),)
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         image = read_labelled_image(record.path, labels.shape)
-        path = result_file(self.job.output, record.stem, "overlay")
+        [path] = self.files(record)
         write_label_overlay(image, labels, self.job.prompts, path)
 
 
@@ -137,15 +153,13 @@ class _Coco(OwnFiles):
         super().__init__(job, stack)
         self.file = stack.enter_context(CocoWriter(file, job.prompts))
 
-    def remove(self, record: Record) -> None:
-        if self.folder:
-            for link in datumaro_files(self.folder, record):
-                link.unlink(missing_ok=True)
+    def files(self, record: Record) -> Sequence[Path]:
+        return datumaro_files(self.folder, record) if self.folder else ()
 
     def make(self, record: Record, labels: np.ndarray) -> Any:
         name = record.image
         if self.folder:
-            [link] = datumaro_files(self.folder, record)
+            [link] = self.files(record)
             link_image(Path(record.path), link, hard=True, ours=True)
             name = link.relative_to(self.folder / DATUMARO_IMAGES).as_posix()
         annotations = build_annotations(labels, name, self.job.prompts, self.job.options)
@@ -164,11 +178,12 @@ class _Panoptic(OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> Any:
         ids, segments = build_panoptic(labels, self.job.prompts, self.job.options)
         name = f"{record.stem}.png"
-        write_panoptic_png(ids, panoptic_file(self.job.output, record))
+        [path] = self.files(record)
+        write_panoptic_png(ids, path)
         return labels.shape, name, segments
 
-    def remove(self, record: Record) -> None:
-        panoptic_file(self.job.output, record).unlink(missing_ok=True)
+    def files(self, record: Record) -> Sequence[Path]:
+        return (panoptic_file(self.job.output, record),)
 
     def add(self, record: Record, made: Any) -> None:
         self.file.add(record.image, *made)
@@ -183,12 +198,7 @@ class _Yolo(OwnFiles):
         for record in labelled_records(job.output):
             if "/" in record.stem:  # what was exported the other way would be read as well
                 self._remove(record, flat=not self.flat)
-        self.lists = {
-            name: stack.enter_context(atomic_file(job.output / f"{name}.txt"))
-            for name in (("train", "val") if job.options.val else ())
-        }
-        for name in {"train", "val"}.difference(self.lists):  # of an earlier export
-            (job.output / f"{name}.txt").unlink(missing_ok=True)
+        self.lists = open_split(job, job.output, stack)
         write_data_yaml(job.output, job.prompts, with_lists=bool(self.lists))
 
     def make(self, record: Record, labels: np.ndarray) -> str:

@@ -28,6 +28,7 @@ OF_FORMAT = {
 """What each format writes beside masks, in the job's folder."""
 
 DATUMARO_IMAGES = "images/default"
+"""Folder of the images in the layout "datumaro": those of the subset "default"."""
 
 
 class LeftFiles:
@@ -85,14 +86,12 @@ def gray_files(folder: Path, record: Record) -> tuple[Path]:
 
 def voc_files(folder: Path, record: Record) -> tuple[Path, Path]:
     """Give the link to the image and its mask, of the format "voc"."""
-    stem = check_inside(record.stem)
-    return folder / IMAGE_FOLDER / f"{stem}{_suffix(record)}", folder / CLASS_FOLDER / f"{stem}.png"
+    return _link_and_mask(folder / IMAGE_FOLDER, folder / CLASS_FOLDER, record)
 
 
 def hf_files(folder: Path, record: Record) -> tuple[Path, Path]:
     """Give the link to the image and its mask, of the format "hf"."""
-    stem = check_inside(record.stem)
-    return folder / "images" / f"{stem}{_suffix(record)}", folder / "masks" / f"{stem}.png"
+    return _link_and_mask(folder / "images", folder / "masks", record)
 
 
 def datumaro_files(folder: Path, record: Record) -> tuple[Path]:
@@ -110,6 +109,11 @@ def yolo_files(output: Path, record: Record, *, flat: bool) -> tuple[Path, Path]
 def flat_stem(stem: str) -> str:
     """Give the name of an image's files where all lie in one folder."""
     return stem.replace("/", "__")
+
+
+def _link_and_mask(links: Path, masks: Path, record: Record) -> tuple[Path, Path]:
+    stem = check_inside(record.stem)
+    return links / f"{stem}{_suffix(record)}", masks / f"{stem}.png"
 
 
 def _suffix(record: Record) -> str:

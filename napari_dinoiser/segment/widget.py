@@ -321,6 +321,7 @@ class SegmentWidget(QWidget):
         super().hideEvent(event)
 
     def _let_keys_work(self, layer: Labels) -> None:
+        """Add a layer's keys; a method of this widget, as Qt lets go of it together with that."""
         self.keys.add(layer)
 
     def _choose_image_of(self, event: Any) -> None:
