@@ -175,7 +175,7 @@ def relabel(
     if missing := planned.missing:
         names = name_some(missing)
         images = count_images(len(missing))
-        summary.notes.append(f"{images} not where they were, which keep their masks: {names}")
+        summary.notes.append(f"{images} not found, whose masks are kept: {names}")
     if labelled or turn.is_new:
         summary.notes += note_old_exports(job.output)
     return summary
