@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari import Viewer
     from napari.layers import Labels
+    from qtpy.QtWidgets import QWidget
 
 OUTLINE = "object under the pointer"
 REACHES = tuple(np.round(np.linspace(0.1, 0.9, 17), 2).tolist())
@@ -59,6 +60,8 @@ class ObjectTool(QObject):
         Returns the labels that are being edited; None if there are none.
     label_of
         Returns the label of a digit's class; None if there is none.
+    parent
+        The tab, which it lives as long as.
     """
 
     def __init__(
@@ -66,8 +69,9 @@ class ObjectTool(QObject):
         viewer: Viewer,
         target: Callable[[], Target | None],
         label_of: Callable[[int | None], int | None],
+        parent: QWidget,
     ) -> None:
-        super().__init__()
+        super().__init__(parent)
         self._label_of = label_of
         self._viewer = viewer
         self._target = target
@@ -77,7 +81,7 @@ class ObjectTool(QObject):
         self._position: tuple[float, ...] = ()
         self._pointing = False
         self._step = USUAL
-        self._rest = QTimer()
+        self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(PAUSE)
         self._rest.timeout.connect(self._draw)

@@ -58,7 +58,7 @@ class ReviewObjects:
         tell: Callable[[str], None],
         parent: QWidget,
     ) -> None:
-        self.tool = ObjectTool(viewer, self._target, label_of)
+        self.tool = ObjectTool(viewer, self._target, label_of, parent)
         self._layers = layers
         self._tell = tell
         self._session: ReviewSession | None = None

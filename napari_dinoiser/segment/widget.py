@@ -97,7 +97,7 @@ class SegmentWidget(QWidget):
         self.keys = CanvasKeys(
             viewer, self.images, self._labelled, self.table, self.painted, self.box, self._tell
         )
-        self.objects = ObjectTool(viewer, self._target, self.keys.label_of)
+        self.objects = ObjectTool(viewer, self._target, self.keys.label_of, self)
         self.advanced = AdvancedSettings(viewer)
         self.runner = Runner(encoder or Encoder(), self)
         self.teacher = StrokeTeacher()

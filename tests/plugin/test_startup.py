@@ -1,4 +1,4 @@
-"""Opening the widget: quick, and without what only a model needs."""
+"""Opening the widget: quick, and without what only a model needs; and leaving it open."""
 
 import subprocess
 import sys
@@ -32,3 +32,20 @@ def test_napari_opens_it_by_the_plugins_name():
     """As in `napari -w napari-dinoiser`."""
     done = run('viewer.window.add_plugin_dock_widget("napari-dinoiser")')
     assert done.returncode == 0, done.stderr
+
+
+LEFT_OPEN = """
+import napari
+from qtpy.QtWidgets import QApplication
+viewer = napari.Viewer()
+viewer.window.add_plugin_dock_widget("napari-dinoiser")
+QApplication.processEvents()
+"""
+
+
+def test_a_script_may_end_with_the_window_open():
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
