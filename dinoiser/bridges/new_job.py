@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import yaml
 
-from dinoiser.batch.job import CLASSES_FILE, IMPORTED, PROMPT_FILE, RECORDED_VERSIONS, write_job
-from dinoiser.batch.records import Record, RecordFile
+from dinoiser.batch.folder import LOCK, refuse_links, sole_writer
+from dinoiser.batch.job import (
+    CLASSES_FILE,
+    IMPORTED,
+    PROMPT_FILE,
+    RECORDED_VERSIONS,
+    read_job,
+    write_job,
+)
+from dinoiser.batch.recorded_job import read_labelling
+from dinoiser.batch.records import Record, RecordFile, read_records
 from dinoiser.batch.reviews import LabelledImage, Reviews
 from dinoiser.bridges.annotations import open_annotations
 from dinoiser.bridges.imports import Change, Imported, draw_all
 from dinoiser.bridges.matching import split_renames
-from dinoiser.errors import InputError, SettingsError
+from dinoiser.errors import InputError, PromptError, SettingsError
 from dinoiser.export.png import write_classes
 from dinoiser.images.inputs import find_images, output_stem
 from dinoiser.images.reading import read_size
@@ -24,7 +34,7 @@ from dinoiser.prompts import PromptSet
 from dinoiser.weights.digests import file_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from dinoiser.images.inputs import ImageFile
@@ -40,10 +50,13 @@ def begin_job(
 ) -> Imported:
     """Make a job of images and their annotations, which count as corrected and accepted.
 
+    The same call again goes on where it was stopped, and adds images whose
+    annotations are new or were mended; those that are in the job stay as they are.
+
     Parameters
     ----------
     output
-        The new folder.
+        The new folder, or the folder of a job that began so.
     images
         The folder with the images.
     files
@@ -57,33 +70,71 @@ def begin_job(
     Raises
     ------
     SettingsError
-        There is something in the folder already.
+        There is something else in the folder already.
     InputError
         There are no images, or the annotations cannot be read or have no names
         of classes.
+    PromptError
+        They have classes that the job lacks.
     OutputError
         The job cannot be written.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        msg = f"{output} is not empty; give --new another folder."
-        raise SettingsError(msg)
+    begun = _classes_begun_with(output)
     found = {file.name: file for file in find_images(images)}
     names = split_renames(renames)
     prompts = _find_classes(files, names)
-    if not dry_run:
-        write_job(output, _describe(prompts))
+    if begun is not None:
+        _refuse_more_classes(output, begun, prompts)
+        prompts = begun
+    imported = Imported()
+    with nullcontext() if dry_run else _open_job(output, prompts):
+        there = {record.image for record in read_records(output)}
+        reviews, records = Reviews(output, prompts), RecordFile(output)
+        for labelled, labels in _annotated(found, there, files, prompts, names, imported):
+            present = set(np.unique(labels).tolist())
+            classes = tuple(item.name for item in prompts.classes if item.id in present - {0})
+            imported.changes.append(Change(labelled.image, labels.size, classes, False))
+            if not dry_run:
+                reviews.save(labelled, "accepted", labels)
+                records.append([_record(labelled, found[labelled.image])])
+    return imported
+
+
+def _classes_begun_with(output: Path) -> PromptSet | None:
+    """Return the classes of a job that annotations began; None where there is no job yet."""
+    if not output.exists():
+        return None
+    description = read_job(output) if output.is_dir() else None
+    if description is not None and description.get("model") == {"name": IMPORTED}:
+        refuse_links(output)
+        return read_labelling(description)
+    if not output.is_dir() or {path.name for path in output.iterdir()} - {LOCK}:
+        msg = f"{output} is not empty; give --new another folder."
+        raise SettingsError(msg)
+    return None
+
+
+def _refuse_more_classes(output: Path, begun: PromptSet, prompts: PromptSet) -> None:
+    ours = {name.casefold() for name in begun.names}
+    more = [name for name in prompts.names if name.casefold() not in ours]
+    if more:
+        msg = (
+            f"the annotations have classes that the job in {output} lacks: {', '.join(more)}; "
+            f'give --map "{more[0]}=NAME" for each, or --new another folder.'
+        )
+        raise PromptError(msg)
+
+
+@contextmanager
+def _open_job(output: Path, prompts: PromptSet) -> Iterator[None]:
+    """Be the only one that writes into the job, and describe it."""
+    output.mkdir(parents=True, exist_ok=True)
+    with sole_writer(output, "import"):
+        if read_job(output) is None:
+            write_job(output, _describe(prompts))
         prompts.save(output / PROMPT_FILE)
         write_classes(prompts, output / CLASSES_FILE)
-    imported = Imported()
-    reviews, records = Reviews(output, prompts), RecordFile(output)
-    for labelled, labels in _annotated(found, files, prompts, names, imported):
-        present = set(np.unique(labels).tolist())
-        classes = tuple(item.name for item in prompts.classes if item.id in present - {0})
-        imported.changes.append(Change(labelled.image, labels.size, classes, False))
-        if not dry_run:
-            reviews.save(labelled, "accepted", labels)
-            records.append([_record(labelled, found[labelled.image])])
-    return imported
+        yield
 
 
 def _find_classes(files: Sequence[Path], renames: Mapping[str, str]) -> PromptSet:
@@ -123,12 +174,13 @@ class _Annotated(NamedTuple):
 
 def _annotated(
     found: Mapping[str, ImageFile],
+    there: Collection[str],
     files: Sequence[Path],
     prompts: PromptSet,
     renames: Mapping[str, str],
     imported: Imported,
 ) -> Iterator[_Annotated]:
-    """Give the annotated images one by one; note what does not fit."""
+    """Give the annotated images that are not there yet; note what does not fit."""
     stems = output_stem(list(found.values()))
 
     def nothing_of(name: str) -> np.ndarray:
@@ -136,11 +188,21 @@ def _annotated(
 
     # every class that they name is one of the job's
     drawn = draw_all(files, prompts, renames, stems, nothing_of, imported, Counter())
+    kept = 0
     for name, _, labels in drawn:
+        if name in there:
+            kept += 1
+            continue
         place = str(found[name].path.resolve())
         size = (labels.shape[0], labels.shape[1])
         labelled = LabelledImage(name, stems[name], place, size, None, None, {})
         yield _Annotated(labelled, labels)
+    if kept:
+        images = f"{kept} image{'s are' if kept > 1 else ' is'}"
+        imported.notes.append(
+            f"{images} in the job already and left as before; without --new, annotations "
+            "replace what a job has"
+        )
 
 
 def _record(labelled: LabelledImage, file: ImageFile) -> Record:

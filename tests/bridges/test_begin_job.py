@@ -1,0 +1,85 @@
+"""`dinoiser import --new` again: it goes on, and what is in the job stays."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinoiser.batch.records import read_records
+from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews
+from dinoiser.export import read_mask, write_png
+from dinoiser.export.png import write_classes
+from dinoiser.prompts import PromptSet
+from tests.helpers.export_jobs import PROMPTS, decodes, scene, segmentation
+from tests.helpers.job_driver import PROGRAM, kill_when
+
+pytestmark = decodes
+
+
+def lay_out(folder, count):
+    """Write images, and a mask of each in a folder of its own."""
+    for number in range(count):
+        labels, name = scene(number), f"{number:02}.png"
+        path = folder / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((*labels.shape, 3), 128, np.uint8)).save(path)
+        write_png(segmentation(labels), folder / "drawn" / name)
+    write_classes(PROMPTS, folder / "drawn/classes.json")
+    return folder / "images", folder / "drawn"
+
+
+def begin(output, images, *files):
+    return "import", "--new", output, "--images", images, *files
+
+
+def test_an_annotation_that_was_mended_comes_in_and_the_others_stay(tmp_path, dinoiser):
+    images, drawn = lay_out(tmp_path, 3)
+    Image.fromarray(np.zeros((3, 4), np.uint8)).save(drawn / "01.png")
+    code, _, err = dinoiser(*begin(tmp_path / "job", images, drawn))
+    assert code == 1
+    assert "01.png: it is annotated with (3, 4) pixels" in err
+    first = read_labelled(tmp_path / "job")[0]
+    Reviews(tmp_path / "job", PROMPTS).save(first, "rejected", np.zeros_like(scene(0)))
+
+    write_png(segmentation(scene(1)), drawn / "01.png")
+    code, out, err = dinoiser(*begin(tmp_path / "job", images, drawn))
+    assert code == 0, err
+    assert "1 of 1 annotated images changed" in out
+    assert "2 images are in the job already" in err
+    states = {name: review.state for name, review in read_reviews(tmp_path / "job").items()}
+    assert states == {"00.png": "rejected", "01.png": "accepted", "02.png": "accepted"}
+    np.testing.assert_array_equal(read_mask(tmp_path / "job/masks/01.png"), scene(1))
+    assert not read_mask(tmp_path / "job/masks/00.png").any()
+
+
+def test_classes_that_the_job_lacks_are_refused_and_it_stays(tmp_path, dinoiser):
+    images, drawn = lay_out(tmp_path, 2)
+    (drawn / "01.png").rename(tmp_path / "01.png")
+    assert dinoiser(*begin(tmp_path / "job", images, drawn))[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "job").rglob("*.*")}
+    (tmp_path / "01.png").rename(drawn / "01.png")
+    write_classes(PromptSet.parse("background, yacht"), drawn / "classes.json")
+    code, _, err = dinoiser(*begin(tmp_path / "job", images, drawn))
+    assert code == 2
+    assert "have classes that the job" in err
+    assert "yacht" in err
+    assert {path: path.read_bytes() for path in (tmp_path / "job").rglob("*.*")} == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_the_same_command_goes_on_after_a_kill(tmp_path, dinoiser):
+    images, drawn = lay_out(tmp_path, 30)
+    command = [*PROGRAM, *map(str, begin(tmp_path / "job", images, drawn))]
+    kill_when(command, tmp_path / "job", 5)
+    before = len(list(read_records(tmp_path / "job")))
+    assert 5 <= before < 30
+    code, out, err = dinoiser(*begin(tmp_path / "job", images, drawn))
+    assert code == 0, err
+    assert f"{30 - before} of {30 - before} annotated images changed" in out
+    assert [record.image for record in read_records(tmp_path / "job")] == sorted(
+        path.name for path in images.iterdir()
+    )
+    for number in range(30):
+        mask = read_mask(tmp_path / f"job/masks/{number:02}.png")
+        np.testing.assert_array_equal(mask, scene(number))
