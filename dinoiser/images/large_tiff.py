@@ -34,9 +34,11 @@ from dinoiser.images.tiff import (
     first_series,
     is_understood,
     join_channels,
+    mask_page,
     orientation,
     pages_of_first_image,
     to_colors,
+    without_masked,
 )
 
 if TYPE_CHECKING:
@@ -114,7 +116,7 @@ def _large_tiff(tiff: TiffFile, nodata: float | None) -> LargeTiff:
     if obstacle := _obstacle(layout):
         msg = f"{obstacle}, which cannot be read in parts; save it as tiled 8-bit RGB"
         raise ImageError(msg)
-    return LargeTiff(pages_of_first_image(series), layout, nodata)
+    return LargeTiff(pages_of_first_image(series), layout, nodata, mask_page(tiff))
 
 
 @contextmanager
@@ -142,12 +144,17 @@ class LargeTiff:
     """
 
     def __init__(
-        self, pages: list[TiffPage | TiffFrame], layout: TiffPage, nodata: float | None = None
+        self,
+        pages: list[TiffPage | TiffFrame],
+        layout: TiffPage,
+        nodata: float | None = None,
+        mask: TiffPage | None = None,
     ) -> None:
-        for page in pages:
+        for page in [*pages, *([mask] if mask else [])]:
             check_is_complete(page)
         # the lock: seek and read on the shared file handle must not interleave
         self._pages, self._layout, self._turns = pages, layout, threading.Lock()
+        self._mask = mask
         self._dtype = np.dtype(layout.dtype)
         self._stored = (layout.imagelength, layout.imagewidth)
         # uncompressed and contiguous: mapped, so that chunks can be cut anywhere
@@ -156,6 +163,8 @@ class LargeTiff:
         self._segment = (1, 1) if in_one_run else _segment(layout)
         if not in_one_run:
             _check_segments(pages, layout)
+        if mask is not None:
+            _check_segments([mask], mask)
         turned = orientation(layout) in (5, 6, 7, 8)
         self.size = self._stored[::-1] if turned else self._stored
         self.warning: str | None = None
@@ -207,7 +216,7 @@ class LargeTiff:
         np.ndarray or None
             (H, W) bool; None if there are none.
         """
-        if not self._nodata:
+        if not self._nodata and self._mask is None:
             return None
         turn, (height, width) = orientation(self._layout), self.size
         # from upright to stored: what `upright` does, backwards
@@ -246,12 +255,17 @@ class LargeTiff:
         if self._mapped:
             parts = [np.asarray(samples[rows, columns]) for samples in self._mapped]
         else:
-            parts = [self._read(page, rows, columns) for page in self._pages]
-        return join_channels([to_colors(part, self._layout, self._nodata) for part in parts])
+            parts = [self._read(page, self._layout, rows, columns) for page in self._pages]
+        colors = join_channels([to_colors(part, self._layout, self._nodata) for part in parts])
+        if self._mask is None:
+            return colors
+        return without_masked(colors, self._read(self._mask, self._mask, rows, columns)[..., 0])
 
-    def _read(self, page: TiffPage | TiffFrame, rows: slice, columns: slice) -> np.ndarray:
+    def _read(
+        self, page: TiffPage | TiffFrame, layout: TiffPage, rows: slice, columns: slice
+    ) -> np.ndarray:
         """Read samples (rows, columns, S) of a page."""
-        layout, (height, width) = self._layout, self._segment
+        height, width = _segment(layout)
         size = (rows.stop - rows.start, columns.stop - columns.start, layout.samplesperpixel)
         down, across = math.ceil(layout.imagelength / height), math.ceil(layout.imagewidth / width)
         segments = product(
@@ -261,19 +275,21 @@ class LargeTiff:
         )
         # the file lists tiles row by row, and separate planes one after the other
         decoded = (
-            (plane, i, j, self._decode(page, (plane * down + i) * across + j))
+            (plane, i, j, self._decode(page, layout, (plane * down + i) * across + j))
             for plane, i, j in segments
         )
         # one is decoded before there is memory for all: damage makes a size of any number
         first = next(decoded)
-        samples = np.full(size, layout.nodata, self._dtype)
+        samples = np.full(size, layout.nodata, np.dtype(layout.dtype))
         for plane, i, j, pixels in chain([first], decoded):
             if pixels is not None:  # else the file leaves it out: all pixels are nodata
                 top, left = i * height - rows.start, j * width - columns.start
                 _place(samples[..., plane:], pixels, top, left)
         return samples
 
-    def _decode(self, page: TiffPage | TiffFrame, index: int) -> np.ndarray | None:
+    def _decode(
+        self, page: TiffPage | TiffFrame, layout: TiffPage, index: int
+    ) -> np.ndarray | None:
         """Decode a tile or strip to (rows, columns, S)."""
         file, count = page.parent.filehandle, page.databytecounts[index]
         with self._turns:
@@ -281,10 +297,10 @@ class LargeTiff:
             data = file.read(count) if count else None
         # the tiles of a JPEG page share the tables stored in its tags
         tables = {}
-        if self._layout.compression in _JPEG:
-            tables = {"jpegtables": page.jpegtables, "jpegheader": self._layout.jpegheader}
+        if layout.compression in _JPEG:
+            tables = {"jpegtables": page.jpegtables, "jpegheader": layout.jpegheader}
         try:
-            pixels, _, _ = self._layout.decode(data, index, **tables)
+            pixels, _, _ = layout.decode(data, index, **tables)
         except Exception as error:  # decoders raise almost anything on damaged files
             msg = f"tile or strip {index} cannot be decoded ({error}); get a new copy of the file"
             raise ImageError(msg) from error

@@ -1,5 +1,6 @@
 """Read TIFF files of every depth and layout as RGB arrays."""
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,9 @@ def read_tiff(path: Path, limit: int, nodata: float | None = None) -> ReadImage 
         sample_bytes = len(pages) * layout.samplesperpixel * np.dtype(layout.dtype).itemsize
         with decoding(layout.imagewidth, layout.imagelength, sample_bytes, limit):
             pixels = join_channels([_read_page(page, layout, values) for page in pages])
+            if (mask := mask_page(tiff)) is not None:
+                check_is_complete(mask)
+                pixels = without_masked(pixels, mask.asarray())
             rgb = upright(to_rgb(pixels, channel_axis=-1), turn)
             missing = missing_pixels(pixels)
             return ReadImage(
@@ -84,6 +88,25 @@ def join_channels(pages: list[np.ndarray]) -> np.ndarray:
         return pages[0]
     masked = any(isinstance(page, np.ma.MaskedArray) for page in pages)
     return (np.ma if masked else np).concatenate(pages, axis=-1)
+
+
+def mask_page(tiff: TiffFile) -> TiffPage | None:
+    """Return the page in which GDAL keeps which pixels of the first image hold data, if any."""
+    first = tiff.pages.first
+    # its reduced copies, and their masks, may come in between
+    for page in islice(tiff.pages, 1, None):
+        # a frame has the layout of an image before it
+        if isinstance(page, TiffFrame) or not (page.is_mask or page.is_reduced):
+            return None
+        if page.is_mask and page.shape == (first.imagelength, first.imagewidth):
+            return page
+    return None
+
+
+def without_masked(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Mark pixels (H, W, C) as missing where the file's own mask (H, W) is 0."""
+    missing = np.ma.getmaskarray(pixels) | (mask == 0)[..., np.newaxis]
+    return np.ma.MaskedArray(np.ma.getdata(pixels), missing)
 
 
 def first_series(tiff: TiffFile) -> TiffPageSeries:

@@ -21,6 +21,7 @@ from dinoiser.images.reading import read_with_missing
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
 from dinoiser.segment.segmenter import Segmenter
+from tests.helpers.masked_tiff import write_with_mask
 
 PROMPTS = PromptSet.parse("background, red star, circle, green triangle", ignore_below=0.4)
 TILED = {"tile": (256, 256), "compression": "zlib", "photometric": "rgb"}
@@ -160,6 +161,21 @@ def test_pixels_without_data_are_ignored_in_parts_too(tiny, large_image, turn, t
     expected = Segmenter(tiny).segment(whole.rgb, PROMPTS).ignoring(whole.missing)
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected.labels)
     assert found.pixel_counts() == expected.pixel_counts()
+
+
+@pytest.mark.parametrize("turn", [1, 7])
+def test_the_mask_within_a_file_counts_in_parts_too(tiny, large_image, turn, tmp_path):
+    deep = large_image[:300, :400].astype(np.uint16) * 16
+    valid = np.ones((300, 400), bool)
+    valid[:50, :70] = False
+    path = tmp_path / "image.tif"
+    write_with_mask(path, deep, valid, turn, **TILED)
+    whole = read_with_missing(path)
+    assert whole.missing.sum() == 50 * 70
+    np.testing.assert_array_equal(read_in_parts(path), whole.rgb)
+    label_large_tiff(path, PROMPTS, Segmenter(tiny).pipeline, tmp_path / "mask.png")
+    expected = Segmenter(tiny).segment(whole.rgb, PROMPTS).ignoring(whole.missing)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected.labels)
 
 
 def test_parts_are_warned_of_like_the_whole_image(tiny, large_image, tmp_path):

@@ -9,6 +9,7 @@ import tifffile
 from dinoiser.images import read_image
 from dinoiser.images.reading import read_with_missing
 from tests.helpers.drawn_images import random_squares
+from tests.helpers.masked_tiff import write_with_mask
 
 LOWEST = float(np.finfo(np.float32).min)
 KINDS = {
@@ -116,3 +117,29 @@ def test_missing_pixels_are_found_however_an_image_is_stored(stored, tmp_path):
         colors = np.arange(3 * 256, dtype=np.uint16).reshape(3, 256)
         write(path, grey, 0, photometric="palette", colormap=colors)
     np.testing.assert_array_equal(read_with_missing(path).missing, missing)
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_pixels_that_the_mask_within_a_file_leaves_out_are_missing(kind, turn, tmp_path):
+    image, _ = deep_image(kind)
+    path, valid = tmp_path / "a.tif", np.ones((200, 200), bool)
+    valid[:60, :60] = False
+    write_with_mask(path, image, valid, turn)
+    found = read_with_missing(path)
+    np.testing.assert_array_equal(found.missing, np.rot90(~valid, -1 if turn == 6 else 0))
+    # what lies under the mask does not change how the rest looks
+    rest = write(tmp_path / "rest.tif", np.ascontiguousarray(image[60:]))
+    upright = np.rot90(found.rgb, 1 if turn == 6 else 0)
+    assert np.abs(upright[60:].astype(int) - read_image(rest)).max() <= 1
+
+
+def test_a_mask_of_another_size_or_of_a_later_page_is_none_of_the_first_image(tmp_path):
+    image, _ = deep_image("uint8")
+    path, valid = tmp_path / "a.tif", np.zeros((200, 200), bool)
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(image, photometric="rgb", metadata=None)
+        tiff.write(valid[:100, :100], photometric="mask", subfiletype=4, metadata=None)
+        tiff.write(image, photometric="rgb", metadata=None)
+        tiff.write(valid, photometric="mask", subfiletype=4, metadata=None)
+    assert read_with_missing(path).missing is None
