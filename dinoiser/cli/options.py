@@ -131,7 +131,9 @@ Scheduler = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", help="Local processes. Default: one per GPU, or one.", metavar="NUMBER"
+        "--workers",
+        help="Local processes. Default: one per GPU, or as many as suit the cores and the memory.",
+        metavar="NUMBER",
     ),
 ]
 JobFolder = Annotated[
