@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from dinoiser.batch.engines.cluster import SHARDS_UNDER_WAY
 from dinoiser.batch.engines.label_images import failed_record
+from dinoiser.batch.engines.same_files import check_same_files, read_mark
 from dinoiser.batch.engines.shards import (
     Shard,
     describe_here,
@@ -110,6 +111,7 @@ class OnCluster:
         found; only that image fails. Its pieces run alone, as a worker that dies
         takes all its shards along.
         """
+        mark = read_mark(job)
         news, patience = _News(self.client), _Patience(local=job.running.scheduler == "local")
         # images left to submit, pieces of shards that killed a worker, and running tasks
         todo, again, running = deque(images), deque[Shard](), dict[Any, Shard]()
@@ -132,7 +134,7 @@ class OnCluster:
                         news.expect(shard)
                     else:
                         break
-                    task = self._submit(_work, job, model, shard, self.threads, news.topic)
+                    task = self._submit(_work, job, model, shard, self.threads, news.topic, mark)
                     running[task] = shard
                 if not running:
                     return
@@ -228,11 +230,17 @@ class _News:
 
 
 def _work(
-    job: LabelJob, model: dict[str, Any], shard: Shard, threads: int | None, topic: str
+    job: LabelJob,
+    model: dict[str, Any],
+    shard: Shard,
+    threads: int | None,
+    topic: str,
+    mark: bytes | None,
 ) -> list[Record]:
     """Label a shard on a worker; no further images once the client has given the task up."""
     from distributed import get_worker
 
+    check_same_files(job, shard, mark)
     worker = get_worker()
     task = worker.state.tasks[worker.get_current_task()]
     threads = threads or worker.state.nthreads

@@ -104,7 +104,7 @@ STOPS = [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.ma
 
 
 @contextmanager
-def own_cluster(folder, workers):
+def own_cluster(folder, workers, start_worker=()):
     """A scheduler and workers as a person starts them by hand."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -116,7 +116,8 @@ def own_cluster(folder, workers):
     scheduler = subprocess.Popen([*dask, "scheduler", *options, "--port", port], **quiet)
     options = ["--host", "127.0.0.1", "--no-dashboard", "--no-nanny", "--nthreads", "1"]
     started = [
-        subprocess.Popen([*dask, "worker", address, *options], **quiet) for _ in range(workers)
+        subprocess.Popen([*start_worker, *dask, "worker", address, *options], **quiet)
+        for _ in range(workers)
     ]
     try:
         yield address, scheduler, started
@@ -153,6 +154,25 @@ def test_a_cluster_that_loses_its_scheduler(images, undisturbed, tmp_path):
     assert "Traceback" not in said
     finish(images, out)
     assert_same(out, undisturbed)
+
+
+HIDES = "unshare -rm true 2> /dev/null"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.system(HIDES) != 0, reason="needs a file system that others do not see")
+def test_a_worker_that_does_not_see_the_images_stops_the_job(images, tmp_path):
+    label = command(images, tmp_path / "out", "--limit", "4")
+    hiding = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs none "{images}" && exec "$@"', "sh"]
+    with own_cluster(tmp_path, 1, hiding) as (address, *_):
+        process = start([*label, "--scheduler", address])
+        said, _ = process.communicate(timeout=240)
+    assert process.returncode == 2, said
+    [error] = [line for line in said.splitlines() if line.startswith("Error: ")]
+    assert "does not see" in error
+    # none of them has failed: the same command labels them where they are seen
+    said, _ = start(label).communicate(timeout=240)
+    assert "4 of 4 images labelled" in said
 
 
 @pytest.mark.slow
