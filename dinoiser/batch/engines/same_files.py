@@ -43,7 +43,7 @@ def check_same_files(job: LabelJob, shard: Shard, mark: bytes | None) -> None:
     ------
     ClusterError
         The job's folder is not there, or is another one of the same name, in
-        which masks would be lost; or none of the images is there.
+        which masks would be lost; or the images' folders are missing or empty.
     """
     if mark is None:
         return
@@ -52,8 +52,8 @@ def check_same_files(job: LabelJob, shard: Shard, mark: bytes | None) -> None:
         if time.monotonic() > until:
             raise _unseen(job.output)
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    # some may have been deleted since they were found, which is said of each
-    if not any(os.path.lexists(image.path) for image in shard):
+    # images may have been deleted since they were found, but a disk that is not mounted has none
+    if not any(_holds_files(folder) for folder in {os.path.dirname(image.path) for image in shard}):
         raise _unseen(shard[0].path)
 
 
@@ -61,6 +61,12 @@ def _read(output: Path) -> bytes | None:
     with suppress(OSError):
         return (output / WRITER).read_bytes()
     return None
+
+
+def _holds_files(folder: str) -> bool:
+    with suppress(OSError), os.scandir(folder) as entries:
+        return any(entries)
+    return False
 
 
 def _unseen(path: str | Path) -> ClusterError:

@@ -26,17 +26,20 @@ def shard_of(job, *names):
     return tuple(JobImage(name, name, str(folder / name)) for name in names)
 
 
-def test_a_worker_that_sees_the_files_labels_them_though_some_are_gone(job):
+@pytest.mark.parametrize("names", [["a.png", "gone.png"], ["gone.png"]])
+def test_a_worker_that_sees_the_files_labels_them_though_some_are_gone(job, names):
     with sole_writer(job.output, "label"):
-        check_same_files(job, shard_of(job, "a.png", "gone.png"), read_mark(job))
+        check_same_files(job, shard_of(job, *names), read_mark(job))
 
 
-def test_a_worker_that_sees_none_of_the_images_names_one(job):
-    with (
-        sole_writer(job.output, "label"),
-        pytest.raises(ClusterError, match=r"does not see .*gone\.png .*same paths"),
-    ):
-        check_same_files(job, shard_of(job, "gone.png"), read_mark(job))
+def test_a_worker_without_the_images_disk_names_one_of_them(job, tmp_path):
+    (tmp_path / "mounted").mkdir()
+    for name in ("mounted/a.png", "nowhere/a.png"):
+        with (
+            sole_writer(job.output, "label"),
+            pytest.raises(ClusterError, match=rf"does not see .*{name} .*same paths"),
+        ):
+            check_same_files(job, shard_of(job, name), read_mark(job))
 
 
 @pytest.mark.parametrize("there", ["nothing", "an earlier job", "another run"])
