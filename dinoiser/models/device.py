@@ -55,8 +55,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Move values of the processor's to a device, without waiting for what it is at work on."""
-    return values.to(device, non_blocking=True)
+    """Move values of the processor's to a device; CUDA is not waited for.
+
+    CUDA takes a copy of them first. Others may read their memory later, when it holds something
+    else: on Apple's GPUs, torch's issues 139550 and 189690.
+    """
+    return values.to(device, non_blocking=device.type == "cuda")
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

@@ -68,6 +68,17 @@ def test_what_meets_from_two_devices_is_refused():
         np.asarray(there)
 
 
+@pytest.mark.skipif(NAME == "cuda", reason="this is about the stand-in")
+def test_what_such_a_device_takes_later_is_not_what_was_given():
+    there = torch.ones(3).to(f"{NAME}:0", non_blocking=True)
+    assert there.cpu().tolist() == [0, 0, 0]
+
+
+def test_a_device_has_the_values_that_it_was_given():
+    there = device.to_device(torch.arange(1, 4), torch.device(f"{NAME}:0"))
+    assert there.cpu().tolist() == [1, 2, 3]
+
+
 def place(device_name):
     return Placement(torch.device(device_name), torch.float32)
 

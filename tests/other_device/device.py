@@ -2,8 +2,9 @@
 Importing this registers it.
 
 As on a GPU, a tensor made for the CPU cannot meet one that was made here, and nothing here
-becomes a NumPy array before it is copied. The numbers are the CPU's. It is no GPU: streams,
-its own kernels and its memory are not imitated.
+becomes a NumPy array before it is copied. The numbers are the CPU's. Like Apple's GPUs, it takes
+what nobody waits for when it has the time: whatever lies there by then. It is no GPU: streams, its
+own kernels and its memory are not imitated.
 """
 
 import torch
@@ -53,6 +54,8 @@ class OtherTensor(torch.Tensor):
             named["device"] = torch.device("cpu")
         result = func(*given, **named)
         written = _written(func, args, kwargs)
+        if _is_read_later(func, args, kwargs):
+            written.inner.zero_()
         if written is not None:
             return written
         stays = device is None or torch.device(device).type == NAME
@@ -68,6 +71,13 @@ def _check_devices(func, values):
         places = ", ".join(f"{t.device.type} {tuple(t.shape)}" for t in tensors)
         msg = f"{func} was given tensors of two devices: {places}"
         raise RuntimeError(msg)
+
+
+def _is_read_later(func, args, kwargs):
+    """Whether this takes values from the processor's memory, which nobody waits for."""
+    if func._schema.name != "aten::copy_" or isinstance(args[1], OtherTensor):
+        return False
+    return kwargs.get("non_blocking", args[2] if len(args) > 2 else False)
 
 
 def _written(func, args, kwargs):
