@@ -236,8 +236,8 @@ class CorrectedMasks:
     def __init__(self, output: Path, *, checked: bool = False) -> None:
         self.output = output
         self._checked = checked
-        self._seen: tuple[int, int] | None = None
-        self._edited: frozenset[str] = frozenset()
+        # the file as it was, and what it said; replaced as one, as several threads ask
+        self._known: tuple[tuple[int, int], frozenset[str]] = ((-1, -1), frozenset())
 
     def __contains__(self, image: str) -> bool:
         """Whether the mask of an image, by its name, was corrected."""
@@ -245,15 +245,17 @@ class CorrectedMasks:
             status = (self.output / REVIEWS).stat()
         except OSError:
             return False
-        if (status.st_size, status.st_mtime_ns) != self._seen:
-            self._seen = (status.st_size, status.st_mtime_ns)
+        now = status.st_size, status.st_mtime_ns
+        seen, edited = self._known
+        if now != seen:
             reviews = read_reviews(self.output).values()
-            self._edited = frozenset(
+            edited = frozenset(
                 review.image
                 for review in reviews
                 if review.edited or (self._checked and review.is_decided)
             )
-        return image in self._edited
+            self._known = now, edited
+        return image in edited
 
 
 def read_reviews(output: Path) -> dict[str, Review]:

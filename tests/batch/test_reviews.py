@@ -1,12 +1,22 @@
 """Decisions on images: what is written down."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import numpy as np
 import pytest
 from hypothesis import given
 from PIL import Image
 
+from dinoiser.batch import reviews as reviews_module
 from dinoiser.batch.records import Record, RecordFile
-from dinoiser.batch.reviews import Review, Reviews, read_labelled, read_reviews
+from dinoiser.batch.reviews import (
+    CorrectedMasks,
+    Review,
+    Reviews,
+    read_labelled,
+    read_reviews,
+)
 from dinoiser.errors import InputError
 from dinoiser.export import read_mask
 from tests.helpers.export_jobs import PROMPTS, label_arrays, make_job, make_job_of_three
@@ -93,3 +103,26 @@ class TestReviews:
         failed = Record(image="z.png", stem="z", path="z.png", status="failed", error="broken")
         RecordFile(job).append([failed])
         assert [p.image for p in read_labelled(job)] == ["a.png", "sub/b.png", "sub/c.d.png"]
+
+
+def test_a_correction_counts_while_another_thread_reads_it(job, monkeypatch):
+    first, *_ = read_labelled(job)
+    Reviews(job, PROMPTS).save(first, "accepted", np.ones((40, 60), np.uint8))
+    reading, go_on = Event(), Event()
+
+    def read_slowly(output):
+        if not reading.is_set():  # the other thread, which comes first
+            reading.set()
+            assert go_on.wait(60)
+        return read_reviews(output)
+
+    monkeypatch.setattr(reviews_module, "read_reviews", read_slowly)
+    corrected = CorrectedMasks(job)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(corrected.__contains__, first.image)
+        assert reading.wait(60)
+        try:
+            assert first.image in corrected
+        finally:
+            go_on.set()
+        assert asked.result()
