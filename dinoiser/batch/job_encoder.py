@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 class JobEncoder:
     """A job's model, with its settings; features that the job keeps are read.
 
+    No folder tells the path of heads that a job was begun with. Without them, the
+    model is that of the catalogue, and what the job keeps stays as it is.
+
     Parameters
     ----------
     output
@@ -35,11 +38,12 @@ class JobEncoder:
     """
 
     def __init__(self, output: Path) -> None:
-        job, _ = recorded_job(output)
+        job, description = recorded_job(output)
         what = job.labelling
         model = load_model(what.model, job.running.device, what.precision)
         self._segmenter = Segmenter(model, what.settings)
-        self._kept = KeptFeatures(output) if job.results.keep_features else None
+        keeps = job.results.keep_features and model.digest == description["model"]["digest"]
+        self._kept = KeptFeatures(output) if keeps else None
 
     def encode(
         self,
