@@ -14,6 +14,7 @@ from PIL import Image
 
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import TrainingError
+from dinoiser.models.device import is_out_of_memory
 
 from .best import BestHeads
 from .checkpoint import FitState
@@ -252,20 +253,23 @@ class Fit:
             prepared = map(self._prepare, batch.split(self._at_once))
             try:
                 return accumulate(self._student, prepared, crops, self.settings)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 if self._at_once == 1:
                     msg = (
                         f"Not even one crop of {self.settings.crop} pixels fits into the memory of "
                         f"{self.model.device}: choose a smaller --crop, or -d cpu."
                     )
                     raise TrainingError(msg) from error
-                self._at_once = -(-self._at_once // 2)  # half, rounded up
-                self._say(
-                    f"The {crops} crops of a step do not fit into the memory of "
-                    f"{self.model.device}: they are taken {self._at_once} at a time, which is "
-                    "slower and leads to the same heads."
-                )
-                torch.cuda.empty_cache()
+            # not before the error is gone, which holds what the failed attempt had in memory
+            self._at_once = -(-self._at_once // 2)  # half, rounded up
+            self._say(
+                f"The {crops} crops of a step do not fit into the memory of "
+                f"{self.model.device}: they are taken {self._at_once} at a time, which is "
+                "slower and leads to the same heads."
+            )
+            torch.cuda.empty_cache()
 
     def _judge(self, step: int, last: int) -> None:
         """Judge the heads of some steps on the images kept back, if there are any."""

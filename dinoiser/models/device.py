@@ -22,6 +22,21 @@ has it or has not, so that all runs on a machine choose the same."""
 SECONDS_TO_MEASURE = 0.05
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+_NO_MEMORY = (
+    "DefaultCPUAllocator: can't allocate",
+    "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What torch says where it has no class for it: libraries on CUDA allocate for themselves, too."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a device, or the machine, has too little memory."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or any(text in str(error) for text in _NO_MEMORY)
+
 
 def available_devices() -> list[str]:
     """Names of this machine's devices, fastest first."""

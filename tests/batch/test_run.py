@@ -35,6 +35,12 @@ from tests.helpers.job_driver import (
     start,
 )
 
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8.85 GB, max allowed: 9.07 GB)."),
+)
+
 
 def test_no_scheduler_at_the_address(make_job, tmp_path, monkeypatch):
     monkeypatch.setattr("dinoiser.batch.engines.cluster.SECONDS_TO_CONNECT", 3)
@@ -228,10 +234,11 @@ def test_threads_share_batches_of_one_size(tiny, scene, scene_prompts):
         assert np.mean(result.labels == expected.labels) > 0.999
 
 
-def test_what_goes_wrong_in_a_batch_reaches_its_threads(tiny, scene, scene_prompts):
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=str)
+def test_what_goes_wrong_in_a_batch_reaches_its_threads(tiny, scene, scene_prompts, error):
     class Full(Counted):
         def encode_image(self, pixels):
-            raise torch.OutOfMemoryError
+            raise error
 
     refusal = pytest.raises(ValueError, match=r"7 windows .* choose a smaller --batch-size")
     with BatchedModel(Full(tiny), Passes(7)) as shared, refusal:

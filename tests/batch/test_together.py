@@ -104,3 +104,17 @@ def test_one_image_that_the_model_fails_on_does_not_take_others_along(tmp_path, 
     assert reasons["white.png"] == "RuntimeError: white"
     assert "broken.png" in reasons
     assert len(list((tmp_path / "out" / "masks").glob("*.png"))) == 6
+
+
+def test_an_image_too_large_for_the_device_is_told_what_to_do(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (96, 96)).save(path)
+
+    def full(self, pixels):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(ClipDinoiser, "encode_image", full)
+    summary = run(job_of((path,), tmp_path / "out", PromptSet.parse("background, red circle")))
+    assert (
+        "not enough memory for this image; use a smaller --short-side" in summary.failures["a.png"]
+    )

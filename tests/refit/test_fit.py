@@ -189,7 +189,15 @@ def test_the_guide_alone_is_that_of_the_whole_pass(tiny):
     assert torch.equal(tiny.encode_guide(pixels), tiny.encode_patches(pixels).guide)
 
 
-def test_too_little_memory_takes_fewer_crops_at_a_time(make_fit, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError(),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["torch", "cublas"],
+)
+def test_too_little_memory_takes_fewer_crops_at_a_time(make_fit, monkeypatch, error):
     whole = make_fit()
     whole.run()
     pieces, said = make_fit(), []
@@ -198,7 +206,7 @@ def test_too_little_memory_takes_fewer_crops_at_a_time(make_fit, monkeypatch):
     def small_machine(self, guide):
         sizes.append(len(guide))
         if len(guide) > 1:
-            raise torch.OutOfMemoryError
+            raise error
         return forward(self, guide)
 
     monkeypatch.setattr(DinoiserHeads, "forward", small_machine)

@@ -27,6 +27,7 @@ from dinoiser.export.png_writer import read_seal
 from dinoiser.images.job_folders import RESULTS
 from dinoiser.images.large_tiff import is_large_tiff
 from dinoiser.images.reading import read_with_missing
+from dinoiser.models.device import is_out_of_memory
 from dinoiser.weights.digests import file_digest
 
 if TYPE_CHECKING:
@@ -265,11 +266,6 @@ class _Corrected(NamedTuple):
         return {}
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch has no class for it on a CPU
-    return isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(error)
-
-
 def failed_record(image: JobImage, reason: str) -> Record:
     """Make the record of an image that could not be labelled."""
     return _record(image, status="failed", error=reason)
@@ -310,7 +306,7 @@ def _failure_noted(image: JobImage, records: list[Record]) -> Iterator[None]:
     except DinoiserError as error:
         records.append(failed_record(image, str(error)))
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             reason = (
                 "there is not enough memory for this image; use a smaller --short-side, and windows"
                 " instead of --whole"

@@ -14,6 +14,7 @@ import torch
 from dinoiser.batch.engines.staging import StagedBatch
 from dinoiser.errors import SettingsError
 from dinoiser.models.base import PatchFeatures
+from dinoiser.models.device import is_out_of_memory
 from dinoiser.segment.pipeline import encode_windows
 
 if TYPE_CHECKING:
@@ -270,7 +271,9 @@ class BatchedModel:
     def _encode(self, batch: _Batch) -> PatchFeatures:
         try:
             return encode_windows(self._model, self._send(batch.staged))
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             shape = tuple(batch.tickets[0].window.shape)
             msg = (
                 f"{self.batch_size(shape)} windows of {shape[1]}x{shape[2]} pixels do not fit into "
