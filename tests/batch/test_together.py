@@ -7,7 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dinoiser.batch import run
+from dinoiser.batch import read_records, run
+from dinoiser.batch.engines import label_images
+from dinoiser.errors import OutputError
+from dinoiser.export import write_png
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import COLORS, draw_scenes
@@ -118,3 +121,25 @@ def test_an_image_too_large_for_the_device_is_told_what_to_do(tmp_path, monkeypa
     assert (
         "not enough memory for this image; use a smaller --short-side" in summary.failures["a.png"]
     )
+
+
+def test_an_error_that_stops_the_job_costs_no_image_that_is_done(tmp_path, monkeypatch):
+    folder, output = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    for i, scene in enumerate(draw_scenes(6, 5, (96, 128))):
+        Image.fromarray(scene.image).save(folder / f"{i}.png")
+
+    def full_at_the_last(result, path):
+        if path.stem == "5":
+            raise OutputError("Cannot write: no space left")
+        write_png(result, path)
+
+    monkeypatch.setattr(label_images, "write_png", full_at_the_last)
+    words = PromptSet.parse("background, red circle")
+    # all in one thread, whose first images are done when the last one fails
+    job = job_of((folder,), output, words, settings=SegmentSettings(batch_size=6), scheduler="sync")
+    with pytest.raises(OutputError, match="no space left"):
+        run(job)
+    labelled = {path.name for path in (output / "masks").iterdir()}
+    assert len(labelled) == 5
+    assert {record.image for record in read_records(output)} == labelled

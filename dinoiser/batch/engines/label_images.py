@@ -96,11 +96,21 @@ class ImageLabeller:
         self._features = KeptFeatures(job.output) if job.results.keep_features else None
         self.folder = SameFolder(job.output)
 
-    def label(self, images: Iterable[JobImage]) -> list[Record]:
+    def label(
+        self, images: Iterable[JobImage], records: list[Record] | None = None
+    ) -> list[Record]:
         """Label a few images.
 
         A mask that a person has corrected is never written over, whatever
         records say and however often an image is given out.
+
+        Parameters
+        ----------
+        images
+            The images.
+        records
+            Gets their records, which are also returned: where an error ends the
+            work, those of the images before it.
 
         Raises
         ------
@@ -109,7 +119,7 @@ class ImageLabeller:
         SettingsError
             A batch of windows does not fit into the device's memory.
         """
-        records: list[Record] = []
+        records = [] if records is None else records
         files: list[_File] = []
         for image in images:
             with _failure_noted(image, records):

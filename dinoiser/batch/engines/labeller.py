@@ -17,6 +17,7 @@ import torch
 from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.job_images import JobImage, in_groups
+from dinoiser.errors import OutputError
 from dinoiser.learning.learned import Learned
 from dinoiser.models.device import one_thread
 from dinoiser.segment.pipeline import Pipeline
@@ -105,8 +106,8 @@ class Labeller:
             A batch of windows does not fit into the device's memory.
         """
         with self._open() as stream:
-            running: set[Future[list[Record]]] = set()
-            done: SimpleQueue[Future[list[Record]]] = SimpleQueue()
+            running: dict[Future[Any], list[Record]] = {}
+            done: SimpleQueue[Future[Any]] = SimpleQueue()
             is_cancelled = cancelled or (lambda: False)
             try:
                 for some in in_groups(images, stream.together):
@@ -115,8 +116,9 @@ class Labeller:
                         yield from self._keep(stream, done, running)
                     if is_cancelled():
                         break
-                    future = stream.submit(some)
-                    running.add(future)
+                    records: list[Record] = []
+                    future = stream.submit(some, records)
+                    running[future] = records
                     future.add_done_callback(done.put)
                 while running:
                     if is_cancelled():
@@ -125,6 +127,9 @@ class Labeller:
             finally:
                 _cancel_waiting(running)
                 wait(running)
+                if running:  # an error ends the work: what is done all the same is kept
+                    with suppress(OutputError):
+                        self._record(stream, running.values())
 
     @contextmanager
     def _open(self) -> Iterator[_Stream]:
@@ -172,17 +177,24 @@ class Labeller:
     def _keep(
         self,
         stream: _Stream,
-        done: SimpleQueue[Future[list[Record]]],
-        running: set[Future[list[Record]]],
+        done: SimpleQueue[Future[Any]],
+        running: dict[Future[Any], list[Record]],
     ) -> list[Record]:
         """Wait a moment for images that are done, and keep their records."""
-        futures: list[Future[list[Record]]] = []
+        futures: list[Future[Any]] = []
         with suppress(Empty):
             futures.append(done.get(timeout=SECONDS_TO_NOTICE))
             while True:
                 futures.append(done.get_nowait())
-        running.difference_update(futures)
-        records = [record for one in futures if not one.cancelled() for record in one.result()]
+        records = self._record(stream, [running.pop(one) for one in futures])
+        for future in futures:
+            if not future.cancelled():
+                future.result()  # raises what has ended the work
+        return records
+
+    def _record(self, stream: _Stream, ended: Iterable[list[Record]]) -> list[Record]:
+        """Write the records of images that are done, and return them."""
+        records = [record for some in ended for record in some]
         with self._lock, stream.labeller.folder.stays():
             self.records.append(records)
         return records
@@ -209,11 +221,11 @@ class _Stream(NamedTuple):
     threads: int
     together: int
 
-    def submit(self, images: Iterable[JobImage]) -> Future[list[Record]]:
-        """Label a few images in one of the threads."""
+    def submit(self, images: Iterable[JobImage], records: list[Record]) -> Future[Any]:
+        """Label a few images in one of the threads, see `ImageLabeller.label`."""
         announced = ExitStack()
         announced.enter_context(self.producing())
-        future = self.pool.submit(self.labeller.label, images)
+        future = self.pool.submit(self.labeller.label, images, records)
         future.add_done_callback(lambda _: announced.close())
         return future
 
