@@ -21,6 +21,7 @@ from dinoiser.cli.console import (
     stop_bar,
 )
 from dinoiser.cli.job_bars import JobBars
+from dinoiser.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,6 +206,8 @@ def masks(
     from dinoiser.evaluation.mask_scores import score_masks
 
     width = Band.parse(band)
+    if output:
+        _check_output(output, (predicted, true))
     with CountingBar() as bar:
         score = score_masks(predicted, true, band=width, counting=bar.show)
     if output:
@@ -215,6 +218,27 @@ def masks(
         failed = f"{len(score.failures)} of {total} images are left out of the figures"
         say_failures(failed, score.failures)
         raise typer.Exit(1)
+
+
+def _check_output(output: Path, places: Sequence[Path]) -> None:
+    """Refuse a file for the figures that cannot be, before the images are compared."""
+    from dinoiser.atomic import check_writable
+    from dinoiser.evaluation.mask_files import folder_of_masks
+
+    if output.is_dir() or output.suffix.lower() in (".csv", ".png"):
+        msg = (
+            f"The figures cannot be written to {output}: give a Markdown file, such as score.md; a "
+            "table (.csv) and a picture (.png) are written beside it."
+        )
+        raise SettingsError(msg)
+    for place in places:
+        if place.is_dir() and output.resolve().is_relative_to(folder_of_masks(place).resolve()):
+            msg = (
+                f"The figures cannot be written to {output}, among the masks in {place}: their "
+                "picture would count as a mask. Give another folder."
+            )
+            raise SettingsError(msg)
+    check_writable(output.parent)
 
 
 def _write(score: Score, output: Path) -> None:

@@ -63,8 +63,9 @@ class Band:
         return f"{self.pixels} px" if self.pixels else f"{100 * self.share:g} % of the diagonal"
 
     def width(self, size: Sequence[int]) -> int:
-        """Width in pixels, at least 1, in an image of size (H, W)."""
-        return self.pixels or max(1, round(self.share * math.hypot(*size)))
+        """Width in pixels in an image of size (H, W): at least 1, at most its longer side."""
+        wanted = self.pixels or max(1, round(self.share * math.hypot(*size)))
+        return min(wanted, max(size))  # a wider one is the whole image, too
 
     def within(self, labels: np.ndarray) -> np.ndarray:
         """Return where labels (H, W) are near another label or the image's edge, bool (H, W)."""

@@ -12,6 +12,7 @@ from dinoiser.errors import InputError
 from dinoiser.evaluation.truth import read_indices
 from dinoiser.export.coco_reader import CocoReader
 from dinoiser.export.png import read_mask
+from dinoiser.images.job_folders import MARKS
 from dinoiser.labels import with_left_out
 from dinoiser.prompts.palette import label_colors
 
@@ -50,6 +51,14 @@ def open_labels(path: Path) -> LabelFiles:
     raise InputError(msg)
 
 
+def folder_of_masks(folder: Path) -> Path:
+    """Return where the masks of a folder are: `masks/` of a job, else the folder itself."""
+    # in a job, pictures may lie beside the masks, such as that of an earlier evaluation
+    is_job = all((folder / name).exists() for name in MARKS)
+    has_masks = (folder / "masks").is_dir()
+    return folder / "masks" if has_masks and (is_job or not any(folder.glob("*.png"))) else folder
+
+
 class MaskFolder:
     """PNG masks in a folder and its subfolders; 255, or 65535 of 16 bits, = ignored.
 
@@ -62,8 +71,7 @@ class MaskFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        if (folder / "masks").is_dir() and not any(folder.glob("*.png")):
-            folder = folder / "masks"
+        folder = folder_of_masks(folder)
         self._files = {
             _stem(path.relative_to(folder).as_posix()): path
             for path in sorted(folder.rglob("*.png"))

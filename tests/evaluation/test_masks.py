@@ -251,3 +251,35 @@ def test_a_mask_that_cannot_be_read_is_named_and_the_others_are_compared(tmp_pat
     assert score["images"] == 1
     assert list(score["failed"]) == ["b"]
     assert score["per_class"]["dog"] == 2 / 4
+
+
+def test_figures_written_into_the_jobs_folder_do_not_hide_its_masks(tmp_path, dinoiser):
+    job, true = as_job(PREDICTED, tmp_path / "job"), as_folder(TRUE, tmp_path / "true")
+    (job / "job.yaml").touch()
+    (job / "records").mkdir()
+    command = "evaluate", "masks", job, true, "-o", job / "score.md", "--json"
+    code, first, _ = dinoiser(*command)
+    assert code == 0
+    assert (job / "score.png").is_file()
+    code, second, _ = dinoiser(*command)
+    assert (code, second) == (0, first)
+
+
+@pytest.mark.parametrize("name", ["true/score.md", "true/a/1.md", "figures.csv", "score.png", "."])
+def test_figures_are_not_written_where_they_would_be_lost_or_count_as_masks(
+    name, tmp_path, dinoiser, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    predicted, true = as_job(PREDICTED, tmp_path / "p"), as_folder(TRUE, tmp_path / "true")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    code, out, err = dinoiser("evaluate", "masks", predicted, true, "-o", name)
+    assert (code, out) == (2, "")
+    assert f"figures cannot be written to {name}" in err
+    assert "ive a" in err.split(name, 1)[1]
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_a_band_wider_than_the_image_is_all_of_it(tmp_path):
+    paths = as_folder(PREDICTED, tmp_path / "p"), as_folder(TRUE, tmp_path / "t")
+    score = score_masks(*paths, band=Band.parse("1000000000px"))
+    assert score.boundary.by_class == pytest.approx(score.matrix.by_class())
