@@ -50,6 +50,8 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         The file or its folder cannot be written, see `write_error`.
     """
     path = Path(path)
+    if not path.name:  # such as "."
+        raise write_error(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
     # shortened: a name just within the limit would exceed it with the prefix and suffix added
     stem = path.name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     partial = path.with_name(f".{stem}.{uuid4().hex[:8]}{PARTIAL_SUFFIX}")

@@ -54,6 +54,8 @@ def improve(
     if take_back and (dry_run or save):
         msg = "--take-back learns nothing: give it without --dry-run and --save."
         raise SettingsError(msg)
+    if save:
+        _check_file(save)
     running = Running(device=device, scheduler=scheduler, workers=workers)
     lesson = None if take_back else _learn(output, running, heads)
     if lesson and not as_json:
@@ -66,6 +68,16 @@ def improve(
     _say_result(output, lesson, summary, as_json)
     if summary and summary.failures:
         raise typer.Exit(1)
+
+
+def _check_file(save: Path) -> None:
+    """Refuse a file that cannot be written, before there is something to lose."""
+    from dinoiser.atomic import check_writable
+
+    if save.is_dir():
+        msg = f"--save is {save}, a folder: give a file, such as learned.safetensors."
+        raise SettingsError(msg)
+    check_writable(save.parent)
 
 
 def _learn(output: Path, running: Running, heads: Path | None) -> Lesson:

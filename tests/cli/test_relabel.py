@@ -84,6 +84,17 @@ class TestImprove:
         assert "3 accepted images" in said
         assert masks(out) == before
 
+    @pytest.mark.parametrize("name", [".", "out"])
+    def test_a_folder_to_save_to_is_refused_before_learning(
+        self, name, job, dinoiser, tmp_path, monkeypatch
+    ):
+        out, truth = job
+        accept(out, truth, 5)
+        monkeypatch.chdir(tmp_path)
+        code, said, error = dinoiser("improve", out, "--dry-run", "--save", name, *HERE)
+        assert (code, said) == (2, "")
+        assert f"--save is {name}, a folder: give a file" in error
+
     @pytest.mark.slow
     def test_what_was_learnt_is_saved_and_used_elsewhere(self, job, dinoiser, tmp_path):
         out, truth = job

@@ -238,3 +238,9 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"Cannot write .*mask\.png"):
         write_png(segmentation(np.zeros((2, 2), np.uint8)), tmp_path / "file" / "mask.png")
+
+
+def test_a_place_without_a_name_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=r"Cannot write \.: Is a directory"):
+        write_png(segmentation(np.zeros((2, 2), np.uint8)), ".")
