@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from dinoiser.atomic import atomic_file
 from dinoiser.batch.export_writers import ExportedJob, OwnFiles, open_split, own_folder
-from dinoiser.batch.exported_files import gray_files, hf_files, voc_files
+from dinoiser.batch.exported_files import geotiff_files, gray_files, hf_files, voc_files
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.export import link_image, write_classes, write_mask
+from dinoiser.export.geotiff import write_geotiff
 from dinoiser.export.label_studio import build_interface, build_task
 from dinoiser.export.png import write_gray
 from dinoiser.export.png_writer import encode_pixels
@@ -57,6 +58,24 @@ class GrayWriter(OwnFiles):
     def files(self, record: Record) -> Sequence[Path]:
         """See `OwnFiles`."""
         return gray_files(self.folder, record)
+
+
+class GeoTiffWriter(OwnFiles):
+    """TIFF masks that lie in the world where their images do."""
+
+    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
+        self.folder = own_folder(job, "geotiff")
+        super().__init__(job, stack)
+        write_classes(job.prompts, self.folder / CLASSES_FILE)
+
+    def make(self, record: Record, labels: np.ndarray) -> None:
+        """See `Writer`."""
+        [mask] = self.files(record)
+        write_geotiff(labels, self.job.prompts, Path(record.path), mask)
+
+    def files(self, record: Record) -> Sequence[Path]:
+        """See `OwnFiles`."""
+        return geotiff_files(self.folder, record)
 
 
 class VocWriter(OwnFiles):
@@ -178,6 +197,7 @@ class LabelStudioWriter(OwnFiles):
 
 DATASET_WRITERS: dict[str, Callable[[ExportedJob, ExitStack], Writer]] = {
     "gray": GrayWriter,
+    "geotiff": GeoTiffWriter,
     "voc": VocWriter,
     "hf": HuggingFaceWriter,
     "cvat": CvatWriter,

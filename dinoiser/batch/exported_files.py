@@ -84,6 +84,11 @@ def gray_files(folder: Path, record: Record) -> tuple[Path]:
     return (folder / f"{check_inside(record.stem)}.png",)
 
 
+def geotiff_files(folder: Path, record: Record) -> tuple[Path]:
+    """Give the image's mask, of the format "geotiff"."""
+    return (folder / f"{check_inside(record.stem)}.tif",)
+
+
 def voc_files(folder: Path, record: Record) -> tuple[Path, Path]:
     """Give the link to the image and its mask, of the format "voc"."""
     return _link_and_mask(folder / IMAGE_FOLDER, folder / CLASS_FOLDER, record)
@@ -122,6 +127,7 @@ def _suffix(record: Record) -> str:
 
 _IN_FOLDERS: dict[str, Callable[[Path, Record], tuple[Path, ...]]] = {
     "gray": gray_files,
+    "geotiff": geotiff_files,
     "voc": voc_files,
     "hf": hf_files,
     "datumaro": datumaro_files,

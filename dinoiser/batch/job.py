@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMATS = (
     *("png", "overlay", "confidence", "coco", "panoptic", "yolo"),
-    *("voc", "gray", "labelstudio", "cvat", "hf"),
+    *("voc", "gray", "geotiff", "labelstudio", "cvat", "hf"),
 )
 DEFAULT_FORMATS = ("png", "overlay")
 INDEXED_FORMATS = ("voc", "cvat")

@@ -32,8 +32,8 @@ def export(
         typer.Option(
             "-f",
             "--format",
-            help="coco, panoptic, yolo, voc, gray, cvat, labelstudio, hf, overlay, png: one or "
-            "more, separated by commas.",
+            help="coco, panoptic, yolo, voc, gray, geotiff, cvat, labelstudio, hf, overlay, png: "
+            "one or more, separated by commas.",
             metavar="FORMATS",
             callback=options.read_formats,
         ),

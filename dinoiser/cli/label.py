@@ -46,8 +46,8 @@ def label(
         typer.Option(
             "-f",
             "--format",
-            help="png, overlay, confidence, coco, panoptic, yolo, voc, gray, cvat, labelstudio, "
-            "hf: one or more, separated by commas. Default: png,overlay.",
+            help="png, overlay, confidence, coco, panoptic, yolo, voc, gray, geotiff, cvat, "
+            "labelstudio, hf: one or more, separated by commas. Default: png,overlay.",
             metavar="FORMATS",
             callback=options.read_formats,
         ),

@@ -21,6 +21,7 @@ YOLO_MARKS = {"images": "images/.exported", "labels": "labels/.exported"}
 """Files that say that a folder of this name is of an export; without it, it is the user's."""
 FOLDERS = {
     "gray": "classes.json",
+    "geotiff": "classes.json",
     "voc": "labelmap.txt",
     "hf": "classes.json",
     "datumaro": "classes.json",

@@ -193,6 +193,16 @@ def opencv_gray(job: Path) -> Labels:
     }
 
 
+def rasterio_geotiff(job: Path) -> Labels:
+    import rasterio
+
+    found = {}
+    for file in _files(job / "geotiff", ".tif"):
+        with rasterio.open(file) as mask:
+            found[_stem(file.relative_to(job / "geotiff").as_posix())] = mask.read(1)
+    return found
+
+
 def opencv_indexed(job: Path) -> Labels:
     import cv2
 
@@ -228,6 +238,7 @@ READERS = [
     Reader("label-studio-sdk", "label_studio_sdk", "labelstudio", label_studio_brush),
     Reader("datasets", "datasets", "hf", datasets_imagefolder),
     Reader("opencv-python-headless", "cv2", "gray", opencv_gray),
+    Reader("rasterio", "rasterio", "geotiff", rasterio_geotiff),
 ]
 
 
