@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoiser.atomic import atomic_file
-from dinoiser.errors import ImageError, InputError
-from dinoiser.images.reading import read_format
+from dinoiser.errors import InputError
+from dinoiser.images.reading import read_format, read_orientation
 from dinoiser.labels import IGNORE, ignore_label
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 GEOREFERENCE = (33550, 33922, 34264, 34735, 34736, 34737, 50844)
 """The tags of GeoTIFF: pixel scale, tie points, transformation, keys and their numbers and texts;
 and the rational polynomials of satellite images. A mask has its image's, as they are."""
+_TRANSFORMATION = 34264
 _NODATA = 42113  # GDAL's
+_TEXT, _DOUBLE = 2, 12  # data types of TIFF
 _TILE = (256, 256)  # programs for maps read parts of an image
 
 Tag = tuple[int, int, int, Any, bool]
@@ -38,15 +40,14 @@ def write_geotiff(labels: np.ndarray, prompts: PromptSet, image: Path, path: Pat
         The classes that the labels refer to. The colours of 16-bit labels do
         not fit into a TIFF, which is grey then.
     image
-        The image. Without a georeference of its own, the mask has none either.
+        The image. Where nothing says where it lies, the mask is a plain TIFF.
     path
         The file; missing folders are created.
 
     Raises
     ------
     InputError
-        The image cannot be read, or is turned by its orientation tag, to which a
-        georeference does not apply.
+        See `read_georeference`.
     OutputError
         The file cannot be written.
     """
@@ -68,37 +69,23 @@ def write_geotiff(labels: np.ndarray, prompts: PromptSet, image: Path, path: Pat
             maxworkers=1,  # images are exported in threads
             metadata=None,
             software="napari-dinoiser",
-            extratags=[*tags, (_NODATA, 2, 0, str(ignored), True)],
+            extratags=[*tags, (_NODATA, _TEXT, 0, str(ignored), True)],
         )
 
 
 def read_georeference(image: Path) -> list[Tag]:
-    """Read the tags that say where an image lies, as tifffile writes them; none if it has none.
+    """Read what says where an image lies, as TIFF tags; none if nothing does.
+
+    Its own tags count before a world file beside it, which knows no coordinate system.
 
     Raises
     ------
     InputError
-        The image cannot be read, or is turned by its orientation tag.
+        The image or its world file cannot be read, or the image is turned by its
+        orientation tag.
     """
-    from tifffile import TiffFile
-
-    from dinoiser.images.tiff import orientation
-
-    try:
-        if read_format(image) != "TIFF":
-            return []
-        with TiffFile(image) as tiff:
-            page = tiff.pages.first
-            found = [page.tags[code] for code in GEOREFERENCE if code in page.tags]
-            tags: list[Tag] = [
-                (tag.code, int(tag.dtype), tag.count, tag.value, True) for tag in found
-            ]
-            turn = orientation(page)
-    except ImageError:
-        raise
-    except Exception as error:  # decoders raise almost anything on damaged files
-        msg = f"the georeference of {image} cannot be read ({error}); get a new copy of the image"
-        raise InputError(msg) from error
+    tags, turn = _own_tags(image) if read_format(image) == "TIFF" else ([], read_orientation(image))
+    tags = tags or _world_file_tags(image)
     if tags and turn != 1:
         msg = (
             f"{image} is turned by its orientation tag ({turn}), which programs for maps ignore; "
@@ -106,3 +93,41 @@ def read_georeference(image: Path) -> list[Tag]:
         )
         raise InputError(msg)
     return tags
+
+
+def _own_tags(image: Path) -> tuple[list[Tag], int]:
+    """Read the tags of a TIFF, and how it is turned, see `upright`."""
+    from tifffile import TiffFile
+
+    from dinoiser.images.tiff import orientation
+
+    try:
+        with TiffFile(image) as tiff:
+            page = tiff.pages.first
+            found = [page.tags[code] for code in GEOREFERENCE if code in page.tags]
+            return [(t.code, int(t.dtype), t.count, t.value, True) for t in found], orientation(
+                page
+            )
+    except Exception as error:  # decoders raise almost anything on damaged files
+        msg = f"the georeference of {image} cannot be read ({error}); get a new copy of the image"
+        raise InputError(msg) from error
+
+
+def _world_file_tags(image: Path) -> list[Tag]:
+    """Read the world file of an image, such as a.tfw or a.jgw; its six numbers as a matrix."""
+    ending = image.suffix[1:]
+    names = (f"{ending[:1]}{ending[-1:]}w", f"{ending}w", "wld")
+    places = (image.with_suffix(f".{name}") for each in names for name in (each, each.upper()))
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        return []
+    try:
+        # columns right and down, rows right and down, and the centre of the first pixel
+        a, d, b, e, x, y = map(float, path.read_text(encoding="ascii").split())
+    except (OSError, ValueError) as error:
+        msg = f"the world file {path} does not hold six numbers ({error}); mend it or move it away"
+        raise InputError(msg) from error
+    # a pixel of GeoTIFF begins at its corner
+    across, down = (a, b, 0.0, x - (a + b) / 2), (d, e, 0.0, y - (d + e) / 2)
+    matrix = (*across, *down, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+    return [(_TRANSFORMATION, _DOUBLE, len(matrix), matrix, True)]

@@ -66,6 +66,23 @@ def test_an_image_without_one_has_a_plain_tiff(job):
         np.testing.assert_array_equal(np.asarray(mask), LABELS["d.png"])
 
 
+@pytest.mark.parametrize("ending", ["pgw", "PGW", "pngw", "wld"])
+def test_a_world_file_places_the_first_pixels_corner(job, tmp_path, ending):
+    # a quarter of a metre a pixel; the centre of the first is given
+    (tmp_path / f"images/d.{ending}").write_text("0.25\n0\n0\n-0.25\n1000.125\n1999.875\n")
+    assert not export(job, ["geotiff"])
+    matrix = np.reshape(values(job / "geotiff/d.tif")[34264], (4, 4))
+    np.testing.assert_array_equal(matrix @ [0, 0, 0, 1], [1000, 2000, 0, 1])
+    np.testing.assert_array_equal(matrix @ [4, 8, 0, 1], [1001, 1998, 0, 1])
+
+
+def test_a_world_file_that_is_none_is_named(job, tmp_path):
+    (tmp_path / "images/d.pgw").write_text("0.25\nzero\n")
+    failures = export(job, ["geotiff"])
+    assert failures.keys() == {"d.png"}
+    assert "d.pgw does not hold six numbers" in failures["d.png"]
+
+
 def test_ids_above_254_are_16_bit_values(tmp_path):
     classes = [
         item if item.background else replace(item, id=item.id + 300) for item in PROMPTS.classes

@@ -33,6 +33,7 @@ def places(rasterio):
         "points.tif": {"crs": "EPSG:4326", "gcps": points},
         "big.tif": {"crs": "EPSG:3857", "transform": metres, "BIGTIFF": "YES"},
         "cog.tif": {"driver": "COG", "crs": "EPSG:25832", "transform": metres},
+        "world.tif": {"tfw": "YES", "profile": "BASELINE", "transform": turned},
     }
 
 
