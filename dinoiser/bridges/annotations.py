@@ -18,7 +18,7 @@ from dinoiser.export.coco_reader import LISTS, CocoReader
 from dinoiser.export.voc import CLASS_FOLDER, LABEL_MAP
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -44,6 +44,8 @@ class Annotations(Protocol):
     knows_ignored
         Whether pixels can be marked as ignored. Where they cannot, background
         may stand for them as well.
+    notes
+        What a person should know of the file, a sentence each.
     """
 
     classes: dict[int, str]
@@ -51,6 +53,7 @@ class Annotations(Protocol):
     images: Collection[str]
     empty: Collection[str]
     knows_ignored: bool
+    notes: Sequence[str]
 
     def draw(self, image: str) -> np.ndarray:
         """Draw the labels of an image: (H, W) int32, 0 = no class, -1 = ignored.
@@ -70,6 +73,7 @@ class CocoAnnotations:
     def __init__(self, path: Path) -> None:
         self._file = CocoReader(path)
         self.classes = self._file.names
+        self.notes: Sequence[str] = self._file.notes
         self.colors: dict[int, str] = {}
         self.images: Collection[str] = [n for n in self._file.sizes if self._file.is_annotated(n)]
         self.empty: Collection[str] = sorted(self._file.sizes.keys() - set(self.images))

@@ -190,6 +190,7 @@ def draw_all(
         with open_annotations(path, prompts.label_colors) as opened:
             for annotations in opened:
                 imported.empty += annotations.empty
+                imported.notes += annotations.notes
                 for theirs, name in match_images(annotations.images, stems).items():
                     if name is None:
                         imported.unmatched.append(theirs)

@@ -13,7 +13,7 @@ from dinoiser.labels import with_left_out
 from dinoiser.prompts.palette import IGNORE_COLOR, label_colors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -31,6 +31,8 @@ class MaskAnnotations:
     colors
         Those of masks without a list of classes; such masks hold the labels.
     """
+
+    notes: Sequence[str] = ()
 
     def __init__(self, place: Path, colors: Mapping[int, str]) -> None:
         folder = place if place.is_dir() else place.parent

@@ -109,6 +109,7 @@ class ShapeAnnotations:
     """
 
     knows_ignored = False
+    notes: Sequence[str] = ()
 
     def __init__(self, path: Path, images: Mapping[str, DrawnImage]) -> None:
         names = sorted({shape.name for image in images.values() for shape in image.shapes})

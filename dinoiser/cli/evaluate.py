@@ -12,6 +12,7 @@ from dinoiser.cli import options
 from dinoiser.cli.console import (
     INTERRUPTED,
     download_bar,
+    note,
     print_json,
     print_table,
     say,
@@ -321,6 +322,8 @@ def _show(score: Score, as_json: bool) -> None:
         say(f"Boundaries are compared in a band of {boundary.band}.")
     for sentence in _notes(score.facts, score.images):
         say(sentence)
+    for sentence in score.notes:
+        note(f"Note: {sentence}.")
 
 
 def _notes(facts: dict[str, Any], images: int) -> list[str]:

@@ -17,7 +17,7 @@ from dinoiser.labels import with_left_out
 from dinoiser.prompts.palette import label_colors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 
@@ -26,6 +26,8 @@ class LabelFiles(Protocol):
 
     names: dict[int, str]
     """Class names by label; empty if the files do not contain them."""
+    notes: Sequence[str]
+    """What a person should know of the files, a sentence each."""
 
     @property
     def images(self) -> Collection[str]:
@@ -70,6 +72,8 @@ class MaskFolder:
         `find_labels`; otherwise they are the masks' values.
     """
 
+    notes: Sequence[str] = ()
+
     def __init__(self, folder: Path) -> None:
         folder = folder_of_masks(folder)
         self._files = {
@@ -110,6 +114,7 @@ class CocoLabels:
             msg = f"{path} has a category with id 0, which is for the background; number from 1"
             raise InputError(msg)
         self.names = self._file.names
+        self.notes: Sequence[str] = self._file.notes
         self._file_names = {_stem(name): name for name in self._file.sizes}
 
     @property

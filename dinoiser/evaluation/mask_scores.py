@@ -130,6 +130,7 @@ def score_masks(
         failures=failures,
         boundary=BoundaryScore(str(band), total.boundary_iou()),
         by_image=by_image,
+        notes=(*answers.notes, *truth.notes),
     )
 
 

@@ -54,6 +54,8 @@ class Score:
     by_image
         mIoU and boundary IoU in [0, 1] by image name, over the classes of the
         image; None without any.
+    notes
+        What a reader of the figures should know, a sentence each.
     """
 
     title: str
@@ -64,6 +66,7 @@ class Score:
     failures: dict[str, str] = field(default_factory=dict)
     boundary: BoundaryScore | None = None
     by_image: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return everything for JSON; IoU and mIoU are in [0, 1]."""
@@ -76,6 +79,7 @@ class Score:
             **self._boundary_figures(),
             "images": self.images,
             "failed": self.failures,
+            "notes": list(self.notes),
         }
 
     def markdown(self) -> str:
@@ -95,6 +99,7 @@ class Score:
             *facts,
             f"- pixel accuracy: {percent(self.matrix.accuracy())}",
             *failed,
+            *(f"- note: {sentence}" for sentence in self.notes),
             "",
             "| " + " | ".join(header) + " |",
             "|---" + "|---:" * (len(header) - 1) + "|",

@@ -40,6 +40,8 @@ class CocoReader:
         means no label, otherwise 0.
     names
         Name of each category, by label.
+    notes
+        What a person should know of the file, a sentence each.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class CocoReader:
         self._annotations: defaultdict[int | str, list[_Annotation]] = defaultdict(list)
         for annotation in document.annotations:
             self._annotations[annotation.image_id].append(annotation)
+        self.notes = self._note_strays()
 
     def is_annotated(self, name: str) -> bool:
         """Whether an image has any annotation with polygons or run lengths."""
@@ -112,6 +115,19 @@ class CocoReader:
                 )
                 raise InputError(msg) from error
         return labels
+
+    def _note_strays(self) -> list[str]:
+        """Say that there are annotations of images that the file does not list, if there are."""
+        strays = self._annotations.keys() - set(self._ids.values())
+        if not strays:
+            return []
+        first = next(number for number in self._annotations if number in strays)
+        count = sum(len(self._annotations[number]) for number in strays)
+        if count == 1:
+            which = f"belongs to an image that the file does not list: image_id {first}"
+        else:
+            which = f"belong to images that the file does not list, such as image_id {first}"
+        return [f"{count:,} annotation{'s' * (count > 1)} of {self.path.name} {which}"]
 
 
 def is_coco(path: Path) -> bool:

@@ -240,6 +240,26 @@ def test_images_that_nobody_has_annotated_are_left_as_they_are(job, tmp_path, di
     assert masks(job)["masks/a.png"] == before
 
 
+def test_annotations_of_images_that_the_file_does_not_list_are_counted(job, tmp_path, dinoiser):
+    path = as_coco(corrected(), tmp_path)
+    document = json.loads(path.read_text())
+    document["annotations"][0]["image_id"] = 17
+    path.write_text(json.dumps(document))
+    code, _, err = dinoiser("import", job, path, "--dry-run")
+    assert code == 0
+    assert (
+        "Note: 1 annotation of instances_default.json belongs to an image that the file does not "
+        "list: image_id 17." in err
+    )
+    document["annotations"][1]["image_id"] = "b"
+    path.write_text(json.dumps(document))
+    _, out, _ = dinoiser("import", job, path, "--json")
+    assert json.loads(out)["notes"] == [
+        "2 annotations of instances_default.json belong to images that the file does not list, "
+        "such as image_id 17"
+    ]
+
+
 def test_captions_and_keypoints_beside_instances_are_passed_over(job, tmp_path, dinoiser):
     folder = tmp_path / "annotations"
     folder.mkdir()

@@ -151,6 +151,26 @@ def test_masks_of_another_size_are_refused(tmp_path):
         score_masks(answers, as_folder({"b": TRUE["b"]}, tmp_path / "t"))
 
 
+@pytest.mark.parametrize("side", ["predicted", "true"])
+def test_annotations_of_images_that_are_not_listed_are_said(side, tmp_path, dinoiser):
+    places = {name: as_coco(TRUE, tmp_path / name) for name in ("predicted", "true")}
+    document = json.loads(places[side].read_text())
+    for annotation in document["annotations"]:
+        annotation["image_id"] += 100
+    places[side].write_text(json.dumps(document))
+    first = document["annotations"][0]["image_id"]
+    said = (
+        f"{len(document['annotations'])} annotations of annotations.json belong to images that the "
+        f"file does not list, such as image_id {first}"
+    )
+    command = "evaluate", "masks", places["predicted"], places["true"]
+    code, _, err = dinoiser(*command, "-o", tmp_path / "score.md")
+    assert code == 0
+    assert f"Note: {said}." in err
+    assert said in (tmp_path / "score.md").read_text()
+    assert json.loads(dinoiser(*command, "--json")[1])["notes"] == [said]
+
+
 @pytest.mark.parametrize("content", ["{}", "no json", '{"images": 3}'])
 def test_what_is_no_coco_file_is_said_so(content, tmp_path):
     path = tmp_path / "some.json"
