@@ -143,9 +143,12 @@ def _load(job: LabelJob, expected: dict[str, Any]) -> SegmentationModel:
     what = job.labelling
     model = load_model(what.model, job.running.device, what.precision, heads=what.heads)
     if model.digest != expected["digest"]:
+        cure = "give the --heads that it was begun with"
+        if what.heads is not None:
+            cure = "leave out --heads, or give those that it was begun with"
         msg = (
             f"{job.output} was labelled with other weights of {what.model} (digest "
-            f"{expected['digest']}, now {model.digest}): give the --heads that it was begun with."
+            f"{expected['digest']}, now {model.digest}): {cure}."
         )
         raise SettingsError(msg)
     return model

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from dinoiser.batch.report.page import write_report
+from dinoiser.models.clip_dinoiser import DinoiserHeads
 from dinoiser.prompts import PromptSet
 from tests.helpers.report_page import Page
 from tests.helpers.taught_jobs import PROMPTS, accept, draw, label, masks
@@ -94,6 +95,15 @@ class TestImprove:
         code, said, error = dinoiser("improve", out, "--dry-run", "--save", name, *HERE)
         assert (code, said) == (2, "")
         assert f"--save is {name}, a folder: give a file" in error
+
+    def test_heads_of_a_job_begun_without_are_to_be_left_out(self, job, dinoiser, tmp_path, tiny):
+        out, truth = job
+        accept(out, truth, 1)
+        DinoiserHeads(tiny.guide_width, 8).save(tmp_path / "heads.safetensors")
+        given = ("--heads", tmp_path / "heads.safetensors")
+        code, _, error = dinoiser("improve", out, "--dry-run", "-d", "cpu", *given)
+        assert code == 2
+        assert "leave out --heads, or give those that it was begun with" in error
 
     @pytest.mark.slow
     def test_what_was_learnt_is_saved_and_used_elsewhere(self, job, dinoiser, tmp_path):
