@@ -60,7 +60,8 @@ class MaskAnnotations:
 
     def draw(self, image: str) -> np.ndarray:
         """See `Annotations`."""
-        return with_left_out(read_mask(self._files[image], self._colors))
+        again = "export it again from where it came"
+        return with_left_out(read_mask(self._files[image], self._colors, again))
 
 
 def _read_label_map(path: Path) -> tuple[dict[int, str], dict[int, str]]:

@@ -79,7 +79,11 @@ def write_png(segmentation: Segmentation, path: str | Path) -> None:
     write_mask(segmentation.labels, segmentation.prompts, path)
 
 
-def read_mask(path: str | Path, colors: Mapping[int, str] | None = None) -> np.ndarray:
+def read_mask(
+    path: str | Path,
+    colors: Mapping[int, str] | None = None,
+    again: str = "label the image again",
+) -> np.ndarray:
     """Read labels from a PNG, as we or other programs save masks.
 
     Parameters
@@ -90,6 +94,8 @@ def read_mask(path: str | Path, colors: Mapping[int, str] | None = None) -> np.n
         Colour of each label, such as `PromptSet.mask_colors`: masks may then
         have another palette, be coloured, or grey. If None, palette indices or
         grey values are the labels.
+    again
+        How to get the mask again, for messages.
 
     Returns
     -------
@@ -104,18 +110,20 @@ def read_mask(path: str | Path, colors: Mapping[int, str] | None = None) -> np.n
         The file is missing, damaged or not a PNG, or has colours that do not
         tell the labels.
     """
-    mask = load_png(path, "mask", "label the image again")
+    mask = load_png(path, "mask", again, again)
     try:
         return find_labels(mask, colors)
     except ValueError as error:
         msg = (
             f"the mask {path} {error}; save it with hard edges as an indexed PNG in the classes' "
-            "colours, or label the image again"
+            f"colours, or {again}"
         )
         raise InputError(msg) from error
 
 
-def load_png(path: str | Path, what: str, if_missing: str) -> Image:
+def load_png(
+    path: str | Path, what: str, if_missing: str, if_damaged: str = "label the image again"
+) -> Image:
     """Read a PNG of any size, as it is.
 
     Parameters
@@ -124,8 +132,8 @@ def load_png(path: str | Path, what: str, if_missing: str) -> Image:
         The file.
     what
         What it holds, for messages.
-    if_missing
-        What to do if there is no such file, for messages.
+    if_missing, if_damaged
+        What to do if there is no such file, or it cannot be read, for messages.
 
     Raises
     ------
@@ -142,7 +150,7 @@ def load_png(path: str | Path, what: str, if_missing: str) -> Image:
         raise InputError(msg) from error
     except Exception as error:  # decoders raise almost anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the {what} {path} cannot be read ({reason}); label the image again"
+        msg = f"the {what} {path} cannot be read ({reason}); {if_damaged}"
         raise InputError(msg) from error
     return image
 

@@ -352,6 +352,19 @@ def test_what_is_damaged_is_one_sentence(job, tmp_path, dinoiser, name, content,
     assert masks(job) == before
 
 
+def test_masks_that_cannot_be_read_are_to_be_exported_again(job, tmp_path, dinoiser):
+    folder = tmp_path / "elsewhere"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.png").write_bytes(b"damaged")
+    Image.new("RGB", (60, 40), "#123456").save(folder / "b.png")
+    code, _, err = dinoiser("import", job, folder)
+    assert code == 1
+    damaged, foreign = (line for line in err.splitlines() if str(folder) in line)
+    assert damaged.endswith("; export it again from where it came")
+    assert "has the colour #123456" in foreign
+    assert foreign.endswith("or export it again from where it came")
+
+
 def test_places_that_make_no_sense_are_refused(job, tmp_path, dinoiser):
     code, _, err = dinoiser("import", job)
     assert (code, "dinoiser import FOLDER FILE..." in err) == (2, True)
