@@ -10,7 +10,7 @@ from PIL import Image
 
 from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.export import read_prompts
-from dinoiser.batch.reviews import mask_file, read_labelled
+from dinoiser.batch.reviews import check_mask_size, mask_file, read_labelled
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask
 
@@ -100,11 +100,6 @@ class MaskedImages(FileImages):
 
     def _labels(self, index: int, image: Tensor, size: tuple[int, int]) -> np.ndarray:
         mask = read_mask(self._masks[index], self._colors)
-        if mask.shape != size:
-            msg = (
-                f"its mask has {mask.shape[1]}x{mask.shape[0]} pixels but the image has "
-                f"{size[1]}x{size[0]}; label the image again"
-            )
-            raise InputError(msg)
+        check_mask_size(mask, size, self._masks[index])
         height, width = image.shape[1:]
         return np.array(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))

@@ -14,6 +14,7 @@ from dinoiser.batch.job_images import JobImage, has_changed, result_file
 from dinoiser.batch.recorded_job import recorded_job
 from dinoiser.batch.records import Record, read_records
 from dinoiser.batch.relabel import plan
+from dinoiser.batch.reviews import check_mask_size
 from dinoiser.batch.run import Progress
 from dinoiser.errors import DinoiserError, InputError, SettingsError
 from dinoiser.export.png import read_mask
@@ -234,10 +235,9 @@ class ReviewedImages:
         if has_changed(record, path):
             msg = "it was replaced after it was labelled"
             raise InputError(msg)
-        mask = read_mask(result_file(output, record.stem, "png"), self._job.prompts.mask_colors)
-        if mask.shape != image.shape[:2]:
-            msg = f"its mask has {mask.shape} pixels, and the image {image.shape[:2]}"
-            raise InputError(msg)
+        place = result_file(output, record.stem, "png")
+        mask = read_mask(place, self._job.prompts.mask_colors)
+        check_mask_size(mask, (image.shape[0], image.shape[1]), place)
         if self._features is None:
             return self._segmenter.encode(image), mask
         digest = file_digest(path, "sha256").value

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import Stem, append_lines, read_records
 from dinoiser.errors import InputError
-from dinoiser.export.png import write_mask
+from dinoiser.export.png import read_mask, write_mask
 from dinoiser.images.inputs import check_inside
 from dinoiser.labels import ignore_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dinoiser.batch.records import Record
     from dinoiser.prompts import PromptSet
@@ -296,6 +296,46 @@ def mask_file(output: Path, image: LabelledImage) -> Path:
         The record points outside the job's folder.
     """
     return result_file(output, image.stem, "png")
+
+
+def check_mask_size(mask: np.ndarray, size: tuple[int, int], path: Path) -> None:
+    """Make sure that a mask has the size of its image.
+
+    Parameters
+    ----------
+    mask
+        (H, W), the labels.
+    size
+        (height, width) of the image in pixels.
+    path
+        The mask's file.
+
+    Raises
+    ------
+    InputError
+        It has another: it was edited, and stays as it is when its image is labelled again.
+    """
+    if mask.shape != size:
+        msg = (
+            f"the mask {path} has {mask.shape[1]}x{mask.shape[0]} pixels but its image has "
+            f"{size[1]}x{size[0]}; save it at the image's size"
+        )
+        raise InputError(msg)
+
+
+def read_saved_mask(output: Path, image: LabelledImage, colors: Mapping[int, str]) -> np.ndarray:
+    """Read an image's mask (H, W), see `read_mask`.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or has another size than the image.
+    """
+    path = mask_file(output, image)
+    mask = read_mask(path, colors)
+    if image.size:
+        check_mask_size(mask, image.size, path)
+    return mask
 
 
 def unsaved_file(output: Path, image: LabelledImage) -> Path:

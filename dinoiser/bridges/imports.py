@@ -11,11 +11,10 @@ import numpy as np
 from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.export import read_prompts
 from dinoiser.batch.folder import refuse_half_emptied, refuse_links
-from dinoiser.batch.reviews import Reviews, mask_file, read_labelled
+from dinoiser.batch.reviews import Reviews, read_labelled, read_saved_mask
 from dinoiser.bridges.annotations import open_annotations
 from dinoiser.bridges.matching import match_classes, match_images, split_renames
 from dinoiser.errors import InputError, PromptError
-from dinoiser.export.png import read_mask
 from dinoiser.labels import LEFT_OUT
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ def _corrections(
     edits = EditsInPlace(output)
 
     def mask_of(name: str) -> np.ndarray:
-        return read_mask(mask_file(output, ours[name]), prompts.mask_colors)
+        return read_saved_mask(output, ours[name], prompts.mask_colors)
 
     stems = {name: labelled.stem for name, labelled in ours.items()}
     for name, mask, labels in draw_all(files, prompts, renames, stems, mask_of, imported, unknown):

@@ -14,12 +14,11 @@ from dinoiser.batch.reviews import (
     LabelledImage,
     Review,
     Reviews,
-    mask_file,
     read_labelled,
+    read_saved_mask,
 )
 from dinoiser.errors import DinoiserError, InputError
 from dinoiser.export.confidence import read_confidence
-from dinoiser.export.png import read_mask
 from dinoiser.images import read_labelled_image
 from napari_dinoiser.in_thread import in_thread
 from napari_dinoiser.review.unsaved_edits import UnsavedEdits
@@ -322,7 +321,7 @@ class ReviewSession:
             self._ahead = following, in_thread(self._read, following)
 
     def _read(self, labelled: LabelledImage) -> OpenImage:
-        saved = read_mask(mask_file(self.output, labelled), self.prompts.mask_colors)
+        saved = read_saved_mask(self.output, labelled, self.prompts.mask_colors)
         image = read_labelled_image(labelled.path, saved.shape)
         labels = self._unsaved.read(labelled, saved)
         if labels is not None:

@@ -237,6 +237,38 @@ class TestLabelAgain:
         assert not edited.exists()
 
 
+class TestAnotherSize:
+    @pytest.fixture
+    def shrunk(self, out):
+        """A mask that an image editor has saved at half the image's size."""
+        path = out / "masks" / "001.png"
+        with Image.open(path) as mask:
+            half = mask.resize((112, 112), Image.Resampling.NEAREST)
+        half.save(path)
+        return path
+
+    @pytest.fixture
+    def said(self, shrunk):
+        sizes = "has 112x112 pixels but its image has 224x224"
+        return f"the mask {shrunk.resolve()} {sizes}; save it at the image's size"
+
+    def test_learning_passes_it_over_and_says_what_to_do(self, out, said):
+        assert learn_from_reviews(out, running=SYNC).passed_over == {"001.png": said}
+
+    def test_importing_says_what_to_do(self, out, shrunk, said, tmp_path):
+        shutil.copytree(out / "masks", tmp_path / "annotations")
+        Image.new("L", (224, 224)).save(tmp_path / "annotations" / "001.png")
+        imported = import_annotations(out, [tmp_path / "annotations"], dry_run=True)
+        assert imported.failures == {"001.png": said}
+
+    def test_saved_at_the_images_size_it_teaches(self, out, shrunk):
+        with Image.open(shrunk) as mask:
+            whole = mask.resize((224, 224), Image.Resampling.NEAREST)
+        whole.save(shrunk)
+        lesson = learn_from_reviews(out, running=SYNC)
+        assert (lesson.learned.images, lesson.passed_over) == (1, {})
+
+
 def test_edits_teach_like_corrections(tmp_path):
     truth = draw(tmp_path / "images", 12)
     for name in ("reviewed", "edited"):

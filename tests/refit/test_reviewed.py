@@ -70,6 +70,15 @@ def test_damaged_masks_are_named_and_not_more_folders_asked_for(reviewed, tmp_pa
         read_reviewed(output, SMALL)
 
 
+def test_masks_of_another_size_say_what_to_do(reviewed, tmp_path):
+    output = shutil.copytree(reviewed, tmp_path / "labels")
+    for name in ("0.png", "1.png"):
+        Image.new("L", (40, 32)).save(output / "masks" / name)
+    said = r"masks.[01]\.png has 40x32 pixels but its image has 80x64; save it at the image's size"
+    with pytest.raises(InputError, match=rf"2 more cannot be read \(.*{said}"):
+        read_reviewed(output, SMALL)
+
+
 def test_classes_are_segments_and_what_is_ignored_takes_no_part(reviewed):
     data = read_reviewed(reviewed, SMALL)
     batch = centre_batch(data.training, range(6), 64)

@@ -96,6 +96,14 @@ class TestSession:
             session.accept()
         assert session.current.labelled.image == "a.png"
 
+    def test_a_mask_of_another_size_is_said_to_be_one(self, job):
+        Image.new("L", (30, 20)).save(job / "masks" / "a.png")
+        session = ReviewSession(job)
+        session.arrange("file name")
+        assert session.current is None
+        assert "the mask" in session.problem
+        assert "has 30x20 pixels but its image has 60x40; save it at the" in session.problem
+
     def test_an_image_of_another_size_is_said_and_can_be_passed(self, job):
         Image.new("RGB", (10, 10)).save(job.parent / "images" / "sub" / "b.png")
         session = ReviewSession(job)
