@@ -13,7 +13,7 @@ from dinoiser.batch.export import read_prompts
 from dinoiser.batch.folder import refuse_half_emptied, refuse_links
 from dinoiser.batch.reviews import Reviews, read_labelled, read_saved_mask
 from dinoiser.bridges.annotations import open_annotations
-from dinoiser.bridges.matching import match_classes, match_images, split_renames
+from dinoiser.bridges.matching import match_classes, match_images, note_unused, split_renames
 from dinoiser.errors import InputError, PromptError
 from dinoiser.labels import LEFT_OUT
 
@@ -185,9 +185,11 @@ def draw_all(
     imported, unknown
         Take what does not fit: images, and classes that the job lacks.
     """
+    named = set[str]()
     for path in files:
         with open_annotations(path, prompts.label_colors) as opened:
             for annotations in opened:
+                named.update(_class_names(annotations, prompts).values())
                 imported.empty += annotations.empty
                 imported.notes += annotations.notes
                 for theirs, name in match_images(annotations.images, stems).items():
@@ -202,6 +204,7 @@ def draw_all(
                         continue
                     unknown.update(without)
                     yield Drawn(name, mask, labels)
+    imported.notes += note_unused(renames, named)
 
 
 def draw_labels(
@@ -241,8 +244,7 @@ def draw_labels(
             f"{mask.shape}; annotate the image that was labelled"
         )
         raise InputError(msg)
-    # without names of their own, masks hold the job's labels
-    names = annotations.classes or {item.id: item.name for item in prompts.classes}
+    names = _class_names(annotations, prompts)
     ids = {0: 0, LEFT_OUT: prompts.ignore, **match_classes(names, renames, prompts)}
     labels, unknown = np.zeros(mask.shape, prompts.label_type), []
     for label in np.unique(drawn).tolist():
@@ -253,6 +255,11 @@ def draw_labels(
     if not annotations.knows_ignored:
         labels[(labels == 0) & (mask == prompts.ignore)] = prompts.ignore
     return labels, unknown
+
+
+def _class_names(annotations: Annotations, prompts: PromptSet) -> dict[int, str]:
+    """Give the name of each label; masks without names of their own hold the job's labels."""
+    return annotations.classes or {item.id: item.name for item in prompts.classes}
 
 
 def _compare(

@@ -6,7 +6,7 @@ import posixpath
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from dinoiser.errors import SettingsError
+from dinoiser.errors import SettingsError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -89,13 +89,18 @@ def _bare(name: str) -> str:
     return posixpath.splitext(name)[0]
 
 
+def class_key(name: str) -> str:
+    """Give the form of a class's name by which names are compared."""
+    return " ".join(name.split()).casefold()
+
+
 def split_renames(pairs: Iterable[str]) -> dict[str, str]:
     """Read pairs "old=new": names of classes in a file, and in the job.
 
     Returns
     -------
     dict
-        The new name by the old one in lower case.
+        The new name by the old one, see `class_key`.
 
     Raises
     ------
@@ -108,8 +113,19 @@ def split_renames(pairs: Iterable[str]) -> dict[str, str]:
         if not (old.strip() and equals and new.strip()):
             msg = f'--map is {pair!r}, expected "old=new", two names of classes.'
             raise SettingsError(msg)
-        renames[old.strip().casefold()] = new.strip()
+        renames[class_key(old)] = new.strip()
     return renames
+
+
+def note_unused(renames: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    """Name the renames of classes that are not among those of the annotations, a sentence each."""
+    known = sorted({class_key(name) for name in names})
+    return [
+        f'--map "{old}={new}" changes nothing, as no annotation has that class'
+        f"{did_you_mean(old, known)}"
+        for old, new in renames.items()
+        if old not in known
+    ]
 
 
 def match_classes(
@@ -120,7 +136,7 @@ def match_classes(
     ids.setdefault("background", 0)
     found = {}
     for label, name in names.items():
-        key = " ".join(name.split()).casefold()
+        key = class_key(name)
         key = renames.get(key, key).casefold()
         if key in ids:
             found[label] = ids[key]

@@ -24,7 +24,7 @@ from dinoiser.batch.records import Record, RecordFile, read_records
 from dinoiser.batch.reviews import LabelledImage, Reviews
 from dinoiser.bridges.annotations import open_annotations
 from dinoiser.bridges.imports import Change, Imported, draw_all
-from dinoiser.bridges.matching import split_renames
+from dinoiser.bridges.matching import class_key, split_renames
 from dinoiser.errors import InputError, PromptError, SettingsError
 from dinoiser.export.png import write_classes
 from dinoiser.images.inputs import find_images, output_stem
@@ -144,7 +144,7 @@ def _find_classes(files: Sequence[Path], renames: Mapping[str, str]) -> PromptSe
         with open_annotations(path, {}) as opened:
             for annotations in opened:
                 for label, name in annotations.classes.items():
-                    new = renames.get(" ".join(name.split()).casefold(), name)
+                    new = renames.get(class_key(name), name)
                     entry: dict[str, Any] = {"name": new, "id": label}
                     if label in annotations.colors:
                         entry["color"] = annotations.colors[label]

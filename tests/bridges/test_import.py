@@ -304,6 +304,32 @@ def test_classes_by_another_name_need_a_map(job, tmp_path, dinoiser):
     np.testing.assert_array_equal(read_mask(job / "masks/b.png"), corrected())
 
 
+def test_a_map_of_a_class_that_no_annotation_has_is_said(job, tmp_path, dinoiser):
+    coco = as_coco(corrected(), tmp_path)
+    coco.write_text(coco.read_text().replace('"dog"', '"Hound"'))
+    (tmp_path / "elsewhere").mkdir()
+    datumaro = as_datumaro(scene(), tmp_path / "elsewhere")
+    maps = ("--map", "hound=dog", "--map", "Skye=sky", "--map", "xyz=dog")
+    code, out, err = dinoiser("import", job, coco, datumaro, *maps, "--dry-run", "--json")
+    assert code == 0, err
+    unused = "changes nothing, as no annotation has that class"
+    assert json.loads(out)["notes"] == [
+        f"--map \"skye=sky\" {unused} (did you mean 'sky'?)",
+        f'--map "xyz=dog" {unused}',
+    ]
+    new = ("--new", tmp_path / "new", "--images", job.parent / "images")
+    code, _, err = dinoiser("import", *new, coco, "--map", "hund=dog")
+    assert code == 0, err
+    assert f"--map \"hund=dog\" {unused} (did you mean 'hound'?)" in err
+
+
+def test_masks_without_a_list_of_classes_have_those_of_the_job(job, tmp_path, dinoiser):
+    masks = as_masks(corrected(), tmp_path)
+    code, out, err = dinoiser("import", job, masks, "--map", "sky=dog", "--dry-run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["notes"] == []
+
+
 def test_images_that_do_not_fit_are_named_and_the_others_come_in(job, tmp_path, dinoiser):
     path = tmp_path / "instances.json"
     with CocoWriter(path, PROMPTS) as coco:
