@@ -11,7 +11,7 @@ from dinoiser.cli import options
 from dinoiser.cli.console import note, print_json, print_table, say
 from dinoiser.cli.job_bars import progress_shown
 from dinoiser.cli.label import say_summary, summary_document
-from dinoiser.errors import SettingsError
+from dinoiser.errors import CheckpointError, SettingsError
 from dinoiser.printable import printable
 
 if TYPE_CHECKING:
@@ -77,7 +77,23 @@ def _check_file(save: Path) -> None:
     if save.is_dir():
         msg = f"--save is {save}, a folder: give a file, such as learned.safetensors."
         raise SettingsError(msg)
+    if save.exists() and not _is_learned(save):
+        msg = (
+            f"--save is {save}, which is there and is no file of what was learnt: give another "
+            "name, or move it away."
+        )
+        raise SettingsError(msg)
     check_writable(save.parent)
+
+
+def _is_learned(file: Path) -> bool:
+    from dinoiser.learning.learned import Learned
+
+    try:
+        Learned.load(file)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _learn(output: Path, running: Running, heads: Path | None) -> Lesson:

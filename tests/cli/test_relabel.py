@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from dinoiser.batch.report.page import write_report
 from dinoiser.models.clip_dinoiser import DinoiserHeads
@@ -104,6 +106,22 @@ class TestImprove:
         code, _, error = dinoiser("improve", out, "--dry-run", "-d", "cpu", *given)
         assert code == 2
         assert "leave out --heads, or give those that it was begun with" in error
+
+    def test_only_what_was_learnt_is_written_over(self, job, dinoiser, tmp_path, monkeypatch):
+        out, truth = job
+        accept(out, truth, 3)
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "notes.md").write_text("mine")
+        (tmp_path / "other.safetensors").write_bytes(save({"weight": torch.ones(2)}))
+        before = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+        for name in ("notes.md", "other.safetensors"):
+            code, said, error = dinoiser("improve", out, "--dry-run", "--save", name, *HERE)
+            assert (code, said) == (2, "")
+            assert f"--save is {name}, which is there and is no file of what was learnt" in error
+        assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+        for _ in range(2):
+            code, _, error = dinoiser("improve", out, "--dry-run", "--save", "ours", *HERE)
+            assert code == 0, error
 
     @pytest.mark.slow
     def test_what_was_learnt_is_saved_and_used_elsewhere(self, job, dinoiser, tmp_path):
