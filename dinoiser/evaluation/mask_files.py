@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +33,9 @@ class LabelFiles(Protocol):
     @property
     def images(self) -> Collection[str]:
         """Names of the images: paths with forward slashes, without suffix."""
+
+    def size(self, image: str) -> tuple[int, int] | None:
+        """Look up (height, width) of an image's labels; None where they cannot be read."""
 
     def read(self, image: str) -> np.ndarray:
         """Read labels (H, W) int32 of an image; 0 = background, -1 = ignored."""
@@ -93,6 +97,16 @@ class MaskFolder:
         """See `LabelFiles`."""
         return self._files.keys()
 
+    def size(self, image: str) -> tuple[int, int] | None:
+        """See `LabelFiles`."""
+        from PIL.PngImagePlugin import PngImageFile
+
+        path = self._files[image]
+        # reading the labels will name what is wrong
+        with suppress(Exception), path.open("rb") as file, PngImageFile(file) as mask:
+            return mask.height, mask.width
+        return None
+
     def read(self, image: str) -> np.ndarray:
         """See `LabelFiles`."""
         path, colors = self._files[image], self._colors
@@ -121,6 +135,10 @@ class CocoLabels:
     def images(self) -> Collection[str]:
         """See `LabelFiles`."""
         return self._file_names.keys()
+
+    def size(self, image: str) -> tuple[int, int] | None:
+        """See `LabelFiles`."""
+        return self._file.sizes[self._file_names[image]]
 
     def read(self, image: str) -> np.ndarray:
         """See `LabelFiles`."""

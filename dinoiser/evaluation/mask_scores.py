@@ -97,6 +97,8 @@ def score_masks(
             f"{true}, the first is {missing[0]!r}; label them, or remove them from the truth"
         )
         raise InputError(msg)
+    for name in images:
+        _expect_same_size(answers.size(name), truth.size(name), name)
     # without names on one side, both use the names of the other for the same numbers
     by_name = bool(answers.names and truth.names)
     numbers = truth.names or answers.names
@@ -108,7 +110,6 @@ def score_masks(
         except InputError as error:
             failures[name] = str(error)
         else:
-            _expect_same_size(predicted_labels, true_labels, name)
             counts = count_labels(predicted_labels, true_labels, names, band)
             by_image[name] = (mean(counts.iou()), mean(counts.boundary_iou()))
             total.add(counts)
@@ -134,11 +135,13 @@ def score_masks(
     )
 
 
-def _expect_same_size(predicted: np.ndarray, true: np.ndarray, image: str) -> None:
-    if predicted.shape != true.shape:
+def _expect_same_size(
+    predicted: tuple[int, int] | None, true: tuple[int, int] | None, image: str
+) -> None:
+    if predicted and true and predicted != true:
         msg = (
-            f"{image!r} has labels of {predicted.shape[1]}x{predicted.shape[0]} pixels but a truth "
-            f"of {true.shape[1]}x{true.shape[0]}; both must be for the same image"
+            f"{image!r} has labels of {predicted[1]}x{predicted[0]} pixels but a truth of "
+            f"{true[1]}x{true[0]}; both must be for the same image"
         )
         raise InputError(msg)
 

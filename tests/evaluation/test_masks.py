@@ -151,6 +151,19 @@ def test_masks_of_another_size_are_refused(tmp_path):
         score_masks(answers, as_folder({"b": TRUE["b"]}, tmp_path / "t"))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_of_another_size_are_refused_before_any_are_compared(kind, tmp_path):
+    last = {**TRUE, "b": np.zeros((4, 2), np.uint8)}
+    answers, compared = KINDS[kind](last, tmp_path / "p"), []
+    with pytest.raises(InputError, match="'b' has labels of 2x4 pixels but a truth of 2x2"):
+        score_masks(
+            answers,
+            as_folder(TRUE, tmp_path / "t"),
+            counting=lambda done, _: compared.append(done),
+        )
+    assert not compared
+
+
 @pytest.mark.parametrize("side", ["predicted", "true"])
 def test_annotations_of_images_that_are_not_listed_are_said(side, tmp_path, dinoiser):
     places = {name: as_coco(TRUE, tmp_path / name) for name in ("predicted", "true")}
