@@ -193,7 +193,9 @@ class ReviewedImages:
         self._records = _accepted(job.output)
         if not self._records:
             msg = (
-                f"no mask in {output} is accepted yet: review a few in napari (Review, A accepts)."
+                f"no mask in {output} is accepted yet: review a few in napari (Review, A accepts), "
+                "edit their files in an image editor, or bring corrections in with `dinoiser "
+                "import`."
             )
             raise SettingsError(msg)
         path = job.labelling.learned if as_labelled else None

@@ -177,6 +177,11 @@ class TestWhatTeaches:
         with pytest.raises(SettingsError, match="is accepted yet: review"):
             learn_from_reviews(out, running=SYNC)
 
+    def test_nothing_is_accepted_names_all_ways_to_accept(self, out):
+        ways = r"review .* in napari .*, edit .* image editor, or .* `dinoiser import`\.$"
+        with pytest.raises(SettingsError, match=ways):
+            learn_from_reviews(out, running=SYNC)
+
     def test_accepted_masks_do_and_rejected_ones_do_not(self, drawn, out):
         accept(out, drawn[1], 3)
         reviews, images = Reviews(out, PROMPTS), read_labelled(out)
