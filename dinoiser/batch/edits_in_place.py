@@ -1,4 +1,4 @@
-"""Masks that people edited in their place with another program: they count as corrected."""
+"""Masks that people edited in their place, or removed: what counts as corrected, and what not."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ from dinoiser.images.reading import read_format
 from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     import numpy as np
 
+    from dinoiser.batch.job_images import JobImage
     from dinoiser.batch.records import Record
 
 
@@ -144,6 +145,43 @@ class EditsInPlace:
             return read_mask(path, colors)
         except InputError:
             return None
+
+
+def take_back_lost(output: Path, images: Iterable[JobImage]) -> list[str]:
+    """Take back the reviews of corrected masks that are gone, before the model's take their place.
+
+    Else these would count as a person's, and teach.
+
+    Returns
+    -------
+    list of str
+        Which they were, in a sentence, if there were any.
+
+    Raises
+    ------
+    OutputError
+        The reviews cannot be written.
+    """
+    reviews = read_reviews(output)
+    lost = [
+        Review(
+            image=image.name,
+            stem=image.stem,
+            state="rejected" if review.state == "rejected" else "unchecked",
+            time=datetime.now(UTC),
+        )
+        for image in images
+        if (review := reviews.get(image.name)) is not None
+        and review.edited
+        and not result_file(output, image.stem, "png").is_file()
+    ]
+    if not lost:
+        return []
+    with masks_locked(output):
+        append_reviews(output, lost)
+    masks = "1 corrected mask is" if len(lost) == 1 else f"{len(lost)} corrected masks are"
+    names = name_some([review.image for review in lost])
+    return [f"{masks} gone, and the model's own take their place, to be reviewed: {names}"]
 
 
 def _is_damaged(mask: Path) -> bool:

@@ -15,6 +15,7 @@ from dinoiser.batch.folder import refuse_half_emptied, refuse_links, sole_writer
 from dinoiser.batch.job import PROMPT_FILE, format_problems
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import RECORDS, refuse_damage
+from dinoiser.batch.reviews import check_mask_size
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export import read_mask
 from dinoiser.export.options import DEFAULTS, ExportOptions
@@ -199,10 +200,6 @@ def _make(job: ExportedJob, writers: list[Writer], record: Record) -> list[Any] 
 def _read_labels(job: ExportedJob, record: Record) -> np.ndarray:
     path = result_file(job.output, record.stem, "png")
     labels = read_mask(path, job.prompts.mask_colors)
-    if record.size and labels.shape != record.size:
-        msg = (
-            f"the mask {path} has {labels.shape} pixels (height, width) but its image has "
-            f"{record.size}; save it at the image's size, or label the image again"
-        )
-        raise InputError(msg)
+    if record.size:
+        check_mask_size(labels, record.size, path)
     return labels

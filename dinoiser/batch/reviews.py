@@ -318,7 +318,8 @@ def check_mask_size(mask: np.ndarray, size: tuple[int, int], path: Path) -> None
     if mask.shape != size:
         msg = (
             f"the mask {path} has {mask.shape[1]}x{mask.shape[0]} pixels but its image has "
-            f"{size[1]}x{size[0]}; save it at the image's size"
+            f"{size[1]}x{size[0]}; save it at the image's size, or remove it and label the image "
+            "again"
         )
         raise InputError(msg)
 

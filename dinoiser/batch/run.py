@@ -8,6 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from dinoiser.atomic import check_writable, remove_partial_files
+from dinoiser.batch.edits_in_place import take_back_lost
 from dinoiser.batch.exported_files import note_old_exports
 from dinoiser.batch.folder import (
     learned_file,
@@ -130,6 +131,7 @@ def run(
             merge_records(job.output, mend=stock.damaged)
             RecordFile(job.output).append(stock.news)
             summary, model = stock.summary, description["model"]
+            summary.notes += take_back_lost(job.output, stock.todo)
             labelled = label_images(job, engine, model, stock.todo, summary, progress, cancelled)
             merge_records(job.output)
             summary.cancelled = len(stock.todo) > labelled

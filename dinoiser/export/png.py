@@ -82,7 +82,7 @@ def write_png(segmentation: Segmentation, path: str | Path) -> None:
 def read_mask(
     path: str | Path,
     colors: Mapping[int, str] | None = None,
-    again: str = "label the image again",
+    again: str = "remove it and label the image again",
 ) -> np.ndarray:
     """Read labels from a PNG, as we or other programs save masks.
 
@@ -95,7 +95,7 @@ def read_mask(
         have another palette, be coloured, or grey. If None, palette indices or
         grey values are the labels.
     again
-        How to get the mask again, for messages.
+        How to get the mask again where it cannot be read, for messages.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def read_mask(
         The file is missing, damaged or not a PNG, or has colours that do not
         tell the labels.
     """
-    mask = load_png(path, "mask", again, again)
+    mask = load_png(path, "mask", "label the image again", again)
     try:
         return find_labels(mask, colors)
     except ValueError as error:
@@ -121,9 +121,7 @@ def read_mask(
         raise InputError(msg) from error
 
 
-def load_png(
-    path: str | Path, what: str, if_missing: str, if_damaged: str = "label the image again"
-) -> Image:
+def load_png(path: str | Path, what: str, if_missing: str, if_damaged: str | None = None) -> Image:
     """Read a PNG of any size, as it is.
 
     Parameters
@@ -133,7 +131,8 @@ def load_png(
     what
         What it holds, for messages.
     if_missing, if_damaged
-        What to do if there is no such file, or it cannot be read, for messages.
+        What to do if there is no such file, or it cannot be read, for messages;
+        the same by default.
 
     Raises
     ------
@@ -150,7 +149,7 @@ def load_png(
         raise InputError(msg) from error
     except Exception as error:  # decoders raise almost anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the {what} {path} cannot be read ({reason}); {if_damaged}"
+        msg = f"the {what} {path} cannot be read ({reason}); {if_damaged or if_missing}"
         raise InputError(msg) from error
     return image
 

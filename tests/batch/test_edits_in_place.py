@@ -250,7 +250,8 @@ class TestAnotherSize:
     @pytest.fixture
     def said(self, shrunk):
         sizes = "has 112x112 pixels but its image has 224x224"
-        return f"the mask {shrunk.resolve()} {sizes}; save it at the image's size"
+        cures = "save it at the image's size, or remove it and label the image again"
+        return f"the mask {shrunk.resolve()} {sizes}; {cures}"
 
     def test_learning_passes_it_over_and_says_what_to_do(self, out, said):
         assert learn_from_reviews(out, running=SYNC).passed_over == {"001.png": said}
@@ -348,3 +349,28 @@ def words_without(words, name):
     document = yaml.safe_load(words.to_yaml())
     document["classes"] = [entry for entry in document["classes"] if entry["name"] != name]
     return PromptSet.from_yaml(yaml.safe_dump(document))
+
+
+class TestRemoved:
+    """A corrected mask that somebody deleted to have the model's again is the model's again."""
+
+    @pytest.mark.parametrize("state", ["accepted", "rejected"])
+    def test_the_models_own_counts_as_nobodys(self, out, images, state):
+        before = masks(out)
+        reviews = Reviews(out, WORDS)
+        first, second, *_ = read_labelled(out)
+        for labelled in (first, second):
+            path = out / "masks" / f"{labelled.stem}.png"
+            reviews.save(labelled, state, painted(path))
+        corrected = masks(out)
+        (out / "masks" / f"{first.stem}.png").unlink()
+        summary = label(images, out, WORDS)
+        [note] = [note for note in summary.notes if "gone" in note]
+        assert note.startswith("1 corrected mask is gone")
+        assert first.image in note
+        found = read_reviews(out)
+        left = "rejected" if state == "rejected" else "unchecked"
+        assert (found[first.image].state, found[first.image].edited) == (left, False)
+        assert (found[second.image].state, found[second.image].edited) == (state, True)
+        assert masks(out) == {**corrected, f"{first.stem}.png": before[f"{first.stem}.png"]}
+        assert not any("gone" in note for note in label(images, out, WORDS).notes)

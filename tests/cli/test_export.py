@@ -177,7 +177,7 @@ def swap_image(job):
     [
         (spoil_mask, "coco", "cannot be read"),
         (remove_mask, "panoptic", "there is no mask"),
-        (cut_mask, "coco", "has (20, 60) pixels (height, width) but its image has (40, 60)"),
+        (cut_mask, "coco", "has 60x20 pixels but its image has 60x40"),
         (paint_unknown_class, "coco", "has the colour #"),
         (remove_image, "yolo", "there is no image"),
         (remove_image, "overlay", "there is no file"),
