@@ -17,7 +17,7 @@ from dinoiser.batch.reviews import (
 )
 from dinoiser.batch.summary import name_some
 from dinoiser.errors import InputError
-from dinoiser.export.png import load_png, read_mask
+from dinoiser.export.png import load_mask_file, read_mask
 from dinoiser.export.png_writer import pixels_checksum, read_seal
 from dinoiser.images.reading import read_format
 from dinoiser.prompts import PromptSet
@@ -188,7 +188,7 @@ def _is_damaged(mask: Path) -> bool:
     """Whether a file is no image, or a PNG that is not whole: there is nothing to keep."""
     try:
         if read_format(mask) == "PNG":
-            load_png(mask, "mask", "label the image again")
+            load_mask_file(mask, "mask", "label the image again")
     except InputError:
         return True
     return False

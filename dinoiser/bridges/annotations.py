@@ -15,6 +15,7 @@ from dinoiser.bridges.label_studio import is_label_studio, read_label_studio
 from dinoiser.bridges.masks import MaskAnnotations
 from dinoiser.errors import InputError
 from dinoiser.export.coco_reader import LISTS, CocoReader
+from dinoiser.export.mask_file import MASK_SUFFIXES
 from dinoiser.export.voc import CLASS_FOLDER, LABEL_MAP
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-_KINDS = "COCO, CVAT, Label Studio, Datumaro or PNG masks"
+_KINDS = "COCO, CVAT, Label Studio, Datumaro, PNG or TIFF masks"
 _READ_FROM_ZIP = (".json", ".xml", ".txt", ".png")
 
 
@@ -90,7 +91,7 @@ def open_annotations(path: Path, colors: Mapping[int, str]) -> Iterator[list[Ann
     Parameters
     ----------
     path
-        COCO, Datumaro or Label Studio (JSON), CVAT (XML), PNG masks, or a
+        COCO, Datumaro or Label Studio (JSON), CVAT (XML), PNG or TIFF masks, or a
         folder or zip with any of them, such as CVAT's exports.
     colors
         Colour of each label in masks that come without a list of classes.
@@ -141,7 +142,7 @@ def _open_file(path: Path, colors: Mapping[int, str]) -> Annotations:
     suffix = path.suffix.lower()
     if suffix == ".xml":
         return read_cvat(path)
-    if suffix == ".png":
+    if suffix in MASK_SUFFIXES:
         return MaskAnnotations(path, colors)
     document = _read_json(path) if suffix == ".json" else None
     if isinstance(document, dict) and all(key in document for key in LISTS):

@@ -1,4 +1,4 @@
-"""Read folders of PNG masks, with or without a list of their classes and colours."""
+"""Read folders of PNG or TIFF masks, with or without a list of their classes and colours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dinoiser.batch.job import CLASSES_FILE
 from dinoiser.errors import InputError
+from dinoiser.export.mask_file import find_mask_files
 from dinoiser.export.png import read_mask
 from dinoiser.export.voc import CLASS_FOLDER, LABEL_MAP
 from dinoiser.labels import with_left_out
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class MaskAnnotations:
-    """PNG masks; see `Annotations`.
+    """PNG or TIFF masks; see `Annotations`.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ class MaskAnnotations:
     def __init__(self, place: Path, colors: Mapping[int, str]) -> None:
         folder = place if place.is_dir() else place.parent
         classes = next(folder.rglob(CLASS_FOLDER), None)
-        files = sorted((classes or folder).rglob("*.png")) if place.is_dir() else [place]
+        files = find_mask_files(classes or folder) if place.is_dir() else [place]
         if not files:
             msg = f"there are no annotations in {place}; give the folder or file that holds them"
             raise InputError(msg)

@@ -177,7 +177,7 @@ for _name, _help in BENCHMARKS.items():
 @app.command("masks", epilog=options.example("dinoiser evaluate masks labels/ truth/ -o score.md"))
 def masks(
     predicted: Annotated[
-        Path, typer.Argument(help="Folder of indexed PNG masks, or a COCO file.", metavar="PRED")
+        Path, typer.Argument(help="Folder of masks, or a COCO file.", metavar="PRED")
     ],
     true: Annotated[Path, typer.Argument(help="Ground truth, in either form.", metavar="TRUTH")],
     output: Annotated[

@@ -23,7 +23,7 @@ def import_annotations(
         list[Path],
         typer.Argument(
             help="Folder written by `dinoiser label`, and files, folders or zips: COCO, CVAT, "
-            "Label Studio, Datumaro or PNG masks. With --new, only the latter.",
+            "Label Studio, Datumaro, PNG or TIFF masks. With --new, only the latter.",
             metavar="FOLDER FILE...",
         ),
     ],

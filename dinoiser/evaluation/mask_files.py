@@ -1,4 +1,4 @@
-"""Read the user's labels: folders of PNG masks, and COCO files."""
+"""Read the user's labels: folders of masks, and COCO files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from dinoiser.errors import InputError
 from dinoiser.evaluation.truth import read_indices
 from dinoiser.export.coco_reader import CocoReader
+from dinoiser.export.mask_file import find_mask_files, open_mask_file
 from dinoiser.export.png import read_mask
 from dinoiser.images.job_folders import MARKS
 from dinoiser.labels import with_left_out
@@ -42,7 +43,7 @@ class LabelFiles(Protocol):
 
 
 def open_labels(path: Path) -> LabelFiles:
-    """Open a folder of PNG masks, the output folder of `dinoiser label`, or a COCO file.
+    """Open a folder of masks, the output folder of `dinoiser label`, or a COCO file.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def open_labels(path: Path) -> LabelFiles:
         return MaskFolder(path)
     if path.is_file():
         return CocoLabels(path)
-    msg = f"there is no {path}; expected a folder of PNG masks or a COCO file"
+    msg = f"there is no {path}; expected a folder of masks or a COCO file"
     raise InputError(msg)
 
 
@@ -66,7 +67,7 @@ def folder_of_masks(folder: Path) -> Path:
 
 
 class MaskFolder:
-    """PNG masks in a folder and its subfolders; 255, or 65535 of 16 bits, = ignored.
+    """PNG or TIFF masks in a folder and its subfolders; 255, or 65535 of 16 bits, = ignored.
 
     Parameters
     ----------
@@ -81,11 +82,10 @@ class MaskFolder:
     def __init__(self, folder: Path) -> None:
         folder = folder_of_masks(folder)
         self._files = {
-            _stem(path.relative_to(folder).as_posix()): path
-            for path in sorted(folder.rglob("*.png"))
+            _stem(path.relative_to(folder).as_posix()): path for path in find_mask_files(folder)
         }
         if not self._files:
-            msg = f"there are no PNG masks in {folder}; give the folder that contains them"
+            msg = f"there are no PNG or TIFF masks in {folder}; give the folder that contains them"
             raise InputError(msg)
         classes = _read_classes(folder) or _read_classes(folder.parent)
         self.names = {label: name for label, (name, _) in classes.items()}
@@ -99,11 +99,8 @@ class MaskFolder:
 
     def size(self, image: str) -> tuple[int, int] | None:
         """See `LabelFiles`."""
-        from PIL.PngImagePlugin import PngImageFile
-
-        path = self._files[image]
         # reading the labels will name what is wrong
-        with suppress(Exception), path.open("rb") as file, PngImageFile(file) as mask:
+        with suppress(Exception), open_mask_file(self._files[image]) as mask:
             return mask.height, mask.width
         return None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dinoiser.errors import InputError
+from dinoiser.export.mask_file import open_mask_file
 from dinoiser.labels import IGNORE
 
 if TYPE_CHECKING:
@@ -67,26 +68,22 @@ def read_truth(benchmark: str, path: Path) -> np.ndarray:
 
 
 def read_indices(path: Path) -> np.ndarray:
-    """Read the values (H, W) of a single-channel PNG: palette indices or grey levels.
+    """Read the values (H, W) of a single-channel PNG or TIFF: palette indices or grey levels.
 
     Raises
     ------
     InputError
         The file is missing, damaged, or contains colours.
     """
-    from PIL.PngImagePlugin import PngImageFile
-
     try:
-        with path.open("rb") as file, PngImageFile(file) as image:
+        with open_mask_file(path) as image:
             values = np.array(image)
     except Exception as error:  # decoders raise almost anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         msg = f"the labels {path} cannot be read ({reason}); get a new copy of the file"
         raise InputError(msg) from error
     if values.ndim != 2 or values.dtype == bool:
-        msg = (
-            f"{path} contains colours, expected one channel of labels; give an indexed or grey PNG"
-        )
+        msg = f"{path} contains colours, expected one channel of labels; give an indexed or grey image"
         raise InputError(msg)
     return values
 

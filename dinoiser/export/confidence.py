@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dinoiser.errors import InputError
-from dinoiser.export.png import load_png
+from dinoiser.export.png import load_mask_file
 from dinoiser.export.png_writer import write_pixels
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def read_confidence(path: str | Path) -> np.ndarray:
     InputError
         The file is missing, damaged or not a grey PNG.
     """
-    image = load_png(path, "confidence", 'run the job again with the format "confidence"')
+    image = load_mask_file(path, "confidence", 'run the job again with the format "confidence"')
     if (kind := image.mode) != "L":
         msg = f"the confidence {path} has Pillow mode {kind!r}, expected 8-bit grey; label it again"
         raise InputError(msg)

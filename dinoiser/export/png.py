@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import InputError
 from dinoiser.export.mask_colors import find_labels
+from dinoiser.export.mask_file import open_mask_file
 from dinoiser.export.png_writer import write_pixels
 from dinoiser.labels import IGNORE
 
@@ -84,7 +85,7 @@ def read_mask(
     colors: Mapping[int, str] | None = None,
     again: str = "remove it and label the image again",
 ) -> np.ndarray:
-    """Read labels from a PNG, as we or other programs save masks.
+    """Read labels from a PNG or TIFF, as we or other programs save masks.
 
     Parameters
     ----------
@@ -107,10 +108,10 @@ def read_mask(
     Raises
     ------
     InputError
-        The file is missing, damaged or not a PNG, or has colours that do not
+        The file is missing, damaged or of another kind, or has colours that do not
         tell the labels.
     """
-    mask = load_png(path, "mask", "label the image again", again)
+    mask = load_mask_file(path, "mask", "label the image again", again)
     try:
         return find_labels(mask, colors)
     except ValueError as error:
@@ -121,8 +122,10 @@ def read_mask(
         raise InputError(msg) from error
 
 
-def load_png(path: str | Path, what: str, if_missing: str, if_damaged: str | None = None) -> Image:
-    """Read a PNG of any size, as it is.
+def load_mask_file(
+    path: str | Path, what: str, if_missing: str, if_damaged: str | None = None
+) -> Image:
+    """Read a PNG, or TIFF, of any size, as it is.
 
     Parameters
     ----------
@@ -137,12 +140,10 @@ def load_png(path: str | Path, what: str, if_missing: str, if_damaged: str | Non
     Raises
     ------
     InputError
-        The file is missing, damaged or not a PNG.
+        The file is missing, damaged or of another kind.
     """
-    from PIL.PngImagePlugin import PngImageFile  # has no size limit, unlike Image.open
-
     try:
-        with Path(path).open("rb") as file, PngImageFile(file) as image:
+        with open_mask_file(Path(path)) as image:
             image.load()
     except FileNotFoundError as error:
         msg = f"there is no {what} {path}; {if_missing}"

@@ -204,7 +204,7 @@ DATUMARO = "datumaro/annotations/instances_default.json"
 
 
 @pytest.mark.parametrize(
-    "form", ["cvat.zip", "voc", "gray", "hf", "masks", "annotations.json", DATUMARO]
+    "form", ["cvat.zip", "voc", "gray", "geotiff", "hf", "masks", "annotations.json", DATUMARO]
 )
 def test_own_exports_of_images_that_share_a_name_come_back(tmp_path, form):
     images = [one.image for one in draw_scenes(2, 4, (64, 80))]
@@ -214,7 +214,7 @@ def test_own_exports_of_images_that_share_a_name_come_back(tmp_path, form):
     run(job)
     Image.fromarray(images[1]).save(tmp_path / "in/a.png")  # its results keep the suffix
     run(job)
-    export(job.output, ["cvat", "voc", "gray", "hf", "coco"])
+    export(job.output, ["cvat", "voc", "gray", "geotiff", "hf", "coco"])
     export(job.output, ["coco"], ExportOptions(layout="datumaro"))
     before = {path: path.read_bytes() for path in (job.output / "masks").rglob("*.png")}
     # Datumaro tells no images by suffixes

@@ -217,8 +217,10 @@ def test_several_heads_give_a_mean_and_a_deviation(voc20, tiny, dinoiser, tmp_pa
     assert "Several files of heads are named 'heads-0'" in err
 
 
-def test_a_stopped_run_goes_on_to_the_same_figures(voc20, finished, tmp_path):
-    whole = evaluate(job(voc20[0], finished))
+def test_a_stopped_run_goes_on_to_the_same_figures(voc20, scenes, tmp_path):
+    many = 8  # of each scene: more than are under way when it stops, which are finished
+    write_benchmark("voc20", tmp_path, list(zip(scenes, voc20[2], strict=True)) * many)
+    whole = evaluate(job(tmp_path, tmp_path / "whole"))
 
     def stop(progress):
         if progress.through == 1:
@@ -226,12 +228,12 @@ def test_a_stopped_run_goes_on_to_the_same_figures(voc20, finished, tmp_path):
 
     output = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        evaluate(job(voc20[0], output), progress=stop)
+        evaluate(job(tmp_path, output), progress=stop)
     assert not (output / "evaluation.json").exists()
     masks = [output / "masks" / f"{record.stem}.png" for record in read_records(output)]
     before = [mask.stat().st_mtime_ns for mask in masks]
-    assert 0 < len(masks) < COUNT
-    resumed = evaluate(job(voc20[0], output))
+    assert 0 < len(masks) < many * COUNT
+    resumed = evaluate(job(tmp_path, output))
     assert resumed.matrix.counts.tolist() == whole.matrix.counts.tolist()
     assert [mask.stat().st_mtime_ns for mask in masks] == before
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from dinoiser.errors import InputError, SettingsError
@@ -61,7 +62,25 @@ def as_coloured_job(labels, folder, prompts=PROMPTS):
     return folder
 
 
-KINDS = {"folder": as_folder, "job": as_job, "coloured": as_coloured_job, "coco": as_coco}
+def as_maps(labels, folder, prompts=PROMPTS):
+    """Tiled TIFF with the classes' colours, as programs for maps save them."""
+    for name, pixels in labels.items():
+        path = folder / f"{name}.TIF"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        colors = prompts.palette.T.astype(np.uint16) * 257
+        options = {"photometric": "palette", "colormap": colors, "tile": (16, 16)}
+        tifffile.imwrite(path, pixels, compression="lzw", **options)
+    write_classes(prompts, folder / "classes.json")
+    return folder
+
+
+KINDS = {
+    "maps": as_maps,
+    "folder": as_folder,
+    "job": as_job,
+    "coloured": as_coloured_job,
+    "coco": as_coco,
+}
 
 
 @pytest.mark.parametrize("true", KINDS)
@@ -199,7 +218,7 @@ def test_images_in_colours_are_no_masks(tmp_path):
 
 
 def test_a_folder_without_masks_is_said_so(tmp_path):
-    with pytest.raises(InputError, match="no PNG masks"):
+    with pytest.raises(InputError, match="no PNG or TIFF masks"):
         score_masks(tmp_path, tmp_path)
 
 
