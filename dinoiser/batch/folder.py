@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,8 @@ def sole_writer(output: Path, work: str) -> Iterator[None]:
             file.write(json.dumps(about).encode())
         yield
     finally:
-        (output / WRITER).unlink(missing_ok=True)
+        with suppress(OSError):  # it is read only while the lock is held
+            (output / WRITER).unlink()
         lock.release()
 
 

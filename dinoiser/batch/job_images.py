@@ -62,7 +62,9 @@ class Naming:
 
     def __init__(self, files: Iterable[ImageFile]) -> None:
         self._files = {as_text(str(file.path)): file for file in files}
+        self._paths = {as_text(file.name): path for path, file in self._files.items()}
         self._kept: dict[str, JobImage] = {}
+        self._names: set[str] = set()  # of those kept
         self._lost: dict[str, Record] = {}
 
     def take(self, record: Record) -> JobImage | None:
@@ -75,11 +77,12 @@ class Naming:
 
     def take_back(self, name: str, stem: str) -> None:
         """Give an image its name again whose record is lost, as its review has it."""
-        if name in self._lost or any(image.name == name for image in self._kept.values()):
+        if name in self._lost or name in self._names:
             return
-        for path, file in self._files.items():
-            if as_text(file.name) == name and path not in self._kept:
-                self._kept[path] = JobImage(name, check_inside(stem), str(file.path))
+        path = self._paths.get(name)
+        if path is not None and path not in self._kept:
+            self._kept[path] = JobImage(name, check_inside(stem), str(self._files[path].path))
+            self._names.add(name)
 
     def moved(self) -> Iterator[tuple[Record, JobImage]]:
         """Give the images that lie elsewhere than their records say; call it after all `take`s."""
@@ -113,6 +116,7 @@ class Naming:
     def _keep(self, record: Record, file: ImageFile) -> JobImage:
         image = JobImage(record.image, record.stem, str(file.path))
         self._kept[as_text(image.path)] = image
+        self._names.add(image.name)
         return image
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +14,13 @@ from PIL import Image
 from dinoiser.batch import export, read_records, run
 from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.folder import WRITER, sole_writer
-from dinoiser.batch.job_images import find_job_images
+from dinoiser.batch.job_images import Naming, find_job_images
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
 from dinoiser.batch.reviews import REVIEWS, Reviews, read_labelled, read_reviews
 from dinoiser.errors import InputError, OutputError, SettingsError
 from dinoiser.export import read_mask
 from dinoiser.export.options import ExportOptions
+from dinoiser.images.inputs import ImageFile
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
 from dinoiser.segment.pipeline import Pipeline
@@ -397,6 +400,31 @@ class TestOwnership:
             assert "wait for it or stop it" in " ".join(errors.split())
             correct(job.output, "a.jpg")  # reviewing is not writing
         assert run(job).resumed == 2
+
+    def test_a_note_of_the_writer_that_cannot_be_removed_is_in_nobodys_way(self, tmp_path):
+        with sole_writer(tmp_path, "label"):
+            (tmp_path / WRITER).unlink()
+            (tmp_path / WRITER).mkdir()  # cannot be removed like a file, whoever asks
+        (tmp_path / WRITER).rmdir()
+        with sole_writer(tmp_path, "export"):
+            assert json.loads((tmp_path / WRITER).read_text())["work"] == "export"
+        assert not (tmp_path / WRITER).exists()
+
+    def test_twice_as_many_lost_records_take_twice_the_steps(self):
+        def steps(count):
+            """Functions that are called to give images their names back by their reviews."""
+            files = [ImageFile(Path(f"/in/{i}.jpg"), f"{i}.jpg") for i in range(count)]
+            naming, called = Naming(files), []
+            sys.setprofile(lambda frame, event, what: event == "call" and called.append(1))
+            try:
+                for i in range(count):
+                    naming.take_back(f"{i}.jpg", f"was-{i}")
+            finally:
+                sys.setprofile(None)
+            assert {image.stem for image in naming.images()} == {f"was-{i}" for i in range(count)}
+            return len(called)
+
+        assert steps(200) < 2.5 * steps(100)
 
     def test_a_folder_that_is_moved_away_stops_the_run(self, job, folder, tmp_path):
         for number in range(30):
