@@ -190,6 +190,18 @@ def test_garbage_is_searched_for_as_before_once_a_job_ends(make_job, tmp_path):
     assert gc.get_freeze_count() == spared
 
 
+def test_a_job_that_cannot_begin_leaves_torch_and_the_heap_as_they_were(make_job, tmp_path, tiny):
+    threads, spared = torch.get_num_threads(), gc.get_freeze_count()
+    torch.set_num_threads(2)
+    try:
+        labeller = Labeller(make_job(tmp_path), tiny, RecordFile(tmp_path), threads=-1)
+        with pytest.raises(ValueError, match="must be >= 0"):
+            list(labeller.label([]))
+        assert (torch.get_num_threads(), gc.get_freeze_count()) == (2, spared)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_job_goes_on_in_the_number_format_that_its_first_run_chose(
     make_job, tmp_path, monkeypatch
 ):

@@ -104,6 +104,8 @@ class Labeller:
             Results cannot be written.
         SettingsError
             A batch of windows does not fit into the device's memory.
+        DeviceError
+            The device has failed.
         """
         with self._open() as stream:
             running: dict[Future[Any], list[Record]] = {}
@@ -136,7 +138,9 @@ class Labeller:
         """Give all callers the same threads and model, which end with the last of them."""
         with self._lock:
             if self._stream is None:
-                self._stream = self._prepare(self._stack)
+                with ExitStack() as stack:  # closed here only if an error comes before the end
+                    self._stream = self._prepare(stack)
+                    self._stack = stack.pop_all()
             self._callers += 1
         try:
             yield self._stream
