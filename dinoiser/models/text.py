@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dinoiser.atomic import atomic_file
 from dinoiser.models.device import to_device
 from dinoiser.models.open_clip_files import (
     clip_tokenizer,
@@ -133,12 +134,13 @@ class PhraseEmbeddings:
         kept in memory.
     folder
         Where embeddings are kept between runs; None for memory only. If it
-        cannot be written to, embeddings are kept in memory from then on.
+        cannot be written to, new embeddings are kept in memory from then on.
     """
 
     def __init__(self, model: SegmentationModel, folder: Path | None = None) -> None:
         self.model = model
         self.folder = folder / model.digest[:16] if folder and model.digest else None
+        self._can_write = True
         self._known: dict[str, np.ndarray] = {}
 
     def get(self, phrases: Sequence[str], templates: str | Sequence[str] = "imagenet") -> Tensor:
@@ -186,16 +188,11 @@ class PhraseEmbeddings:
 
     def _keep(self, key: str, row: np.ndarray) -> None:
         self._known[key] = row
-        if self.folder is None:
+        if self.folder is None or not self._can_write:
             return
-        import os
-        import tempfile
-
-        # through a temporary file: another process may read or write the same phrase
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as file:
+            # another process may read or write the same phrase
+            with atomic_file(self.folder / f"{key}.npy") as file:
                 np.save(file, row)
-            os.replace(file.name, self.folder / f"{key}.npy")
         except OSError:
-            self.folder = None
+            self._can_write = False

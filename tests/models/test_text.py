@@ -1,5 +1,7 @@
 """Phrases to class embeddings."""
 
+import resource
+
 import numpy as np
 import open_clip
 import pytest
@@ -90,6 +92,23 @@ def test_a_damaged_cache_is_computed_again(tmp_path):
     torch.testing.assert_close(PhraseEmbeddings(model, tmp_path).get(["dog"], ["a {}"]), rows)
     assert model.sentences == 1
     np.testing.assert_allclose(np.load(file), rows[0])
+
+
+def test_a_full_disk_leaves_nothing_behind_and_what_is_kept_is_still_read(tmp_path):
+    """A limit on the size of files stands in for the disk: writing fails in the same place."""
+    rows = PhraseEmbeddings(Counting(), tmp_path).get(["dog"], ["a {}"])
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    model = Counting()
+    embeddings = PhraseEmbeddings(model, tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        assert embeddings.get(["cat"], ["a {}"]).shape == (1, 4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == kept
+    torch.testing.assert_close(embeddings.get(["dog"], ["a {}"]), rows)
+    assert model.sentences == 1
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
