@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,6 +20,8 @@ PARTIAL_SUFFIX = ".part"
 _PARTIAL = re.compile(rf"\..*\.[0-9a-f]{{8}}\{PARTIAL_SUFFIX}", re.DOTALL)
 # bytes of the final name kept in the temporary one; file systems allow 255
 _LONGEST_NAME = 200
+# on Windows, a file that a virus scanner or a viewer has open, mostly for a moment, stays in place
+_PAUSES = (0.05,) * 20 if os.name == "nt" else ()
 _PLACE = {
     errno.ENAMETOOLONG: "give the image a shorter name",
     errno.EISDIR: "move the folder of that name away, or rename the image",
@@ -61,7 +64,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        _replace(partial, path)
         _sync_folder(path.parent)
     except OutputError:  # of another file
         raise
@@ -70,6 +73,15 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):  # what is wrong with the disk was said above
             partial.unlink()
+
+
+def _replace(partial: Path, path: Path) -> None:
+    for pause in _PAUSES:
+        with suppress(PermissionError):
+            partial.replace(path)
+            return
+        time.sleep(pause)
+    partial.replace(path)
 
 
 def check_writable(folder: Path) -> None:

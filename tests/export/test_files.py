@@ -1,8 +1,11 @@
 """Files that other programs read."""
 
+import errno
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from dinoiser import atomic
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export import (
@@ -217,6 +221,29 @@ def test_a_preview_is_the_image_shrunk_by_a_whole_number(number):
     left, right = preview[:, :490], preview[:, 510:]
     assert np.abs(left - 0.65 * blocks[:, :490]).max() < 2
     assert np.abs(right - (0.45 * blocks[:, 510:] + 0.55 * prompts.palette[number])).max() < 2
+
+
+@pytest.mark.parametrize("held", [2, 1000], ids=["for a moment", "for good"])
+def test_a_file_that_another_program_holds_open_is_tried_again_on_windows(
+    tmp_path, monkeypatch, held
+):
+    """Both the pauses and the refusals are what Windows would have and give."""
+    path, refusals, original = tmp_path / "mask.png", [], Path.replace
+    path.write_bytes(b"old")
+
+    def replace_unless_held(self, target):
+        if len(refusals) < held:
+            refusals.append(target)
+            raise PermissionError(errno.EACCES, "The process cannot access the file")
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_unless_held)
+    monkeypatch.setattr(atomic, "_PAUSES", (0.001,) * 20)
+    expected = pytest.raises(OutputError, match="cannot access") if held > 20 else nullcontext()
+    with expected, atomic_file(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == (b"old" if held > 20 else b"new")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
