@@ -9,7 +9,7 @@
     │   └── SettingsError             window sizes, thresholds and other settings
     ├── ModelError (RuntimeError)     a model cannot be loaded
     │   ├── UnknownModelError         the catalogue has no such name
-    │   ├── DeviceError               this machine has no such device
+    │   ├── DeviceError               this machine has no such device, or it failed
     │   ├── CheckpointError           a weights file is unsafe, unreadable or does not fit
     │   └── WeightsError              a weights file is missing or could not be fetched
     ├── TrainingError (RuntimeError)  fitting the heads cannot continue
@@ -69,7 +69,7 @@ class UnknownModelError(ModelError):
 
 
 class DeviceError(ModelError):
-    """The requested device is not available on this machine."""
+    """The requested device is not available on this machine, or has failed."""
 
 
 class CheckpointError(ModelError):

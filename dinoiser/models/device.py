@@ -38,6 +38,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return known or any(text in str(error) for text in _NO_MEMORY)
 
 
+def has_spoiled_cuda(error: BaseException) -> bool:
+    """Whether after an error, as of an illegal memory access, no work on CUDA succeeds any more."""
+    return "CUDA error:" in str(error) and not is_out_of_memory(error)
+
+
 def available_devices() -> list[str]:
     """Names of this machine's devices, fastest first."""
     # a driver that is too old has devices that torch cannot use

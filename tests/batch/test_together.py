@@ -9,7 +9,7 @@ from PIL import Image
 
 from dinoiser.batch import read_records, run
 from dinoiser.batch.engines import label_images
-from dinoiser.errors import OutputError
+from dinoiser.errors import DeviceError, OutputError
 from dinoiser.export import write_png
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.prompts import PromptSet
@@ -143,3 +143,43 @@ def test_an_error_that_stops_the_job_costs_no_image_that_is_done(tmp_path, monke
     labelled = {path.name for path in (output / "masks").iterdir()}
     assert len(labelled) == 5
     assert {record.image for record in read_records(output)} == labelled
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: device-side assert triggered",
+        "CUDA error: unspecified launch failure",
+    ],
+)
+def test_a_gpu_that_fails_stops_the_job_and_makes_no_image_a_failed_one(
+    tmp_path, monkeypatch, said
+):
+    folder, output = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    for i, scene in enumerate(draw_scenes(6, 5, (96, 128))):
+        Image.fromarray(scene.image).save(folder / f"{i}.png")
+    original, seen = ClipDinoiser.encode_image, []
+
+    def spoiled(self, pixels):
+        seen.append(pixels)
+        if len(seen) > 3:  # and so will every later use of the GPU in this process
+            raise RuntimeError(f"{said}\nCompile with `TORCH_USE_CUDA_DSA` to enable assertions.")
+        return original(self, pixels)
+
+    words = PromptSet.parse("background, red circle")
+    settings = SegmentSettings(batch_size=1)
+    job = job_of((folder,), output, words, settings=settings, scheduler="sync")
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipDinoiser, "encode_image", spoiled)
+        with pytest.raises(DeviceError) as caught:
+            run(job)
+    assert f"({said})" in str(caught.value)
+    assert "run the same command again" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    done = [record.status for record in read_records(output)]
+    assert set(done) == {"done"}
+    assert 0 < len(done) < 6
+    summary = run(job)
+    assert (summary.resumed, summary.done) == (len(done), 6)

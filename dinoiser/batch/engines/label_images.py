@@ -15,7 +15,14 @@ from dinoiser.batch.job_images import JobImage, as_text, result_file
 from dinoiser.batch.records import Record
 from dinoiser.batch.reviews import CorrectedMasks, count_labels, masks_locked
 from dinoiser.batch.same_folder import SameFolder
-from dinoiser.errors import DinoiserError, ImageError, OutputError, PlaceError, SettingsError
+from dinoiser.errors import (
+    DeviceError,
+    DinoiserError,
+    ImageError,
+    OutputError,
+    PlaceError,
+    SettingsError,
+)
 from dinoiser.export import (
     read_mask,
     write_confidence,
@@ -27,7 +34,7 @@ from dinoiser.export.png_writer import read_seal
 from dinoiser.images.job_folders import RESULTS
 from dinoiser.images.large_tiff import is_large_tiff
 from dinoiser.images.reading import read_with_missing
-from dinoiser.models.device import is_out_of_memory
+from dinoiser.models.device import has_spoiled_cuda, is_out_of_memory
 from dinoiser.weights.digests import file_digest
 
 if TYPE_CHECKING:
@@ -118,6 +125,8 @@ class ImageLabeller:
             Results cannot be written.
         SettingsError
             A batch of windows does not fit into the device's memory.
+        DeviceError
+            The device has failed, for the other images, too.
         """
         records = [] if records is None else records
         files: list[_File] = []
@@ -323,5 +332,12 @@ def _failure_noted(image: JobImage, records: list[Record]) -> Iterator[None]:
             )
             records.append(failed_record(image, reason))
             return
+        if has_spoiled_cuda(error):
+            said = str(error).partition("\n")[0].rstrip(".")
+            msg = (
+                f"The GPU cannot go on in this process ({said}): run the same command again, in "
+                "napari or on your own dask workers after a restart; finished images are kept."
+            )
+            raise DeviceError(msg) from error
         _log.exception("labelling %s failed", image.path)
         records.append(failed_record(image, f"{type(error).__name__}: {error}"))
