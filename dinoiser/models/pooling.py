@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 CORRELATIONS_AT_ONCE = 2**22
 """Correlations in memory at a time, 16 MB in float32: memory grows with N, not with N x N."""
+PATCHES_IN_FLOAT16 = 1024
+"""Patches whose weighted sum stays below float16's largest number, 65,504; more are scaled down."""
 
 
 def pool_by_correlation(features: Tensor, embeddings: Tensor, gamma: float = 0.2) -> Tensor:
@@ -53,6 +57,9 @@ def pool_by_correlation(features: Tensor, embeddings: Tensor, gamma: float = 0.2
 def _weighted_mean(correlations: Tensor, values: Tensor, gamma: float) -> Tensor:
     """Mean (B, n, D) of values (B, N, D), weighted by correlations (B, n, N), changed in place."""
     weights = correlations.masked_fill_(correlations < gamma, 0.0)
+    if weights.dtype == torch.float16 and weights.shape[-1] > PATCHES_IN_FLOAT16:
+        # by a power of two, which the division takes out again to the bit
+        weights *= 2.0 ** -math.ceil(math.log2(weights.shape[-1] / PATCHES_IN_FLOAT16))
     return weights @ values / (weights.sum(-1, keepdim=True) + 1e-6)
 
 

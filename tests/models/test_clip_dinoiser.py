@@ -112,6 +112,15 @@ def test_a_correlation_of_exactly_gamma_counts():
     assert dropped[0, 0, 0, 0] == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.parametrize("side", [32, 33, 128, 300])
+def test_pooling_many_alike_patches_in_float16_is_their_mean(side):
+    features = torch.full((1, 2, side, side), 5.0, dtype=torch.float16)
+    features[:, 1] = -0.5
+    embeddings = torch.ones(1, 1, side, side, dtype=torch.float16)
+    pooled = pool_by_correlation(features, embeddings)
+    torch.testing.assert_close(pooled, features, atol=0, rtol=2**-10)
+
+
 def test_background_filter_treats_every_image_of_a_batch_alone():
     sure, unsure = [0.001, 0.999], [0.4, 0.6]
     probabilities = torch.tensor([[sure, unsure], [unsure, sure]]).mT[..., None]  # (2, 2, 2, 1)
