@@ -354,21 +354,19 @@ class SegmentWidget(QWidget):
         """Divide the labels in view into objects, in a thread."""
         from napari.qt.threading import create_worker
 
-        from dinoiser.export import ExportOptions
-        from dinoiser.export.regions import number_objects
-
         known = self._labelled()
         if known is not None:
             labels = known.session.edits.labels[self.images.plane(known)].copy()
-            options = ExportOptions(instances=True, min_area=SPECK)
-            worker = create_worker(number_objects, labels, options)
-            worker.returned.connect(lambda objects: self._show_objects(known, objects))
+            worker = create_worker(_number_objects, known, labels)
+            # a method of this widget, as Qt lets go of it together with that
+            worker.returned.connect(self._show_objects)
             worker.start()
 
-    def _show_objects(self, known: Labelled, objects: np.ndarray) -> None:
+    def _show_objects(self, numbered: tuple[Labelled, np.ndarray]) -> None:
+        known, objects = numbered
         if known.image in self.viewer.layers:
-            self.images.show_objects(known, objects)
             self._status.setText(f"{objects.max()} objects")
+            self.images.show_objects(known, objects)  # last: it processes other events
 
     def _create_children(self) -> None:
         self._run, self._maps = QPushButton("Run"), MapChoice()
@@ -503,6 +501,14 @@ class SegmentWidget(QWidget):
         from napari.utils.notifications import show_error
 
         show_error(sentence)
+
+
+def _number_objects(known: Labelled, labels: np.ndarray) -> tuple[Labelled, np.ndarray]:
+    """Divide labels into objects, in a thread."""
+    from dinoiser.export import ExportOptions
+    from dinoiser.export.regions import number_objects
+
+    return known, number_objects(labels, ExportOptions(instances=True, min_area=SPECK))
 
 
 def _neighbour(path: str) -> Path:

@@ -1,5 +1,6 @@
 """The Segment tab in a real viewer, driven by its own controls."""
 
+import gc
 import threading
 
 import numpy as np
@@ -17,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from dinoiser.export import regions
 from dinoiser.export.png import write_mask
 from dinoiser.prompts import PromptSet
 from napari_dinoiser.label_layers import prompts_of_layer
@@ -350,3 +352,25 @@ def test_objects_that_touch_are_numbered_in_a_layer_of_their_own(segment, viewer
     [objects] = [layer for layer in viewer.layers if layer.name.startswith("objects of")]
     assert [int(objects.data[80, x]) for x in (80, 152, 10)] == [1, 2, 0]
     assert not objects.data[5:8, 5:8].any()
+
+
+def test_objects_that_are_numbered_after_the_widget_is_gone_are_not_shown(
+    labelled, viewer, qtbot, monkeypatch
+):
+    gone, original = threading.Event(), regions.number_objects
+
+    def late(labels, options):
+        assert gone.wait(60)
+        return original(labels, options)
+
+    monkeypatch.setattr(regions, "number_objects", late)
+    click(labelled, qtbot, "objects")
+    viewer.window.remove_dock_widget("all")
+    qtbot.wait(50)
+    gc.collect()  # nobody holds the panel any more, to which the widget belongs
+    gone.set()
+    with qtbot.captureExceptions() as errors:
+        assert QThreadPool.globalInstance().waitForDone(60_000)
+        qtbot.wait(50)
+    assert errors == []
+    assert not [layer for layer in viewer.layers if layer.name.startswith("objects of")]
