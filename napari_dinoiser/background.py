@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
@@ -55,8 +54,10 @@ class Background(QObject):
             self._hand_over()
 
     def _tell(self, _: Future) -> None:
-        with suppress(RuntimeError):  # the window is gone
+        try:
             self._ended.emit()
+        except RuntimeError:  # the window is gone, and nobody takes the result
+            self._running = None
 
     def _hand_over(self) -> None:
         # a signal may come after `finish`, when something else runs already

@@ -62,7 +62,7 @@ class ReviewObjects:
         self._layers = layers
         self._tell = tell
         self._session: ReviewSession | None = None
-        self._encoder: tuple[ReviewSession, JobEncoder] | None = None
+        self._model: _JobModel | None = None
         self._looked: tuple[OpenImage | None, EncodedImage | None] = None, None
         self._background = Background(parent)
 
@@ -71,8 +71,8 @@ class ReviewObjects:
         self.tool.hide()
         self._session = session
         if session is None:
-            self._encoder, self._looked = None, (None, None)
-        if self._encoder is not None and self._current is not None:
+            self._model, self._looked = None, (None, None)
+        if self._model is not None and self._model.is_loaded and self._current is not None:
             self._look()
 
     @property
@@ -103,21 +103,10 @@ class ReviewObjects:
         session, current = self._session, self._current
         if session is None or current is None or self._background.busy:
             return  # once the thread has ended, it is looked at again
-        self._background.start(
-            partial(self._encode, session, current), partial(self._take, current)
-        )
-
-    def _encode(self, session: ReviewSession, current: OpenImage) -> EncodedImage:
-        import_triton()
-        from dinoiser.batch.job_encoder import JobEncoder
-        from dinoiser.batch.job_images import JobImage
-
-        if self._encoder is None or self._encoder[0] is not session:
-            self._encoder = None  # one model in memory at a time
-            self._encoder = session, JobEncoder(session.output)
-        labelled = current.labelled
-        names = JobImage(labelled.image, labelled.stem, labelled.path)
-        return self._encoder[1].encode(names, current.image, lambda: self._current is not current)
+        if self._model is None or self._model.session is not session:
+            self._model = _JobModel(session)  # one in memory at a time
+        encode = partial(self._model.encode, current, lambda: self._current is not current)
+        self._background.start(encode, partial(self._take, current))
 
     def _take(self, image: OpenImage, looked: Future[EncodedImage]) -> None:
         error = looked.exception()
@@ -129,6 +118,40 @@ class ReviewObjects:
         self._looked = image, None if error else looked.result()
         self._tell(str(error or ""))
         self.tool.look_again()
+
+
+class _JobModel:
+    """The model of the job under review, loaded for its first image.
+
+    Only a thread that encodes holds it besides the tab, so that it goes with the
+    end of a review, whenever it was loaded.
+
+    Parameters
+    ----------
+    session
+        The review.
+    """
+
+    def __init__(self, session: ReviewSession) -> None:
+        self.session = session
+        self._encoder: JobEncoder | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether images can be encoded without loading it."""
+        return self._encoder is not None
+
+    def encode(self, shown: OpenImage, cancelled: Callable[[], bool]) -> EncodedImage:
+        """Encode an image, in a thread."""
+        import_triton()
+        from dinoiser.batch.job_encoder import JobEncoder
+        from dinoiser.batch.job_images import JobImage
+
+        if self._encoder is None:
+            self._encoder = JobEncoder(self.session.output)
+        labelled = shown.labelled
+        names = JobImage(labelled.image, labelled.stem, labelled.path)
+        return self._encoder.encode(names, shown.image, cancelled)
 
 
 def _give(labels: Labels, plane: tuple[int, ...], where: np.ndarray, label: int) -> None:

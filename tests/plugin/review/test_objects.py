@@ -1,12 +1,15 @@
 """One key for an object in Review: Shift shows it, and a digit gives it a class."""
 
+import gc
+import threading
+
 import numpy as np
 import pytest
 from PIL import Image
 from qtpy.QtCore import QEvent, Qt
 from scipy import ndimage
 
-from dinoiser.batch import run
+from dinoiser.batch import job_encoder, run
 from dinoiser.scenes import draw_scene
 from napari_dinoiser.class_search import ClassSearch
 from tests.helpers.job_driver import job_of
@@ -82,3 +85,27 @@ def test_a_model_that_cannot_be_loaded_is_said_and_reviewing_goes_on(job, review
     assert outline(reviewer.viewer) is None
     reviewer.press(Qt.Key.Key_N)
     assert reviewer.image != first
+
+
+def test_a_model_that_is_loaded_after_the_review_was_closed_goes_at_once(
+    job, reviewer, monkeypatch
+):
+    closed, begun, original = threading.Event(), threading.Event(), job_encoder.load_model
+
+    def late(*args):
+        begun.set()
+        assert closed.wait(60)
+        return original(*args)
+
+    monkeypatch.setattr(job_encoder, "load_model", late)
+    reviewer.open(job)
+    point(reviewer.viewer, reviewer.qtbot, (48, 64))
+    reviewer.qtbot.waitUntil(begun.is_set, timeout=PATIENCE)
+    [thread] = [one for one in threading.enumerate() if one.name.startswith("dinoiser")]
+    reviewer.viewer.window.remove_dock_widget(reviewer.dock)
+    reviewer.qtbot.wait(50)
+    closed.set()
+    thread.join(60)
+    reviewer.qtbot.wait(50)
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, job_encoder.JobEncoder)]
