@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import yaml
 
 from dinoiser.errors import SettingsError
 
-MOST_BYTES = 2**20
+MOST_BYTES = 2**26
+"""Of a file, ours or another's; larger ones are neither read in full nor written."""
+MOST_VALUES = 2**22
+"""Keys, texts, numbers, lists and mappings; each takes up to 750 bytes of memory."""
 MOST_LEVELS = 32
 """Lists and mappings within each other; ours have five at most."""
 MOST_DIGITS = 40
 """Letters of a number; ours have twenty at most."""
+_TOO_MANY = f"there are more than {MOST_VALUES:,} values"
 _EXAMPLE = "lines of YAML such as 'gamma: 0.2'"
 _QUOTATION = "text that begins with &, * or ! must be in quotation marks"
 
@@ -27,7 +32,7 @@ class PlainLoader(yaml.BaseLoader):
 
     Anchors, aliases and tags are refused: a few lines of aliases can stand for
     billions of values, or for a value that contains itself. Deep nesting is
-    refused as well.
+    refused as well; see `has_too_many_values` for the rest.
     """
 
     def __init__(self, stream: str) -> None:
@@ -62,20 +67,37 @@ def load_values(text: str) -> Any:
     ------
     ValueError
         The text is not valid YAML, or has anchors, aliases, tags, more than
-        `MOST_LEVELS` levels or numbers of more than `MOST_DIGITS` letters.
+        `MOST_LEVELS` levels, more than `MOST_VALUES` values or numbers of more
+        than `MOST_DIGITS` letters.
     """
     try:
-        # first as events, which take no more memory than the text, however the values refer to
-        # each other
-        level = 0
-        for event in yaml.parse(text, Loader=_ValueLoader):
-            if problem := _problem(event, level):
-                raise ValueError(problem)
-            level += isinstance(event, yaml.CollectionStartEvent)
-            level -= isinstance(event, yaml.CollectionEndEvent)
+        if problem := _first_problem(text):
+            raise ValueError(problem)
         return yaml.load(text, Loader=_ValueLoader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Read a file of YAML; None if it has more than `MOST_BYTES`."""
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    return data if len(data) <= MOST_BYTES else None
+
+
+def to_bytes(text: str) -> bytes | None:
+    """Encode a YAML text for a file; None if it could not be read back, as it is too large."""
+    data = text.encode()
+    return None if len(data) > MOST_BYTES or has_too_many_values(text) else data
+
+
+def has_too_many_values(text: str) -> bool:
+    """Whether a YAML text has more than `MOST_VALUES` values, which takes little time to tell."""
+    if len(text) <= MOST_VALUES:  # a value has at least one letter
+        return False
+    with suppress(yaml.YAMLError):  # whoever reads it says what is wrong there
+        return _first_problem(text) == _TOO_MANY
+    return False
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
@@ -87,9 +109,8 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         It cannot be read, or holds something else.
     """
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        content = load_values(data.decode()) if len(data) <= MOST_BYTES else None
+        data = read_bytes(Path(path))
+        content = None if data is None else load_values(data.decode())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         msg = f"The settings in {path} cannot be read ({reason}): give {_EXAMPLE}."
@@ -103,6 +124,24 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 def load_own(text: str) -> Any:
     """Read a YAML text that comes with this package, as `yaml.safe_load` does, but faster."""
     return yaml.load(text, _Fastest)
+
+
+def _first_problem(text: str) -> str | None:
+    """Say what is refused first about a text; None if nothing is.
+
+    It is read as events, which take no more memory than the text, however the
+    values refer to each other.
+    """
+    level = values = 0
+    for event in yaml.parse(text, Loader=_ValueLoader):
+        values += isinstance(event, yaml.NodeEvent)
+        if problem := _problem(event, level):
+            return problem
+        if values > MOST_VALUES:
+            return _TOO_MANY
+        level += isinstance(event, yaml.CollectionStartEvent)
+        level -= isinstance(event, yaml.CollectionEndEvent)
+    return None
 
 
 def _problem(event: yaml.Event, level: int) -> str | None:

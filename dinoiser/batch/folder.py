@@ -19,6 +19,7 @@ from dinoiser.batch.job import (
     CLASSES_FILE,
     JOB_FILE,
     PROMPT_FILE,
+    format_job,
     read_job,
     refuse_other_job,
     write_job,
@@ -192,6 +193,7 @@ def open_folder(job: LabelJob, description: dict[str, Any]) -> None:
     """
     from dinoiser.export.png import write_classes
 
+    format_job(job.output, description)  # what is too large is refused before anything is written
     earlier = read_job(job.output)
     emptying = earlier is not None and bool(earlier.pop(OVERWRITING, False))
     if earlier is not None and not job.running.overwrite:

@@ -15,7 +15,7 @@ from dinoiser.export.options import ExportOptions
 from dinoiser.labels import IGNORE
 from dinoiser.learning.learned import Learned
 from dinoiser.models.catalog import find_model
-from dinoiser.safe_yaml import load_values
+from dinoiser.safe_yaml import load_values, read_bytes, to_bytes
 from dinoiser.segment.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ IMPORTED = "none: imported annotations"
 """In job.yaml: the name of the model where masks were imported."""
 PROMPT_FILE = "prompts.yaml"
 CLASSES_FILE = "classes.json"
-_MOST_BYTES = 2**22  # a prompt file has 1 MiB at most; a larger file is not read in full
 RECORDED_VERSIONS = ("napari-dinoiser", "torch", "open-clip-torch", "numpy", "pillow")
 
 
@@ -306,11 +305,35 @@ def dtype_name(model: SegmentationModel) -> str:
     return str(model.dtype).removeprefix("torch.")
 
 
+def format_job(output: Path, description: dict[str, Any]) -> bytes:
+    """Format job.yaml.
+
+    Raises
+    ------
+    SettingsError
+        It would be so large that `read_job` refused it.
+    """
+    data = to_bytes(yaml.safe_dump(description, sort_keys=False, allow_unicode=True))
+    if data is None:
+        msg = (
+            f"{output / JOB_FILE} would be too large to be read: there are too many classes, or "
+            "the images were labelled anew too often; give another output folder."
+        )
+        raise SettingsError(msg)
+    return data
+
+
 def write_job(output: Path, description: dict[str, Any]) -> None:
-    """Write job.yaml into the output folder."""
-    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+    """Write job.yaml into the output folder.
+
+    Raises
+    ------
+    SettingsError
+        See `format_job`.
+    """
+    data = format_job(output, description)
     with atomic_file(output / JOB_FILE) as file:
-        file.write(text.encode())
+        file.write(data)
 
 
 def read_job(output: Path) -> dict[str, Any] | None:
@@ -326,9 +349,8 @@ def read_job(output: Path) -> dict[str, Any] | None:
         return None
     cause: Exception | None = None
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        description = load_values(data.decode()) if len(data) <= _MOST_BYTES else None
+        data = read_bytes(path)
+        description = None if data is None else load_values(data.decode())
     except (OSError, ValueError) as error:
         description, cause = None, error
     if not isinstance(description, dict):

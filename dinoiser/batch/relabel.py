@@ -22,6 +22,7 @@ from dinoiser.batch.job import (
     CLASSES_FILE,
     HISTORY,
     PROMPT_FILE,
+    format_job,
     refuse_other_job,
     write_job,
 )
@@ -158,7 +159,8 @@ def relabel(
         if learned is not None and job.labelling.learned is not None:
             learned.save(job.labelling.learned)
         with open_engine(job, None, cancelled) as engine:
-            description = engine.describe(job)
+            description = turn.complete(engine.describe(job))
+            format_job(job.output, description)  # what is too large is refused before all else
             notes = turn.keep_edits()
             turn.begin(description)
             merge_records(job.output)
@@ -267,8 +269,8 @@ class _Turn:
             edits.review_of(record)
         return edits.save()
 
-    def begin(self, description: dict[str, Any]) -> None:
-        """Say in the folder what it is to become.
+    def complete(self, description: dict[str, Any]) -> dict[str, Any]:
+        """Add to a description what the job was before.
 
         Parameters
         ----------
@@ -280,12 +282,17 @@ class _Turn:
         SettingsError
             The model is not the one that the folder records.
         """
-        output, before = self.job.output, self._before
+        before = self._before
         same = {key: before.get(key) for key in WHAT_TURNS if key in before}
         rest = {key: value for key, value in description.items() if key not in WHAT_TURNS}
-        refuse_other_job(output, before, {**rest, **same})
+        refuse_other_job(self.job.output, before, {**rest, **same})
         history = [*self._history, *([same] if self.is_new else [])]
-        write_job(output, {**description, **({HISTORY: history} if history else {})})
+        return {**description, **({HISTORY: history} if history else {})}
+
+    def begin(self, description: dict[str, Any]) -> None:
+        """Say in the folder what it is to become, by its whole description."""
+        output = self.job.output
+        write_job(output, description)
         self.job.prompts.save(output / PROMPT_FILE)
         write_classes(self.job.prompts, output / CLASSES_FILE)
 

@@ -14,7 +14,14 @@ from dinoiser.atomic import atomic_file
 from dinoiser.errors import OutputError, PromptError
 from dinoiser.labels import MAX_ID
 from dinoiser.prompts.palette import normalize_color
-from dinoiser.safe_yaml import PlainLoader
+from dinoiser.safe_yaml import (
+    MOST_BYTES,
+    MOST_VALUES,
+    PlainLoader,
+    has_too_many_values,
+    read_bytes,
+    to_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +30,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MaskForm = Literal["indexed", "gray"]
-
-# more than thousands of classes need; an image given by mistake is not read in full
-_MAX_BYTES = 2**20
 
 # what to write for each key, as the end of a sentence in messages
 _EXPECTED = {
@@ -143,6 +147,8 @@ def read_document(text: str, source: str) -> Document:
 
 def _compose(text: str, source: str) -> yaml.MappingNode:
     """Parse YAML into nodes, which know their lines."""
+    if has_too_many_values(text):
+        refuse([Problem(None, f"there are more than {MOST_VALUES:,} values")], source)
     try:
         root = yaml.compose(text, Loader=PlainLoader)
     except yaml.MarkedYAMLError as error:
@@ -228,13 +234,12 @@ def _explain(detail: ErrorDetails, key: str, value: object, model: type[BaseMode
 def read_text(path: Path) -> str:
     """Read a prompt file's text: UTF-8, with or without a byte order mark."""
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        data = read_bytes(path)
     except OSError as error:
         msg = f"prompt file {str(path)!r} cannot be read ({error.strerror}): check its path"
         raise PromptError(msg) from error
-    if len(data) > _MAX_BYTES or b"\0" in data:
-        found = "contains zero bytes" if b"\0" in data else "is larger than 1 MiB"
+    if data is None or b"\0" in data:
+        found = f"is larger than {MOST_BYTES >> 20} MiB" if data is None else "contains zero bytes"
         msg = f"{path} is not a prompt file (it {found}): give a YAML file saved as UTF-8"
         raise PromptError(msg)
     try:
@@ -257,8 +262,12 @@ def write_text(path: Path, text: str) -> None:
     if not target.parent.is_dir():
         msg = f"prompt file {str(path)!r} cannot be written: check that its folder exists"
         raise OutputError(msg)
+    data = to_bytes(text)
+    if data is None:
+        msg = f"the prompts are too large for {path}, which could not be read: use fewer phrases"
+        raise PromptError(msg)
     with atomic_file(target) as file:
-        file.write(text.encode())
+        file.write(data)
 
 
 def format_document(

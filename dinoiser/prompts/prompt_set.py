@@ -151,6 +151,8 @@ class PromptSet:
         ------
         OutputError
             If the file cannot be written.
+        PromptError
+            If there are so many classes or phrases that `load` would refuse it.
         """
         prompt_file.write_text(Path(path), self.to_yaml())
 

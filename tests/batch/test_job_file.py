@@ -3,7 +3,9 @@
 import time
 
 import pytest
+import yaml
 
+from dinoiser import safe_yaml
 from dinoiser.batch.job import read_job, refuse_other_job, write_job
 from dinoiser.errors import SettingsError
 from tests.test_safe_yaml import HOSTILE
@@ -25,6 +27,23 @@ def test_a_hostile_job_file_is_refused_in_a_sentence_within_a_second(kind, tmp_p
 def test_a_file_of_gigabytes_is_not_read_in_full(tmp_path):
     with (tmp_path / "job.yaml").open("wb") as file:
         file.truncate(2**34)  # takes no space on disk
+    with pytest.raises(SettingsError, match="is not a job file"):
+        read_job(tmp_path)
+
+
+def test_a_job_file_of_megabytes_is_read(tmp_path):
+    (tmp_path / "job.yaml").write_text(f"name: {'a' * 5_000_000}")
+    assert len(read_job(tmp_path)["name"]) == 5_000_000
+
+
+@pytest.mark.parametrize("limit", ["MOST_BYTES", "MOST_VALUES"])
+def test_what_could_not_be_read_is_not_written(limit, tmp_path, monkeypatch):
+    write_job(tmp_path, {"turns": [0]})
+    monkeypatch.setattr(safe_yaml, limit, 60)
+    with pytest.raises(SettingsError, match="too large to be read"):
+        write_job(tmp_path, {"turns": list(range(60))})
+    assert read_job(tmp_path) == {"turns": [0]}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump({"turns": list(range(60))}))
     with pytest.raises(SettingsError, match="is not a job file"):
         read_job(tmp_path)
 

@@ -9,7 +9,8 @@ import tifffile
 import yaml
 from PIL import Image
 
-from dinoiser.batch import read_records
+from dinoiser import safe_yaml
+from dinoiser.batch import read_records, run
 from dinoiser.batch.features import measure_features, remove_features
 from dinoiser.batch.records import MERGED
 from dinoiser.batch.relabel import plan, relabel
@@ -17,7 +18,7 @@ from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews, unsaved
 from dinoiser.errors import InputError, OutputError, SettingsError
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet
-from tests.helpers.job_driver import PROGRAM, count_lines, kill_when
+from tests.helpers.job_driver import PROGRAM, count_lines, job_of, kill_when
 from tests.helpers.taught_jobs import SYNC, draw, label, masks
 
 WORDS = PromptSet.parse("background, circle, star, square")
@@ -104,6 +105,29 @@ class TestWords:
         assert masks(out) == after
         with pytest.raises(SettingsError, match="class left out: heart"):
             label(images, out, WORDS)
+
+
+def files(out):
+    return {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.suffix != ".lock"}
+
+
+def test_a_job_file_that_could_not_be_read_is_refused_before_all_else(
+    images, out, tmp_path, monkeypatch
+):
+    before = files(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(safe_yaml, "MOST_BYTES", (out / "job.yaml").stat().st_size + 50)
+        with pytest.raises(SettingsError, match="too large to be read"):
+            again(out, OTHERS)
+        assert files(out) == before
+        many = PromptSet.from_names([f"class {number}" for number in range(50)])
+        for place, overwrite in ((out, True), (tmp_path / "new", False)):
+            with pytest.raises(SettingsError, match="too large to be read"):
+                run(job_of((images,), place, many, overwrite=overwrite, scheduler="sync"))
+        assert files(out) == before
+        assert not list((tmp_path / "new").glob("*.yaml"))
+    assert again(out, OTHERS).done == 8
+    assert label(images, tmp_path / "new", WORDS).done == 8
 
 
 class TestWhatStays:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from dinoiser import safe_yaml
 from dinoiser.errors import OutputError
 from dinoiser.prompts import PromptClass, PromptSet
 from tests.helpers.prompt_sets import prompt_sets, refusal
@@ -249,7 +250,7 @@ class TestFileMistakes:
             ("version: 1\nclasses:\n - {name: café}".encode("latin-1"), "line 3: byte 0xe9"),
             ("version: 1".encode("utf-16"), "zero bytes"),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a prompt file"),
-            (b"#" * 2**21, "larger than 1 MiB"),
+            pytest.param(b"#" * (2**26 + 1), "larger than 64 MiB", id="too large"),
         ],
     )
     def test_what_is_not_utf8_text_is_refused(
@@ -262,6 +263,26 @@ class TestFileMistakes:
         assert str(path) in message
         assert problem in message
         assert "UTF-8" in message
+
+    def test_a_set_of_megabytes_is_read_as_it_was_saved(self, tmp_path: Path) -> None:
+        prompts = PromptSet.from_names({"dog": ["d" * 800_000], "cat": ["c" * 800_000]})
+        prompts.save(tmp_path / "prompts.yaml")
+        assert PromptSet.load(tmp_path / "prompts.yaml") == prompts
+
+    @pytest.mark.parametrize("limit", ["MOST_BYTES", "MOST_VALUES"])
+    def test_what_could_not_be_read_is_not_saved(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+    ) -> None:
+        path = tmp_path / "prompts.yaml"
+        PromptSet.parse("dog").save(path)
+        before = path.read_text()
+        many = PromptSet.from_names([f"class {number}" for number in range(20)])
+        monkeypatch.setattr(safe_yaml, limit, 150)
+        assert "too large" in refusal(many.save, path)
+        assert path.read_text() == before
+        assert PromptSet.load(path).names == ("dog",)
+        path.write_text(many.to_yaml())
+        assert refusal(PromptSet.load, path)
 
     def test_missing_files_and_folders_are_named(self, tmp_path: Path) -> None:
         assert "No such file" in refusal(PromptSet.load, tmp_path / "none.yaml")
