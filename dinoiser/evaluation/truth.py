@@ -83,7 +83,7 @@ def read_indices(path: Path) -> np.ndarray:
         msg = f"the labels {path} cannot be read ({reason}); get a new copy of the file"
         raise InputError(msg) from error
     if values.ndim != 2 or values.dtype == bool:
-        msg = f"{path} contains colours, expected one channel of labels; give an indexed or grey image"
+        msg = f"{path} contains colours, expected one channel: give an indexed or grey image"
         raise InputError(msg)
     return values
 
