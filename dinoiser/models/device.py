@@ -39,8 +39,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def has_spoiled_cuda(error: BaseException) -> bool:
-    """Whether after an error, as of an illegal memory access, no work on CUDA succeeds any more."""
-    return "CUDA error:" in str(error) and not is_out_of_memory(error)
+    """Whether after an error, as of an illegal memory access, no work on CUDA succeeds any more.
+
+    Arguments that a kernel refuses are those of one image: others go on.
+    """
+    text = str(error)
+    is_of_one_call = "invalid argument" in text or "invalid configuration argument" in text
+    return "CUDA error:" in text and not is_of_one_call and not is_out_of_memory(error)
 
 
 def available_devices() -> list[str]:

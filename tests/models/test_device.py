@@ -1,10 +1,15 @@
-"""What "auto" means for number formats: what is faster here."""
+"""Devices: what "auto" means for number formats, and which errors end a job."""
 
 import pytest
 import torch
 
 from dinoiser.models import device
-from dinoiser.models.device import bfloat16_speed, explain_precision, resolve_precision
+from dinoiser.models.device import (
+    bfloat16_speed,
+    explain_precision,
+    has_spoiled_cuda,
+    resolve_precision,
+)
 
 CPU = torch.device("cpu")
 
@@ -35,3 +40,18 @@ def test_devices_that_the_driver_is_too_old_for_are_not_offered(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)  # which the driver itself tells
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert not [name for name in device.available_devices() if "cuda" in name]
+
+
+@pytest.mark.parametrize(
+    ("said", "spoiled"),
+    [
+        ("CUDA error: an illegal memory access was encountered", True),
+        ("CUDA error: no kernel image is available for execution on the device", True),
+        ("CUDA error: invalid configuration argument", False),  # of one image's sizes
+        ("CUDA error: out of memory", False),
+        ("expected scalar type Half but found Float", False),
+    ],
+)
+def test_only_what_spoils_cuda_for_all_images_ends_a_job(said, spoiled):
+    error = RuntimeError(f"{said}\nCompile with `TORCH_USE_CUDA_DSA` to enable assertions.")
+    assert has_spoiled_cuda(error) == spoiled
