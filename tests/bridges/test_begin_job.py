@@ -20,7 +20,7 @@ pytestmark = decodes
 def lay_out(folder, count):
     """Write images, and a mask of each in a folder of its own."""
     for number in range(count):
-        labels, name = scene(number), f"{number:02}.png"
+        labels, name = scene(number), f"{number:03}.png"
         path = folder / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((*labels.shape, 3), 128, np.uint8)).save(path)
@@ -35,30 +35,30 @@ def begin(output, images, *files):
 
 def test_an_annotation_that_was_mended_comes_in_and_the_others_stay(tmp_path, dinoiser):
     images, drawn = lay_out(tmp_path, 3)
-    Image.fromarray(np.zeros((3, 4), np.uint8)).save(drawn / "01.png")
+    Image.fromarray(np.zeros((3, 4), np.uint8)).save(drawn / "001.png")
     code, _, err = dinoiser(*begin(tmp_path / "job", images, drawn))
     assert code == 1
-    assert "01.png: it is annotated with (3, 4) pixels" in err
+    assert "001.png: it is annotated with (3, 4) pixels" in err
     first = read_labelled(tmp_path / "job")[0]
     Reviews(tmp_path / "job", PROMPTS).save(first, "rejected", np.zeros_like(scene(0)))
 
-    write_png(segmentation(scene(1)), drawn / "01.png")
+    write_png(segmentation(scene(1)), drawn / "001.png")
     code, out, err = dinoiser(*begin(tmp_path / "job", images, drawn))
     assert code == 0, err
     assert "1 of 1 annotated images changed" in out
     assert "2 images are in the job already" in err
     states = {name: review.state for name, review in read_reviews(tmp_path / "job").items()}
-    assert states == {"00.png": "rejected", "01.png": "accepted", "02.png": "accepted"}
-    np.testing.assert_array_equal(read_mask(tmp_path / "job/masks/01.png"), scene(1))
-    assert not read_mask(tmp_path / "job/masks/00.png").any()
+    assert states == {"000.png": "rejected", "001.png": "accepted", "002.png": "accepted"}
+    np.testing.assert_array_equal(read_mask(tmp_path / "job/masks/001.png"), scene(1))
+    assert not read_mask(tmp_path / "job/masks/000.png").any()
 
 
 def test_classes_that_the_job_lacks_are_refused_and_it_stays(tmp_path, dinoiser):
     images, drawn = lay_out(tmp_path, 2)
-    (drawn / "01.png").rename(tmp_path / "01.png")
+    (drawn / "001.png").rename(tmp_path / "001.png")
     assert dinoiser(*begin(tmp_path / "job", images, drawn))[0] == 0
     before = {path: path.read_bytes() for path in (tmp_path / "job").rglob("*.*")}
-    (tmp_path / "01.png").rename(drawn / "01.png")
+    (tmp_path / "001.png").rename(drawn / "001.png")
     write_classes(PromptSet.parse("background, yacht"), drawn / "classes.json")
     code, _, err = dinoiser(*begin(tmp_path / "job", images, drawn))
     assert code == 2
@@ -69,17 +69,18 @@ def test_classes_that_the_job_lacks_are_refused_and_it_stays(tmp_path, dinoiser)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_the_same_command_goes_on_after_a_kill(tmp_path, dinoiser):
-    images, drawn = lay_out(tmp_path, 30)
+    count = 150
+    images, drawn = lay_out(tmp_path, count)
     command = [*PROGRAM, *map(str, begin(tmp_path / "job", images, drawn))]
     kill_when(command, tmp_path / "job", 5)
     before = len(list(read_records(tmp_path / "job")))
-    assert 5 <= before < 30
+    assert 5 <= before < count
     code, out, err = dinoiser(*begin(tmp_path / "job", images, drawn))
     assert code == 0, err
-    assert f"{30 - before} of {30 - before} annotated images changed" in out
+    assert f"{count - before} of {count - before} annotated images changed" in out
     assert [record.image for record in read_records(tmp_path / "job")] == sorted(
         path.name for path in images.iterdir()
     )
-    for number in range(30):
-        mask = read_mask(tmp_path / f"job/masks/{number:02}.png")
+    for number in range(count):
+        mask = read_mask(tmp_path / f"job/masks/{number:03}.png")
         np.testing.assert_array_equal(mask, scene(number))
