@@ -160,7 +160,7 @@ def read_labelled_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
-    """Read (height, width) of an image from its header, as stored, before turning it upright.
+    """Read (height, width) of an upright image from its header.
 
     Returns
     -------
@@ -172,8 +172,13 @@ def read_size(path: str | Path) -> tuple[int, int]:
         kind = _kind(path, _read_header(path))
         if kind == "JPEG XL":
             return read_jpeg_xl_size(path)
+        if kind == "TIFF":
+            from dinoiser.images.tiff import read_tiff_size
+
+            return read_tiff_size(path)
         with path.open("rb") as file, _open_image(kind, file) as image:
-            return image.height, image.width
+            height, width = image.height, image.width
+            return (width, height) if _orientation(image) >= 5 else (height, width)
     except Exception:  # decoders raise almost anything on damaged files
         return 0, 0
 

@@ -82,6 +82,14 @@ def read_tiff(path: Path, limit: int, nodata: float | None = None) -> ReadImage 
             )
 
 
+def read_tiff_size(path: Path) -> tuple[int, int]:
+    """Read (height, width) of a file's first image from its tags, upright."""
+    with TiffFile(path) as tiff:
+        page = first_series(tiff).keyframe
+        size = page.imagelength, page.imagewidth
+        return size[::-1] if orientation(page) >= 5 else size
+
+
 def join_channels(pages: list[np.ndarray]) -> np.ndarray:
     """Join the channels (H, W, C) of several pages; masked if one of them is."""
     if len(pages) == 1:
@@ -159,10 +167,12 @@ def pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
 
 
 def _unclear_channels(count: int) -> ImageError:
-    example = "0, 0, 1" if count == 2 else "2, 1, 0"
+    bands, channels = ("1 1 2", "0, 0, 1") if count == 2 else ("3 2 1", "2, 1, 0")
+    copied = "".join(f"-b {band} " for band in bands.split())
     return ImageError(
-        f"the image has {count} channels and does not say which are red, green and blue; give "
-        f"them in Python: to_rgb(tifffile.imread(path), channels=({example}))"
+        f"the image has {count} channels and does not say which are red, green and blue; save a "
+        f"copy that has only these, as gdal_translate {copied}IN.tif OUT.tif does, or give them in "
+        f"Python: to_rgb(tifffile.imread(path), channels=({channels}))"
     )
 
 

@@ -53,6 +53,17 @@ def test_an_annotation_that_was_mended_comes_in_and_the_others_stay(tmp_path, di
     assert not read_mask(tmp_path / "job/masks/000.png").any()
 
 
+def test_photographs_are_annotated_as_people_see_them(tmp_path, dinoiser):
+    images, drawn = lay_out(tmp_path, 1)
+    labels, exif = scene(0), Image.Exif()
+    exif[274] = 6  # stored lying on its side
+    stored = np.full((*labels.shape[::-1], 3), 128, np.uint8)
+    Image.fromarray(stored).save(images / "000.png", exif=exif)
+    code, _, err = dinoiser(*begin(tmp_path / "job", images, drawn))
+    assert code == 0, err
+    np.testing.assert_array_equal(read_mask(tmp_path / "job/masks/000.png"), labels)
+
+
 def test_classes_that_the_job_lacks_are_refused_and_it_stays(tmp_path, dinoiser):
     images, drawn = lay_out(tmp_path, 2)
     (drawn / "001.png").rename(tmp_path / "001.png")

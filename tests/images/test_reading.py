@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image
 
 from dinoiser.errors import ImageError
-from dinoiser.images import read_image, to_rgb
+from dinoiser.images import read_image, read_size, to_rgb
 from tests.helpers.drawn_images import (
     BLACK,
     GREEN,
@@ -104,6 +104,14 @@ def test_images_are_turned_upright(tmp_path, orientation, transpose, suffix):
     path = tmp_path / f"turned.{suffix}"
     stored.save(path, exif=exif, **({} if suffix in ("png", "tif") else {"quality": 95}))
     assert_shows_four_squares(read_image(path), tolerance=8)
+    assert read_size(path) == read_image(path).shape[:2]
+
+
+def test_the_size_of_a_tiff_that_pillow_does_not_know_is_read(tmp_path, caplog):
+    form = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((30, 40, 8), np.uint8), **form)
+    assert read_size(tmp_path / "a.tif") == (30, 40)
+    assert not caplog.records
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
