@@ -140,10 +140,10 @@ def test_images_that_wait_for_a_thread_are_not_begun_after_cancelling(
     labeller = Labeller(job, tiny, RecordFile(tmp_path), threads=1)  # and one for the disk
     begun, told, taken_back, original = [], [], threading.Event(), ImageLabeller.label
 
-    def held(self, images):
+    def held(self, images, records):
         begun.append(images)
         assert taken_back.wait(60)
-        return original(self, images)
+        return original(self, images, records)
 
     def cancelled():
         told.append(len(told) >= 4 and len(begun) >= 2)  # each thread has one, and two wait

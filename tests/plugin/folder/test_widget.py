@@ -272,9 +272,9 @@ def open_slow_tab(open_tab, monkeypatch):
     begun, noticed = count(), threading.Event()
     label, cancel_waiting = ImageLabeller.label, labeller._cancel_waiting
 
-    def slowly(self, images):
+    def slowly(self, images, records):
         assert next(begun) == 0 or noticed.wait(60)
-        return label(self, images)
+        return label(self, images, records)
 
     def cancel_and_tell(running):
         cancel_waiting(running)
