@@ -107,6 +107,7 @@ def label_large_tiff(
     threads: int | None = None,
     nodata: float | None = None,
     features: FeatureSource | None = None,
+    replacing: AbstractContextManager[None] | None = None,
 ) -> LargeSegmentation | None:
     """Label a TIFF file that does not fit into memory, writing its mask as it is computed.
 
@@ -136,6 +137,9 @@ def label_large_tiff(
         See `dinoiser.read_image`.
     features
         Keeps the features of an image of some size; None to keep none.
+    replacing
+        Entered before the files take their places, and left after; an error
+        from it leaves what is there. None for nothing.
 
     Returns
     -------
@@ -153,7 +157,7 @@ def label_large_tiff(
         A result cannot be written.
     """
     pipeline = pipeline.in_parts()
-    with suppress(_CancelledError), ExitStack() as stack:
+    with suppress(_CancelledError), ExitStack() as until_placed, ExitStack() as stack:
         # What is read, and the plan of its labels
         tiff = stack.enter_context(open_large_tiff(path, nodata))
         # Chunks of an image that keeps its size are its parts; one that is shrunk is read in bands.
@@ -182,6 +186,8 @@ def label_large_tiff(
         keys = [_shrink(grid, writer.preview.shape), writer.plan(grid.graph, parts)]
         threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
         preview, _ = grid.graph.compute(keys, threads)
+        if replacing is not None:
+            until_placed.enter_context(replacing)
         shown = preview, writer.preview
         return LargeSegmentation(tiff.size, prompts, *shown, tiff.warning, writer.measures)
     return None

@@ -13,15 +13,19 @@ from PIL import Image
 from dinoiser.batch.features import KeptFeatures, read_mean
 from dinoiser.batch.job_images import JobImage
 from dinoiser.batch.large_images import label_large_tiff
+from dinoiser.batch.relabel import relabel
+from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews
 from dinoiser.errors import ImageError, SettingsError
 from dinoiser.export import read_mask, write_confidence, write_png
 from dinoiser.images import read_image
 from dinoiser.images.large_tiff import is_large_tiff, open_large_tiff
 from dinoiser.images.reading import read_with_missing
+from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
 from dinoiser.segment.segmenter import Segmenter
 from tests.helpers.masked_tiff import write_with_mask
+from tests.helpers.taught_jobs import SYNC, label
 
 PROMPTS = PromptSet.parse("background, red star, circle, green triangle", ignore_below=0.4)
 TILED = {"tile": (256, 256), "compression": "zlib", "photometric": "rgb"}
@@ -316,6 +320,27 @@ class TestErrors:
             read_in_parts(tmp_path / "image.tif")
 
 
+def test_a_correction_that_comes_while_parts_are_labelled_stays(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("dinoiser.images.large_tiff.LARGE_PIXELS", 10_000)
+    (tmp_path / "images").mkdir()
+    tifffile.imwrite(tmp_path / "images/a.tif", small, **TILED)
+    out = tmp_path / "out"
+    label(tmp_path / "images", out, PROMPTS, keep_features=False)
+    [labelled] = read_labelled(out)
+    corrected, original, saved = np.full(labelled.size, 1, np.uint8), ClipDinoiser.encode_image, []
+
+    def encode(self, pixels):
+        if not saved:  # by a person, in review
+            saved.append(Reviews(out, PROMPTS).save(labelled, "accepted", corrected))
+        return original(self, pixels)
+
+    monkeypatch.setattr(ClipDinoiser, "encode_image", encode)
+    relabel(out, PromptSet.parse("background, red star, circle"), running=SYNC)
+    assert saved
+    np.testing.assert_array_equal(read_mask(out / "masks/a.png"), corrected)
+    assert read_reviews(out)["a.tif"].edited
+
+
 def test_which_files_are_large(small, tmp_path, monkeypatch):
     tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
     Image.fromarray(small).save(tmp_path / "image.png")
@@ -331,6 +356,8 @@ import resource, sys
 import numpy as np, tifffile
 import dinoiser
 from dinoiser.batch.large_images import label_large_tiff
+from dinoiser.batch.relabel import relabel
+from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews
 
 tile = np.arange(512 * 512 * 3, dtype=np.uint32).reshape(512, 512, 3).astype(np.uint8)
 options = {"tile": (512, 512), "photometric": "rgb", "compression": "zlib", "dtype": np.uint8}

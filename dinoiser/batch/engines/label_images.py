@@ -205,11 +205,13 @@ class ImageLabeller:
                 write_overlay(image, result, places["overlay"])
         return result
 
-    def _label_in_parts(self, image: JobImage, path: Path, digest: str) -> LargeSegmentation:
+    def _label_in_parts(
+        self, image: JobImage, path: Path, digest: str
+    ) -> LargeSegmentation | _Corrected:
         from dinoiser.batch.large_images import label_large_tiff  # brings dask along
 
         prompts, places, kept = self.job.prompts, self._places(image), self._features
-        with self.folder.stays():
+        with self.folder.stays(), suppress(_CorrectedMeanwhile):
             result = label_large_tiff(
                 path,
                 prompts,
@@ -219,12 +221,21 @@ class ImageLabeller:
                 threads=self.threads,
                 nodata=self.job.labelling.nodata,
                 features=partial(kept.in_parts, image, digest, self.pipeline) if kept else None,
+                replacing=self._replacing(image),
             )
             assert result is not None  # it is None only where it was cancelled
             if "overlay" in places:
                 shown = result.preview_image, result.preview_labels
                 write_label_overlay(*shown, prompts, places["overlay"])
-        return result
+            return result
+        return self._read_corrected(image)
+
+    @contextmanager
+    def _replacing(self, image: JobImage) -> Iterator[None]:
+        with masks_locked(self.job.output):
+            if self._is_corrected(image):  # just now, while the model was at work
+                raise _CorrectedMeanwhile
+            yield
 
     def _is_corrected(self, image: JobImage) -> bool:
         there = os.path.isfile(result_file(self.job.output, image.stem, "png"))
@@ -266,10 +277,15 @@ class ImageLabeller:
         )
 
 
+class _CorrectedMeanwhile(Exception):
+    """Leaves the labelling of an image whose mask a person has corrected."""
+
+
 class _Corrected(NamedTuple):
     """A mask that a person has corrected, where the model's own is not known any more."""
 
     labels: np.ndarray
+    warning: None = None
 
     @property
     def size(self) -> tuple[int, int]:
