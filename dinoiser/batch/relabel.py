@@ -29,7 +29,7 @@ from dinoiser.batch.job import (
 from dinoiser.batch.job_images import JobImage, result_file
 from dinoiser.batch.recorded_job import read_labelling, recorded_job
 from dinoiser.batch.records import Record, RecordFile, merge_records, read_records, refuse_damage
-from dinoiser.batch.reviews import Reviews, as_labelled, is_kept, masks_locked
+from dinoiser.batch.reviews import Reviews, as_labelled, is_kept, masks_locked, read_reviews
 from dinoiser.batch.run import label_images, with_scheduler
 from dinoiser.batch.summary import Summary, count_images, name_some
 from dinoiser.errors import InputError, SettingsError
@@ -326,10 +326,11 @@ class _Turn:
         """Count the images that are through: all but those to do."""
         names = {image.name for image in todo}
         summary = Summary(0, ignore=self.job.prompts.ignore)
+        reviews = read_reviews(self.job.output)
         for record in read_records(self.job.output):
             summary.total += 1
             if record.image not in names:
-                summary.add(record)
+                summary.add(record, reviews.get(record.image))
         summary.resumed = summary.done
         return summary
 

@@ -85,7 +85,7 @@ def take_stock(job: LabelJob, found: Found) -> Stock:
     through = [known.through[image.name] for image in images if image.name in known.through]
     summary = Summary(len(images), notes=notes, ignore=job.prompts.ignore)
     for record in through:
-        summary.add(record)
+        summary.add(record, known.edits.reviews.get(record.image))
     summary.resumed = summary.done
     lost = [r.model_copy(update={"gone": True}) for r in naming.gone() if not r.gone]
     todo = [image for image in images if image.name not in known.through]

@@ -374,3 +374,12 @@ class TestRemoved:
         assert (found[second.image].state, found[second.image].edited) == (state, True)
         assert masks(out) == {**corrected, f"{first.stem}.png": before[f"{first.stem}.png"]}
         assert not any("gone" in note for note in label(images, out, WORDS).notes)
+
+
+def test_summaries_count_masks_as_people_have_corrected_them(out, images):
+    confidence = {i: label(images, out, WORDS).mean_confidence(i) for i in range(4)}
+    for labelled in read_labelled(out):
+        Reviews(out, WORDS).save(labelled, "accepted", np.full(labelled.size, 3, np.uint8))
+    for summary in (label(images, out, WORDS), relabel(out, OTHERS, running=SYNC)):
+        assert summary.share(3) == 1
+        assert {i: summary.mean_confidence(i) for i in range(4)} == confidence
