@@ -42,13 +42,21 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest time that a zip can hold: the same masks give the same bytes."""
 
 
-class GrayWriter(OwnFiles):
-    """Grey PNG masks: the value is the class id."""
+class _ListedClasses(OwnFiles):
+    """A folder of its own, in which classes.json says what the values of masks mean."""
+
+    name: str
 
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
-        self.folder = own_folder(job, "gray")
+        self.folder = own_folder(job, self.name)
         super().__init__(job, stack)
         write_classes(job.prompts, self.folder / CLASSES_FILE)
+
+
+class GrayWriter(_ListedClasses):
+    """Grey PNG masks: the value is the class id."""
+
+    name = "gray"
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         """See `Writer`."""
@@ -60,13 +68,10 @@ class GrayWriter(OwnFiles):
         return gray_files(self.folder, record)
 
 
-class GeoTiffWriter(OwnFiles):
+class GeoTiffWriter(_ListedClasses):
     """TIFF masks that lie in the world where their images do."""
 
-    def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
-        self.folder = own_folder(job, "geotiff")
-        super().__init__(job, stack)
-        write_classes(job.prompts, self.folder / CLASSES_FILE)
+    name = "geotiff"
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         """See `Writer`."""
@@ -107,13 +112,13 @@ class VocWriter(OwnFiles):
         return voc_files(self.folder, record)
 
 
-class HuggingFaceWriter(OwnFiles):
+class HuggingFaceWriter(_ListedClasses):
     """A folder for `datasets.load_dataset("imagefolder")`: the columns image and mask."""
 
+    name = "hf"
+
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
-        self.folder = own_folder(job, "hf")
         super().__init__(job, stack)
-        write_classes(job.prompts, self.folder / CLASSES_FILE)
         self.file = stack.enter_context(atomic_file(self.folder / METADATA))
 
     def make(self, record: Record, labels: np.ndarray) -> dict[str, str]:

@@ -13,19 +13,15 @@ from dinoiser.batch.dataset_writers import DATASET_WRITERS
 from dinoiser.batch.export_writers import WRITERS, ExportedJob, labelled_records
 from dinoiser.batch.folder import refuse_half_emptied, refuse_links, sole_writer
 from dinoiser.batch.job import PROMPT_FILE, format_problems
-from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import RECORDS, refuse_damage
-from dinoiser.batch.reviews import check_mask_size
+from dinoiser.batch.reviews import as_labelled, read_saved_mask
 from dinoiser.errors import InputError, SettingsError
-from dinoiser.export import read_mask
 from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-
-    import numpy as np
 
     from dinoiser.batch.export_writers import Writer
     from dinoiser.batch.records import Record
@@ -188,18 +184,10 @@ def _make_all(
 def _make(job: ExportedJob, writers: list[Writer], record: Record) -> list[Any] | InputError:
     """Make the parts of one image, or tell why it cannot be exported."""
     try:
-        labels = _read_labels(job, record)
+        labels = read_saved_mask(job.output, as_labelled(record), job.prompts.mask_colors)
         return [writer.make(record, labels) for writer in writers]
     except SettingsError as error:
         msg = f"{record.image}: {error}"
         raise SettingsError(msg) from error
     except InputError as error:
         return error
-
-
-def _read_labels(job: ExportedJob, record: Record) -> np.ndarray:
-    path = result_file(job.output, record.stem, "png")
-    labels = read_mask(path, job.prompts.mask_colors)
-    if record.size:
-        check_mask_size(labels, record.size, path)
-    return labels

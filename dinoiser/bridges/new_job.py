@@ -115,8 +115,8 @@ def _classes_begun_with(output: Path) -> PromptSet | None:
 
 
 def _refuse_more_classes(output: Path, begun: PromptSet, prompts: PromptSet) -> None:
-    ours = {name.casefold() for name in begun.names}
-    more = [name for name in prompts.names if name.casefold() not in ours]
+    ours = {class_key(name) for name in begun.names}
+    more = [name for name in prompts.names if class_key(name) not in ours]
     if more:
         msg = (
             f"the annotations have classes that the job in {output} lacks: {', '.join(more)}; "

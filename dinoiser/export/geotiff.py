@@ -105,9 +105,8 @@ def _own_tags(image: Path) -> tuple[list[Tag], int]:
         with TiffFile(image) as tiff:
             page = tiff.pages.first
             found = [page.tags[code] for code in GEOREFERENCE if code in page.tags]
-            return [(t.code, int(t.dtype), t.count, t.value, True) for t in found], orientation(
-                page
-            )
+            tags: list[Tag] = [(t.code, int(t.dtype), t.count, t.value, True) for t in found]
+            return tags, orientation(page)
     except Exception as error:  # decoders raise almost anything on damaged files
         msg = f"the georeference of {image} cannot be read ({error}); get a new copy of the image"
         raise InputError(msg) from error

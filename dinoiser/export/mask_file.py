@@ -19,13 +19,9 @@ MASK_SUFFIXES = (*PNG, *TIFF)
 
 def find_mask_files(folder: Path) -> list[Path]:
     """List the PNG files in a folder and below, or where there are none, the TIFF files."""
-    files = sorted(path for path in folder.rglob("*") if is_mask_file(path))
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in MASK_SUFFIXES)
+    files = sorted(path for path in found if path.is_file())
     return [path for path in files if path.suffix.lower() in PNG] or files
-
-
-def is_mask_file(path: Path) -> bool:
-    """Whether a file has the ending of a mask."""
-    return path.suffix.lower() in MASK_SUFFIXES and path.is_file()
 
 
 @contextmanager

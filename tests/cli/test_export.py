@@ -12,8 +12,9 @@ from pycocotools.coco import COCO
 
 from dinoiser.batch.export import export
 from dinoiser.batch.records import Record, RecordFile
+from dinoiser.batch.reviews import read_saved_mask
 from dinoiser.errors import InputError, SettingsError
-from dinoiser.export import read_mask, write_confidence, write_png
+from dinoiser.export import write_confidence, write_png
 from tests.helpers.export_jobs import decodes, make_job, scene, segmentation
 
 pytestmark = decodes
@@ -258,16 +259,16 @@ def test_few_images_are_in_memory_at_a_time(tmp_path, monkeypatch):
     job = make_job(tmp_path, {f"{i:03}.png": scene() for i in range(60)})
     read, ahead = [], []
 
-    def count(path, colors):
-        read.append(path)
-        return read_mask(path, colors)
+    def count(output, image, colors):
+        read.append(image)
+        return read_saved_mask(output, image, colors)
 
     def take_time(through, _total):
         time.sleep(0.005)
         ahead.append(len(read) - through)
 
     monkeypatch.setattr(sys.modules["dinoiser.batch.export"], "THREADS", 2)
-    monkeypatch.setattr(sys.modules["dinoiser.batch.export"], "read_mask", count)
+    monkeypatch.setattr(sys.modules["dinoiser.batch.export"], "read_saved_mask", count)
     export(job, ["coco"], progress=take_time)
     assert len(read) == 60
     assert 1 <= max(ahead) <= 6

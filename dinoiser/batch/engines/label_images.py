@@ -103,9 +103,7 @@ class ImageLabeller:
         self._features = KeptFeatures(job.output) if job.results.keep_features else None
         self.folder = SameFolder(job.output)
 
-    def label(
-        self, images: Iterable[JobImage], records: list[Record] | None = None
-    ) -> list[Record]:
+    def label(self, images: Iterable[JobImage], records: list[Record]) -> None:
         """Label a few images.
 
         A mask that a person has corrected is never written over, whatever
@@ -116,8 +114,8 @@ class ImageLabeller:
         images
             The images.
         records
-            Gets their records, which are also returned: where an error ends the
-            work, those of the images before it.
+            Gets their records; where an error ends the work, those of the images
+            before it.
 
         Raises
         ------
@@ -128,7 +126,6 @@ class ImageLabeller:
         DeviceError
             The device has failed, for the other images, too.
         """
-        records = [] if records is None else records
         files: list[_File] = []
         for image in images:
             with _failure_noted(image, records):
@@ -138,7 +135,6 @@ class ImageLabeller:
                 files.append(_File(image, path, digest, time.perf_counter() - start))
         with self._at_work:
             self._label_files(files, records)
-        return records
 
     def _label_files(self, files: list[_File], records: list[Record]) -> None:
         opened: list[_Opened] = []
@@ -192,13 +188,11 @@ class ImageLabeller:
         """Write the results of an image; give what its mask holds then."""
         places = self._places(job_image)
         with self.folder.stays():
-            if os.path.exists(places["png"]):
-                with masks_locked(self.job.output):
-                    if job_image.name in self._corrected:  # just now, while the model was at work
-                        return self._read_corrected(job_image)
+            try:
+                with self._replacing(job_image):
                     write_png(result, places["png"])
-            else:
-                write_png(result, places["png"])
+            except _CorrectedMeanwhile:
+                return self._read_corrected(job_image)
             if "confidence" in places:
                 write_confidence(result, places["confidence"])
             if "overlay" in places:
@@ -232,8 +226,12 @@ class ImageLabeller:
 
     @contextmanager
     def _replacing(self, image: JobImage) -> Iterator[None]:
+        """Let a mask take its place, unless a person has corrected the one that is there."""
+        if not result_file(self.job.output, image.stem, "png").exists():
+            yield
+            return
         with masks_locked(self.job.output):
-            if self._is_corrected(image):  # just now, while the model was at work
+            if image.name in self._corrected:  # just now, while the model was at work
                 raise _CorrectedMeanwhile
             yield
 

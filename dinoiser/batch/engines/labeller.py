@@ -108,8 +108,8 @@ class Labeller:
             The device has failed.
         """
         with self._open() as stream:
-            running: dict[Future[Any], list[Record]] = {}
-            done: SimpleQueue[Future[Any]] = SimpleQueue()
+            running: dict[Future[None], list[Record]] = {}
+            done: SimpleQueue[Future[None]] = SimpleQueue()
             is_cancelled = cancelled or (lambda: False)
             try:
                 for some in in_groups(images, stream.together):
@@ -181,11 +181,11 @@ class Labeller:
     def _keep(
         self,
         stream: _Stream,
-        done: SimpleQueue[Future[Any]],
-        running: dict[Future[Any], list[Record]],
+        done: SimpleQueue[Future[None]],
+        running: dict[Future[None], list[Record]],
     ) -> list[Record]:
         """Wait a moment for images that are done, and keep their records."""
-        futures: list[Future[Any]] = []
+        futures: list[Future[None]] = []
         with suppress(Empty):
             futures.append(done.get(timeout=SECONDS_TO_NOTICE))
             while True:
@@ -225,7 +225,7 @@ class _Stream(NamedTuple):
     threads: int
     together: int
 
-    def submit(self, images: Iterable[JobImage], records: list[Record]) -> Future[Any]:
+    def submit(self, images: Iterable[JobImage], records: list[Record]) -> Future[None]:
         """Label a few images in one of the threads, see `ImageLabeller.label`."""
         announced = ExitStack()
         announced.enter_context(self.producing())
@@ -234,7 +234,7 @@ class _Stream(NamedTuple):
         return future
 
 
-def _cancel_waiting(running: Iterable[Future[Any]]) -> None:
+def _cancel_waiting(running: Iterable[Future[None]]) -> None:
     for future in running:
         future.cancel()  # nothing happens to one that has begun
 
