@@ -149,7 +149,8 @@ class TestCorrections:
         run(job)
         correct(job.output, "a.jpg")
         pipeline = Pipeline.build(tiny, SegmentSettings(), one_thread=True)
-        records = ImageLabeller(job, pipeline).label(find_job_images(job))
+        records = []
+        ImageLabeller(job, pipeline).label(find_job_images(job), records)
         assert [record.status for record in records] == ["done", "done"]
         assert records[0].pixels == {2: SIZE[0] * SIZE[1], 255: 0}
         assert is_corrected(job.output)
@@ -164,7 +165,7 @@ class TestCorrections:
                 return pipeline.segment(images, prompts)
 
         slow = Slow(**{name: getattr(pipeline, name) for name in Pipeline.__dataclass_fields__})
-        ImageLabeller(job, slow).label(find_job_images(job)[:1])
+        ImageLabeller(job, slow).label(find_job_images(job)[:1], [])
         assert is_corrected(job.output)
 
     def test_starting_anew_over_reviews_is_refused(self, job, dinoiser):

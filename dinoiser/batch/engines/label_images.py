@@ -227,7 +227,7 @@ class ImageLabeller:
     @contextmanager
     def _replacing(self, image: JobImage) -> Iterator[None]:
         """Let a mask take its place, unless a person has corrected the one that is there."""
-        if not result_file(self.job.output, image.stem, "png").exists():
+        if not os.path.exists(result_file(self.job.output, image.stem, "png")):
             yield
             return
         with masks_locked(self.job.output):
