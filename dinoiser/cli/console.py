@@ -61,7 +61,8 @@ def second_ctrl_c_stops_at_once() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if first is None:  # otherwise the process ends, which may take a cluster some seconds
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

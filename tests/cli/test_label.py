@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import yaml
 from PIL import Image
 
 from dinoiser.batch.summary import Summary
+from dinoiser.cli.console import AT_LEAST_APART
 from dinoiser.cli.label import say_summary
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet
@@ -373,6 +375,35 @@ def test_a_second_ctrl_c_does_not_wait_for_the_image_that_has_begun(dinoiser, im
     assert process.returncode == 130
     one_sentence(err, "Stopped at once")
     assert not (tmp_path / "masks").exists()
+
+
+SLOW_TO_END = """
+import atexit, os, sys, time
+from dinoiser.cli import main
+folder = sys.argv[sys.argv.index("-o") + 1]
+atexit.register(lambda: (open(os.path.join(folder, "ending"), "x"), time.sleep(60)))
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_a_second_ctrl_c_while_the_process_ends_leaves_no_traceback(images, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for i in range(30):
+        shutil.copy(images / "a.png", folder / f"{i:02}.png")
+    command = label(folder, "-p", WORDS, "-o", out)
+    arguments = [sys.executable, "-c", SLOW_TO_END, *map(str, command)]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: count_lines(out) > 0, "labelling")
+    process.send_signal(signal.SIGINT)
+    wait_until((out / "ending").is_file, "the end")
+    time.sleep(2 * AT_LEAST_APART)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert err.endswith("Error: Stopped at once.\n")
 
 
 def test_a_device_that_is_not_there_leaves_no_folder(dinoiser, images, tmp_path):
