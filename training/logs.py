@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from dinoiser.atomic import atomic_file, write_error
+from dinoiser.batch.records import append_lines
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -33,6 +39,11 @@ class FitLog:
         Number of steps done before; later lines are dropped.
     active
         False in all processes but the first; these write nothing.
+
+    Raises
+    ------
+    OutputError
+        The log cannot be written, here or later; what it holds stays.
     """
 
     def __init__(self, folder: Path, done: int = 0, active: bool = True) -> None:
@@ -44,11 +55,11 @@ class FitLog:
         self._path = folder / CSV_FILE
         # lines after the checkpoint belong to steps that will be repeated
         kept = [row for row in self._read() if int(row["step"]) <= done]
-        self._file = self._path.open("w", newline="", encoding="utf-8")
-        self._csv = csv.DictWriter(self._file, LogRow._fields)
-        self._csv.writeheader()
-        self._csv.writerows(kept)
-        self._board = _tensorboard(folder / "tensorboard", done)
+        with atomic_file(self._path) as file:
+            file.write(_as_csv([LogRow._fields, *(row.values() for row in kept)]))
+        self._boards = folder / "tensorboard"
+        with _written(self._boards):
+            self._board = _tensorboard(self._boards, done)
 
     def _read(self) -> list[dict[str, str]]:
         if not self._path.is_file():
@@ -60,27 +71,41 @@ class FitLog:
         """Add a line."""
         if not self._active:
             return
-        self._csv.writerow(row._asdict())
-        self._file.flush()
+        append_lines(self._path, _as_csv([row]))
         if self._board is not None:
-            for name, value in row._asdict().items():
-                if name != "step":
-                    self._board.add_scalar(name, value, row.step)
+            with _written(self._boards):
+                for name, value in row._asdict().items():
+                    if name != "step":
+                        self._board.add_scalar(name, value, row.step)
 
     def show(self, step: int, image: np.ndarray) -> None:
         """Add an image (H, W, 3) uint8."""
         if self._active and self._board is not None:
-            self._board.add_image("student and teacher", image, step, dataformats="HWC")
+            with _written(self._boards):
+                self._board.add_image("student and teacher", image, step, dataformats="HWC")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._active:
-            return
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        if self._active and self._board is not None:
+            with _written(self._boards):
+                self._board.close()
+
+
+def _as_csv(rows: Iterable[Iterable[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say in a sentence what another program's writer could not write."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
 def has_tensorboard() -> bool:
