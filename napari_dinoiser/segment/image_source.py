@@ -54,10 +54,7 @@ class ImageSource:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the labels: stack axes, then height and width, in pixels of the full size."""
-        shape = list(self.levels[0].shape[:-1] if self.rgb else self.levels[0].shape)
-        if self.channel_axis is not None:
-            del shape[self.channel_axis]
-        return tuple(shape)
+        return self._shape_of(self.levels[0])
 
     def shows_the_same_as(self, other: ImageSource) -> bool:
         """Whether both have the same arrays and show them in the same way."""
@@ -117,12 +114,9 @@ class ImageSource:
         ndarray
             (h, w, 3) uint8 RGB in [0, 255], of the level's size.
         """
-        level, rows, columns = self._level(part, short_side)
-        index: list[Any] = list(part.plane)
-        if self.channel_axis is not None:
-            index.insert(self.channel_axis, slice(None))
+        level, scaled = self._level(part, short_side)
         # only this rectangle is read, also of dask and zarr arrays
-        pixels = np.asarray(level[(*index, rows, columns)])
+        pixels = np.asarray(level[self._index(scaled)])
         if self.channel_axis is not None:  # (C, h, w) -> (h, w, C)
             pixels = np.moveaxis(pixels, 0, -1)[..., list(self.channels)]
         elif not self.rgb:
@@ -147,28 +141,41 @@ class ImageSource:
         full = self.levels[0]
         if not isinstance(full, np.ndarray):
             return 0
-        index: list[Any] = list(part.plane)
-        if self.channel_axis is not None:
-            index.insert(self.channel_axis, slice(None))
-        pixels = full[(*index, *part.looked_at.rectangle)]
+        pixels = full[self._index(part.looked_at)]
         return zlib.crc32(np.ascontiguousarray(pixels).data)
 
-    def _level(self, part: Part, short_side: int | None) -> tuple[Any, slice, slice]:
+    def _shape_of(self, level: Any) -> tuple[int, ...]:
+        shape = list(level.shape[:-1] if self.rgb else level.shape)
+        if self.channel_axis is not None:
+            del shape[self.channel_axis]
+        return tuple(shape)
+
+    def _index(self, part: Part) -> tuple[int | slice, ...]:
+        """Index of a part, with all of its channels, in a level's array."""
+        index: list[int | slice] = list(part.key)
+        if self.channel_axis is not None:
+            index.insert(self.channel_axis, slice(None))
+        return tuple(index)
+
+    def _level(self, part: Part, short_side: int | None) -> tuple[Any, Part]:
         # levels get smaller: stop at the first that is too small
-        chosen = self.levels[0], part.rows, part.columns
+        chosen = self.levels[0], part
         if short_side is None:
             return chosen
         for level in self.levels[1:]:
-            rows, columns = self._scaled(part, level)
-            if min(rows.stop - rows.start, columns.stop - columns.start) < ENOUGH * short_side:
+            scaled = self._scaled(part, level)
+            if min(scaled.size) < ENOUGH * short_side:
                 break
-            chosen = level, rows, columns
+            chosen = level, scaled
         return chosen
 
-    def _scaled(self, part: Part, level: Any) -> tuple[slice, slice]:
-        lengths = level.shape[-3:-1] if self.rgb else level.shape[-2:]
+    def _scaled(self, part: Part, level: Any) -> Part:
+        *stack, height, width = self._shape_of(level)
+        # many pyramids have fewer slices, too, in their smaller levels
+        planes = zip(part.plane, self.shape[:-2], stack, strict=True)
+        plane = tuple(index * new // old for index, old, new in planes)
         rows, columns = (
             slice(round(span.start * new / old), max(1, round(span.stop * new / old)))
-            for span, old, new in zip(part.rectangle, self.shape[-2:], lengths, strict=True)
+            for span, old, new in zip(part.rectangle, self.shape[-2:], (height, width), strict=True)
         )
-        return rows, columns
+        return Part(plane, rows, columns)

@@ -79,6 +79,16 @@ def test_the_smallest_level_that_suffices_is_read():
     np.testing.assert_array_equal(seen[..., 0], image[0:256:2, 256:512:2])
 
 
+def test_a_level_with_fewer_slices_is_read_where_the_slice_lies():
+    full = np.broadcast_to(np.arange(8, dtype=np.uint8)[:, None, None], (8, 400, 400))
+    levels = tuple(full[::step, ::step, ::step] for step in (1, 2, 4))
+    source = ImageSource(levels)
+    for step, shown in enumerate((0, 0, 0, 0, 4, 4, 4, 4)):
+        pixels = source.read(only(source.parts((step,))), 50)
+        assert pixels.shape == (100, 100, 3)
+        assert (pixels == shown).all()
+
+
 def test_a_lazy_image_is_read_where_it_is_looked_at():
     asked = []
 
