@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from dinoiser.images import read_image
+from dinoiser.images.settings import AS_STORED
 from dinoiser.scenes import draw_scene
 from dinoiser.segment.resize import resize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from dinoiser.images.settings import ReadSettings
 
     from .settings import FitSettings
 
@@ -94,6 +97,8 @@ class FileImages:
         See `Teacher.segments`.
     names
         What the user calls the files; by default, their paths.
+    reading
+        How their pixels are read.
     """
 
     def __init__(
@@ -102,11 +107,12 @@ class FileImages:
         short_side: int,
         segments: Callable | None = None,
         names: Sequence[str] = (),
+        reading: ReadSettings = AS_STORED,
     ) -> None:
         self.paths = list(paths)
         self.names = list(names) or [str(path) for path in paths]
         self._short_side = short_side
-        self._segments = segments
+        self._segments, self._reading = segments, reading
         self._read = lru_cache(KEPT_IMAGES)(self._read_anew)
 
     def __len__(self) -> int:
@@ -118,7 +124,8 @@ class FileImages:
         return self._read(index)
 
     def _read_anew(self, index: int) -> TrainingImage:
-        pixels = read_image(self.paths[index])
+        how = self._reading
+        pixels = read_image(self.paths[index], nodata=how.nodata, bands=how.bands)
         height, width = pixels.shape[:2]
         scale = self._short_side / min(height, width)
         size = (round(height * scale), round(width * scale))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.export import read_prompts
+from dinoiser.batch.job import read_job, reading_of
 from dinoiser.batch.reviews import check_mask_size, mask_file, read_labelled
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
+
+    from dinoiser.images.settings import ReadSettings
 
     from .settings import FitSettings
 
@@ -69,7 +72,8 @@ def read_reviewed(
     chosen = [accepted[i] for i in order]
     paths, masks = [Path(one.path) for one in chosen], [mask_file(output, one) for one in chosen]
     names = [one.image for one in chosen]
-    images = MaskedImages(paths, masks, settings.crop, prompts.mask_colors, names)
+    reading = reading_of(read_job(output))
+    images = MaskedImages(paths, masks, settings.crop, prompts.mask_colors, names, reading)
     files = [list(pair) for pair in zip(paths, masks, strict=True)]
     return share_out(images, files, settings, FEWEST, progress)
 
@@ -81,7 +85,7 @@ class MaskedImages(FileImages):
     ----------
     paths, masks
         The images' files and those of their masks.
-    short_side, names
+    short_side, names, reading
         See `FileImages`.
     colors
         Colours of the masks' labels, see `read_mask`.
@@ -94,8 +98,9 @@ class MaskedImages(FileImages):
         short_side: int,
         colors: Mapping[int, str],
         names: Sequence[str],
+        reading: ReadSettings,
     ) -> None:
-        super().__init__(paths, short_side, names=names)
+        super().__init__(paths, short_side, names=names, reading=reading)
         self._masks, self._colors = list(masks), colors
 
     def _labels(self, index: int, image: Tensor, size: tuple[int, int]) -> np.ndarray:

@@ -12,7 +12,7 @@ from dinoiser.atomic import atomic_file
 from dinoiser.batch.export_writers import ExportedJob, OwnFiles, open_split, own_folder
 from dinoiser.batch.exported_files import geotiff_files, gray_files, hf_files, voc_files
 from dinoiser.batch.job import CLASSES_FILE
-from dinoiser.export import link_image, write_classes, write_mask
+from dinoiser.export import write_classes, write_mask
 from dinoiser.export.geotiff import write_geotiff
 from dinoiser.export.label_studio import build_interface, build_task
 from dinoiser.export.png import write_gray
@@ -97,7 +97,7 @@ class VocWriter(OwnFiles):
     def make(self, record: Record, labels: np.ndarray) -> None:
         """See `Writer`."""
         image, mask = self.files(record)
-        link_image(Path(record.path), image, ours=True)
+        self.job.link(record, image)
         write_mask(labels, replace(self.job.prompts, masks="indexed"), mask)
 
     def add(self, record: Record, made: None) -> None:
@@ -124,7 +124,7 @@ class HuggingFaceWriter(_ListedClasses):
     def make(self, record: Record, labels: np.ndarray) -> dict[str, str]:
         """See `Writer`."""
         image, mask = self.files(record)
-        link_image(Path(record.path), image, ours=True)
+        self.job.link(record, image)
         write_gray(labels, mask)
         names = [path.relative_to(self.folder).as_posix() for path in (image, mask)]
         return dict(zip(("file_name", "mask_file_name"), names, strict=True))

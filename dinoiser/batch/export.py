@@ -12,7 +12,7 @@ from dinoiser.atomic import remove_partial_files
 from dinoiser.batch.dataset_writers import DATASET_WRITERS
 from dinoiser.batch.export_writers import WRITERS, ExportedJob, labelled_records
 from dinoiser.batch.folder import refuse_half_emptied, refuse_links, sole_writer
-from dinoiser.batch.job import PROMPT_FILE, format_problems
+from dinoiser.batch.job import PROMPT_FILE, format_problems, read_job, reading_of
 from dinoiser.batch.records import RECORDS, refuse_damage
 from dinoiser.batch.reviews import as_labelled, read_saved_mask
 from dinoiser.errors import InputError, SettingsError
@@ -107,7 +107,7 @@ def export(
     InputError
         The folder does not contain a job, or its records are damaged.
     SettingsError
-        A format is unknown or none is given.
+        A format is unknown or none is given, or job.yaml is damaged.
     OutputError
         A file cannot be written.
     """
@@ -118,7 +118,8 @@ def export(
     refuse_half_emptied(output)
     refuse_links(output)
     refuse_damage(output)
-    job, failures = ExportedJob(output, prompts, options), {}
+    job = ExportedJob(output, prompts, options, reading_of(read_job(output)))
+    failures: dict[str, str] = {}
     total = 0
     if progress:
         total = sum(1 for _ in labelled_records(output))

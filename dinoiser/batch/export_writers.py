@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from dinoiser.batch.records import Record
     from dinoiser.export.options import ExportOptions
+    from dinoiser.images.settings import ReadSettings
     from dinoiser.prompts import PromptSet
 
 
@@ -53,6 +54,11 @@ class ExportedJob(NamedTuple):
     output: Path
     prompts: PromptSet
     options: ExportOptions
+    reading: ReadSettings
+
+    def link(self, record: Record, path: Path, *, hard: bool = False) -> None:
+        """Put an image of the job into a folder that holds nothing but exports."""
+        link_image(Path(record.path), path, self.reading, hard=hard, ours=True)
 
 
 class Writer(Protocol):
@@ -127,7 +133,7 @@ class _Overlay(OwnFiles):
         return (result_file(self.job.output, record.stem, "overlay"),)
 
     def make(self, record: Record, labels: np.ndarray) -> None:
-        image = read_labelled_image(record.path, labels.shape)
+        image = read_labelled_image(record.path, labels.shape, self.job.reading)
         [path] = self.files(record)
         write_label_overlay(image, labels, self.job.prompts, path)
 
@@ -160,7 +166,7 @@ class _Coco(OwnFiles):
         name = record.image
         if self.folder:
             [link] = self.files(record)
-            link_image(Path(record.path), link, hard=True, ours=True)
+            self.job.link(record, link, hard=True)
             name = link.relative_to(self.folder / DATUMARO_IMAGES).as_posix()
         annotations = build_annotations(labels, name, self.job.prompts, self.job.options)
         return name, labels.shape, annotations
@@ -208,7 +214,7 @@ class _Yolo(OwnFiles):
         text = build_yolo(labels, self.job.prompts, self.job.options)
         link, lines = yolo_files(self.job.output, record, flat=self.flat)
         if self.links:
-            link_image(Path(record.path), link, ours=True)
+            self.job.link(record, link)
         write_yolo(text, lines)
         return link.relative_to(self.job.output).as_posix()
 

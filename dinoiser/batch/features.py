@@ -20,6 +20,7 @@ from dinoiser.batch.feature_stream import read, written
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import read_records
 from dinoiser.errors import CheckpointError
+from dinoiser.images.settings import AS_STORED
 from dinoiser.models.base import PatchFeatures
 from dinoiser.segment.encoded_image import EncodedImage
 from dinoiser.weights.checkpoint import read_metadata, read_tensors
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dinoiser.batch.job_images import JobImage
+    from dinoiser.images.settings import ReadSettings
     from dinoiser.segment.in_parts.parts import BlockEncoder
     from dinoiser.segment.pipeline import Block, Pipeline
 
@@ -48,10 +50,13 @@ class KeptFeatures:
     ----------
     output
         The job's folder.
+    reading
+        How its images are read: features of other pixels are not used.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, reading: ReadSettings = AS_STORED) -> None:
         self.output = output
+        self._reading = reading
 
     def encode(
         self, job_image: JobImage, image: np.ndarray, digest: str, pipeline: Pipeline
@@ -74,7 +79,7 @@ class KeptFeatures:
         path = result_file(self.output, job_image.stem, "features")
         layout, device = pipeline.plan(image.shape[:2]), pipeline.model.device
         blocks = pipeline.blocks(image, layout)
-        about = _about(pipeline, digest)
+        about = self._about(pipeline, digest)
         packed = read_tensors(path) if _is_kept(path, about) else None
         if packed is None:
             passes = [some for block in blocks for some in pipeline.encode([block])]
@@ -93,7 +98,7 @@ class KeptFeatures:
         blocks were encoded.
         """
         path = result_file(self.output, job_image.stem, "features")
-        about, windows = _about(pipeline, digest), len(pipeline.plan(size).windows)
+        about, windows = self._about(pipeline, digest), len(pipeline.plan(size).windows)
         with read(path) if _is_kept(path, about) else written(path, windows, about) as tensors:
 
             def encode(first: int, block: Block) -> PatchFeatures:
@@ -104,6 +109,18 @@ class KeptFeatures:
                 return unpack({name: some.to(device) for name, some in packed.items()})
 
             yield encode
+
+    def _about(self, pipeline: Pipeline, digest: str) -> dict[str, str]:
+        """Describe what an image's features depend on."""
+        model, windows = pipeline.model, pipeline.windows
+        known: dict[str, Any] = {
+            "image": digest,
+            **self._reading.described(),
+            "model": model.digest,
+            "precision": str(model.dtype),
+            "windows": asdict(windows),
+        }
+        return {FORMAT: json.dumps(known, sort_keys=True)}
 
 
 def read_mean(output: Path, stem: str) -> np.ndarray | None:
@@ -168,18 +185,6 @@ def _files(output: Path) -> Iterator[Path]:
     """Where the features of a job's images are, or would be."""
     for record in read_records(output, gone=True):
         yield result_file(output, record.stem, "features")
-
-
-def _about(pipeline: Pipeline, digest: str) -> dict[str, str]:
-    """Describe what an image's features depend on."""
-    model, windows = pipeline.model, pipeline.windows
-    known: dict[str, Any] = {
-        "image": digest,
-        "model": model.digest,
-        "precision": str(model.dtype),
-        "windows": asdict(windows),
-    }
-    return {FORMAT: json.dumps(known, sort_keys=True)}
 
 
 def _is_kept(path: Path, about: dict[str, str]) -> bool:

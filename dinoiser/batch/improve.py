@@ -18,7 +18,7 @@ from dinoiser.batch.reviews import check_mask_size
 from dinoiser.batch.run import Progress
 from dinoiser.errors import DinoiserError, InputError, SettingsError
 from dinoiser.export.png import read_mask
-from dinoiser.images import read_image
+from dinoiser.images.reading import read_with_missing
 from dinoiser.learning.learned import Learned
 from dinoiser.segment.segmenter import Segmenter
 from dinoiser.weights.digests import file_digest
@@ -208,7 +208,10 @@ class ReviewedImages:
         self.turn = job.turn
         self.passed_over: dict[str, str] = {}
         self._job = job
-        self._features = KeptFeatures(job.output) if job.results.keep_features else None
+        self._reading = job.labelling.reading
+        self._features = (
+            KeptFeatures(job.output, self._reading) if job.results.keep_features else None
+        )
         self._progress = progress
         self._cancelled = cancelled
 
@@ -233,7 +236,7 @@ class ReviewedImages:
 
     def _read(self, record: Record) -> tuple[EncodedImage, np.ndarray]:
         path, output = Path(record.path), self._job.output
-        image = read_image(path, nodata=self._job.labelling.nodata)
+        image = read_with_missing(path, self._reading).rgb
         if has_changed(record, path):
             msg = "it was replaced after it was labelled"
             raise InputError(msg)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import yaml
 from dinoiser.atomic import atomic_file
 from dinoiser.errors import SettingsError
 from dinoiser.export.options import ExportOptions
+from dinoiser.images.settings import AS_STORED, ReadSettings
 from dinoiser.labels import IGNORE
 from dinoiser.learning.learned import Learned
 from dinoiser.models.catalog import find_model
@@ -59,7 +59,7 @@ class Labelling:
         See `dinoiser.load_model`.
     settings
         How images are scaled, cut into windows and labelled.
-    nodata
+    nodata, bands
         See `dinoiser.read_image`.
     learned
         File of what corrected masks taught, from `Learned.save`; None for words
@@ -68,7 +68,7 @@ class Labelling:
     Raises
     ------
     SettingsError
-        The settings have the wrong type.
+        The settings have the wrong type, or no image can be read so.
     """
 
     prompts: PromptSet
@@ -77,12 +77,17 @@ class Labelling:
     heads: Path | None = None
     settings: SegmentSettings = field(default_factory=SegmentSettings)
     nodata: float | None = None
+    bands: Sequence[int] | None = None
     learned: Path | None = None
 
     def __post_init__(self) -> None:
         SegmentSettings.expect(self.settings)
-        if self.nodata is not None and math.isnan(self.nodata):
-            _refuse(["nodata is nan, which counts as missing in any case: leave it out"])
+        ReadSettings(self.nodata, self.bands)
+
+    @property
+    def reading(self) -> ReadSettings:
+        """How the pixels of the images are read."""
+        return ReadSettings(self.nodata, self.bands)
 
     def check_learned(self, model: dict[str, Any] | None = None) -> None:
         """Check that what was learnt can be read, and has these classes.
@@ -293,7 +298,7 @@ def describe_job(labelling: Labelling, pipeline: Pipeline) -> dict[str, Any]:
             "antialias": windows.antialias,
             "refine": pipeline.refine,
             "delta": pipeline.delta,
-            **({} if labelling.nodata is None else {"nodata": labelling.nodata}),
+            **labelling.reading.described(),
         },
         **({} if pipeline.learned is None else {"learned": pipeline.learned.identity}),
         "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
@@ -357,6 +362,29 @@ def read_job(output: Path) -> dict[str, Any] | None:
         msg = f"{path} is not a job file; move it elsewhere, or give another output folder."
         raise SettingsError(msg) from cause
     return description
+
+
+def reading_of(description: dict[str, Any] | None) -> ReadSettings:
+    """Return how a job reads the pixels of its images.
+
+    Parameters
+    ----------
+    description
+        See `read_job`; files decide where it says nothing, as of imported masks.
+
+    Raises
+    ------
+    SettingsError
+        It says what no image can be read by.
+    """
+    settings = (description or {}).get("settings")
+    if not isinstance(settings, dict):
+        return AS_STORED
+    try:
+        return ReadSettings(settings.get("nodata"), settings.get("bands"))
+    except SettingsError as error:
+        msg = f"{JOB_FILE} does not say how images are read: {error}"
+        raise SettingsError(msg) from error
 
 
 def refuse_imported(output: Path, description: dict[str, Any]) -> None:

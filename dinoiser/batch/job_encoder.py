@@ -43,7 +43,7 @@ class JobEncoder:
         model = load_model(what.model, job.running.device, what.precision)
         self._segmenter = Segmenter(model, what.settings)
         keeps = job.results.keep_features and model.digest == description["model"]["digest"]
-        self._kept = KeptFeatures(output) if keeps else None
+        self._kept = KeptFeatures(output, what.reading) if keeps else None
 
     def encode(
         self,

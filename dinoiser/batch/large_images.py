@@ -18,6 +18,7 @@ from dinoiser.export.overlay import preview_size
 from dinoiser.export.png import mask_palette
 from dinoiser.export.png_writer import PngStream
 from dinoiser.images.large_tiff import open_large_tiff
+from dinoiser.images.settings import AS_STORED
 from dinoiser.segment.in_parts.chunks import ChunkGrid
 from dinoiser.segment.in_parts.parts import label_parts
 from dinoiser.segment.resize import resize, to_numpy, to_torch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dinoiser.images.large_tiff import LargeTiff
+    from dinoiser.images.settings import ReadSettings
     from dinoiser.prompts import PromptSet
     from dinoiser.segment.in_parts.chunks import TaskGraph
     from dinoiser.segment.in_parts.parts import BlockEncoder, PlannedPart
@@ -105,7 +107,7 @@ def label_large_tiff(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     threads: int | None = None,
-    nodata: float | None = None,
+    reading: ReadSettings = AS_STORED,
     features: FeatureSource | None = None,
     replacing: AbstractContextManager[None] | None = None,
 ) -> LargeSegmentation | None:
@@ -133,8 +135,8 @@ def label_large_tiff(
     threads
         Number of parts processed at a time; None for one per processor, at
         most `MOST_THREADS`.
-    nodata
-        See `dinoiser.read_image`.
+    reading
+        See `open_large_tiff`.
     features
         Keeps the features of an image of some size; None to keep none.
     replacing
@@ -159,7 +161,7 @@ def label_large_tiff(
     pipeline = pipeline.in_parts()
     with suppress(_CancelledError), ExitStack() as until_placed, ExitStack() as stack:
         # What is read, and the plan of its labels
-        tiff = stack.enter_context(open_large_tiff(path, nodata))
+        tiff = stack.enter_context(open_large_tiff(path, reading))
         # Chunks of an image that keeps its size are its parts; one that is shrunk is read in bands.
         keeps_its_size = pipeline.plan(tiff.size).working_size == tiff.size
         grid = ChunkGrid.of(tiff.pixels(PART_SIZE if keeps_its_size else BAND))

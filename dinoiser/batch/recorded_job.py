@@ -17,6 +17,7 @@ from dinoiser.batch.job import (
     Results,
     Running,
     read_job,
+    reading_of,
     refuse_imported,
 )
 from dinoiser.errors import SettingsError
@@ -62,7 +63,8 @@ def recorded_job(
     refuse_imported(output, description)
     try:
         model, settings = description["model"], dict(description["settings"])
-        nodata = settings.pop("nodata", None)
+        reading = reading_of(description)
+        settings = {k: v for k, v in settings.items() if k not in reading.described()}
         if settings["whole"]:  # the sizes of windows are the model's then, and not used
             settings = {
                 k: v for k, v in settings.items() if k not in ("short_side", "window", "stride")
@@ -73,7 +75,8 @@ def recorded_job(
             PRECISIONS[model["precision"]],
             heads and heads.resolve(),
             SegmentSettings.of(**settings),
-            nodata,
+            reading.nodata,
+            reading.bands,
             learned_file(output, description),
         )
         turn = len(description.get(HISTORY, ()))  # unlike `turn_of`, refuses what is no history

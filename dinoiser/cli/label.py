@@ -105,6 +105,14 @@ def label(
             metavar="VALUE",
         ),
     ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(
+            help="Bands to use as red, green and blue, or the one to use as grey, counted from 1 "
+            "as in GDAL and QGIS: 4,3,2.",
+            metavar="NUMBERS",
+        ),
+    ] = None,
     batch_size: Annotated[
         str, typer.Option(help="Windows per pass: a number, or auto.", metavar="NUMBER")
     ] = "auto",
@@ -185,6 +193,7 @@ def label(
             heads=heads,
             settings=settings,
             nodata=nodata,
+            bands=_read_bands(bands),
             learned=learned,
         ),
         results=Results(
@@ -252,6 +261,13 @@ def _read_batch_size(text: str) -> int | Literal["auto"]:
         msg = f"--batch-size is {text!r}, expected 'auto' or a number of at least 1."
         raise SettingsError(msg)
     return int(text)
+
+
+def _read_bands(text: str | None) -> list[Any] | None:
+    """Read numbers; what is none stays text, which the settings refuse."""
+    if text is None:
+        return None
+    return [int(part) if part.strip().isdecimal() else part for part in text.split(",")]
 
 
 def _run(job: LabelJob) -> Summary:

@@ -18,13 +18,20 @@ from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.export.polygons import trace_polygons
 from dinoiser.export.regions import annotated_classes, find_regions, map_instances
 from dinoiser.images.large_tiff import is_large_tiff
-from dinoiser.images.reading import is_rare_tiff, read_format, read_image, read_orientation
+from dinoiser.images.reading import (
+    is_rare_tiff,
+    read_format,
+    read_orientation,
+    read_with_missing,
+)
+from dinoiser.images.settings import AS_STORED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
 
+    from dinoiser.images.settings import ReadSettings
     from dinoiser.prompts import PromptSet
 
 
@@ -118,12 +125,20 @@ def write_data_yaml(output: Path, prompts: PromptSet, *, with_lists: bool = Fals
         file.write(text.encode())
 
 
-def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = False) -> None:
+def link_image(
+    image: Path,
+    path: Path,
+    reading: ReadSettings = AS_STORED,
+    *,
+    hard: bool = False,
+    ours: bool = False,
+) -> None:
     """Put an image where readers look for it: as a link or, if that fails, a copy.
 
     Polygons are those of the upright image, but not all readers turn images as
     their EXIF or TIFF orientation says. An image that it turns becomes an
-    upright copy, of 8 bits; so does a TIFF that most readers cannot open.
+    upright copy, of 8 bits; so does a TIFF that most readers cannot open, or
+    whose bands were chosen.
 
     Parameters
     ----------
@@ -131,6 +146,8 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
         The image.
     path
         The link; missing folders are created. An earlier link is replaced.
+    reading
+        How the image was read when it was labelled.
     hard
         Make a hard link, for readers that follow no links out of the folder.
     ours
@@ -147,7 +164,8 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
         msg = f"there is no image {image}; restore it, or label the images where they are now"
         raise InputError(msg)
     copied = read_orientation(image) in range(2, 9)
-    copied |= is_rare_tiff(image) and not is_large_tiff(image)
+    if (reading.bands is not None and read_format(image) == "TIFF") or is_rare_tiff(image):
+        copied |= not is_large_tiff(image, reading)
     if _is_there(image, path, copied):
         return
     if path.exists() and not (path.is_symlink() or ours):
@@ -158,7 +176,7 @@ def link_image(image: Path, path: Path, *, hard: bool = False, ours: bool = Fals
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if copied:
-            _copy_upright(image, link)
+            _copy_upright(image, link, reading)
         else:
             _link_or_copy(image.resolve(), link, hard)
         link.replace(path)
@@ -189,8 +207,9 @@ def is_same_place(one: Path, other: Path) -> bool:
     return one.parent.resolve() == other.parent.resolve()
 
 
-def _copy_upright(image: Path, path: Path) -> None:
-    Image.fromarray(read_image(image)).save(path, read_format(image), quality=95)
+def _copy_upright(image: Path, path: Path, reading: ReadSettings) -> None:
+    pixels = read_with_missing(image, reading).rgb
+    Image.fromarray(pixels).save(path, read_format(image), quality=95)
     status = image.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 

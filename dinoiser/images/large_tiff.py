@@ -26,17 +26,23 @@ from tifffile import (
 from dinoiser.errors import ImageError, InputError
 from dinoiser.images.arrays import to_rgb, upright
 from dinoiser.images.nodata import declared_nodata, missing_pixels, warn_of_undeclared
-from dinoiser.images.pixel_limit import MAX_PIXELS_VARIABLE, check_pixels, pixel_limit
+from dinoiser.images.pixel_limit import (
+    MAX_PIXELS_VARIABLE,
+    check_pixels,
+    fits,
+    pixel_limit,
+)
 from dinoiser.images.scaling import percentile_range, sample_step, stretch
+from dinoiser.images.settings import AS_STORED
 from dinoiser.images.tiff import (
     check_is_complete,
-    color_samples,
+    find_bands,
     first_series,
     is_understood,
     join_channels,
     mask_page,
     orientation,
-    pages_of_first_image,
+    stored_bytes,
     to_colors,
     without_masked,
 )
@@ -45,6 +51,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import dask.array as da
+    from tifffile import TiffPageSeries
+
+    from dinoiser.images.settings import ReadSettings
 
 LARGE_PIXELS = 2**28
 """TIFF files with more pixels than this are read in parts (about 16,000 x 16,000)."""
@@ -59,11 +68,12 @@ _JPEG: tuple[int, ...] = (
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def is_large_tiff(path: str | Path) -> bool:
+def is_large_tiff(path: str | Path, reading: ReadSettings = AS_STORED) -> bool:
     """Whether a file is a TIFF to be read in parts; False for anything unreadable.
 
-    Such a file has more than `LARGE_PIXELS`. A kind that can only be read as a
-    whole counts only where `read_image` would refuse it, for a better message.
+    Such a file has more than `LARGE_PIXELS`, or so many bands that `read_image`
+    would refuse it. A kind that can only be read as a whole counts only where it
+    has too many pixels for that, for a better message.
     """
     if not Path(path).is_file():  # opening a pipe would block until it has a writer
         return False
@@ -72,23 +82,27 @@ def is_large_tiff(path: str | Path) -> bool:
             if file.read(4) not in _SIGNATURES:
                 return False
         with TiffFile(path) as tiff:
-            page = first_series(tiff).keyframe
+            series = first_series(tiff)
+            page, limit = series.keyframe, pixel_limit()
             pixels = page.imagewidth * page.imagelength
-            return pixels > (pixel_limit() if _obstacle(page) else LARGE_PIXELS)
+            if _obstacle(series, reading):
+                return pixels > limit
+            pages, _ = find_bands(series, reading.bands)
+            return pixels > LARGE_PIXELS or not fits(pixels, stored_bytes(pages, page), limit)
     except Exception:  # read_image reports what is wrong with it
         return False
 
 
 @contextmanager
-def open_large_tiff(path: str | Path, nodata: float | None = None) -> Iterator[LargeTiff]:
+def open_large_tiff(path: str | Path, reading: ReadSettings = AS_STORED) -> Iterator[LargeTiff]:
     """Open the first image of a TIFF file for reading in parts.
 
     Parameters
     ----------
     path
         The file.
-    nodata
-        See `dinoiser.read_image`.
+    reading
+        See `read_with_missing`.
 
     Raises
     ------
@@ -100,23 +114,24 @@ def open_large_tiff(path: str | Path, nodata: float | None = None) -> Iterator[L
         with ExitStack() as stack:
             with _damage_told():
                 tiff = stack.enter_context(TiffFile(path))
-                image = _large_tiff(tiff, nodata)
+                image = _large_tiff(tiff, reading)
             yield image
     except (ImageError, TiffFileError) as error:
         msg = f"{path}: {error}"
         raise ImageError(msg) from error
 
 
-def _large_tiff(tiff: TiffFile, nodata: float | None) -> LargeTiff:
+def _large_tiff(tiff: TiffFile, reading: ReadSettings) -> LargeTiff:
     series = first_series(tiff)
     layout = series.keyframe
     # reading in parts needs no limit against memory; one set by the user still counts
     if MAX_PIXELS_VARIABLE in os.environ:
         check_pixels(layout.imagewidth, layout.imagelength, pixel_limit())
-    if obstacle := _obstacle(layout):
+    if obstacle := _obstacle(series, reading):
         msg = f"{obstacle}, which cannot be read in parts; save it as tiled 8-bit RGB"
         raise ImageError(msg)
-    return LargeTiff(pages_of_first_image(series), layout, nodata, mask_page(tiff))
+    nodata = declared_nodata(layout, reading.nodata)
+    return LargeTiff(*find_bands(series, reading.bands), layout, nodata, mask_page(tiff))
 
 
 @contextmanager
@@ -146,15 +161,16 @@ class LargeTiff:
     def __init__(
         self,
         pages: list[TiffPage | TiffFrame],
+        samples: list[int],
         layout: TiffPage,
-        nodata: float | None = None,
+        nodata: tuple[float, ...] = (),
         mask: TiffPage | None = None,
     ) -> None:
         for page in [*pages, *([mask] if mask else [])]:
             check_is_complete(page)
         # the lock: seek and read on the shared file handle must not interleave
         self._pages, self._layout, self._turns = pages, layout, threading.Lock()
-        self._mask = mask
+        self._samples, self._nodata, self._mask = samples, nodata, mask
         self._dtype = np.dtype(layout.dtype)
         self._stored = (layout.imagelength, layout.imagewidth)
         # uncompressed and contiguous: mapped, so that chunks can be cut anywhere
@@ -168,7 +184,6 @@ class LargeTiff:
         turned = orientation(layout) in (5, 6, 7, 8)
         self.size = self._stored[::-1] if turned else self._stored
         self.warning: str | None = None
-        self._nodata = declared_nodata(layout, nodata)
 
     @_damage_told()
     def pixels(self, chunk: tuple[int, int]) -> da.Array:
@@ -238,7 +253,7 @@ class LargeTiff:
             for side, size, length in zip(self._segment, least, self._stored, strict=True)
         )
         # one converted pixel tells how many channels a page has as colours, and their dtype
-        one = to_colors(np.zeros((1, 1, self._layout.samplesperpixel), self._dtype), self._layout)
+        one = self._to_colors(np.zeros((1, 1, self._layout.samplesperpixel), self._dtype))
         shape = (*self._stored, one.shape[2] * len(self._pages))
         chunks = da.core.normalize_chunks((rows, columns, -1), shape)
         return da.map_blocks(
@@ -255,21 +270,31 @@ class LargeTiff:
         if self._mapped:
             parts = [np.asarray(samples[rows, columns]) for samples in self._mapped]
         else:
-            parts = [self._read(page, self._layout, rows, columns) for page in self._pages]
-        colors = join_channels([to_colors(part, self._layout, self._nodata) for part in parts])
+            planes = sorted(set(self._samples)) if _has_planes(self._layout) else [0]
+            parts = [self._read(page, self._layout, planes, rows, columns) for page in self._pages]
+        colors = join_channels([self._to_colors(part) for part in parts])
         if self._mask is None:
             return colors
-        return without_masked(colors, self._read(self._mask, self._mask, rows, columns)[..., 0])
+        mask = self._read(self._mask, self._mask, [0], rows, columns)
+        return without_masked(colors, mask[..., 0])
+
+    def _to_colors(self, pixels: np.ndarray) -> np.ndarray:
+        return to_colors(pixels, self._layout, self._samples, self._nodata)
 
     def _read(
-        self, page: TiffPage | TiffFrame, layout: TiffPage, rows: slice, columns: slice
+        self,
+        page: TiffPage | TiffFrame,
+        layout: TiffPage,
+        planes: list[int],
+        rows: slice,
+        columns: slice,
     ) -> np.ndarray:
-        """Read samples (rows, columns, S) of a page."""
+        """Read samples (rows, columns, S) of a page; of separate planes, those named."""
         height, width = _segment(layout)
         size = (rows.stop - rows.start, columns.stop - columns.start, layout.samplesperpixel)
         down, across = math.ceil(layout.imagelength / height), math.ceil(layout.imagewidth / width)
         segments = product(
-            range(1 if layout.planarconfig == PLANARCONFIG.CONTIG else layout.samplesperpixel),
+            planes,
             range(rows.start // height, math.ceil(rows.stop / height)),
             range(columns.start // width, math.ceil(columns.stop / width)),
         )
@@ -319,7 +344,7 @@ def _check_segments(pages: list[TiffPage | TiffFrame], layout: TiffPage) -> None
     """Refuse a size for which the file lists too few tiles or strips."""
     # planning to read them would take memory in proportion to a number that nothing stands for
     height, width = _segment(layout)
-    planes = 1 if layout.planarconfig == PLANARCONFIG.CONTIG else layout.samplesperpixel
+    planes = layout.samplesperpixel if _has_planes(layout) else 1
     needed = planes * math.ceil(layout.imagelength / height) * math.ceil(layout.imagewidth / width)
     listed = min(len(page.dataoffsets) for page in pages)
     if listed < needed:
@@ -343,6 +368,10 @@ def _map(page: TiffPage | TiffFrame, layout: TiffPage) -> np.ndarray:
     return mapped.reshape(layout.imagelength, layout.imagewidth, -1)
 
 
+def _has_planes(page: TiffPage) -> bool:
+    return page.planarconfig != PLANARCONFIG.CONTIG
+
+
 def _segment(page: TiffPage) -> tuple[int, int]:
     """Rows and columns of a tile or strip."""
     if page.is_tiled:
@@ -350,8 +379,9 @@ def _segment(page: TiffPage) -> tuple[int, int]:
     return min(page.rowsperstrip, page.imagelength), page.imagewidth
 
 
-def _obstacle(page: TiffPage) -> str | None:
+def _obstacle(series: TiffPageSeries, reading: ReadSettings) -> str | None:
     """Say why an image cannot be read in parts; None if each part equals that of the whole."""
+    page = series.keyframe
     dtype, segment = np.dtype(page.dtype), _segment(page)
     if not is_understood(page) or page.imagedepth != 1:
         return f"its colours are stored as {PHOTOMETRIC(page.photometric).name}"
@@ -359,7 +389,7 @@ def _obstacle(page: TiffPage) -> str | None:
     if dtype.kind not in "bui":
         return f"its values are {dtype}"
     # percentiles are taken of visible pixels only, and what is opaque depends on all of them
-    if len(color_samples(page)) == 4 and dtype != np.uint8:
+    if len(find_bands(series, reading.bands)[1]) == 4 and dtype != np.uint8:
         return f"it has transparency with {page.bitspersample} bits"
     size = math.prod(segment) * page.samplesperpixel * dtype.itemsize
     if size > SEGMENT_BYTES and not page.is_memmappable:

@@ -75,6 +75,15 @@ def check_pixels(width: int, height: int, limit: int) -> None:
         raise ImageError(msg)
 
 
+def fits(pixels: int, sample_bytes: int, limit: int) -> bool:
+    """Whether an image may be decoded as a whole, see `decoding`."""
+    return pixels <= limit and _memory(pixels, sample_bytes) <= limit * PIXEL_BYTES
+
+
+def _memory(pixels: int, sample_bytes: int) -> int:
+    return pixels * (sample_bytes + RESULT_BYTES)
+
+
 class _Decoding:
     """The memory that the images being decoded in this process take together."""
 
@@ -109,7 +118,7 @@ def decoding(width: int, height: int, sample_bytes: int, limit: int) -> Iterator
         If the image exceeds the limit on its own.
     """
     check_pixels(width, height, limit)
-    memory, most = width * height * (sample_bytes + RESULT_BYTES), limit * PIXEL_BYTES
+    memory, most = _memory(width * height, sample_bytes), limit * PIXEL_BYTES
     if memory > most:
         msg = (
             f"the image of {width} x {height} pixels takes {memory:,} bytes of memory, with "

@@ -3,6 +3,7 @@
 import re
 import stat
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,10 +25,12 @@ from dinoiser.images.arrays import pillow_pixels, to_rgb, upright
 from dinoiser.images.jpeg_xl import read_jpeg_xl_size
 from dinoiser.images.nodata import ReadImage
 from dinoiser.images.pixel_limit import decoding, pixel_limit
+from dinoiser.images.settings import AS_STORED, ReadSettings, chosen_samples
 
 _HEADER_BYTES = 352  # enough for NIfTI, which is told by its end
 _SIGNATURE_BYTES = 32
 _JPEG_END = b"\xff\xd9"
+_GREY = ("1", "L", "I", "F")  # first bands, as Pillow calls them
 # memory of a pixel with 16 bits, by Pillow's mode; grey with transparency is decoded to RGBA
 _DEEP_BYTES = {"L": 2, "I;16": 2, "RGB": 6}
 _JPEG_XL_BYTES = 8  # RGBA with 16 bits: the depth shows only when it is decoded
@@ -61,7 +64,11 @@ _OTHER_FILES = {
 
 
 def read_image(
-    path: str | Path, *, max_pixels: int | None = None, nodata: float | None = None
+    path: str | Path,
+    *,
+    max_pixels: int | None = None,
+    nodata: float | None = None,
+    bands: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Read any image file as RGB.
 
@@ -84,6 +91,10 @@ def read_image(
     nodata
         A value of TIFF files that means missing data, in addition to those that
         they declare.
+    bands
+        The bands to use as red, green and blue, or the one to use as grey,
+        counted from 1 as GDAL, rasterio and QGIS do; the `channels` of `to_rgb`
+        are counted from 0. None for those that the file says are its colours.
 
     Returns
     -------
@@ -94,23 +105,25 @@ def read_image(
     ------
     ImageError
         If the file is missing, unreadable, not an image, damaged, truncated,
-        too large, or does not say which of its channels are the colours.
+        too large, lacks a band, or does not say which of its bands are the
+        colours.
     SettingsError
-        If the limit is not a whole number of at least 1.
+        If the limit is not a whole number of at least 1, or bands are neither
+        one nor three numbers of at least 1.
 
     Warns
     -----
     UserWarning
         If a value looks like missing data but is not declared.
     """
-    image = read_with_missing(path, max_pixels=max_pixels, nodata=nodata)
+    image = read_with_missing(path, ReadSettings(nodata, bands), max_pixels=max_pixels)
     if image.warning:
         warnings.warn(f"{path}: {image.warning}", stacklevel=2)
     return image.rgb
 
 
 def read_with_missing(
-    path: str | Path, *, max_pixels: int | None = None, nodata: float | None = None
+    path: str | Path, reading: ReadSettings = AS_STORED, *, max_pixels: int | None = None
 ) -> ReadImage:
     """Read an image and which of its pixels hold no data, see `read_image`."""
     path = Path(path)
@@ -119,7 +132,7 @@ def read_with_missing(
     header = _read_header(path)
     kind = _kind(path, header)
     try:
-        image = _decode(path, kind, header, limit, nodata)
+        image = _decode(path, kind, header, limit, reading)
     except ImageError as error:
         msg = f"{path}: {error}"
         raise ImageError(msg) from error
@@ -134,7 +147,9 @@ def read_with_missing(
     return image._replace(rgb=np.require(image.rgb, requirements=["C", "W"]))
 
 
-def read_labelled_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+def read_labelled_image(
+    path: str | Path, size: tuple[int, int], reading: ReadSettings = AS_STORED
+) -> np.ndarray:
     """Read an image that has labels, see `read_image`.
 
     Parameters
@@ -143,13 +158,15 @@ def read_labelled_image(path: str | Path, size: tuple[int, int]) -> np.ndarray:
         The image.
     size
         (height, width) of its labels, in pixels.
+    reading
+        How it was read when it was labelled.
 
     Raises
     ------
     ImageError
         The image cannot be read, or its size differs from that of its labels.
     """
-    image = read_image(path)
+    image = read_image(path, nodata=reading.nodata, bands=reading.bands)
     if image.shape[:2] != tuple(size):
         msg = (
             f"the image {path} has {image.shape[:2]} pixels (height, width) but its labels have "
@@ -270,13 +287,13 @@ def _kind(path: Path, header: bytes) -> str:
     raise ImageError(msg)
 
 
-def _decode(path: Path, kind: str, header: bytes, limit: int, nodata: float | None) -> ReadImage:
+def _decode(path: Path, kind: str, header: bytes, limit: int, reading: ReadSettings) -> ReadImage:
     """Decode a file to an upright image."""
     # TIFF goes to tifffile; the few colour spaces that it leaves undecoded go on to Pillow
     if kind == "TIFF":
         from dinoiser.images.tiff import read_tiff
 
-        tiff = read_tiff(path, limit, nodata)
+        tiff = read_tiff(path, limit, reading)
         if tiff is not None:
             return tiff
     if kind == "JPEG XL":
@@ -285,16 +302,17 @@ def _decode(path: Path, kind: str, header: bytes, limit: int, nodata: float | No
         height, width = read_jpeg_xl_size(path)
         with decoding(width, height, _JPEG_XL_BYTES, limit):
             # the first frame, which the decoder turns upright
-            pixels = _as_rgba(imagecodecs.jpegxl_decode(path.read_bytes(), index=0))
-            return ReadImage(to_rgb(pixels, channel_axis=-1))
+            pixels = imagecodecs.jpegxl_decode(path.read_bytes(), index=0)
+            return ReadImage(to_rgb(_pick(pixels, reading.bands), channel_axis=-1))
     with path.open("rb") as file, _open_image(kind, file) as image:
         # a PNG's bit depth is its byte 24; that of JPEG 2000 shows only when it is decoded
         is_deep = kind == "JPEG 2000" or (kind == "PNG" and header[24] == 16)
         sample_bytes = _DEEP_BYTES.get(image.mode, 8) if is_deep else 4
         with decoding(*image.size, sample_bytes, limit):
             pixels = _decode_deep(path, kind) if is_deep else _decode_usual(path, kind, image)
-            channel_axis = -1 if pixels.ndim == 3 else None
-            rgb = to_rgb(pixels, channel_axis=channel_axis)
+            if reading.bands and image.getbands()[0] in _GREY and pixels.ndim == 3:
+                pixels = pixels[..., ::3]  # grey three times, and alpha if there is any
+            rgb = to_rgb(_pick(pixels, reading.bands), channel_axis=-1)
             return ReadImage(upright(rgb, _orientation(image)))
 
 
@@ -342,7 +360,8 @@ def _decode_deep(path: Path, kind: str) -> np.ndarray:
     import imagecodecs
 
     decode = imagecodecs.png_decode if kind == "PNG" else imagecodecs.jpeg2k_decode
-    return _as_rgba(decode(path.read_bytes()))
+    pixels: np.ndarray = decode(path.read_bytes())
+    return pixels
 
 
 def _decode_usual(path: Path, kind: str, image: ImageFile) -> np.ndarray:
@@ -372,11 +391,19 @@ def _decode_jpeg(path: Path, image: ImageFile) -> np.ndarray | None:
     return pixels if pixels.shape == expected and pixels.dtype == np.uint8 else None
 
 
-def _as_rgba(pixels: np.ndarray) -> np.ndarray:
-    """Turn grey (H, W) into (H, W, 1), and grey with alpha into RGBA."""
-    if pixels.ndim == 2:
-        return pixels[..., np.newaxis]
-    return pixels[..., [0, 0, 0, 1]] if pixels.shape[2] == 2 else pixels
+def _pick(pixels: np.ndarray, bands: Sequence[int] | None) -> np.ndarray:
+    """Turn the bands of an image, (H, W) or (H, W, C), into grey, RGB or RGBA (H, W, C).
+
+    The last one of 2 or 4 is alpha, unless it is chosen as a colour.
+    """
+    pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    count = pixels.shape[2]
+    if bands is None:
+        return pixels[..., [0, 0, 0, 1]] if count == 2 else pixels
+    samples = chosen_samples(bands, count)
+    if count in (2, 4) and count - 1 not in samples:
+        samples = [*(samples * 3)[:3], count - 1]
+    return pixels[..., samples]
 
 
 def _orientation(image: Image.Image) -> int:

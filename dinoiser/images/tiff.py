@@ -1,5 +1,6 @@
 """Read TIFF files of every depth and layout as RGB arrays."""
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -24,18 +25,19 @@ from dinoiser.images.nodata import (
     warn_of_undeclared,
 )
 from dinoiser.images.pixel_limit import check_pixels, decoding
+from dinoiser.images.settings import AS_STORED, ReadSettings, chosen_samples
 
 _ORIENTATION_TAG = 274
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 
 
-def read_tiff(path: Path, limit: int, nodata: float | None = None) -> ReadImage | None:
+def read_tiff(path: Path, limit: int, reading: ReadSettings = AS_STORED) -> ReadImage | None:
     """Read the first image of a TIFF file.
 
     For a stack (time, depth or plain pages), the first page is read. Three
     channels stored as separate pages (OME, ImageJ) are read as red, green and
     blue. In an RGB image, channels after the third are dropped unless they are
-    marked as alpha.
+    marked as alpha. Where bands are chosen, others are dropped, except alpha.
 
     Parameters
     ----------
@@ -43,9 +45,9 @@ def read_tiff(path: Path, limit: int, nodata: float | None = None) -> ReadImage 
         The file.
     limit
         The largest number of pixels allowed.
-    nodata
-        The value of pixels without data, in addition to the one that the file
-        declares.
+    reading
+        The bands to use, and the value of pixels without data in addition to
+        the one that the file declares.
 
     Returns
     -------
@@ -56,8 +58,8 @@ def read_tiff(path: Path, limit: int, nodata: float | None = None) -> ReadImage 
     Raises
     ------
     ImageError
-        If the image has too many pixels, is truncated, or does not say which
-        of its channels are the colours.
+        If the image has too many pixels, is truncated, lacks a band, or does not
+        say which of its bands are the colours.
     """
     with TiffFile(path) as tiff:
         series = first_series(tiff)
@@ -65,11 +67,11 @@ def read_tiff(path: Path, limit: int, nodata: float | None = None) -> ReadImage 
         check_pixels(layout.imagewidth, layout.imagelength, limit)
         if not is_understood(layout):
             return None
-        values, turn = declared_nodata(layout, nodata), orientation(layout)
-        pages = pages_of_first_image(series)
-        sample_bytes = len(pages) * layout.samplesperpixel * np.dtype(layout.dtype).itemsize
-        with decoding(layout.imagewidth, layout.imagelength, sample_bytes, limit):
-            pixels = join_channels([_read_page(page, layout, values) for page in pages])
+        values, turn = declared_nodata(layout, reading.nodata), orientation(layout)
+        pages, samples = find_bands(series, reading.bands)
+        bytes_each = stored_bytes(pages, layout)
+        with decoding(layout.imagewidth, layout.imagelength, bytes_each, limit):
+            pixels = join_channels([_read_page(page, layout, samples, values) for page in pages])
             if (mask := mask_page(tiff)) is not None:
                 check_is_complete(mask)
                 pixels = without_masked(pixels, mask.asarray())
@@ -88,6 +90,11 @@ def read_tiff_size(path: Path) -> tuple[int, int]:
         page = first_series(tiff).keyframe
         size = page.imagelength, page.imagewidth
         return size[::-1] if orientation(page) >= 5 else size
+
+
+def stored_bytes(pages: list[TiffPage | TiffFrame], layout: TiffPage) -> int:
+    """Bytes of a pixel of pages that are decoded as a whole."""
+    return len(pages) * layout.samplesperpixel * np.dtype(layout.dtype).itemsize
 
 
 def join_channels(pages: list[np.ndarray]) -> np.ndarray:
@@ -143,8 +150,30 @@ def is_understood(page: TiffPage) -> bool:
     )
 
 
-def pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
-    """Return the first page, or one page per channel where each has its own."""
+def find_bands(
+    series: TiffPageSeries, bands: Sequence[int] | None = None
+) -> tuple[list[TiffPage | TiffFrame], list[int]]:
+    """Find the pages and samples that are an image's colours.
+
+    Parameters
+    ----------
+    series
+        The first page is the image, or there is one page per channel.
+    bands
+        Those to use, see `ReadSettings`.
+
+    Returns
+    -------
+    pages, samples
+        The pages to join, and which samples of each to use, from 0: grey, or red,
+        green and blue, followed by alpha. Of a palette, these are samples of its
+        colours.
+
+    Raises
+    ------
+    ImageError
+        The image lacks a band, or does not say which are its colours.
+    """
     layout = series.keyframe
     # the axes that run over pages, such as TZC; those within a page are the last ones
     axes = series.axes[: len(series.shape) - len(layout.shape)]
@@ -152,80 +181,98 @@ def pages_of_first_image(series: TiffPageSeries) -> list[TiffPage | TiffFrame]:
     if "C" in axes and layout.axes == "YX":
         shape = series.shape[: len(axes)]
         count = shape[axes.index("C")]
-        if count != 3:
-            raise _unclear_channels(count)
+        if bands is None and count != 3:
+            raise _unclear_bands(count)
+        channels = range(count) if bands is None else chosen_samples(bands, count)
+        bands = None  # a page holds one of them
         # page number of each channel at the first time and depth
         indices = [
             int(np.ravel_multi_index([channel if axis == "C" else 0 for axis in axes], shape))
-            for channel in range(count)
+            for channel in channels
         ]
+    samples = color_samples(layout, bands)
     pages = [page for index in indices if (page := series.pages[index]) is not None]
     if len(pages) < len(indices):
         msg = "a channel of the image is missing; put all files of the OME-TIFF into one folder"
         raise ImageError(msg)
-    return pages
+    return pages, samples
 
 
-def _unclear_channels(count: int) -> ImageError:
-    bands, channels = ("1 1 2", "0, 0, 1") if count == 2 else ("3 2 1", "2, 1, 0")
-    copied = "".join(f"-b {band} " for band in bands.split())
+def _unclear_bands(count: int) -> ImageError:
+    bands, shown = ("1", "(1,)") if count == 2 else ("3,2,1", "(3, 2, 1)")
     return ImageError(
-        f"the image has {count} channels and does not say which are red, green and blue; save a "
-        f"copy that has only these, as gdal_translate {copied}IN.tif OUT.tif does, or give them in "
-        f"Python: to_rgb(tifffile.imread(path), channels=({channels}))"
+        f"the image has {count} bands and does not say which are red, green and blue; choose "
+        f"them, counted from 1, as `dinoiser label --bands {bands}` and, in Python, bands={shown} "
+        "do"
     )
 
 
 def _read_page(
-    page: TiffPage | TiffFrame, layout: TiffPage, nodata: tuple[float, ...]
+    page: TiffPage | TiffFrame, layout: TiffPage, samples: list[int], nodata: tuple[float, ...]
 ) -> np.ndarray:
     """Decode one page to (H, W, C): grey, RGB or RGBA of any dtype."""
-    color_samples(layout)  # raises before anything is decoded
     check_is_complete(page)
     pixels = page.asarray()
     # to: Y, X, S
     pixels = np.moveaxis(pixels, layout.axes.index("S"), -1) if "S" in layout.axes else pixels
-    return to_colors(pixels.reshape(layout.imagelength, layout.imagewidth, -1), layout, nodata)
+    pixels = pixels.reshape(layout.imagelength, layout.imagewidth, -1)
+    return to_colors(pixels, layout, samples, nodata)
 
 
-def to_colors(pixels: np.ndarray, layout: TiffPage, nodata: tuple[float, ...] = ()) -> np.ndarray:
+def to_colors(
+    pixels: np.ndarray, layout: TiffPage, samples: list[int], nodata: tuple[float, ...] = ()
+) -> np.ndarray:
     """Turn a page's samples (H, W, S), or a part of them, into grey, RGB or RGBA (H, W, C).
 
     It is a masked array if samples can be missing; alpha counts as missing where
     all colours are.
     """
-    colors = _colors(pixels, layout)
-    samples = color_samples(layout)
-    missing = missing_values(pixels[..., samples], nodata)
+    palette = _palette(layout)
+    if palette is None and samples != list(range(pixels.shape[-1])):
+        pixels = pixels[..., samples]
+    colors = _colors(pixels, layout) if palette is None else palette[pixels[..., 0]][..., samples]
+    missing = missing_values(pixels if palette is None else pixels[..., :1], nodata)
     if missing is None:
         return colors
-    if len(samples) == 4:
+    if missing.shape[2] == 4:
         missing[..., 3] = missing[..., :3].all(axis=-1)
     return np.ma.MaskedArray(colors, np.broadcast_to(missing, colors.shape))
 
 
+def _palette(page: TiffPage) -> np.ndarray | None:
+    """Colours of the samples' values, (2**bits, 3) uint8; None if the samples are colours."""
+    if page.colormap is None or page.photometric != PHOTOMETRIC.PALETTE:
+        return None
+    # from: (3, 2**bits) of 16 bits
+    return (page.colormap.T >> 8).astype(np.uint8)
+
+
 def _colors(pixels: np.ndarray, layout: TiffPage) -> np.ndarray:
-    samples = color_samples(layout)
-    if layout.colormap is not None and layout.photometric == PHOTOMETRIC.PALETTE:
-        # (3, 2**bits) of 16 bits -> (2**bits, 3) of 8 bits, indexed by the samples
-        return (layout.colormap.T >> 8).astype(np.uint8)[pixels[..., 0]]
-    if samples != list(range(pixels.shape[-1])):
-        pixels = pixels[..., samples]
-    if EXTRASAMPLE.ASSOCALPHA in layout.extrasamples:
+    """Turn the samples to use, (H, W, C), into colours."""
+    if EXTRASAMPLE.ASSOCALPHA in layout.extrasamples and pixels.shape[2] == 4:
         pixels = _straight_alpha(pixels)
     return _black_to_white(pixels, layout)
 
 
-def color_samples(page: TiffPage) -> list[int]:
-    """Return the indices of a page's grey or red, green and blue samples, followed by alpha."""
+def color_samples(page: TiffPage, bands: Sequence[int] | None = None) -> list[int]:
+    """Return the indices of a page's grey or red, green and blue samples, followed by alpha.
+
+    See `find_bands`. A sample marked as alpha that is one of the `bands` is a colour.
+    """
+    if _palette(page) is not None:
+        return [0, 1, 2] if bands is None else chosen_samples(bands, 3)
     count = page.samplesperpixel
     first_extra = count - len(page.extrasamples)
     alpha = [first_extra + i for i, kind in enumerate(page.extrasamples) if kind in _ALPHA][:1]
-    colors = [sample for sample in range(count) if sample not in alpha]
-    if page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR):
-        colors = colors[:3]
-    if len(colors) not in (1, 3):
-        raise _unclear_channels(count)
+    if bands is not None:
+        colors = chosen_samples(bands, count)
+        alpha = [sample for sample in alpha if sample not in colors]
+    else:
+        colors = [sample for sample in range(count) if sample not in alpha]
+        if page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR):
+            colors = colors[:3]
+        if len(colors) not in (1, 3):
+            raise _unclear_bands(count)
     if alpha and len(colors) == 1:  # grey and alpha are read as RGBA
         colors *= 3
     return colors + alpha

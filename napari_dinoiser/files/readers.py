@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from dinoiser.batch.job import JOB_FILE, PROMPT_FILE
+from dinoiser.batch.job import JOB_FILE, PROMPT_FILE, read_job, reading_of
 from dinoiser.errors import InputError, PromptError
+from dinoiser.images.settings import AS_STORED
 from napari_dinoiser.label_layers import IMAGES, METADATA, style_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dinoiser.images.settings import ReadSettings
     from dinoiser.prompts import PromptSet
 
     LayerData = tuple[Any, dict[str, Any], str]
@@ -39,12 +41,15 @@ class ImageWithLabels:
         (height, width) in pixels.
     read_labels
         Reads the labels, (height, width) integers.
+    reading
+        How the image was read when it was labelled.
     """
 
     name: str
     path: Path | None
     size: tuple[int, int]
     read_labels: Callable[[], np.ndarray]
+    reading: ReadSettings = AS_STORED
 
     def read_image(self) -> np.ndarray:
         """Read the image, (height, width, 3) uint8; black if it was not found.
@@ -58,7 +63,7 @@ class ImageWithLabels:
 
         if self.path is None:
             return np.zeros((*self.size, 3), np.uint8)
-        return read_labelled_image(self.path, self.size)
+        return read_labelled_image(self.path, self.size, self.reading)
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
@@ -111,10 +116,14 @@ def read_job_folder(path: str) -> list[LayerData]:
     from dinoiser.prompts import PromptSet
 
     folder = Path(path).parent if Path(path).name == JOB_FILE else Path(path)
-    prompts = PromptSet.load(folder / PROMPT_FILE)
+    prompts, reading = PromptSet.load(folder / PROMPT_FILE), reading_of(read_job(folder))
     images = [
         ImageWithLabels(
-            record.image, _existing(record.path), record.size, _mask(folder, record.stem, prompts)
+            record.image,
+            _existing(record.path),
+            record.size,
+            _mask(folder, record.stem, prompts),
+            reading,
         )
         for record in read_records(folder)
         if record.status == "done" and record.size
@@ -156,13 +165,14 @@ def read_coco(path: str) -> list[LayerData]:
     if not coco.sizes:
         msg = f"{place} lists no images; open another file."
         raise InputError(msg)
-    known = _paths_of_job(place.parent)
+    known, reading = _paths_of_job(place.parent), reading_of(read_job(place.parent))
     images = [
         ImageWithLabels(
             name,
             _find_image(place.parent, name, known),
             size,
             partial(coco.draw_labels, name),
+            reading,
         )
         for name, size in coco.sizes.items()
     ]

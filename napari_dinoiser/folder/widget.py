@@ -20,7 +20,15 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from dinoiser.batch.folder import count_reviews
-from dinoiser.batch.job import SCHEDULERS, LabelJob, Labelling, Results, Running
+from dinoiser.batch.job import (
+    SCHEDULERS,
+    LabelJob,
+    Labelling,
+    Results,
+    Running,
+    read_job,
+    reading_of,
+)
 from dinoiser.batch.summary import count_images
 from dinoiser.errors import DinoiserError, InputError
 from napari_dinoiser.folder.job import describe_classes, run_job
@@ -164,10 +172,19 @@ class FolderWidget(QWidget):
         if not output.name:
             msg = f"The results cannot be written to {output} itself; choose a folder in it."
             raise InputError(msg)
+        # there is no place for it here: a job that was begun elsewhere keeps it
+        reading = reading_of(read_job(output))
         return LabelJob(
             inputs=(folder,),
             output=output,
-            labelling=Labelling(prompts, choice.name, heads=choice.heads, settings=choice.settings),
+            labelling=Labelling(
+                prompts,
+                choice.name,
+                heads=choice.heads,
+                settings=choice.settings,
+                nodata=reading.nodata,
+                bands=reading.bands,
+            ),
             results=Results(self.formats.chosen, keep_features=self.keep_features.isChecked()),
             running=Running(
                 device=choice.device,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dinoiser.batch.export import read_prompts
+from dinoiser.batch.job import read_job, reading_of
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.review_order import sort_images
 from dinoiser.batch.reviews import (
@@ -95,12 +96,14 @@ class ReviewSession:
     Raises
     ------
     InputError
-        The folder does not contain a job, or the job has no labelled images.
+        The folder does not contain a job, its job.yaml is damaged, or the job has
+        no labelled images.
     """
 
     def __init__(self, output: Path) -> None:
         self.output = output
         self.prompts = read_prompts(output)
+        self._reading = reading_of(read_job(output))
         self._reviews = Reviews(output, self.prompts)
         self._images = read_labelled(output)
         if not self._images:
@@ -322,7 +325,7 @@ class ReviewSession:
 
     def _read(self, labelled: LabelledImage) -> OpenImage:
         saved = read_saved_mask(self.output, labelled, self.prompts.mask_colors)
-        image = read_labelled_image(labelled.path, saved.shape)
+        image = read_labelled_image(labelled.path, saved.shape, self._reading)
         labels = self._unsaved.read(labelled, saved)
         if labels is not None:
             return OpenImage(labelled, image, saved, labels, recovered=True)

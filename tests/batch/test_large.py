@@ -20,6 +20,7 @@ from dinoiser.export import read_mask, write_confidence, write_png
 from dinoiser.images import read_image
 from dinoiser.images.large_tiff import is_large_tiff, open_large_tiff
 from dinoiser.images.reading import read_with_missing
+from dinoiser.images.settings import ReadSettings
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
@@ -190,7 +191,8 @@ def test_parts_are_warned_of_like_the_whole_image(tiny, large_image, tmp_path):
     pipeline = Segmenter(tiny).pipeline
     found = label_large_tiff(path, PROMPTS, pipeline, tmp_path / "mask.png")
     assert "--nodata -9999" in found.warning
-    declared = label_large_tiff(path, PROMPTS, pipeline, tmp_path / "mask.png", nodata=-9999)
+    reading = ReadSettings(nodata=-9999)
+    declared = label_large_tiff(path, PROMPTS, pipeline, tmp_path / "mask.png", reading=reading)
     assert declared.warning is None
     assert (read_mask(tmp_path / "mask.png")[:50, :70] == 255).all()
 

@@ -1,11 +1,13 @@
 """Layouts of TIFF files."""
 
+import re
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
-from dinoiser.images import read_image, to_rgb
+from dinoiser.images import read_image
 from tests.helpers.drawn_images import (
     GREEN,
     WHITE,
@@ -132,7 +134,8 @@ def test_channels_that_would_have_to_be_guessed_are_refused(tmp_path, count, lay
         values = np.zeros((count, 20, 30), np.uint16)
     tifffile.imwrite(path, values, photometric="minisblack", **options)
     message = message_of(path)
-    assert f"{count} channels" in message
-    cure = message[message.index("channels=(") + len("channels=") :].rstrip(")") + ")"
-    channels = tuple(int(digit) for digit in cure if digit.isdigit())
-    assert to_rgb(tifffile.imread(path), channels=channels).shape == (20, 30, 3)
+    assert f"{count} bands" in message
+    in_python = re.search(r"bands=\(([\d, ]+)\)", message)[1]
+    bands = [int(number) for number in re.findall(r"\d+", in_python)]
+    assert f"--bands {','.join(map(str, bands))}`" in message
+    assert read_image(path, bands=bands).shape == (20, 30, 3)

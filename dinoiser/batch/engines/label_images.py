@@ -100,7 +100,10 @@ class ImageLabeller:
         self._at_work = at_work or nullcontext()
         # whoever has accepted a mask has not seen the one that labelling anew would give
         self._corrected = CorrectedMasks(job.output, checked=job.turn > 0)
-        self._features = KeptFeatures(job.output) if job.results.keep_features else None
+        self._reading = job.labelling.reading
+        self._features = (
+            KeptFeatures(job.output, self._reading) if job.results.keep_features else None
+        )
         self.folder = SameFolder(job.output)
 
     def label(self, images: Iterable[JobImage], records: list[Record]) -> None:
@@ -143,12 +146,12 @@ class ImageLabeller:
                 start = time.perf_counter()
                 if self._is_corrected(image):
                     records.append(self._done(image, self._read_corrected(image), digest, 0.0))
-                elif is_large_tiff(path) and not self.pipeline.windows.whole:
+                elif is_large_tiff(path, self._reading) and not self.pipeline.windows.whole:
                     result = self._label_in_parts(image, path, digest)
                     seconds += time.perf_counter() - start
                     records.append(self._done(image, result, digest, seconds, result.warning))
                 else:
-                    read = read_with_missing(path, nodata=self.job.labelling.nodata)
+                    read = read_with_missing(path, reading=self._reading)
                     seconds += time.perf_counter() - start
                     opened.append(_Opened(image, *read, digest, seconds))
             if sum(one.image.size for one in opened) > 3 * PIXELS_AT_ONCE:
@@ -213,7 +216,7 @@ class ImageLabeller:
                 places["png"],
                 places.get("confidence"),
                 threads=self.threads,
-                nodata=self.job.labelling.nodata,
+                reading=self._reading,
                 features=partial(kept.in_parts, image, digest, self.pipeline) if kept else None,
                 replacing=self._replacing(image),
             )

@@ -15,12 +15,14 @@ from dinoiser.batch.job_images import result_file
 from dinoiser.errors import InputError
 from dinoiser.export.overlay import NARROWEST, blend, preview_size
 from dinoiser.export.png import read_mask
-from dinoiser.images import read_image
+from dinoiser.images.reading import read_image, read_with_missing
+from dinoiser.images.settings import AS_STORED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dinoiser.batch.records import Record
+    from dinoiser.images.settings import ReadSettings
     from dinoiser.prompts import PromptSet
 
 QUALITY = 75
@@ -31,6 +33,7 @@ def thumbnail_uri(
     record: Record,
     side: int,
     prompts: PromptSet,
+    reading: ReadSettings = AS_STORED,
     *,
     corrected: bool,
 ) -> str | None:
@@ -46,6 +49,8 @@ def thumbnail_uri(
         Longest side of the thumbnail in pixels.
     prompts
         The classes, with the colours of their labels on the page and in masks.
+    reading
+        How the image was read when it was labelled.
     corrected
         Whether the mask was corrected, so that the preview may be outdated.
 
@@ -58,7 +63,7 @@ def thumbnail_uri(
     """
     sources = [
         partial(_from_overlay, output, record, side),
-        partial(_from_mask, output, record, side, prompts),
+        partial(_from_mask, output, record, side, prompts, reading),
     ]
     thumbnail = None
     for source in reversed(sources) if corrected else sources:
@@ -93,11 +98,13 @@ def _without_legend(overlay: np.ndarray, size: tuple[int, int] | None) -> np.nda
     return overlay[:height, :width]
 
 
-def _from_mask(output: Path, record: Record, side: int, prompts: PromptSet) -> Image.Image:
+def _from_mask(
+    output: Path, record: Record, side: int, prompts: PromptSet, reading: ReadSettings
+) -> Image.Image:
     """Draw the image with its labels' colours, like a preview."""
     mask = result_file(output, record.stem, "png")
     labels = Image.fromarray(read_mask(mask, prompts.mask_colors))
-    image = Image.fromarray(read_image(record.path))
+    image = Image.fromarray(read_with_missing(record.path, reading).rgb)
     image.thumbnail((side, side))
     ids = np.asarray(labels.resize(image.size, Image.Resampling.NEAREST))
     return blend(image, ids, prompts.palette)

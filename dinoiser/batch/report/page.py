@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoiser.atomic import atomic_file
-from dinoiser.batch.job import PROMPT_FILE, read_job, turn_of
+from dinoiser.batch.job import PROMPT_FILE, read_job, reading_of, turn_of
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.report.figures import JobFigures
 from dinoiser.batch.report.findings import read_findings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dinoiser.batch.records import Record
     from dinoiser.batch.report.figures import LabelFigures
+    from dinoiser.images.settings import ReadSettings
 
 REPORT_FILE = "report.html"
 SMALL_SIDE, LARGE_SIDE = 240, 320  # of thumbnails, in pixels
@@ -115,6 +116,7 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
         _thumbnails,
         output,
         prompts=prompts or _stand_in(rows),
+        reading=reading_of(job),
         corrected={name for name, review in reviews.items() if review.edited},
     )
     page = _template().render(
@@ -219,12 +221,13 @@ def _thumbnails(
     side: int,
     *,
     prompts: PromptSet,
+    reading: ReadSettings,
     corrected: set[str],
 ) -> list[_Thumbnail]:
     thumbnails = []
     for record in records:
         is_corrected = record.image in corrected
-        uri = thumbnail_uri(output, record, side, prompts, corrected=is_corrected)
+        uri = thumbnail_uri(output, record, side, prompts, reading, corrected=is_corrected)
         thumbnails.append(_Thumbnail(record.image, record.expected_iou, uri))
     return thumbnails
 

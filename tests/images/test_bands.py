@@ -1,0 +1,217 @@
+"""Images of which bands are chosen: the same as a copy that holds only these."""
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from dinoiser.errors import SettingsError
+from dinoiser.images import read_image
+from dinoiser.images.large_tiff import is_large_tiff, open_large_tiff
+from dinoiser.images.reading import read_with_missing
+from dinoiser.images.settings import ReadSettings
+from tests.helpers.drawn_images import message_of, random_squares
+from tests.helpers.masked_tiff import write_with_mask
+
+CHOICES = [(4, 3, 2), (1, 1, 5), (5, 1, 3), (2,)]
+TYPES = {
+    "uint8": lambda bands: bands,
+    "uint16": lambda bands: bands.astype(np.uint16) * 16 + 7,
+    "int32": lambda bands: bands.astype(np.int32) * 1000 - 70_000,
+    "float": lambda bands: bands.astype(np.float32) * 3 + 100,
+    "float in 0..1": lambda bands: (bands / 256).astype(np.float32),
+}
+GREY = {"photometric": "minisblack"}
+PLANES = GREY | {"planarconfig": "separate"}
+PAGES = GREY | {"ome": True, "metadata": {"axes": "CYX"}}
+TILES = {"tile": (64, 48), "compression": "zlib"}
+LAYOUTS = {
+    "interleaved": GREY | {"planarconfig": "contig"},
+    "interleaved tiles": GREY | TILES | {"planarconfig": "contig"},
+    "planes": PLANES,
+    "planes in tiles": PLANES | TILES,
+    "planes in strips": PLANES | {"rowsperstrip": 17, "compression": "zlib"},
+    "pages": PAGES,
+    "pages in tiles": PAGES | TILES,
+    "BigTIFF, big endian": GREY | {"planarconfig": "contig", "bigtiff": True, "byteorder": ">"},
+    "turned": GREY | {"planarconfig": "contig", "extratags": [(274, 3, 1, 6, True)]},
+    "0 is white": {"photometric": "miniswhite", "planarconfig": "contig"},
+    "calls itself RGB": {"photometric": "rgb", "planarconfig": "contig"},
+}
+
+
+def five_bands(height=100, width=150):
+    """Bands (H, W, 5) of different ranges: one that is stretched with others looks different."""
+    coarse = np.random.default_rng(5).integers(0, 256, (height // 10, width // 10, 5))
+    fine = coarse.repeat(10, 0).repeat(10, 1)
+    return (fine // np.arange(1, 6)).astype(np.uint8)
+
+
+def write(path, bands, options):
+    """Write (H, W, C), channels first where the layout has them so."""
+    first = options.get("planarconfig") == "separate" or "ome" in options
+    tifffile.imwrite(path, np.moveaxis(bands, -1, 0) if first else bands, **options)
+    return path
+
+
+def read_in_parts(path, reading):
+    with open_large_tiff(path, reading) as tiff:
+        return tiff.pixels((40, 40)).compute(scheduler="threads")
+
+
+@pytest.mark.parametrize("chosen", CHOICES, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", TYPES)
+def test_chosen_bands_are_those_of_a_copy_that_has_only_these(kind, layout, chosen, tmp_path):
+    bands, options = TYPES[kind](five_bands()), LAYOUTS[layout]
+    path = write(tmp_path / "all.tif", bands, options)
+    only = np.squeeze(bands[..., [band - 1 for band in chosen]])
+    white = layout == "0 is white"
+    copied = {"photometric": "miniswhite" if white else "rgb" if only.ndim == 3 else "minisblack"}
+    copied |= {"planarconfig": "contig"} if only.ndim == 3 else {}
+    tifffile.imwrite(tmp_path / "copy.tif", only, **copied, extratags=options.get("extratags", ()))
+    found, expected = read_image(path, bands=chosen), read_image(tmp_path / "copy.tif")
+    assert len(np.unique(expected)) > 20
+    np.testing.assert_array_equal(found, expected)
+    if not kind.startswith("float"):  # which can only be read as a whole
+        np.testing.assert_array_equal(read_in_parts(path, ReadSettings(bands=chosen)), expected)
+
+
+def test_without_a_choice_the_first_three_of_rgb_stay(tmp_path):
+    path = write(tmp_path / "a.tif", five_bands(), LAYOUTS["calls itself RGB"])
+    np.testing.assert_array_equal(read_image(path), five_bands()[..., :3])
+
+
+class TestMissing:
+    def test_a_pixel_without_data_in_the_chosen_bands_is_missing(self, tmp_path):
+        bands = TYPES["int32"](five_bands())
+        bands[:20, :30, 1:4] = -9999
+        bands[50:, :, 0] = -9999
+        path = write(tmp_path / "a.tif", bands, LAYOUTS["planes"])
+        reading = ReadSettings(-9999, (4, 3, 2))
+        found = read_with_missing(path, reading)
+        expected = np.zeros(bands.shape[:2], bool)
+        expected[:20, :30] = True
+        np.testing.assert_array_equal(found.missing, expected)
+        assert found.warning is None
+        np.testing.assert_array_equal(read_in_parts(path, reading), found.rgb)
+
+    def test_the_mask_within_a_file_counts(self, tmp_path):
+        bands, valid = TYPES["uint16"](five_bands()), np.ones((100, 150), bool)
+        valid[:20, :30] = False
+        path, options = tmp_path / "a.tif", {"photometric": "minisblack", "planarconfig": "contig"}
+        write_with_mask(path, bands, valid, 1, **options)
+        reading = ReadSettings(bands=(4, 3, 2))
+        found = read_with_missing(path, reading)
+        np.testing.assert_array_equal(found.missing, ~valid)
+        np.testing.assert_array_equal(read_in_parts(path, reading), found.rgb)
+
+
+class TestAlpha:
+    @pytest.fixture
+    def path(self, tmp_path):
+        """Four bands, of which the fourth is marked as alpha."""
+        four = five_bands()[..., :4]
+        four[:30, :, 3] = 0
+        four[30:, :, 3] = 255
+        options = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+        tifffile.imwrite(tmp_path / "a.tif", four, **options)
+        return tmp_path / "a.tif"
+
+    @pytest.mark.parametrize("chosen", [(3, 2, 1), (2,)])
+    def test_one_that_is_not_chosen_makes_transparent(self, path, chosen):
+        rgb = read_image(path, bands=chosen)
+        assert (rgb[:30] == 255).all()
+        only = five_bands()[30:][..., [band - 1 for band in chosen]]
+        np.testing.assert_array_equal(rgb[30:], np.broadcast_to(only, rgb[30:].shape))
+
+    def test_one_that_is_chosen_is_a_colour(self, path):
+        rgb = read_image(path, bands=(4, 3, 2))
+        np.testing.assert_array_equal(rgb[..., 1:], five_bands()[..., [2, 1]])
+        assert (rgb[:30, :, 0] == 0).all()
+
+
+OTHERS = {
+    "png": lambda rgb, path: Image.fromarray(rgb).save(path),
+    "tif": lambda rgb, path: tifffile.imwrite(path, rgb, photometric="rgb"),
+    "bmp": lambda rgb, path: Image.fromarray(rgb).save(path),
+    "16-bit.png": lambda rgb, path: path.write_bytes(
+        imagecodecs.png_encode(rgb.astype(np.uint16) * 257)
+    ),
+    "jxl": lambda rgb, path: path.write_bytes(imagecodecs.jpegxl_encode(rgb, lossless=True)),
+    "jp2": lambda rgb, path: path.write_bytes(imagecodecs.jpeg2k_encode(rgb, level=0)),
+    "transparent.png": lambda rgb, path: Image.fromarray(
+        np.dstack([rgb, np.full_like(rgb[..., 0], 255)])
+    ).save(path),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_files_have_bands_as_well(name, tmp_path):
+    rgb = random_squares(60, 90)
+    rgb[:, :5], rgb[:, 5:10] = 0, 255  # the ends of the range, so that nothing is stretched
+    path = tmp_path / f"a.{name}"
+    OTHERS[name](rgb, path)
+    plain = read_image(path)
+    np.testing.assert_array_equal(read_image(path, bands=(3, 2, 1)), plain[..., ::-1])
+    grey = read_image(path, bands=(2,))
+    np.testing.assert_array_equal(grey, plain[..., [1, 1, 1]])
+    count = 4 if name == "transparent.png" else 3
+    assert f"has {count} bands" in message_of(path, bands=(1, 2, 5))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "transparent.png", "16-bit.png"])
+def test_a_grey_image_has_one_band(name, tmp_path):
+    grey = Image.fromarray(random_squares(60, 90)[..., 0])
+    if name == "transparent.png":
+        grey = grey.convert("LA")
+    if name == "16-bit.png":
+        grey = Image.fromarray(np.asarray(grey).astype(np.uint16) * 200)
+    grey.save(tmp_path / name)
+    for bands in [(1,), (1, 1, 1)]:
+        np.testing.assert_array_equal(
+            read_image(tmp_path / name, bands=bands), read_image(tmp_path / name)
+        )
+    assert "asks for band 3" in message_of(tmp_path / name, bands=(3, 2, 1))
+
+
+def test_a_palette_has_the_bands_of_its_colours(tmp_path):
+    palette = Image.fromarray(random_squares(60, 90)).quantize(16)
+    for name in ("a.png", "a.gif", "a.tif"):
+        palette.save(tmp_path / name)
+        plain = read_image(tmp_path / name)
+        found = read_image(tmp_path / name, bands=(3, 3, 2))
+        np.testing.assert_array_equal(found, plain[..., [2, 2, 1]])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_band_that_an_image_lacks_is_named(layout, tmp_path):
+    path = write(tmp_path / "a.tif", five_bands(), LAYOUTS[layout])
+    message = message_of(path, bands=(4, 3, 8))
+    assert "has 5 bands, and --bands 4,3,8 asks for band 8" in message
+    assert not is_large_tiff(path, ReadSettings(bands=(4, 3, 8)))
+
+
+@pytest.mark.parametrize(
+    "bands",
+    [(), (1, 2), (1, 2, 3, 4), (0, 1, 2), (-1,), (1.5,), ("1",), "321", 3, (None,)],
+    ids=str,
+)
+def test_bands_that_cannot_be_are_refused_before_the_file_is_looked_for(bands):
+    with pytest.raises(SettingsError, match="counted from 1") as caught:
+        read_image("missing.tif", bands=bands)
+    assert repr(bands) in str(caught.value)
+
+
+def test_a_file_with_too_many_bands_for_memory_is_read_in_parts(tmp_path, monkeypatch):
+    eight = np.dstack([five_bands(), five_bands()[..., :3]]).astype(np.uint16)
+    path = write(tmp_path / "a.tif", eight, LAYOUTS["planes"])
+    reading = ReadSettings(bands=(8, 1, 2))
+    assert not is_large_tiff(path, reading)
+    monkeypatch.setenv("DINOISER_MAX_PIXELS", "20000")
+    assert "bytes of memory" in message_of(path, bands=(8, 1, 2))
+    assert is_large_tiff(path, reading)
+    parts = read_in_parts(path, reading)
+    monkeypatch.delenv("DINOISER_MAX_PIXELS")
+    np.testing.assert_array_equal(parts, read_image(path, bands=(8, 1, 2)))
