@@ -38,8 +38,9 @@ def to_rgb(
         arrays; Pillow images are converted according to their mode. Masked
         values of a masked array take no part in finding the percentiles.
     channels
-        Indices of the channels to use as red, green and blue, or of the one
-        to use as grey. With it, the array may have any number of channels.
+        Indices, from 0 as those of arrays, of the channels to use as red, green
+        and blue, or of the one to use as grey; the `bands` of `read_image` are
+        counted from 1. With it, the array may have any number of channels.
     channel_axis
         The axis of the channels. With None, it is the first or the last axis,
         provided that only one of them has a suitable length: 1, 3 or 4, or up

@@ -1,6 +1,7 @@
 """`dinoiser label` as a person runs it, with the embedded model."""
 
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -21,6 +22,7 @@ from dinoiser.cli.label import say_summary
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scenes
+from tests.helpers.band_jobs import NODATA, draw_twice
 from tests.helpers.job_driver import count_lines, wait_until
 
 WORDS = "background, red circle, blue star, green square"
@@ -465,6 +467,49 @@ def test_pixels_without_data_are_ignored_and_undeclared_ones_named(dinoiser, tmp
     code, _, stderr = dinoiser(*label(folder, "-p", WORDS, "-o", given))
     assert code == 2
     one_sentence(stderr, "nodata was -9999")
+
+
+def test_bands_are_chosen_counted_from_one(dinoiser, tmp_path):
+    plain, banded, _ = draw_twice(tmp_path / "images", 2)
+    # without a choice, the message names the option that cures it
+    out = tmp_path / "out"
+    code, _, stderr = dinoiser(*label(banded, "-p", WORDS, "-o", out))
+    assert code == 1
+    assert "has 4 bands and does not say which" in stderr
+    [cure] = set(re.findall(r"dinoiser label (--bands [\d,]+)`", stderr))
+    assert dinoiser(*label(banded, "-p", WORDS, "-o", tmp_path / "cured"), *cure.split())[0] == 0
+
+    chosen = ("--bands", "4,3,2", "--nodata", NODATA)
+    assert dinoiser(*label(plain, "-p", WORDS, "-o", tmp_path / "plain"))[0] == 0
+    command = label(banded, "-p", WORDS, "-o", tmp_path / "banded", *chosen)
+    assert dinoiser(*command)[0] == dinoiser(*command)[0] == 0
+    for place in ("masks/0.png", "masks/1.png", "overlays/0.jpg", "overlays/1.jpg"):
+        assert (tmp_path / "plain" / place).read_bytes() == (
+            tmp_path / "banded" / place
+        ).read_bytes()
+    code, _, stderr = dinoiser(*label(banded, "-p", WORDS, "-o", tmp_path / "banded"))
+    assert code == 2
+    one_sentence(stderr, "bands was [4, 3, 2], now not set")
+    # an image that lacks a band fails alone
+    command = label(banded, plain / "0.tif", "-p", WORDS, "-o", tmp_path / "mixed", *chosen)
+    code, stdout, stderr = dinoiser(*command)
+    assert code == 1
+    assert "2 of 3 images labelled" in stdout
+    assert "has 3 bands, and --bands 4,3,2 asks for band 4" in stderr
+
+
+@pytest.mark.parametrize("bands", ["4,3", "0,1,2", "red,green,blue", "4;3;2", "", "1.5", "1,2,3,4"])
+def test_bands_that_cannot_be_are_refused_before_all_else(dinoiser, tmp_path, bands):
+    command = label(tmp_path / "missing", "-p", WORDS, "-o", tmp_path / "out", "--bands", bands)
+    code, _, stderr = dinoiser(*command)
+    assert code == 2
+    one_sentence(stderr, "expected one number (grey) or three (red, green, blue), counted from 1")
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_says_that_bands_are_counted_from_one(dinoiser):
+    said = " ".join(re.sub(r"[│\s]+", " ", dinoiser("label", "--help")[1]).split())
+    assert "counted from 1 as in GDAL and QGIS: 4,3,2" in said
 
 
 def test_a_mask_that_cannot_be_exported_is_named_when_the_job_goes_on(dinoiser, images, tmp_path):

@@ -30,6 +30,7 @@ from napari_dinoiser.folder.command_line import save_prompt_file, to_command
 from napari_dinoiser.folder.job import RunStatus, run_job
 from napari_dinoiser.folder.widget import FolderWidget
 from napari_dinoiser.model_choice import ModelChoice
+from tests.helpers.band_jobs import NODATA, draw_twice
 from tests.helpers.drawn_images import draw_images
 from tests.helpers.job_driver import job_of
 from tests.helpers.segment_driver import add_class
@@ -98,6 +99,27 @@ def files(folder):
         for name, path in names.items()
         if name.parts[0] not in ("records", "report.html")
     }
+
+
+def test_a_job_with_bands_goes_on_with_them(open_tab, qtbot, tmp_path, dinoiser):
+    _, banded, _ = draw_twice(tmp_path / "images", 2)
+    tab = open_tab()
+    fill(tab, banded, tmp_path / "out")
+    command = shlex.split(tab.findChild(QPlainTextEdit, "command_line").toPlainText())
+    assert "--bands" not in command
+    command += ["--bands", "4,3,2", "--nodata", str(NODATA), "--limit", "1", "-d", "cpu"]
+    assert dinoiser(*command[1:])[0] == 0
+    tab.refresh()
+    shown = tab.findChild(QPlainTextEdit, "command_line").toPlainText()
+    assert "--bands 4,3,2" in shown
+    assert "--nodata 9" in shown
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert notes() == []
+    records = list(read_records(tmp_path / "out"))
+    assert [record.status for record in records] == ["done", "done"]
+    tab.overwrite.setChecked(True)  # other words begin anew with the bands that the images need
+    assert "--bands 4,3,2" in tab.findChild(QPlainTextEdit, "command_line").toPlainText()
 
 
 @pytest.mark.parametrize(
