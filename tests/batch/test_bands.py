@@ -103,6 +103,14 @@ def test_data_sets_get_copies_of_these_bands(jobs, scenes, name, images):
     assert {path: path.stat().st_ino for path in copies} == before
 
 
+def test_data_sets_get_links_to_files_that_are_labelled_in_parts(jobs, monkeypatch):
+    monkeypatch.setattr("dinoiser.images.large_tiff.LARGE_PIXELS", 10_000)
+    assert export(jobs[1], ["voc"]) == {}
+    images = list((jobs[1] / "voc" / "JPEGImages").iterdir())
+    assert len(images) == COUNT
+    assert all(image.is_symlink() for image in images)
+
+
 def test_corrections_teach_the_same(jobs, scenes):
     lessons = []
     for job in jobs:
