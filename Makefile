@@ -1,6 +1,7 @@
 # make demo: labels drawn scenes with the embedded model, offline. make test: runs the test suite.
 # make test-slow: its long part, dozens of kills, thousands of images and long random series.
-# make test-interop: what other programs read of our files.
+# make test-interop: what other programs read of our files. make test-lowest: the commands, with the
+# oldest versions of what they need.
 # Each creates its own environment in .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 UV := $(BIN)/uv pip install --quiet --python .venv
 
-.PHONY: demo test test-slow test-interop gpu lint format docs tiny-model clean
+.PHONY: demo test test-slow test-interop test-lowest gpu lint format docs tiny-model clean
 
 demo: .venv/.installed
 	$(BIN)/dinoiser demo
@@ -32,6 +33,14 @@ test-interop: $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(INTEROP) --editable ".[interop]" hypothesis pytest \
 	|| $(BIN)/uv pip install --quiet --python $(INTEROP) --editable . hypothesis pytest supervision
 	OMP_WAIT_POLICY=passive $(INTEROP)/bin/python -m pytest --noconftest -m slow tests/interop
+
+# The oldest versions that pyproject.toml allows, which pip keeps where they are installed already.
+LOWEST := .venv/lowest
+test-lowest: $(BIN)/uv
+	test -d $(LOWEST) || $(BIN)/uv venv --quiet --python 3.11 $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable . --group test
+	OMP_WAIT_POLICY=passive $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile \
+		-W ignore::DeprecationWarning tests/cli tests/export
 
 # All that needs a GPU, in minutes and offline; without one it says so.
 gpu: .venv/.tools
