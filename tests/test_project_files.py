@@ -1,5 +1,6 @@
 """What a public project has beside its code: citation, source archive, links, workflows."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -8,10 +9,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 import dinoiser
 
 ROOT = Path(__file__).parent.parent
+
+
+PYTHONS = [
+    line.rpartition(" ")[2]
+    for line in metadata("napari-dinoiser").get_all("Classifier")
+    if line.startswith("Programming Language :: Python :: 3.")
+]
 
 
 def read_yaml(path):
@@ -50,13 +59,20 @@ def test_the_source_archive_holds_what_a_contributor_needs(tmp_path):
 
 def test_every_python_that_the_package_takes_is_tested_on_every_system():
     matrix = read_yaml(".github/workflows/test.yml")["jobs"]["test"]["strategy"]["matrix"]
-    taken = {
-        line.rpartition(" ")[2]
-        for line in metadata("napari-dinoiser").get_all("Classifier")
-        if line.startswith("Programming Language :: Python :: 3.")
-    }
-    assert set(matrix["python"]) == taken
+    assert matrix["python"] == PYTHONS
+    taken = SpecifierSet(metadata("napari-dinoiser")["Requires-Python"])
+    assert [minor for minor in range(30) if f"3.{minor}" in taken] == [
+        int(version.removeprefix("3.")) for version in PYTHONS
+    ]
     assert matrix["platform"] == ["ubuntu-latest", "macos-latest", "windows-latest"]
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/get-started/install.md", "CONTRIBUTING.md", ".ci/python-venv"]
+)
+def test_pages_name_the_pythons_that_the_package_takes(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert re.search(rf"needs? Python {PYTHONS[0]} to {PYTHONS[-1]}\b", text)
 
 
 @pytest.mark.parametrize("form", ["bug_report.yml", "feature_request.yml"])
