@@ -90,9 +90,16 @@ class ReviewLayers:
         image.name = opened.labelled.image
         labels.name = f"{opened.labelled.image} labels"
         self._set_visible(True)
-        self._viewer.reset_view(layers=[image])
+        self._look_at(image)
         self._viewer.update_status_from_cursor()  # it names the layer as it was called before
         self._on_label(labels.selected_label)
+
+    def _look_at(self, image: Image) -> None:
+        """Fit an image to the canvas, however large the hidden layers are."""
+        try:
+            self._viewer.reset_view(layers=[image])
+        except TypeError:  # before napari 0.9, it looks at all layers
+            self._viewer.reset_view()
 
     def show_labels(self, labels: np.ndarray) -> None:
         """Show other labels and clear the undo history."""
