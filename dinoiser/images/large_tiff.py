@@ -35,7 +35,6 @@ from dinoiser.images.pixel_limit import (
 from dinoiser.images.scaling import percentile_range, sample_step, stretch
 from dinoiser.images.settings import AS_STORED
 from dinoiser.images.tiff import (
-    check_is_complete,
     find_bands,
     first_series,
     is_understood,
@@ -46,6 +45,7 @@ from dinoiser.images.tiff import (
     to_colors,
     without_masked,
 )
+from dinoiser.images.truncated import check_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,7 +167,7 @@ class LargeTiff:
         mask: TiffPage | None = None,
     ) -> None:
         for page in [*pages, *([mask] if mask else [])]:
-            check_is_complete(page)
+            check_data(page)
         # the lock: seek and read on the shared file handle must not interleave
         self._pages, self._layout, self._turns = pages, layout, threading.Lock()
         self._samples, self._nodata, self._mask = samples, nodata, mask

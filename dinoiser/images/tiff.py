@@ -26,6 +26,7 @@ from dinoiser.images.nodata import (
 )
 from dinoiser.images.pixel_limit import check_pixels, decoding
 from dinoiser.images.settings import AS_STORED, ReadSettings, chosen_samples
+from dinoiser.images.truncated import check_data, check_pages
 
 _ORIENTATION_TAG = 274
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
@@ -73,7 +74,7 @@ def read_tiff(path: Path, limit: int, reading: ReadSettings = AS_STORED) -> Read
         with decoding(layout.imagewidth, layout.imagelength, bytes_each, limit):
             pixels = join_channels([_read_page(page, layout, samples, values) for page in pages])
             if (mask := mask_page(tiff)) is not None:
-                check_is_complete(mask)
+                check_data(mask)
                 pixels = without_masked(pixels, mask.asarray())
             rgb = upright(to_rgb(pixels, channel_axis=-1), turn)
             missing = missing_pixels(pixels)
@@ -125,11 +126,23 @@ def without_masked(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def first_series(tiff: TiffFile) -> TiffPageSeries:
-    """Return the series that the first image of a file belongs to."""
+    """Return the series that the first image of a file belongs to.
+
+    Raises
+    ------
+    ImageError
+        The file holds no image, or is truncated, see `check_pages`.
+    """
+    check_pages(tiff)
     if not tiff.series:
         msg = "the TIFF file contains no image, probably because it is truncated; get a new copy"
         raise ImageError(msg)
-    return tiff.series[0]
+    series = tiff.series[0]
+    # tifffile falls back to single pages where those that ImageJ lists do not fit into the file
+    if series.kind == "generic" and (tiff.imagej_metadata or {}).get("channels", 1) > 1:
+        msg = "the file is truncated: it lacks channels that its ImageJ data lists; get a new copy"
+        raise ImageError(msg)
+    return series
 
 
 def orientation(page: TiffPage) -> int:
@@ -191,11 +204,29 @@ def find_bands(
             for channel in channels
         ]
     samples = color_samples(layout, bands)
-    pages = [page for index in indices if (page := series.pages[index]) is not None]
-    if len(pages) < len(indices):
-        msg = "a channel of the image is missing; put all files of the OME-TIFF into one folder"
+    return [_page_of(series, index) for index in indices], samples
+
+
+def _page_of(series: TiffPageSeries, index: int) -> TiffPage | TiffFrame:
+    page = series.keyframe
+    if index and series.is_truncated:  # its data follow one another, with tags for the first only
+        start = index * page.nbytes
+        offsets = tuple(start + offset for offset in page.dataoffsets)
+        counts = page.databytecounts
+        return TiffFrame(
+            page.parent, index, dataoffsets=offsets, databytecounts=counts, keyframe=page
+        )
+    try:
+        found = series.pages[index]
+    except IndexError:
+        found = None
+    if found is None:
+        msg = (
+            "a channel of the image is missing; put all files of the OME-TIFF into one folder, or "
+            "get a new copy of one that is truncated"
+        )
         raise ImageError(msg)
-    return pages, samples
+    return found
 
 
 def _unclear_bands(count: int) -> ImageError:
@@ -211,7 +242,7 @@ def _read_page(
     page: TiffPage | TiffFrame, layout: TiffPage, samples: list[int], nodata: tuple[float, ...]
 ) -> np.ndarray:
     """Decode one page to (H, W, C): grey, RGB or RGBA of any dtype."""
-    check_is_complete(page)
+    check_data(page)
     pixels = page.asarray()
     # to: Y, X, S
     pixels = np.moveaxis(pixels, layout.axes.index("S"), -1) if "S" in layout.axes else pixels
@@ -276,17 +307,6 @@ def color_samples(page: TiffPage, bands: Sequence[int] | None = None) -> list[in
     if alpha and len(colors) == 1:  # grey and alpha are read as RGBA
         colors *= 3
     return colors + alpha
-
-
-def check_is_complete(page: TiffPage | TiffFrame) -> None:
-    """Refuse a page that is truncated."""
-    # a truncated JPEG-compressed page would silently be filled with grey
-    size = page.parent.filehandle.size
-    segments = zip(page.dataoffsets, page.databytecounts, strict=True)
-    end = max(offset + bytecount for offset, bytecount in segments)
-    if end > size:
-        msg = f"the file is truncated: it has {size:,} of at least {end:,} bytes; get a new copy"
-        raise ImageError(msg)
 
 
 def _straight_alpha(pixels: np.ndarray) -> np.ndarray:
