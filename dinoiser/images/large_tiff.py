@@ -37,6 +37,7 @@ from dinoiser.images.settings import AS_STORED
 from dinoiser.images.tiff import (
     find_bands,
     first_series,
+    has_alpha,
     is_understood,
     join_channels,
     mask_page,
@@ -231,7 +232,7 @@ class LargeTiff:
         np.ndarray or None
             (H, W) bool; None if there are none.
         """
-        if not self._nodata and self._mask is None:
+        if not self._nodata and self._mask is None and not has_alpha(self._samples):
             return None
         turn, (height, width) = orientation(self._layout), self.size
         # from upright to stored: what `upright` does, backwards
@@ -389,7 +390,7 @@ def _obstacle(series: TiffPageSeries, reading: ReadSettings) -> str | None:
     if dtype.kind not in "bui":
         return f"its values are {dtype}"
     # percentiles are taken of visible pixels only, and what is opaque depends on all of them
-    if len(find_bands(series, reading.bands)[1]) == 4 and dtype != np.uint8:
+    if has_alpha(find_bands(series, reading.bands)[1]) and dtype != np.uint8:
         return f"it has transparency with {page.bitspersample} bits"
     size = math.prod(segment) * page.samplesperpixel * dtype.itemsize
     if size > SEGMENT_BYTES and not page.is_memmappable:

@@ -255,19 +255,29 @@ def to_colors(
 ) -> np.ndarray:
     """Turn a page's samples (H, W, S), or a part of them, into grey, RGB or RGBA (H, W, C).
 
-    It is a masked array if samples can be missing; alpha counts as missing where
-    all colours are.
+    It is a masked array if samples can be missing: those without data, and all of a
+    pixel that is fully transparent, as GDAL takes alpha for a mask. Alpha is missing
+    where all colours are.
     """
     palette = _palette(layout)
     if palette is None and samples != list(range(pixels.shape[-1])):
         pixels = pixels[..., samples]
     colors = _colors(pixels, layout) if palette is None else palette[pixels[..., 0]][..., samples]
     missing = missing_values(pixels if palette is None else pixels[..., :1], nodata)
+    if has_alpha(samples):
+        if missing is not None:
+            missing[..., 3] = missing[..., :3].all(axis=-1)
+        transparent = ~(pixels[..., 3:] > 0)
+        if transparent.any():
+            missing = transparent if missing is None else missing | transparent
     if missing is None:
         return colors
-    if missing.shape[2] == 4:
-        missing[..., 3] = missing[..., :3].all(axis=-1)
     return np.ma.MaskedArray(colors, np.broadcast_to(missing, colors.shape))
+
+
+def has_alpha(samples: list[int]) -> bool:
+    """Whether the samples to use, see `find_bands`, end with alpha."""
+    return len(samples) == 4
 
 
 def _palette(page: TiffPage) -> np.ndarray | None:
@@ -325,4 +335,6 @@ def _black_to_white(pixels: np.ndarray, page: TiffPage) -> np.ndarray:
         pixels = (pixels.astype(np.uint16) * 255 // (2**page.bitspersample - 1)).astype(np.uint8)
     if page.photometric != PHOTOMETRIC.MINISWHITE:
         return pixels
-    return -pixels if pixels.dtype.kind == "f" else ~pixels
+    inverse = -pixels if pixels.dtype.kind == "f" else ~pixels
+    inverse[..., 3:] = pixels[..., 3:]  # alpha, if there is any
+    return inverse

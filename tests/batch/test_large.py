@@ -183,6 +183,21 @@ def test_the_mask_within_a_file_counts_in_parts_too(tiny, large_image, turn, tmp
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected.labels)
 
 
+@pytest.mark.parametrize("kind", ["unassalpha", "assocalpha"])
+@pytest.mark.parametrize("turn", [1, 7])
+def test_what_is_transparent_is_ignored_in_parts_too(tiny, large_image, kind, turn, tmp_path):
+    rgba = np.dstack([large_image[:300, :400], np.full((300, 400), 255, np.uint8)])
+    rgba[:50, :70] = 0
+    path, tags = tmp_path / "image.tif", [(274, 3, 1, turn, True)]
+    tifffile.imwrite(path, rgba, **TILED, extrasamples=[kind], extratags=tags)
+    whole = read_with_missing(path)
+    assert whole.missing.sum() == 50 * 70
+    np.testing.assert_array_equal(read_in_parts(path), whole.rgb)
+    label_large_tiff(path, PROMPTS, Segmenter(tiny).pipeline, tmp_path / "mask.png")
+    expected = Segmenter(tiny).segment(whole.rgb, PROMPTS).ignoring(whole.missing)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected.labels)
+
+
 def test_parts_are_warned_of_like_the_whole_image(tiny, large_image, tmp_path):
     deep = large_image[:300, :400].astype(np.int16) * 16 + 500
     deep[:50, :70] = -9999

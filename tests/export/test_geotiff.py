@@ -9,7 +9,9 @@ from tifffile import TiffFile, imwrite
 
 from dinoiser.batch.export import export
 from dinoiser.export import read_mask
+from tests.helpers.drawn_images import random_squares
 from tests.helpers.export_jobs import PROMPTS, make_job, scene
+from tests.helpers.taught_jobs import label
 
 # EPSG:32633 (UTM 33N): version, then key, where its value is, count, value
 KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633)
@@ -64,6 +66,22 @@ def test_an_image_without_one_has_a_plain_tiff(job):
     assert not {code for code, *_ in GEOREFERENCE} & values(job / "geotiff/d.tif").keys()
     with Image.open(job / "geotiff/d.tif") as mask:
         np.testing.assert_array_equal(np.asarray(mask), LABELS["d.png"])
+
+
+def test_around_the_mosaic_of_a_drone_there_is_nodata(tmp_path):
+    rgba = np.dstack([random_squares(90, 120), np.full((90, 120), 255, np.uint8)])
+    rgba[:40, :50, 3] = 0
+    (tmp_path / "images").mkdir()
+    tags = [(*tag, True) for tag in GEOREFERENCE]
+    options = {"photometric": "rgb", "extrasamples": ["unassalpha"], "extratags": tags}
+    imwrite(tmp_path / "images/a.tif", rgba, **options)
+    label(tmp_path / "images", tmp_path / "labels", keep_features=False)
+    assert not export(tmp_path / "labels", ["geotiff"])
+    path = tmp_path / "labels/geotiff/a.tif"
+    assert values(path)[33550] == SCALE
+    with TiffFile(path) as tiff:
+        is_nodata = tiff.asarray() == int(values(path)[42113])
+    np.testing.assert_array_equal(is_nodata, rgba[..., 3] == 0)
 
 
 @pytest.mark.parametrize("ending", ["pgw", "PGW", "pngw", "wld"])

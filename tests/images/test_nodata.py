@@ -2,12 +2,15 @@
 
 import warnings
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from dinoiser.images import read_image
 from dinoiser.images.reading import read_with_missing
+from dinoiser.images.settings import ReadSettings
 from tests.helpers.drawn_images import random_squares
 from tests.helpers.masked_tiff import write_with_mask
 
@@ -143,3 +146,71 @@ def test_a_mask_of_another_size_or_of_a_later_page_is_none_of_the_first_image(tm
         tiff.write(image, photometric="rgb", metadata=None)
         tiff.write(valid, photometric="mask", subfiletype=4, metadata=None)
     assert read_with_missing(path).missing is None
+
+
+ALPHA_STORED = ["uint8", "uint16", "float", "float with NaN", "associated", "planes", "0 is white"]
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("stored", ALPHA_STORED)
+def test_fully_transparent_pixels_of_tiffs_are_missing(stored, turn, tmp_path):
+    rgb, path = random_squares(200, 200), tmp_path / "a.tif"
+    rgb[:, -5:], rgb[:, -10:-5] = 0, 255
+    alpha = np.full((200, 200), 255, np.uint8)
+    alpha[:60, :60], alpha[:60, 60:70] = 0, 51  # around the mosaic, and a soft edge
+    expected = np.where(alpha[..., None] == 51, 204 + rgb // 5, rgb)
+    options = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+    rgba = np.dstack([rgb, alpha])
+    if stored == "uint16":
+        rgba = rgba.astype(np.uint16) * 257
+    elif stored.startswith("float"):
+        rgba = (rgba / 255).astype(np.float32)
+        rgba[:60, :60, 3] = np.nan if stored.endswith("NaN") else 0
+    elif stored == "associated":
+        rgba[..., :3] = (rgb * (alpha[..., None] / 255)).round()
+        options["extrasamples"] = ["assocalpha"]
+    elif stored == "planes":
+        rgba = np.moveaxis(rgba, -1, 0)
+        options["planarconfig"] = "separate"
+    elif stored == "0 is white":
+        rgba = np.dstack([255 - rgb[..., 0], alpha])
+        expected = expected[..., [0, 0, 0]]
+        options |= {"photometric": "miniswhite", "planarconfig": "contig"}
+    tifffile.imwrite(path, rgba, **options, extratags=[(274, 3, 1, turn, True)])
+    found = read_with_missing(path)
+    back = 1 if turn == 6 else 0
+    np.testing.assert_array_equal(np.rot90(found.missing, back), alpha == 0)
+    # the soft edge is laid on white; colours divided by their alpha are rounded
+    seen, limit = np.rot90(found.rgb, back)[alpha > 0].astype(int), 1 + (stored == "associated")
+    assert np.abs(seen - expected[alpha > 0]).max() <= limit
+    assert found.warning is None
+
+
+def test_alpha_and_nodata_add_up(tmp_path):
+    image, _ = deep_image("uint16")
+    alpha = np.full((200, 200), 65535, np.uint16)
+    alpha[100:] = 0
+    path = write(tmp_path / "a.tif", np.dstack([image, alpha]), 65535, extrasamples=["unassalpha"])
+    expected = alpha == 0
+    expected[:60, :60] = True
+    np.testing.assert_array_equal(read_with_missing(path).missing, expected)
+
+
+def test_alpha_that_is_chosen_as_a_colour_takes_no_pixel_out(tmp_path):
+    rgba = np.dstack([random_squares(200, 200), np.zeros((200, 200), np.uint8)])
+    path = write(tmp_path / "a.tif", rgba, extrasamples=["unassalpha"])
+    assert read_with_missing(path).missing.all()
+    assert read_with_missing(path, ReadSettings(bands=(4, 2, 1))).missing is None
+    assert read_with_missing(path, ReadSettings(bands=(3, 2, 1))).missing.all()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "16-bit.png"])
+def test_transparent_pixels_of_other_files_are_labelled_with_the_rest(name, tmp_path):
+    rgba = np.dstack([random_squares(200, 200), np.zeros((200, 200), np.uint8)])
+    if name == "16-bit.png":
+        (tmp_path / name).write_bytes(imagecodecs.png_encode(rgba.astype(np.uint16) * 257))
+    else:
+        Image.fromarray(rgba).save(tmp_path / name)
+    found = read_with_missing(tmp_path / name)
+    assert found.missing is None
+    assert (found.rgb == 255).all()
