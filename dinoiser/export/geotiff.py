@@ -99,11 +99,11 @@ def _own_tags(image: Path) -> tuple[list[Tag], int]:
     """Read the tags of a TIFF, and how it is turned, see `upright`."""
     from tifffile import TiffFile
 
-    from dinoiser.images.tiff import orientation
+    from dinoiser.images.tiff import first_series, orientation
 
     try:
         with TiffFile(image) as tiff:
-            page = tiff.pages.first
+            page = first_series(tiff).keyframe
             found = [page.tags[code] for code in GEOREFERENCE if code in page.tags]
             tags: list[Tag] = [(t.code, int(t.dtype), t.count, t.value, True) for t in found]
             return tags, orientation(page)

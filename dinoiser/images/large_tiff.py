@@ -132,7 +132,7 @@ def _large_tiff(tiff: TiffFile, reading: ReadSettings) -> LargeTiff:
         msg = f"{obstacle}, which cannot be read in parts; save it as tiled 8-bit RGB"
         raise ImageError(msg)
     nodata = declared_nodata(layout, reading.nodata)
-    return LargeTiff(*find_bands(series, reading.bands), layout, nodata, mask_page(tiff))
+    return LargeTiff(*find_bands(series, reading.bands), layout, nodata, mask_page(tiff, layout))
 
 
 @contextmanager

@@ -48,6 +48,7 @@ _SIGNATURES = {
     "PNM": rb"P[1-6]\s",
     "DIB": rb"[\x28\x6c\x7c]\0{3}.{8}\x01\0",
 }
+_KIND_TAG, _REDUCED = 254, 1  # of TIFF: NewSubfileType
 _SLICES = "save its slices as 16-bit PNG or TIFF"
 _OTHER_FILES = {
     "a DICOM file": (rb".{128}DICM", f"{_SLICES} in a DICOM viewer, or with pydicom"),
@@ -212,9 +213,10 @@ def read_orientation(path: str | Path) -> int:
 
 
 def is_rare_tiff(path: str | Path) -> bool:
-    """Whether an image is a TIFF that Pillow does not know, on which most data sets' readers build.
+    """Whether an image is a TIFF that Pillow does not read, on which most data sets' readers build.
 
-    Such are those of several channels of floats or signed numbers.
+    Such are those of several channels of floats or signed numbers. Of a file that
+    begins with a reduced copy of its image, Pillow reads the copy.
     """
     path = Path(path)
     try:
@@ -223,9 +225,9 @@ def is_rare_tiff(path: str | Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            if is_tiff:
-                _open_image("TIFF", file)
-            return False
+            return is_tiff and bool(
+                _open_image("TIFF", file).getexif().get(_KIND_TAG, 0) & _REDUCED
+            )
     except Exception:  # decoders raise almost anything
         return True
 

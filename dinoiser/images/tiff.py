@@ -1,7 +1,7 @@
 """Read TIFF files of every depth and layout as RGB arrays."""
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import dropwhile, islice
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,8 @@ _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 def read_tiff(path: Path, limit: int, reading: ReadSettings = AS_STORED) -> ReadImage | None:
     """Read the first image of a TIFF file.
 
-    For a stack (time, depth or plain pages), the first page is read. Three
+    For a stack (time, depth or plain pages), the first page is read that is not a
+    reduced copy. Three
     channels stored as separate pages (OME, ImageJ) are read as red, green and
     blue. In an RGB image, channels after the third are dropped unless they are
     marked as alpha. Where bands are chosen, others are dropped, except alpha.
@@ -67,13 +68,14 @@ def read_tiff(path: Path, limit: int, reading: ReadSettings = AS_STORED) -> Read
         layout = series.keyframe
         check_pixels(layout.imagewidth, layout.imagelength, limit)
         if not is_understood(layout):
+            _check_is_first(layout, tiff)
             return None
         values, turn = declared_nodata(layout, reading.nodata), orientation(layout)
         pages, samples = find_bands(series, reading.bands)
         bytes_each = stored_bytes(pages, layout)
         with decoding(layout.imagewidth, layout.imagelength, bytes_each, limit):
             pixels = join_channels([_read_page(page, layout, samples, values) for page in pages])
-            if (mask := mask_page(tiff)) is not None:
+            if (mask := mask_page(tiff, layout)) is not None:
                 check_data(mask)
                 pixels = without_masked(pixels, mask.asarray())
             rgb = upright(to_rgb(pixels, channel_axis=-1), turn)
@@ -83,6 +85,16 @@ def read_tiff(path: Path, limit: int, reading: ReadSettings = AS_STORED) -> Read
                 None if missing is None else upright(missing, turn),
                 warn_of_undeclared(pixels),
             )
+
+
+def _check_is_first(page: TiffPage, tiff: TiffFile) -> None:
+    """Refuse an image that Pillow, which reads the first page, would not find."""
+    if page.offset != tiff.pages.first.offset:
+        msg = (
+            "the file begins with a reduced copy of its image, whose colours are stored as "
+            f"{PHOTOMETRIC(page.photometric).name}; save the image as RGB"
+        )
+        raise ImageError(msg)
 
 
 def read_tiff_size(path: Path) -> tuple[int, int]:
@@ -106,17 +118,22 @@ def join_channels(pages: list[np.ndarray]) -> np.ndarray:
     return (np.ma if masked else np).concatenate(pages, axis=-1)
 
 
-def mask_page(tiff: TiffFile) -> TiffPage | None:
-    """Return the page in which GDAL keeps which pixels of the first image hold data, if any."""
-    first = tiff.pages.first
+def mask_page(tiff: TiffFile, image: TiffPage) -> TiffPage | None:
+    """Return the page in which GDAL keeps which pixels of an image hold data, if any."""
+    after = dropwhile(lambda page: page.offset != image.offset, tiff.pages)
     # its reduced copies, and their masks, may come in between
-    for page in islice(tiff.pages, 1, None):
+    for page in islice(after, 1, None):
         # a frame has the layout of an image before it
-        if isinstance(page, TiffFrame) or not (page.is_mask or page.is_reduced):
+        if isinstance(page, TiffFrame) or not _is_extra(page):
             return None
-        if page.is_mask and page.shape == (first.imagelength, first.imagewidth):
+        if page.is_mask and page.shape == (image.imagelength, image.imagewidth):
             return page
     return None
+
+
+def _is_extra(page: TiffPage) -> bool:
+    """Whether a page only adds to an image."""
+    return page.is_mask or page.is_reduced
 
 
 def without_masked(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -126,7 +143,7 @@ def without_masked(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def first_series(tiff: TiffFile) -> TiffPageSeries:
-    """Return the series that the first image of a file belongs to.
+    """Return the series that the first image of a file belongs to, passing over reduced copies.
 
     Raises
     ------
@@ -137,7 +154,9 @@ def first_series(tiff: TiffFile) -> TiffPageSeries:
     if not tiff.series:
         msg = "the TIFF file contains no image, probably because it is truncated; get a new copy"
         raise ImageError(msg)
-    series = tiff.series[0]
+    # a reduced copy can come before the image
+    full = (series for series in tiff.series if not _is_extra(series.keyframe))
+    series = next(full, tiff.series[0])
     # tifffile falls back to single pages where those that ImageJ lists do not fit into the file
     if series.kind == "generic" and (tiff.imagej_metadata or {}).get("channels", 1) > 1:
         msg = "the file is truncated: it lacks channels that its ImageJ data lists; get a new copy"

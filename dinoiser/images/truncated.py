@@ -30,14 +30,15 @@ def check_pages(tiff: TiffFile) -> None:
         The file is truncated.
     """
     offset, seen = _first_page(tiff), set[int]()
-    size = tiff.filehandle.size
     while offset and offset not in seen:
-        if seen and offset >= size and tiff.is_ome:
-            return
+        if seen and offset >= tiff.filehandle.size and tiff.is_ome:
+            break
         seen.add(offset)
-        end, offset = _end_and_next(tiff, offset)
-        if end > size:
-            raise _truncated(size, end)
+        offset = _check_page(tiff, offset)
+    # the image can lie below its reduced copy, as in raw photographs
+    if tiff.pages and tiff.pages.first.is_reduced:
+        for offset in tiff.pages.first.subifds or ():
+            _check_page(tiff, offset)
 
 
 def check_data(page: TiffPage | TiffFrame) -> None:
@@ -61,24 +62,26 @@ def _first_page(tiff: TiffFile) -> int:
     return _read_number(tiff, tiff.tiff.offsetsize)
 
 
-def _end_and_next(tiff: TiffFile, offset: int) -> tuple[int, int]:
-    """Return where a page's tags end, values included, and the offset of the next page."""
+def _check_page(tiff: TiffFile, offset: int) -> int:
+    """Refuse a page whose tags are not all in the file; return the offset of the next one."""
     file, layout = tiff.filehandle, tiff.tiff
     file.seek(offset)
     count = _read_number(tiff, layout.tagnosize)
     if count > _MOST_TAGS:
-        return offset, 0
+        return 0
     end = offset + layout.tagnosize + count * layout.tagsize + layout.offsetsize
     if end > file.size:
-        return end, 0
+        raise _truncated(file.size, end)
     inline = (layout.tagsize - 4) // 2
     number = f"{tiff.byteorder}u{inline}"
     entry = [("code", "u2"), ("type", f"{tiff.byteorder}u2"), ("count", number), ("value", number)]
     tags = np.frombuffer(file.read(count * layout.tagsize), entry)
     # as floats, which damage cannot make overflow
     sizes = _VALUE_BYTES[tags["type"]] * tags["count"]
-    ends = (tags["value"] + sizes)[sizes > inline]
-    return int(ends.max(initial=end)), _read_number(tiff, layout.offsetsize)
+    end = int((tags["value"] + sizes)[sizes > inline].max(initial=0))
+    if end > file.size:
+        raise _truncated(file.size, end)
+    return _read_number(tiff, layout.offsetsize)
 
 
 def _read_number(tiff: TiffFile, size: int) -> int:

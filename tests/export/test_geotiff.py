@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from tifffile import TiffFile, imwrite
+from tifffile import TiffFile, TiffWriter, imwrite
 
 from dinoiser.batch.export import export
 from dinoiser.export import read_mask
@@ -82,6 +82,17 @@ def test_around_the_mosaic_of_a_drone_there_is_nodata(tmp_path):
     with TiffFile(path) as tiff:
         is_nodata = tiff.asarray() == int(values(path)[42113])
     np.testing.assert_array_equal(is_nodata, rgba[..., 3] == 0)
+
+
+def test_an_image_after_its_reduced_copy_has_its_own_georeference(job, tmp_path):
+    path = tmp_path / "images/b.tif"
+    image = np.full((*LABELS["b.tif"].shape, 3), 128, np.uint8)
+    tags = [(*tag, True) for tag in GEOREFERENCE]
+    with TiffWriter(path) as tiff:
+        tiff.write(image[::2, ::2].copy(), photometric="rgb", subfiletype=1, metadata=None)
+        tiff.write(image, photometric="rgb", extratags=tags, metadata=None)
+    assert not export(job, ["geotiff"])
+    assert values(job / "geotiff/b.tif")[33550] == SCALE
 
 
 @pytest.mark.parametrize("ending", ["pgw", "PGW", "pngw", "wld"])

@@ -40,6 +40,12 @@ def pyramid(path):
         tiff.write(RGB[::2, ::2].copy(), photometric="rgb", subfiletype=1, tile=(16, 16))
 
 
+def copy_first(path, **options):
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(RGB[::2, ::2].copy(), photometric="rgb", subfiletype=1, metadata=None, **options)
+        tiff.write(RGB, photometric="rgb", metadata=None)
+
+
 def saved(array, **options):
     return lambda path: tifffile.imwrite(path, array, **options)
 
@@ -76,6 +82,8 @@ KINDS = {
     "tifffile's own, one page with tags": in_pages(truncate=True),
     "stack": saved(np.stack([RGB, 255 - RGB]), photometric="rgb", metadata=None),
     "pyramid": pyramid,
+    "reduced copy first": copy_first,
+    "below its reduced copy": lambda path: copy_first(path, subifds=1),
 }
 
 
