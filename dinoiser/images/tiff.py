@@ -36,10 +36,9 @@ def read_tiff(path: Path, limit: int, reading: ReadSettings = AS_STORED) -> Read
     """Read the first image of a TIFF file.
 
     For a stack (time, depth or plain pages), the first page is read that is not a
-    reduced copy. Three
-    channels stored as separate pages (OME, ImageJ) are read as red, green and
-    blue. In an RGB image, channels after the third are dropped unless they are
-    marked as alpha. Where bands are chosen, others are dropped, except alpha.
+    reduced copy. Three channels stored as separate pages (OME, ImageJ) are read as
+    red, green and blue. In an RGB image, channels after the third are dropped unless
+    they are marked as alpha. Where bands are chosen, others are dropped, except alpha.
 
     Parameters
     ----------
