@@ -195,6 +195,8 @@ class LabelEditor:
 
     def _informed(self, original: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
         def get_status(position: Any = None, **keywords: Any) -> dict[str, str]:
+            if keywords.get("view_direction") is None:  # the pointer has not been on the canvas
+                keywords.pop("dims_displayed", None)  # with it, napari 0.9 fails in 3D
             status = original(position, **keywords)
             if position is not None and self.fits:
                 data = self.layer.world_to_data(position) if keywords.get("world") else position

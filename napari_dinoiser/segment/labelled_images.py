@@ -240,18 +240,23 @@ class LabelledImages(QObject):
             self.stroke_ended.emit()
 
     def _add(self, image: Image, axis: int | None, session: Session) -> Labelled:
+        from napari.layers import Labels
+
         prompts = session.prompts
         assert prompts is not None  # set by the first result
-        layer = self.viewer.add_labels(
+        layer = Labels(
             session.edits.labels,
             name=f"labels of {image.name}",
             **style_labels(prompts),
             **place_labels(image, axis),
         )
+        # before napari asks the layer for its status, at which it fails in 3D
+        editor = LabelEditor(layer, session)
+        self.viewer.add_layer(layer)
         keep_over(layer, image, axis)
         layer.selected_label = next((item.id for item in prompts.classes if item.id), 1)
         shown = MapLayer(self.viewer, image, layer, session, axis, self)
-        known = Labelled(image, axis, session, LabelEditor(layer, session), shown)
+        known = Labelled(image, axis, session, editor, shown)
         self._all.append(known)
         self.layer_added.emit(layer)
         return known

@@ -88,3 +88,18 @@ def test_a_stack_slice_by_slice_and_all_at_once(segment, viewer, scene, scene_pr
     segment.table.set_prompt_set(PromptSet(scene_prompts.classes[:2]))
     finish()
     assert set(np.unique(layer.data)) == {0, 1}
+
+
+def test_a_stack_in_3d_before_the_pointer_has_been_on_the_canvas(
+    segment, viewer, scene, scene_prompts, finish
+):
+    viewer.add_image(np.stack([grey(scene.image)] * 3))
+    viewer.dims.ndisplay = 3
+    viewer.mouse_over_canvas = True
+    child(segment, QComboBox, "planes").setCurrentIndex(1)
+    segment.table.set_prompt_set(PromptSet(scene_prompts.classes[1:]))
+    segment.run()
+    finish()
+    assert layer_of(viewer).data.all()
+    viewer.update_status_from_cursor()
+    assert "class: " in viewer.status["coordinates"]
