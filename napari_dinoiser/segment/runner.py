@@ -152,12 +152,12 @@ class Runner(QObject):
         self._timer.stop()
         job = self._jobs.pop()
         request, self._next = self._next, None
-        if job.error and not job.stopped:  # a cancelled download is an error, too
-            self.failed.emit(job.error)
         if request:
             self._start(request)
         else:
             self.running_changed.emit(False)
+        if job.error and not job.stopped:  # a cancelled download is an error, too
+            self.failed.emit(job.error)
 
 
 def _work(jobs: list[Job], encoder: Encoder) -> Iterator[tuple[Request, Part, Segmentation]]:

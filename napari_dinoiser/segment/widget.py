@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from dinoiser.errors import DinoiserError
+from dinoiser.errors import DinoiserError, ImageError
 from dinoiser.models.catalog import find_model
 from napari_dinoiser.key_hints import KeyHints
 from napari_dinoiser.model_choice import ModelChoice
@@ -163,6 +163,8 @@ class SegmentWidget(QWidget):
 
     def _parts(self, image: Image, source: ImageSource) -> list[Part]:
         region = self.advanced.region()
+        if not (self.advanced.all_planes() and region == WHOLE_IMAGE):
+            self._check_view(image)
         rows = columns = slice(None)
         if region == VISIBLE:
             rows, columns = visible_part(image)
@@ -170,6 +172,20 @@ class SegmentWidget(QWidget):
             rows, columns = drawn_part(region, image) or (rows, columns)
         step = None if self.advanced.all_planes() else self._step(image)
         return self._in_view_first(source.parts(step, rows, columns, visible_part(image)), image)
+
+    def _check_view(self, image: Image) -> None:
+        """Raise an error if the view does not show the slices of a stack as they are labelled."""
+        dims = self.viewer.dims
+        shown, labelled = dims.displayed, (dims.ndim - 2, dims.ndim - 1)
+        if image.ndim > 2 and set(shown) != set(labelled):
+            seen, wanted = (
+                ", ".join(dims.axis_labels[axis] for axis in axes) for axes in (shown, labelled)
+            )
+            msg = (
+                f"the view shows the axes {seen} of the stack, but its slices along {wanted} are "
+                "labelled; show those in 2D, or choose all slices of the whole image in Advanced"
+            )
+            raise ImageError(msg)
 
     def _run_in_box(self) -> None:
         if self.box.layer is not None:
@@ -498,9 +514,11 @@ class SegmentWidget(QWidget):
         self._status.setText(sentence)
 
     def _say(self, sentence: str) -> None:
+        """Say a problem: in napari's notification, which is short, and whole in the tab."""
         from napari.utils.notifications import show_error
 
         show_error(sentence)
+        self._tell(sentence)
 
 
 def _number_objects(known: Labelled, labels: np.ndarray) -> tuple[Labelled, np.ndarray]:

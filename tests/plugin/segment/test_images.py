@@ -3,10 +3,10 @@
 import dask.array as da
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QComboBox, QSpinBox
+from qtpy.QtWidgets import QComboBox, QLabel, QSpinBox
 
 from dinoiser.prompts import PromptSet
-from tests.helpers.segment_driver import child, layer_of, mean_iou
+from tests.helpers.segment_driver import child, click, layer_of, mean_iou
 
 
 def test_labels_lie_exactly_over_a_scaled_and_shifted_image(
@@ -103,3 +103,46 @@ def test_a_stack_in_3d_before_the_pointer_has_been_on_the_canvas(
     assert layer_of(viewer).data.all()
     viewer.update_status_from_cursor()
     assert "class: " in viewer.status["coordinates"]
+
+
+@pytest.mark.parametrize(
+    ("view", "shown"), [({"order": (1, 0, 2)}, "z, x"), ({"ndisplay": 3}, "z, y, x")]
+)
+def test_only_slices_in_view_are_labelled_unless_all_are(
+    segment, viewer, scene, scene_prompts, finish, view, shown
+):
+    viewer.add_image(np.stack([scene.image] * 3), rgb=True, axis_labels=("z", "y", "x"))
+    viewer.dims.update(view)
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    assert segment.runner.request is None
+    assert f"axes {shown} of the stack" in child(segment, QLabel, "status").text()
+    child(segment, QComboBox, "planes").setCurrentIndex(1)
+    segment.run()
+    finish()
+    for labels in layer_of(viewer).data:
+        assert mean_iou(labels, scene, list(scene_prompts.names)) > 0.75
+
+
+def test_what_was_labelled_of_a_lazy_stack_stays_when_it_is_stopped(
+    segment, viewer, scene, scene_prompts, finish, qtbot
+):
+    stack = da.from_array(np.stack([np.stack([scene.image] * 10)] * 2), chunks=(1, 1, 224, 288, 3))
+    viewer.add_image(stack, rgb=True)
+    viewer.dims.set_current_step(0, 1)
+    viewer.dims.set_current_step(1, 4)
+    labelled = []
+    segment.runner.labelled.connect(lambda _request, part, _result: labelled.append(part.plane))
+    child(segment, QComboBox, "planes").setCurrentIndex(1)
+    segment.table.set_prompt_set(PromptSet(scene_prompts.classes[1:]))
+    segment.run()
+    qtbot.waitUntil(lambda: len(labelled) >= 2, timeout=60_000)
+    click(segment, qtbot, "run")
+    finish()
+    data = layer_of(viewer).data
+    assert labelled[0] == (1, 4)
+    assert {*zip(*np.nonzero(data.all((2, 3))), strict=True)} == {*labelled}
+    assert len(labelled) < 20
+    segment.run()
+    finish()
+    assert data.all()

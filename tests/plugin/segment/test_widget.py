@@ -162,6 +162,7 @@ def test_what_is_missing_is_said_in_one_sentence(segment, viewer, scene, finish,
     assert "no image" in said[0]
     assert "no class" in said[1]
     assert "DINOISER_OFFLINE" in said[2]
+    assert child(segment, QLabel, "status").text() == said[2]
     assert not labels_layers(viewer)
     segment.models.set_model_name("tiny")
     segment.run()
