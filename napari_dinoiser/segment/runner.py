@@ -135,9 +135,9 @@ class Runner(QObject):
         worker: GeneratorWorker = create_worker(_work, self._jobs, self.encoder)
         worker.yielded.connect(self._pass_on)
         worker.finished.connect(self._end)
-        worker.start()
         self._timer.start()
-        self.running_changed.emit(True)
+        self.running_changed.emit(True)  # it processes other events, among which no end may be
+        worker.start()
 
     def _tell(self) -> None:
         if self._job and self._told != (now := self._job.progress):
