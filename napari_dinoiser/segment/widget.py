@@ -21,6 +21,7 @@ from superqt import QCollapsible
 
 from dinoiser.errors import DinoiserError, ImageError
 from dinoiser.models.catalog import find_model
+from dinoiser.prompts.palette import IGNORE_COLOR
 from napari_dinoiser.key_hints import KeyHints
 from napari_dinoiser.model_choice import ModelChoice
 from napari_dinoiser.model_picker import ModelPicker
@@ -111,6 +112,7 @@ class SegmentWidget(QWidget):
         self._lay_out()
         self._connect()
         self._go_on()
+        self._show_ignored()
         self._update_buttons()
 
     def _go_on(self) -> None:
@@ -392,7 +394,7 @@ class SegmentWidget(QWidget):
         self._take_labels = TakeLabelsButton(self.viewer, self._labelled, self._say)
         self._learn = QPushButton("Learn")
         self._learn.setCheckable(True)
-        self._status, self._hints = QLabel(), KeyHints(HINTS)
+        self._ignored, self._status, self._hints = QLabel(), QLabel(), KeyHints(HINTS)
         self._status.setWordWrap(True)
         children = (
             (self._run, "run", RUN),
@@ -404,6 +406,8 @@ class SegmentWidget(QWidget):
             (self._clear, "clear_edits", "Give all pixels that you painted back to the words"),
             (self._objects, "objects", "Number the objects of all classes in a separate layer; "
              "objects that touch are split at their necks, and specks are left out"),
+            (self._ignored, "ignored", "No class is sure enough here, or you painted it so; "
+             "training leaves these pixels out"),
             (self._status, "status", ""),
         )  # fmt: skip
         for child, name, tooltip in children:
@@ -421,7 +425,7 @@ class SegmentWidget(QWidget):
         layout = QVBoxLayout(self)
         for title, children in (
             ("1  Image", (self.picker, self.models)),
-            ("2  Words", (self.table,)),
+            ("2  Words", (self.table, self._ignored)),
             ("3  Label", (start, self._status, self._maps, more)),
         ):
             group = QGroupBox(title)
@@ -451,6 +455,8 @@ class SegmentWidget(QWidget):
         self.models.model_changed.connect(self._keep_choices)
         self.table.prompts_changed.connect(self._pause.start)
         self.table.prompts_changed.connect(self._show_threshold)
+        self.table.prompts_changed.connect(self._show_ignored)
+        self.images.stroke_ended.connect(self._show_ignored)
         self._pause.timeout.connect(self._follow_words)
         self.table.looks_changed.connect(self._restyle)
         self.models.model_changed.connect(self._explain_background)
@@ -478,6 +484,16 @@ class SegmentWidget(QWidget):
 
     def _show_threshold(self) -> None:
         self.advanced.set_ignore_below(self.table.ignore_below())
+
+    def _show_ignored(self) -> None:
+        """Tell the colour of ignored pixels, if there can be any."""
+        prompts, below = self.table.prompt_set(), self.table.ignore_below()
+        painted = prompts is not None and prompts.ignore in self.painted.numbers()
+        self._ignored.setVisible(prompts is not None and (below > 0 or painted))
+        if prompts is not None:
+            why = f": confidence below {below:g}" if below else ""
+            swatch = f"<span style='color: {IGNORE_COLOR}'>■</span>"
+            self._ignored.setText(f"{swatch} ignored ({prompts.ignore}){why}")
 
     def _update_buttons(self, *_: Any) -> None:
         running = self.runner.request is not None

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QThreadPool
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -146,6 +147,23 @@ def test_cancelling_leaves_the_labels_as_they_are(
     finish()
     np.testing.assert_array_equal(layer_of(viewer).data, before)
     assert button.text() == "Run"
+
+
+def test_ignored_pixels_have_a_line_below_the_words_once_there_can_be_any(labelled, viewer, finish):
+    line = child(labelled, QLabel, "ignored")
+    assert line.isHidden()
+    labelled.advanced.set_ignore_below(0.9)
+    finish()
+    assert not line.isHidden()
+    assert "ignored (255): confidence below 0.9" in line.text()
+    shown = viewer.layers["labels of scene"].colormap.map(255)[:3] * 255
+    assert QColor(*shown.round().astype(int).tolist()).name() in line.text()
+    labelled.advanced.set_ignore_below(0)
+    finish()
+    assert line.isHidden()
+    layer_of(viewer).paint((20, 20), 255)
+    assert not line.isHidden()
+    assert "ignored (255)" in line.text()
 
 
 def test_what_is_missing_is_said_in_one_sentence(segment, viewer, scene, finish, monkeypatch):
