@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 OWN = "dinoiser-made"
 """Metadata key of layers made by this plugin, which are not offered as images."""
+PHOTO = "dinoiser-photo"
+"""Metadata key of which photo a layer shows that shows one after another."""
 
 
 def place_labels(layer: Layer, channel_axis: int | None = None) -> dict[str, Any]:

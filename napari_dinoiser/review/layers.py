@@ -9,7 +9,7 @@ import numpy as np
 from napari_dinoiser.key_bindings import KeyBindings
 from napari_dinoiser.label_keys import paint_with
 from napari_dinoiser.label_layers import style_labels
-from napari_dinoiser.own_layers import insert_unselected
+from napari_dinoiser.own_layers import PHOTO, insert_unselected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,6 +86,7 @@ class ReviewLayers:
         assert image is not None
         assert labels is not None
         self.show_labels(opened.labels)
+        image.metadata = {**image.metadata, PHOTO: opened.labelled.image}
         image.data = opened.image
         image.name = opened.labelled.image
         labels.name = f"{opened.labelled.image} labels"

@@ -10,7 +10,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_dinoiser.label_layers import TRANSPARENT, style_labels
-from napari_dinoiser.own_layers import keep_over, place_labels
+from napari_dinoiser.own_layers import PHOTO, keep_over, place_labels
 from napari_dinoiser.segment.label_editor import LabelEditor
 from napari_dinoiser.segment.map_layer import MapLayer
 from napari_dinoiser.segment.session import Session
@@ -231,7 +231,7 @@ class LabelledImages(QObject):
             self._waiting.remove(found)
             if found[1].edits.labels.shape == shape:
                 return found[1]
-        session = Session(shape)
+        session = Session(shape, image.metadata.get(PHOTO))
         session.edits.stroke_ended.append(self._tell_stroke)
         return session
 
@@ -254,12 +254,29 @@ class LabelledImages(QObject):
         editor = LabelEditor(layer, session)
         self.viewer.add_layer(layer)
         keep_over(layer, image, axis)
+        image.events.data.connect(self._leave_photo)
         layer.selected_label = next((item.id for item in prompts.classes if item.id), 1)
         shown = MapLayer(self.viewer, image, layer, session, axis, self)
         known = Labelled(image, axis, session, editor, shown)
         self._all.append(known)
         self.layer_added.emit(layer)
         return known
+
+    def _leave_photo(self, event: Any) -> None:
+        """Hide the labels of a photo, and leave them alone, once its layer shows another one."""
+        image: Image = event.source
+        photo, known = image.metadata.get(PHOTO), self.of(image)
+        self._waiting = [
+            (other, session)
+            for other, session in self._waiting
+            if other is not image or session.photo == photo
+        ]
+        if known and known.session.photo != photo:
+            self._all.remove(known)
+            known.map.remove()
+            for layer in known.layers:
+                if layer is not None:
+                    layer.visible = False
 
     def _forget(self, event: Any) -> None:
         layer: Layer = event.value

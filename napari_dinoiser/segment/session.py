@@ -126,9 +126,13 @@ class Session:
     ----------
     shape
         Shape of the labels, see `ImageSource.shape`.
+    photo
+        Which photo the layer shows, if it shows one after another.
 
     Attributes
     ----------
+    photo
+        See above.
     edits
         The edits, with the labels shown, `edits.labels`, (..., H, W):
         uint8, or uint16 once there are ids above 254.
@@ -138,7 +142,8 @@ class Session:
         The classes of the labels; None before the first result.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], photo: str | None = None) -> None:
+        self.photo = photo
         self.edits = Edits(np.zeros(shape, np.uint8))  # zeros take no memory until written to
         self.confidence = np.zeros(shape, np.float16)
         self.prompts: PromptSet | None = None

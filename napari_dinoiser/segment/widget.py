@@ -352,6 +352,10 @@ class SegmentWidget(QWidget):
         if event.value is self._running_on and self.runner.request is not None:
             self._cancel()
 
+    def _stop_if_changed(self, source: ImageSource) -> None:
+        if self.runner.request is not None and self.runner.request.source is source:
+            self._cancel()
+
     def _labelled(self) -> Labelled | None:
         return self.images.of(self.picker.layer())
 
@@ -466,6 +470,7 @@ class SegmentWidget(QWidget):
         self.picker.image_changed.connect(self._update_buttons)
         self.picker.image_changed.connect(self._pause.start)  # its labels may be outdated
         self.picker.source_gone.connect(self.runner.encoder.forget)
+        self.picker.source_gone.connect(self._stop_if_changed)
         self.viewer.dims.events.current_step.connect(self._show_maps)
         self._camera.events.connect(self._start_moving)
         self._moving.timeout.connect(self._show_maps)
