@@ -75,7 +75,8 @@ def sole_writer(output: Path, work: str) -> Iterator[None]:
     except filelock.Timeout as error:
         raise OutputError(_busy(output)) from error
     except (OSError, NotImplementedError) as error:
-        msg = f"Cannot lock {output}: {error}; give an output folder that you may write to."
+        reason = getattr(error, "strerror", None) or error
+        msg = f"Cannot lock {output}: {reason}; give an output folder that you may write to."
         raise OutputError(msg) from error
     try:
         about = {
