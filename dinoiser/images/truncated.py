@@ -72,6 +72,8 @@ def _check_page(tiff: TiffFile, offset: int) -> int:
     end = offset + layout.tagnosize + count * layout.tagsize + layout.offsetsize
     if end > file.size:
         raise _truncated(file.size, end)
+    # a tag has a code, a type, and the number of its values, then these, or where they are if they
+    # are larger than the place for that
     inline = (layout.tagsize - 4) // 2
     number = f"{tiff.byteorder}u{inline}"
     entry = [("code", "u2"), ("type", f"{tiff.byteorder}u2"), ("count", number), ("value", number)]

@@ -348,11 +348,8 @@ class SegmentWidget(QWidget):
         if image is not None:
             self.picker.choose(image)
 
-    def _stop_if_gone(self, event: Any) -> None:
-        if event.value is self._running_on and self.runner.request is not None:
-            self._cancel()
-
-    def _stop_if_changed(self, source: ImageSource) -> None:
+    def _stop_if_gone(self, source: ImageSource) -> None:
+        """Stop labelling an image that was removed or has changed."""
         if self.runner.request is not None and self.runner.request.source is source:
             self._cancel()
 
@@ -470,12 +467,11 @@ class SegmentWidget(QWidget):
         self.picker.image_changed.connect(self._update_buttons)
         self.picker.image_changed.connect(self._pause.start)  # its labels may be outdated
         self.picker.source_gone.connect(self.runner.encoder.forget)
-        self.picker.source_gone.connect(self._stop_if_changed)
+        self.picker.source_gone.connect(self._stop_if_gone)
         self.viewer.dims.events.current_step.connect(self._show_maps)
         self._camera.events.connect(self._start_moving)
         self._moving.timeout.connect(self._show_maps)
         self.viewer.layers.events.removed.connect(self._update_buttons)
-        self.viewer.layers.events.removed.connect(self._stop_if_gone)
         self.viewer.layers.selection.events.active.connect(self._choose_image_of)
         self.runner.labelled.connect(self._show)
         self.runner.progressed.connect(self._show_progress)

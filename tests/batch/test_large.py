@@ -168,6 +168,17 @@ def test_pixels_without_data_are_ignored_in_parts_too(tiny, large_image, turn, t
     assert found.pixel_counts() == expected.pixel_counts()
 
 
+def check_corner_is_missing(path, model):
+    """Read and label a file in parts, of which 50 x 70 pixels are missing, as a whole is."""
+    whole = read_with_missing(path)
+    assert whole.missing.sum() == 50 * 70
+    np.testing.assert_array_equal(read_in_parts(path), whole.rgb)
+    mask = path.with_name("mask.png")
+    label_large_tiff(path, PROMPTS, Segmenter(model).pipeline, mask)
+    expected = Segmenter(model).segment(whole.rgb, PROMPTS).ignoring(whole.missing)
+    np.testing.assert_array_equal(read_mask(mask), expected.labels)
+
+
 @pytest.mark.parametrize("turn", [1, 7])
 def test_the_mask_within_a_file_counts_in_parts_too(tiny, large_image, turn, tmp_path):
     deep = large_image[:300, :400].astype(np.uint16) * 16
@@ -175,12 +186,7 @@ def test_the_mask_within_a_file_counts_in_parts_too(tiny, large_image, turn, tmp
     valid[:50, :70] = False
     path = tmp_path / "image.tif"
     write_with_mask(path, deep, valid, turn, **TILED)
-    whole = read_with_missing(path)
-    assert whole.missing.sum() == 50 * 70
-    np.testing.assert_array_equal(read_in_parts(path), whole.rgb)
-    label_large_tiff(path, PROMPTS, Segmenter(tiny).pipeline, tmp_path / "mask.png")
-    expected = Segmenter(tiny).segment(whole.rgb, PROMPTS).ignoring(whole.missing)
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected.labels)
+    check_corner_is_missing(path, tiny)
 
 
 @pytest.mark.parametrize("kind", ["unassalpha", "assocalpha"])
@@ -190,12 +196,7 @@ def test_what_is_transparent_is_ignored_in_parts_too(tiny, large_image, kind, tu
     rgba[:50, :70] = 0
     path, tags = tmp_path / "image.tif", [(274, 3, 1, turn, True)]
     tifffile.imwrite(path, rgba, **TILED, extrasamples=[kind], extratags=tags)
-    whole = read_with_missing(path)
-    assert whole.missing.sum() == 50 * 70
-    np.testing.assert_array_equal(read_in_parts(path), whole.rgb)
-    label_large_tiff(path, PROMPTS, Segmenter(tiny).pipeline, tmp_path / "mask.png")
-    expected = Segmenter(tiny).segment(whole.rgb, PROMPTS).ignoring(whole.missing)
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), expected.labels)
+    check_corner_is_missing(path, tiny)
 
 
 def test_parts_are_warned_of_like_the_whole_image(tiny, large_image, tmp_path):
