@@ -112,7 +112,7 @@ def test_a_correlation_of_exactly_gamma_counts():
     assert dropped[0, 0, 0, 0] == pytest.approx(1.0, abs=1e-4)
 
 
-@pytest.mark.parametrize("side", [32, 33, 128, 300])
+@pytest.mark.parametrize("side", [32, 33, 128, pytest.param(300, marks=pytest.mark.slow)])
 def test_pooling_many_alike_patches_in_float16_is_their_mean(side):
     features = torch.full((1, 2, side, side), 5.0, dtype=torch.float16)
     features[:, 1] = -0.5
