@@ -10,7 +10,7 @@ import numpy as np
 
 from dinoiser.errors import InputError
 from dinoiser.evaluation.boundaries import Band
-from dinoiser.evaluation.mask_files import open_labels
+from dinoiser.evaluation.mask_files import LabelFiles, open_labels
 from dinoiser.evaluation.metrics import ConfusionMatrix
 from dinoiser.evaluation.scores import BoundaryScore, Score, mean
 from dinoiser.labels import LEFT_OUT
@@ -97,8 +97,7 @@ def score_masks(
             f"{true}, the first is {missing[0]!r}; label them, or remove them from the truth"
         )
         raise InputError(msg)
-    for name in images:
-        _expect_same_size(answers.size(name), truth.size(name), name)
+    _expect_same_sizes(answers, truth, images)
     # without names on one side, both use the names of the other for the same numbers
     by_name = bool(answers.names and truth.names)
     numbers = truth.names or answers.names
@@ -135,15 +134,18 @@ def score_masks(
     )
 
 
-def _expect_same_size(
-    predicted: tuple[int, int] | None, true: tuple[int, int] | None, image: str
-) -> None:
-    if predicted and true and predicted != true:
-        msg = (
-            f"{image!r} has labels of {predicted[1]}x{predicted[0]} pixels but a truth of "
-            f"{true[1]}x{true[0]}; both must be for the same image"
-        )
-        raise InputError(msg)
+def _expect_same_sizes(answers: LabelFiles, truth: LabelFiles, images: list[str]) -> None:
+    sizes = {name: (answers.size(name), truth.size(name)) for name in images}
+    differ = [name for name, (one, other) in sizes.items() if one and other and one != other]
+    if not differ:
+        return
+    predicted, true = ("{1}x{0}".format(*size) for size in sizes[differ[0]])
+    in_all = f" ({len(differ)} of the {len(images)} images differ)" if len(differ) > 1 else ""
+    msg = (
+        f"{differ[0]!r} has labels of {predicted} pixels but a truth of {true}{in_all}; "
+        "both must be for the same image"
+    )
+    raise InputError(msg)
 
 
 def count_labels(

@@ -282,8 +282,10 @@ def _kind(path: Path, header: bytes) -> str:
         if re.match(signature, header, re.DOTALL):
             msg = f"{path} is {name}, which cannot be read; {cure}"
             raise ImageError(msg)
+    first = header[:12]
+    shown = repr(first.decode()) if first.isascii() else f"the bytes {first.hex(' ')}"
     msg = (
-        f"{path} is not an image, despite its name: it begins with {header[:12]!r}; "
+        f"{path} is not an image, despite its name: it begins with {shown}; "
         f"expected one of {', '.join(_SIGNATURES)}"
     )
     raise ImageError(msg)

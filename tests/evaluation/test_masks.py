@@ -170,6 +170,12 @@ def test_masks_of_another_size_are_refused(tmp_path):
         score_masks(answers, as_folder({"b": TRUE["b"]}, tmp_path / "t"))
 
 
+def test_all_masks_of_another_size_are_counted(tmp_path):
+    answers = as_folder({name: np.zeros((4, 2), np.uint8) for name in TRUE}, tmp_path / "p")
+    with pytest.raises(InputError, match=r"'a/1' .* \(2 of the 2 images differ\)"):
+        score_masks(answers, as_folder(TRUE, tmp_path / "t"))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_masks_of_another_size_are_refused_before_any_are_compared(kind, tmp_path):
     last = {**TRUE, "b": np.zeros((4, 2), np.uint8)}
