@@ -135,17 +135,19 @@ def score_masks(
 
 
 def _expect_same_sizes(answers: LabelFiles, truth: LabelFiles, images: list[str]) -> None:
-    sizes = {name: (answers.size(name), truth.size(name)) for name in images}
-    differ = [name for name, (one, other) in sizes.items() if one and other and one != other]
-    if not differ:
-        return
-    predicted, true = ("{1}x{0}".format(*size) for size in sizes[differ[0]])
-    in_all = f" ({len(differ)} of the {len(images)} images differ)" if len(differ) > 1 else ""
-    msg = (
-        f"{differ[0]!r} has labels of {predicted} pixels but a truth of {true}{in_all}; "
-        "both must be for the same image"
-    )
-    raise InputError(msg)
+    differ = [
+        (name, predicted, true)
+        for name in images
+        if (predicted := answers.size(name)) and (true := truth.size(name)) and predicted != true
+    ]
+    if differ:
+        name, predicted, true = differ[0]
+        in_all = f" ({len(differ)} of the {len(images)} images differ)" if len(differ) > 1 else ""
+        msg = (
+            f"{name!r} has labels of {predicted[1]}x{predicted[0]} pixels but a truth of "
+            f"{true[1]}x{true[0]}{in_all}; both must be for the same image"
+        )
+        raise InputError(msg)
 
 
 def count_labels(
