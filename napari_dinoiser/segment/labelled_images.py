@@ -194,13 +194,15 @@ class LabelledImages(QObject):
         else:
             known.map.show(kind, class_name, plane)
 
-    def show_objects(self, known: Labelled, objects: np.ndarray) -> None:
-        """Show the objects of the plane in view in a Labels layer of their own.
+    def show_objects(self, known: Labelled, plane: tuple[int, ...], objects: np.ndarray) -> None:
+        """Show the objects of a plane in a Labels layer of their own.
 
         Parameters
         ----------
         known
             The image.
+        plane
+            The plane, see `plane`.
         objects
             (H, W) integers, see `map_instances`.
         """
@@ -213,7 +215,7 @@ class LabelledImages(QObject):
             layer = self.viewer.add_labels(np.zeros(shape, np.int32), name=name, **place)
             keep_over(layer, known.image, known.channel_axis)
         known.objects = layer
-        layer.data[self.plane(known)] = objects  # those of other planes stay
+        layer.data[plane] = objects  # those of other planes stay
         layer.refresh()
 
     def plane(self, known: Labelled) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from superqt import QCollapsible
 from dinoiser.errors import DinoiserError, ImageError
 from dinoiser.models.catalog import find_model
 from dinoiser.prompts.palette import IGNORE_COLOR
+from napari_dinoiser.background import Background
 from napari_dinoiser.key_hints import KeyHints
 from napari_dinoiser.model_choice import ModelChoice
 from napari_dinoiser.model_picker import ModelPicker
@@ -44,6 +45,7 @@ from napari_dinoiser.segment.word_box import WordBox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
 
     import numpy as np
     from napari import Viewer
@@ -102,6 +104,8 @@ class SegmentWidget(QWidget):
         self.advanced = AdvancedSettings(viewer)
         self.runner = Runner(encoder or Encoder(), self)
         self.teacher = StrokeTeacher()
+        # a worker of napari's would stay in memory, and with it the image
+        self._counting = Background(self)
         self._running_on: Image | None = None
         self._activity: Any = None
         self._pause, self._moving = QTimer(self), QTimer(self)
@@ -371,21 +375,23 @@ class SegmentWidget(QWidget):
 
     def _count_objects(self) -> None:
         """Divide the labels in view into objects, in a thread."""
-        from napari.qt.threading import create_worker
-
         known = self._labelled()
-        if known is not None:
-            labels = known.session.edits.labels[self.images.plane(known)].copy()
-            worker = create_worker(_number_objects, known, labels)
-            # a method of this widget, as Qt lets go of it together with that
-            worker.returned.connect(self._show_objects)
-            worker.start()
+        if known is not None and not self._counting.busy:
+            plane = self.images.plane(known)
+            labels = known.session.edits.labels[plane].copy()
+            self._counting.start(
+                partial(_number_objects, labels), partial(self._show_objects, known, plane)
+            )
+            self._update_buttons()
 
-    def _show_objects(self, numbered: tuple[Labelled, np.ndarray]) -> None:
-        known, objects = numbered
+    def _show_objects(
+        self, known: Labelled, plane: tuple[int, ...], numbered: Future[np.ndarray]
+    ) -> None:
+        self._update_buttons()
+        objects = numbered.result()
         if known.image in self.viewer.layers:
             self._status.setText(f"{objects.max()} objects")
-            self.images.show_objects(known, objects)  # last: it processes other events
+            self.images.show_objects(known, plane, objects)  # last: it processes other events
 
     def _create_children(self) -> None:
         self._run, self._maps = QPushButton("Run"), MapChoice()
@@ -501,8 +507,9 @@ class SegmentWidget(QWidget):
         self._run.setText("Cancel" if running else "Run")
         self._run.setToolTip(CANCEL if running else RUN)
         labelled = self._labelled() is not None
-        for child in (self._clear, self._take_labels, self._objects, self._maps):
+        for child in (self._clear, self._take_labels, self._maps):
             child.setEnabled(labelled)
+        self._objects.setEnabled(labelled and not self._counting.busy)
         self._hints.setVisible(labelled)
 
     def _show_running(self, running: bool) -> None:
@@ -511,6 +518,8 @@ class SegmentWidget(QWidget):
         if self._activity is not None:
             self._activity.close()
         self._activity = progress(total=0, desc="DINOiser") if running else None
+        if not running:
+            self._running_on = None  # it would keep an image in memory that is deleted
         self._status.setText("Starting" if running else "")
         self.models.refresh()  # a first run may have downloaded weights
         self._update_buttons()
@@ -538,12 +547,12 @@ class SegmentWidget(QWidget):
         self._tell(sentence)
 
 
-def _number_objects(known: Labelled, labels: np.ndarray) -> tuple[Labelled, np.ndarray]:
+def _number_objects(labels: np.ndarray) -> np.ndarray:
     """Divide labels into objects, in a thread."""
     from dinoiser.export import ExportOptions
     from dinoiser.export.regions import number_objects
 
-    return known, number_objects(labels, ExportOptions(instances=True, min_area=SPECK))
+    return number_objects(labels, ExportOptions(instances=True, min_area=SPECK))
 
 
 def _neighbour(path: str) -> Path:

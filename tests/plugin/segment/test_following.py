@@ -1,11 +1,12 @@
 """What the tab made goes where its image goes, and stays when the tab is closed."""
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QRadioButton, QTableView
+from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QPushButton, QRadioButton, QTableView
 
 from tests.helpers.segment_driver import child, click, labels_layers, layer_of, maps_in_view
 
@@ -90,6 +91,39 @@ def test_objects_of_one_slice_leave_those_of_others(segment, viewer, scene_promp
     finish()
     count_objects(segment, qtbot)
     assert [one.name for one in viewer.layers if "objects" in one.name] == ["objects of stack"]
+
+
+def test_objects_go_to_the_slice_they_were_counted_in(
+    segment, viewer, scene, scene_prompts, finish, qtbot
+):
+    viewer.add_image(np.stack([scene.image, np.full_like(scene.image, 235)]), name="stack")
+    segment.table.set_prompt_set(scene_prompts)
+    viewer.dims.set_current_step(0, 0)
+    segment.run()
+    finish()
+    click(segment, qtbot, "objects")
+    assert not child(segment, QPushButton, "objects").isEnabled()
+    viewer.dims.set_current_step(0, 1)
+    qtbot.waitUntil(lambda: "objects of stack" in viewer.layers)
+    qtbot.waitUntil(viewer.layers["objects of stack"].data.any)
+    objects = viewer.layers["objects of stack"].data
+    assert (objects.max(axis=(1, 2)) > 0).tolist() == [True, False]
+    assert child(segment, QPushButton, "objects").isEnabled()
+
+
+def test_what_was_made_of_an_image_leaves_memory_with_it(labelled, viewer, qtbot):
+    child(labelled, QRadioButton, "show_confidence").setChecked(True)
+    qtbot.waitUntil(lambda: len(maps_in_view(viewer)) == 1)
+    count_objects(labelled, qtbot)
+    made = [weakref.ref(layer) for layer in viewer.layers]
+    viewer.layers.clear()
+    viewer.add_image(np.zeros((20, 20, 3), np.uint8))
+
+    def gone():
+        gc.collect()
+        return not any(layer() for layer in made)
+
+    qtbot.waitUntil(gone)
 
 
 def test_an_image_that_is_deleted_is_not_labelled_on(labelled, viewer, scene, finish, looks):
