@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import ref
 
 import numpy as np
 
@@ -289,7 +290,7 @@ class Session:
             free = self.edits.owners[key] == FREE
             mask = np.where(free, prompts.ignore, self.edits.labels[key])
             mask = mask.astype(prompts.label_type)
-            yield Strokes(last.choice, last.source, known.part, mask, names)
+            yield Strokes(last.choice, ref(last.source), known.part, mask, names)
 
     def describe(self, position: Sequence[int]) -> str:
         """Describe a pixel: the class shown and the two likeliest others, with probabilities.

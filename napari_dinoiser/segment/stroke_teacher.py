@@ -11,6 +11,7 @@ from dinoiser.labels import IGNORE_16, ignore_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from weakref import ref
 
     from dinoiser.learning.examples import Examples
     from dinoiser.learning.learned import Learned
@@ -29,7 +30,8 @@ class Strokes:
     Attributes
     ----------
     choice, source, part
-        The model, the image, and the part of it.
+        The model, the image, and the part of it. What an image has taught stays
+        when it is deleted, and its pixels need not.
     mask
         (H, W) of `part.looked_at`: class ids; ignored where nothing is painted.
     names
@@ -39,7 +41,7 @@ class Strokes:
     """
 
     choice: ModelChoice
-    source: ImageSource
+    source: ref[ImageSource]
     part: Part
     mask: np.ndarray
     names: dict[int, str]
@@ -56,7 +58,8 @@ class Strokes:
         from dinoiser.learning.examples import LEAST_STROKE_SHARE, examples_of
 
         if self.examples is None:
-            encoded = encoder.kept(self.choice, self.source, self.part)
+            source = self.source()
+            encoded = encoder.kept(self.choice, source, self.part) if source else None
             if encoded is None:
                 return None
             self.examples = examples_of(encoded, self.mask, LEAST_STROKE_SHARE)

@@ -1,5 +1,8 @@
 """Learn from my strokes: a stroke teaches the rest of the image, and the next one."""
 
+import gc
+from weakref import ref
+
 import numpy as np
 import pytest
 from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton
@@ -87,6 +90,28 @@ def test_what_was_learnt_goes_along_to_the_next_image_and_the_prompt_file(
     wordless.run()
     finish()
     np.testing.assert_array_equal(labels_layers(viewer)[-1].data, next_one)
+
+
+def test_an_image_that_is_deleted_has_taught_and_leaves_memory(
+    segment, viewer, scene, finish, qtbot
+):
+    first, second, _ = scene.names
+    segment.table.set_prompt_set(PromptSet.from_names(["background", first, second, "grass"]))
+    click(segment, qtbot, "learn_strokes")
+    viewer.add_image(scene.image.copy(), name="scene")
+    segment.run()
+    finish()
+    stroke(layer_of(viewer), scene)
+    finish()
+    pixels = ref(viewer.layers["scene"].data)
+    viewer.layers.clear()
+
+    viewer.add_image(scene.image[:, ::-1].copy(), name="next")
+    segment.run()
+    finish()
+    assert (layer_of(viewer).data == 3)[scene.labels[:, ::-1] == 3].mean() > 0.5
+    gc.collect()
+    assert pixels() is None
 
 
 def test_words_saved_alone_are_loaded_alone(
