@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import torch
     from torch import nn
+
+    from dinoiser.images.settings import ReadSettings
 
     from .best import BestHeads
 
@@ -66,8 +68,7 @@ class FitState:
             step, before = int(metadata["step"]), json.loads(metadata["made_of"])
             judged = metadata["judged"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            msg = f"The checkpoint {path} cannot be read ({error}): delete it and start over."
-            raise CheckpointError(msg) from error
+            raise _unreadable(path, error) from error
         _refuse_other(before, made_of)
         self._restore(tensors, judged)
         return step
@@ -88,6 +89,31 @@ class FitState:
         # rates are set anew at every step, so only the moments are restored
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def refuse_other_reading(path: Path, reading: ReadSettings) -> None:
+    """Refuse to go on with images that are read in another way, before they are.
+
+    Raises
+    ------
+    SettingsError
+        The checkpoint is of a fit that read them so.
+    CheckpointError
+        It is damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            before = json.loads(file.metadata()["made_of"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    names = [field.name for field in fields(reading)]
+    _refuse_other({name: before.get(name) for name in names}, reading.described())
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"The checkpoint {path} cannot be read ({error}): delete it and start over."
+    )
 
 
 def _refuse_other(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -17,13 +17,17 @@ from .settings import FitSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dinoiser.images.settings import ReadSettings
+
 NETWORKS = ("model", "precision", "teacher")
-"""What a file holds besides the fields of `FitSettings`; see `RefitJob`."""
+"""What a file holds besides the fields of `FitSettings` and `ReadSettings`; see `RefitJob`."""
 HEADER = "# Written by `dinoiser train`; for its option --config.\n"
 """First line of our files; others are never written over."""
 
 
-def write_config(path: Path, networks: dict[str, str], settings: FitSettings) -> None:
+def write_config(
+    path: Path, networks: dict[str, str], reading: ReadSettings, settings: FitSettings
+) -> None:
     """Write the networks, by the names in `NETWORKS`, and all settings of a fit.
 
     Raises
@@ -31,7 +35,8 @@ def write_config(path: Path, networks: dict[str, str], settings: FitSettings) ->
     OutputError
         The file cannot be written.
     """
-    text = yaml.safe_dump({**networks, **asdict(settings)}, sort_keys=False, allow_unicode=True)
+    values = {**networks, **reading.described(), **asdict(settings)}
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     with atomic_file(path) as file:
         file.write((HEADER + text).encode())
 
@@ -58,14 +63,16 @@ def read_config(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        Values by the names in `NETWORKS` and of the fields of `FitSettings`.
+        Values by the names in `NETWORKS` and of the fields of `ReadSettings` and
+        `FitSettings`.
 
     Raises
     ------
     SettingsError
         The file cannot be read, or has an unknown name or a value of the wrong kind.
     """
-    kinds = {**dict.fromkeys(NETWORKS, str), **get_type_hints(FitSettings)}
+    reading = {"nodata": float | None, "bands": list[int] | None}
+    kinds = {**dict.fromkeys(NETWORKS, str), **reading, **get_type_hints(FitSettings)}
     return {name: _read(path, name, value, kinds) for name, value in read_mapping(path).items()}
 
 

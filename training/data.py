@@ -12,6 +12,7 @@ import numpy as np
 
 from dinoiser.errors import InputError
 from dinoiser.images.inputs import find_images
+from dinoiser.images.settings import AS_STORED
 from dinoiser.weights.digests import digest
 
 from .images import FileImages, TrainingImage, TrainingImages
@@ -19,6 +20,8 @@ from .images import FileImages, TrainingImage, TrainingImages
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from dinoiser.images.settings import ReadSettings
 
     from .settings import FitSettings
 
@@ -95,6 +98,7 @@ def read_folder(
     settings: FitSettings,
     segments: Callable | None = None,
     progress: Callable[[int, int], None] | None = None,
+    reading: ReadSettings = AS_STORED,
 ) -> FitData:
     """Choose images from files and folders, read each once, and hold out some.
 
@@ -108,6 +112,8 @@ def read_folder(
         See `Teacher.segments`.
     progress
         Called with the number of images read and the total.
+    reading
+        How their pixels are read.
 
     Raises
     ------
@@ -120,7 +126,7 @@ def read_folder(
     chosen = [files[i] for i in order[: settings.sample + HELD_OUT[1]]]
     places = [file.path for file in chosen]
     names = [file.name for file in chosen]
-    images = FileImages(places, settings.crop, segments, names)
+    images = FileImages(places, settings.crop, segments, names, reading)
     return share_out(images, [[place] for place in places], settings, FEWEST, progress)
 
 

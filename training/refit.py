@@ -13,12 +13,14 @@ from dinoiser.batch.export import read_prompts
 from dinoiser.errors import SettingsError
 from dinoiser.export.comparison import write_comparison
 from dinoiser.images.inputs import find_images
+from dinoiser.images.settings import AS_STORED, ReadSettings
 from dinoiser.models.catalog import find_model
 from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.models.load import load_clip_model
 from dinoiser.models.maskclip import MaskClip
 from dinoiser.weights.digests import digest
 
+from .checkpoint import refuse_other_reading
 from .config_file import refuse_to_overwrite, write_config
 from .data import FEW, FOLDS, FitData, read_folder
 from .fit import CHECKPOINT_FILE, Fit
@@ -70,6 +72,8 @@ class RefitJob:
         Resume the unfinished fit in `folder`.
     prompts
         Words with which images kept back are labelled by old and new heads.
+    reading
+        How the pixels of the images are read; with the teacher "masks", the job says that.
     """
 
     inputs: tuple[str, ...]
@@ -81,6 +85,7 @@ class RefitJob:
     settings: FitSettings = field(default_factory=FitSettings)
     resume: bool = False
     prompts: PromptSet | None = None
+    reading: ReadSettings = AS_STORED
 
     def __post_init__(self) -> None:
         check_teacher(self.teacher)
@@ -88,6 +93,12 @@ class RefitJob:
             msg = (
                 f"The teacher masks needs one folder of a job, but {len(self.inputs)} paths are "
                 "given: give the output folder of `dinoiser label`."
+            )
+            raise SettingsError(msg)
+        if self.teacher == "masks" and self.reading != AS_STORED:
+            msg = (
+                f"{' '.join(self.reading.options())} is given, but the teacher masks reads images "
+                f"as the job in {self.inputs[0]} did: leave it out."
             )
             raise SettingsError(msg)
         if self.output.suffix != ".safetensors":
@@ -192,6 +203,8 @@ def refit(
             refuse_to_overwrite_heads(job)
             check_writable(job.output.parent)
         _check_inputs(job)
+        for checkpoint in job.folder.rglob(CHECKPOINT_FILE):
+            refuse_other_reading(checkpoint, job.reading)
         # load model, teacher and images
         name = local_device() if job.device == "auto" else None
         model = load_clip_model(
@@ -301,7 +314,7 @@ def _read_images(
 ) -> FitData:
     if job.teacher == "masks":
         return read_reviewed(Path(job.inputs[0]), job.settings, reading)
-    return read_folder(job.inputs, job.settings, teacher.segments, reading)
+    return read_folder(job.inputs, job.settings, teacher.segments, reading, job.reading)
 
 
 def _check_crop(job: RefitJob, model: MaskClip) -> None:
@@ -324,6 +337,7 @@ def _made_of(job: RefitJob, teacher: Teacher, data: FitData) -> dict[str, Any]:
         "teacher": teacher.name,
         "images": len(data.training),
         "data": data.digest,
+        **job.reading.described(),
     }
 
 
@@ -370,6 +384,6 @@ def _write(job: RefitJob, made_of: dict[str, Any], result: FitResult, judgement:
     }
     write_heads(result.heads, job.output, facts)
     networks = {"model": job.model, "precision": job.precision, "teacher": made_of["teacher"]}
-    write_config(job.config, networks, job.settings)
+    write_config(job.config, networks, job.reading, job.settings)
     with atomic_file(job.folder / AGREEMENT_FILE) as file:
         file.write(json.dumps(compared, indent=2).encode())

@@ -12,7 +12,7 @@ the package attrs. The protocol is a health check, and tasks that are answered w
 from __future__ import annotations
 
 import argparse
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask import Flask, request
@@ -21,7 +21,8 @@ from label_studio_sdk._extensions.label_studio_tools.core.utils.io import get_lo
 
 from dinoiser.errors import DinoiserError, SettingsError
 from dinoiser.export.label_studio import build_strokes, model_version
-from dinoiser.images import read_image
+from dinoiser.images.reading import read_and_warn
+from dinoiser.images.settings import AS_STORED, ReadSettings
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.prompts.inline import quote
@@ -90,7 +91,12 @@ def read_words(brush: Brush, words: str = "") -> PromptSet:
     return PromptSet.parse(", ".join([words or "background", *others]))
 
 
-def make_app(model: str = "clip-dinoiser", words: str = "", device: str = "auto") -> Flask:
+def make_app(
+    model: str = "clip-dinoiser",
+    words: str = "",
+    device: str = "auto",
+    reading: ReadSettings = AS_STORED,
+) -> Flask:
     """Make the web application that Label Studio asks.
 
     Parameters
@@ -99,6 +105,8 @@ def make_app(model: str = "clip-dinoiser", words: str = "", device: str = "auto"
         See `dinoiser.load_model`.
     words
         See `read_words`.
+    reading
+        How the pixels of images are read.
 
     Raises
     ------
@@ -108,6 +116,7 @@ def make_app(model: str = "clip-dinoiser", words: str = "", device: str = "auto"
     if words:
         PromptSet.parse(words)
     segmenter = Segmenter(load_model(model, device=device))
+    find = partial(_find, segmenter=segmenter, reading=reading)
     app, version = Flask(__name__), model_version()
 
     @app.get("/health")
@@ -125,7 +134,7 @@ def make_app(model: str = "clip-dinoiser", words: str = "", device: str = "auto"
         brush = read_brush(message["label_config"])
         prompts = read_words(brush, words)
         results = [
-            {"result": _find(task, brush, prompts, segmenter), "model_version": version}
+            {"result": find(task, brush, prompts), "model_version": version}
             for task in message["tasks"]
         ]
         return {"results": results, "model_version": version}
@@ -142,12 +151,17 @@ def make_app(model: str = "clip-dinoiser", words: str = "", device: str = "auto"
 
 
 def _find(
-    task: Mapping[str, Any], brush: Brush, prompts: PromptSet, segmenter: Segmenter
+    task: Mapping[str, Any],
+    brush: Brush,
+    prompts: PromptSet,
+    segmenter: Segmenter,
+    reading: ReadSettings,
 ) -> list[dict[str, Any]]:
     """Find the classes in a task's image; give brush strokes of those that the brush has."""
     # by the address, or in Label Studio's folders, as the environment variables of its SDK say
     path = get_local_path(task["data"][brush.key], task_id=task["id"])
-    labels = segmenter.segment(read_image(path), prompts).labels
+    image = read_and_warn(path, reading)
+    labels = segmenter.segment(image.rgb, prompts).ignoring(image.missing).labels
     strokes = build_strokes(labels, prompts, from_name=brush.name, to_name=brush.image)
     return [one for one in strokes if one["value"]["brushlabels"][0] in brush.labels]
 
@@ -158,10 +172,16 @@ def main() -> None:
     parser.add_argument("-m", "--model", default="clip-dinoiser")
     parser.add_argument("-p", "--prompt", default="", help="classes with phrases of their own")
     parser.add_argument("-d", "--device", default="auto")
+    parser.add_argument("--nodata", type=float, help="as for `dinoiser label`")
+    parser.add_argument("--bands", help="as for `dinoiser label`: 4,3,2")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--port", type=int, default=9090)
     arguments = parser.parse_args()
-    app = make_app(arguments.model, arguments.prompt, arguments.device)
+    try:
+        reading = ReadSettings.parse(arguments.nodata, arguments.bands)
+        app = make_app(arguments.model, arguments.prompt, arguments.device, reading)
+    except DinoiserError as error:
+        parser.error(str(error))
     app.run(arguments.host, arguments.port)
 
 

@@ -17,6 +17,7 @@ from dinoiser.batch.job import (
     PROMPT_FILE,
     RECORDED_VERSIONS,
     read_job,
+    reading_of,
     write_job,
 )
 from dinoiser.batch.recorded_job import read_labelling
@@ -29,6 +30,7 @@ from dinoiser.errors import InputError, PromptError, SettingsError
 from dinoiser.export.png import write_classes
 from dinoiser.images.inputs import find_images, output_stem
 from dinoiser.images.reading import read_size
+from dinoiser.images.settings import AS_STORED, ReadSettings
 from dinoiser.labels import MAX_ID
 from dinoiser.prompts import PromptSet
 from dinoiser.weights.digests import file_digest
@@ -46,6 +48,7 @@ def begin_job(
     files: Sequence[Path],
     renames: Iterable[str] = (),
     *,
+    reading: ReadSettings = AS_STORED,
     dry_run: bool = False,
 ) -> Imported:
     """Make a job of images and their annotations, which count as corrected and accepted.
@@ -64,6 +67,8 @@ def begin_job(
         are kept where they can be.
     renames
         Names of classes as "old=new".
+    reading
+        How whoever looks at the job's images reads their pixels.
     dry_run
         Write nothing.
 
@@ -79,7 +84,7 @@ def begin_job(
     OutputError
         The job cannot be written.
     """
-    begun = _classes_begun_with(output)
+    begun = _classes_begun_with(output, reading)
     found = {file.name: file for file in find_images(images)}
     names = split_renames(renames)
     prompts = _find_classes(files, names)
@@ -87,7 +92,7 @@ def begin_job(
         _refuse_more_classes(output, begun, prompts)
         prompts = begun
     imported = Imported()
-    with nullcontext() if dry_run else _open_job(output, prompts):
+    with nullcontext() if dry_run else _open_job(output, prompts, reading):
         there = {record.image for record in read_records(output)}
         reviews, records = Reviews(output, prompts), RecordFile(output)
         for labelled, labels in _annotated(found, there, files, prompts, names, imported):
@@ -100,18 +105,29 @@ def begin_job(
     return imported
 
 
-def _classes_begun_with(output: Path) -> PromptSet | None:
+def _classes_begun_with(output: Path, reading: ReadSettings) -> PromptSet | None:
     """Return the classes of a job that annotations began; None where there is no job yet."""
     if not output.exists():
         return None
     description = read_job(output) if output.is_dir() else None
     if description is not None and description.get("model") == {"name": IMPORTED}:
         refuse_links(output)
+        _refuse_other_reading(output, reading_of(description), reading)
         return read_labelling(description)
     if not output.is_dir() or {path.name for path in output.iterdir()} - {LOCK}:
         msg = f"{output} is not empty; give --new another folder."
         raise SettingsError(msg)
     return None
+
+
+def _refuse_other_reading(output: Path, begun: ReadSettings, now: ReadSettings) -> None:
+    if now != begun:
+        with_, given = (" ".join(each.options()) or "no such options" for each in (begun, now))
+        msg = (
+            f"the job in {output} began with {with_}, not with {given}; give the same --bands and "
+            "--nodata, or --new another folder."
+        )
+        raise SettingsError(msg)
 
 
 def _refuse_more_classes(output: Path, begun: PromptSet, prompts: PromptSet) -> None:
@@ -126,12 +142,12 @@ def _refuse_more_classes(output: Path, begun: PromptSet, prompts: PromptSet) -> 
 
 
 @contextmanager
-def _open_job(output: Path, prompts: PromptSet) -> Iterator[None]:
+def _open_job(output: Path, prompts: PromptSet, reading: ReadSettings) -> Iterator[None]:
     """Be the only one that writes into the job, and describe it."""
     output.mkdir(parents=True, exist_ok=True)
     with sole_writer(output, "import"):
         if read_job(output) is None:
-            write_job(output, _describe(prompts))
+            write_job(output, _describe(prompts, reading))
         prompts.save(output / PROMPT_FILE)
         write_classes(prompts, output / CLASSES_FILE)
         yield
@@ -219,11 +235,11 @@ def _record(labelled: LabelledImage, file: ImageFile) -> Record:
     )
 
 
-def _describe(prompts: PromptSet) -> dict[str, object]:
+def _describe(prompts: PromptSet, reading: ReadSettings) -> dict[str, object]:
     return {
         "version": 1,
         "model": {"name": IMPORTED},
         "prompts": yaml.safe_load(prompts.to_yaml()),
-        "settings": {},
+        "settings": reading.described(),
         "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
     }

@@ -34,6 +34,8 @@ def compare(
     ] = ["clip-dinoiser,maskclip"],  # noqa: B006 (typer copies it)
     prompt: options.Prompt = None,
     prompts: options.PromptFile = None,
+    nodata: options.Nodata = None,
+    bands: options.Bands = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="PNG file for the drawing.", metavar="FILE")
     ] = Path("comparison.png"),
@@ -47,7 +49,9 @@ def compare(
     from dinoiser.evaluation.agreement import compare_models
     from dinoiser.export.comparison import ComparisonRow, write_comparison
     from dinoiser.images.inputs import find_images
+    from dinoiser.images.settings import ReadSettings
 
+    reading = ReadSettings.parse(nodata, bands)
     words = read_prompts(prompt, prompts, None)
     _check_output(output)
     images = find_images(paths)
@@ -63,6 +67,7 @@ def compare(
             words,
             models,
             device=device,
+            reading=reading,
             progress=advance,
             download_progress=downloads,
         )

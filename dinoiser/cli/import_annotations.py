@@ -13,6 +13,7 @@ from dinoiser.errors import SettingsError
 
 if TYPE_CHECKING:
     from dinoiser.bridges.imports import Imported
+    from dinoiser.images.settings import ReadSettings
 
 EXAMPLE = options.example('dinoiser import labels/ corrected.zip --map "automobile=car"')
 SHOWN_UNMATCHED = 20
@@ -40,6 +41,8 @@ def import_annotations(
         Path | None,
         typer.Option("--images", help="With --new: the annotated images.", metavar="FOLDER"),
     ] = None,
+    nodata: options.Nodata = None,
+    bands: options.Bands = None,
     as_json: options.Json = False,
 ) -> None:
     """Bring annotations made elsewhere into a job.
@@ -50,10 +53,13 @@ def import_annotations(
     Exit code 0: all annotations are in; 1: some have no image or are damaged;
     2: could not run, and nothing was changed.
     """
+    from dinoiser.images.settings import ReadSettings
+
+    reading = ReadSettings.parse(nodata, bands)
     if new is not None:
-        imported = _begin(new, images, places, renames or [], dry_run)
+        imported = _begin(new, images, places, renames or [], reading, dry_run)
     else:
-        imported = _correct(places, images, renames or [], dry_run)
+        imported = _correct(places, images, renames or [], reading, dry_run)
     if as_json:
         print_json(_document(imported))
     else:
@@ -63,7 +69,11 @@ def import_annotations(
 
 
 def _correct(
-    places: list[Path], images: Path | None, renames: list[str], dry_run: bool
+    places: list[Path],
+    images: Path | None,
+    renames: list[str],
+    reading: ReadSettings,
+    dry_run: bool,
 ) -> Imported:
     from dinoiser.batch.export import read_prompts
     from dinoiser.batch.folder import sole_writer
@@ -75,6 +85,12 @@ def _correct(
         got = f"{len(places)} place{'s' * (len(places) > 1)}{' and --images' if images else ''}"
         msg = f"got {got}, expected {expected}"
         raise SettingsError(msg)
+    if chosen := reading.options():
+        msg = (
+            f"{' '.join(chosen)} is for --new, as a job reads its images as it did when they were "
+            "labelled; leave it out."
+        )
+        raise SettingsError(msg)
     read_prompts(output)  # where there is no job, nothing is written, a lock neither
     if dry_run:
         return correct(output, files, renames, dry_run=True)
@@ -83,14 +99,19 @@ def _correct(
 
 
 def _begin(
-    new: Path, images: Path | None, files: list[Path], renames: list[str], dry_run: bool
+    new: Path,
+    images: Path | None,
+    files: list[Path],
+    renames: list[str],
+    reading: ReadSettings,
+    dry_run: bool,
 ) -> Imported:
     from dinoiser.bridges.new_job import begin_job
 
     if images is None:
         msg = "--new needs --images, the folder with the annotated images."
         raise SettingsError(msg)
-    return begin_job(new, images, files, renames, dry_run=dry_run)
+    return begin_job(new, images, files, renames, reading=reading, dry_run=dry_run)
 
 
 def _document(imported: Imported) -> dict[str, Any]:

@@ -97,22 +97,8 @@ def label(
             metavar="FORM",
         ),
     ] = None,
-    nodata: Annotated[
-        float | None,
-        typer.Option(
-            help="Pixels of this value in TIFF files become 255 (ignored), as those do that a "
-            "file declares.",
-            metavar="VALUE",
-        ),
-    ] = None,
-    bands: Annotated[
-        str | None,
-        typer.Option(
-            help="Bands to use as red, green and blue, or the one to use as grey, counted from 1 "
-            "as in GDAL and QGIS: 4,3,2.",
-            metavar="NUMBERS",
-        ),
-    ] = None,
+    nodata: options.Nodata = None,
+    bands: options.Bands = None,
     batch_size: Annotated[
         str, typer.Option(help="Windows per pass: a number, or auto.", metavar="NUMBER")
     ] = "auto",
@@ -173,7 +159,9 @@ def label(
         Running,
         SegmentSettings,
     )
+    from dinoiser.images.settings import ReadSettings
 
+    reading = ReadSettings.parse(nodata, bands)
     settings = SegmentSettings(
         short_side=short_side,
         window=window,
@@ -192,8 +180,8 @@ def label(
             precision=precision,
             heads=heads,
             settings=settings,
-            nodata=nodata,
-            bands=_read_bands(bands),
+            nodata=reading.nodata,
+            bands=reading.bands,
             learned=learned,
         ),
         results=Results(
@@ -261,13 +249,6 @@ def _read_batch_size(text: str) -> int | Literal["auto"]:
         msg = f"--batch-size is {text!r}, expected 'auto' or a number of at least 1."
         raise SettingsError(msg)
     return int(text)
-
-
-def _read_bands(text: str | None) -> list[Any] | None:
-    """Read numbers; what is none stays text, which the settings refuse."""
-    if text is None:
-        return None
-    return [int(part) if part.strip().isdecimal() else part for part in text.split(",")]
 
 
 def _run(job: LabelJob) -> Summary:

@@ -101,6 +101,24 @@ Model = Annotated[
         metavar="MODEL",
     ),
 ]
+Nodata = Annotated[
+    float | None,
+    typer.Option(
+        "--nodata",
+        help="Pixels of this value in TIFF files become 255 (ignored), as those do that a file "
+        "declares.",
+        metavar="VALUE",
+    ),
+]
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        "--bands",
+        help="Bands to use as red, green and blue, or the one to use as grey, counted from 1 as in "
+        "GDAL and QGIS: 4,3,2.",
+        metavar="NUMBERS",
+    ),
+]
 Device = Annotated[
     str,
     typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1 or mps.", metavar="DEVICE"),

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from dinoiser_training.settings import FitSettings
     from dinoiser_training.validation import Agreement
 
+    from dinoiser.images.settings import ReadSettings
+
 WIDE = 80
 """Columns of a terminal that has room for the losses beside the bar."""
 EXAMPLE = options.example("dinoiser train photos/ -m clip-dinoiser -o heads.safetensors")
@@ -67,6 +69,8 @@ def train(
             metavar="RECIPE",
         ),
     ] = "published",
+    nodata: options.Nodata = None,
+    bands: options.Bands = None,
     sample: Annotated[
         int, typer.Option(help="Use at most this many images.", metavar="NUMBER")
     ] = 1000,
@@ -112,17 +116,20 @@ def train(
     from dinoiser_training.refit import RefitJob
     from dinoiser_training.seeds import jobs_of_seeds
 
+    from dinoiser.images.settings import ReadSettings
+
+    reading = ReadSettings.parse(nodata, bands)
     values = {
         "model": model, "precision": precision, "teacher": teacher, "steps": steps,
         "batch_size": batch_size, "crop": crop, "sample": sample, "seed": seed,
-        "guide_block": _read_block(guide_block),
+        "guide_block": _read_block(guide_block), "nodata": reading.nodata, "bands": reading.bands,
     }  # fmt: skip
     given = {name for name in ("recipe", *values) if _is_given(context, name)}
-    networks, settings = _settings(recipe, values, given, config)
+    networks, reading, settings = _settings(recipe, values, given, config)
     words = read_prompts(prompt, prompts, None) if prompt or prompts else None
     job = RefitJob(
         tuple(paths), output, device=device, settings=settings, resume=resume and seeds == 1,
-        prompts=words, **networks,
+        prompts=words, reading=reading, **networks,
     )  # fmt: skip
     jobs = [job] if seeds == 1 else jobs_of_seeds(job, seeds, resume)
     documents, better = [], True
@@ -189,11 +196,12 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 def _settings(
     recipe: str, values: dict[str, Any], given: Collection[str], config: Path | None
-) -> tuple[dict[str, str], FitSettings]:
+) -> tuple[dict[str, str], ReadSettings, FitSettings]:
     """Networks and settings: of the options given, else of the file, else of the recipe."""
     from dinoiser_training.config_file import NETWORKS, read_config
     from dinoiser_training.settings import FitSettings
 
+    from dinoiser.images.settings import ReadSettings
     from dinoiser.models.catalog import find_model
 
     if config is not None:
@@ -202,8 +210,9 @@ def _settings(
             raise SettingsError(msg)
         values |= {n: v for n, v in read_config(config).items() if n not in given}
     networks = {name: values.pop(name) for name in NETWORKS}
+    reading = ReadSettings(values.pop("nodata"), values.pop("bands"))
     values["crop"] = values["crop"] or find_model(networks["model"]).windows.window
-    return networks, FitSettings.of_recipe(recipe, **values)
+    return networks, reading, FitSettings.of_recipe(recipe, **values)
 
 
 def _run(job: RefitJob) -> RefitSummary:
@@ -317,7 +326,8 @@ def _print_summary(job: RefitJob, summary: RefitSummary, judgement: Judgement) -
         say(f"{summary.changed:.1%} of the pixels of images kept back change: see {picture}")
     say(_verdict(job, judgement))
     if judgement.are_better:
-        say(f"  dinoiser label FOLDER -p '...' -m {job.model} --heads {job.output}")
+        words = ["-m", job.model, "--heads", str(job.output), *job.reading.options()]
+        say(f"  dinoiser label FOLDER -p '...' {' '.join(words)}")
 
 
 def _print_table(judge: str, agreements: dict[str, Agreement]) -> None:

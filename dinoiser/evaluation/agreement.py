@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dinoiser.errors import SettingsError
-from dinoiser.images import read_image
+from dinoiser.images.reading import read_and_warn
+from dinoiser.images.settings import AS_STORED
+from dinoiser.labels import ignore_label
 from dinoiser.models.load import load_model
 from dinoiser.segment.segmenter import Segmenter
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from dinoiser.images.settings import ReadSettings
     from dinoiser.prompts import PromptSet
 
 
@@ -42,15 +45,21 @@ class Comparison(NamedTuple):
 
     @property
     def agreement(self) -> float:
-        """Share in [0, 1] of the pixels on which all models agree."""
-        return float((self.answers == 1).mean())
+        """Share in [0, 1] of the pixels on which all models agree, without ignored ones."""
+        return self._share(self.answers == 1)
 
     def pairs(self) -> dict[tuple[str, str], float]:
         """Share in [0, 1] of equal pixels for each pair of models."""
         return {
-            (one, other): float((self.labels[one] == self.labels[other]).mean())
+            (one, other): self._share(self.labels[one] == self.labels[other])
             for one, other in combinations(self.labels, 2)
         }
+
+    def _share(self, same: np.ndarray) -> float:
+        """Share in [0, 1] of the pixels that some model gives a class; 1 if there are none."""
+        labelled = [labels != ignore_label(labels.dtype) for labels in self.labels.values()]
+        known = same[np.logical_or.reduce(labelled)]
+        return float(known.mean()) if known.size else 1.0
 
 
 def compare_models(
@@ -59,6 +68,7 @@ def compare_models(
     models: Sequence[str],
     *,
     device: str = "auto",
+    reading: ReadSettings = AS_STORED,
     progress: Callable[[str, int, int], None] | None = None,
     download_progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Comparison]:
@@ -74,6 +84,8 @@ def compare_models(
         Two or more names from `dinoiser.list_models`.
     device
         See `dinoiser.load_model`.
+    reading
+        How the images' pixels are read.
     progress
         Called with a model's name, the number of images that it has labelled,
         and the total.
@@ -94,11 +106,13 @@ def compare_models(
         given = f"Only the model {models[0]} is named" if models else "No model is named"
         msg = f"{given}, expected at least two different ones."
         raise SettingsError(msg)
-    comparisons = [Comparison(read_image(path), {}) for path in paths]
+    images = [read_and_warn(path, reading) for path in paths]
+    comparisons = [Comparison(image.rgb, {}) for image in images]
     for name in models:
         segmenter = Segmenter(load_model(name, device, progress=download_progress))
-        for i, comparison in enumerate(comparisons, start=1):
-            comparison.labels[name] = segmenter.segment(comparison.image, prompts).labels
+        for i, (image, comparison) in enumerate(zip(images, comparisons, strict=True), start=1):
+            result = segmenter.segment(image.rgb, prompts).ignoring(image.missing)
+            comparison.labels[name] = result.labels
             if progress:
-                progress(name, i, len(comparisons))
+                progress(name, i, len(images))
     return comparisons

@@ -117,10 +117,17 @@ def read_image(
     UserWarning
         If a value looks like missing data but is not declared.
     """
-    image = read_with_missing(path, ReadSettings(nodata, bands), max_pixels=max_pixels)
+    return read_and_warn(path, ReadSettings(nodata, bands), max_pixels=max_pixels).rgb
+
+
+def read_and_warn(
+    path: str | Path, reading: ReadSettings = AS_STORED, *, max_pixels: int | None = None
+) -> ReadImage:
+    """Read an image and which of its pixels hold no data; see `read_image`, which warns alike."""
+    image = read_with_missing(path, reading, max_pixels=max_pixels)
     if image.warning:
-        warnings.warn(f"{path}: {image.warning}", stacklevel=2)
-    return image.rgb
+        warnings.warn(f"{path}: {image.warning}", stacklevel=3)
+    return image
 
 
 def read_with_missing(

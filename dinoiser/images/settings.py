@@ -43,6 +43,24 @@ class ReadSettings:
         if self.bands is not None:
             object.__setattr__(self, "bands", tuple(map(operator.index, self.bands)))
 
+    @classmethod
+    def parse(cls, nodata: float | None, bands: str | None) -> ReadSettings:
+        """Read the options --nodata and --bands, such as "4,3,2".
+
+        Raises
+        ------
+        SettingsError
+            No image can be read so.
+        """
+        # what is no number stays text, which is refused
+        return cls(nodata, None if bands is None else list(map(_number, bands.split(","))))
+
+    def options(self) -> list[str]:
+        """Write the options that `parse` reads; none where files decide."""
+        nodata = [] if self.nodata is None else ["--nodata", str(self.nodata)]
+        bands = [] if self.bands is None else ["--bands", ",".join(map(str, self.bands))]
+        return nodata + bands
+
     def described(self) -> dict[str, Any]:
         """Describe for job.yaml what was chosen; nothing where files decide."""
         bands = None if self.bands is None else list(self.bands)
@@ -63,10 +81,14 @@ def chosen_samples(bands: Sequence[int], count: int) -> list[int]:
         has = "1 band" if count == 1 else f"{count} bands"
         msg = (
             f"the image has {has}, and --bands {','.join(map(str, bands))} asks for band "
-            f"{lacking[0]}; label images of other bands as another job"
+            f"{lacking[0]}; images of other bands need a run of their own"
         )
         raise ImageError(msg)
     return [band - 1 for band in bands]
+
+
+def _number(text: str) -> Any:
+    return int(text) if text.strip().isdecimal() else text
 
 
 def _nodata_problems(nodata: object) -> list[str]:

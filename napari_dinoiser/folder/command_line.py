@@ -38,10 +38,7 @@ def to_command(job: LabelJob) -> str:
     if job.results.keep_features:
         words.append("--keep-features")
     words += _setting_words(labelling.settings)
-    if labelling.nodata is not None:
-        words += ["--nodata", labelling.nodata]
-    if labelling.bands is not None:
-        words += ["--bands", ",".join(map(str, labelling.bands))]
+    words += labelling.reading.options()
     if running.scheduler != "auto":
         words += ["--scheduler", running.scheduler]
     if running.overwrite:

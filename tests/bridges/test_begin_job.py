@@ -4,12 +4,16 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
+from dinoiser.batch.job import read_job, reading_of
 from dinoiser.batch.records import read_records
 from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews
 from dinoiser.export import read_mask, write_png
 from dinoiser.export.png import write_classes
+from dinoiser.images import read_image
+from dinoiser.images.settings import ReadSettings
 from dinoiser.prompts import PromptSet
 from tests.helpers.export_jobs import PROMPTS, decodes, scene, segmentation
 from tests.helpers.job_driver import PROGRAM, kill_when
@@ -95,3 +99,37 @@ def test_the_same_command_goes_on_after_a_kill(tmp_path, dinoiser):
     for number in range(count):
         mask = read_mask(tmp_path / f"job/masks/{number:03}.png")
         np.testing.assert_array_equal(mask, scene(number))
+
+
+def test_a_job_remembers_the_bands_of_its_images(tmp_path, dinoiser):
+    images, drawn = lay_out(tmp_path, 1)
+    (images / "000.png").unlink()
+    bands = np.random.default_rng(3).integers(0, 4000, (*scene(0).shape, 5), np.uint16)
+    bands[:4, :9] = 7
+    layout = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(images / "000.tif", bands, **layout)
+    command = begin(tmp_path / "job", images, drawn)
+    code, _, err = dinoiser(*command, "--bands", "5,1,2", "--nodata", 7)
+    assert code == 0, err
+    assert reading_of(read_job(tmp_path / "job")) == ReadSettings(7, (5, 1, 2))
+    # as whoever looks at the job sees its images: here, the copies of a data set
+    assert dinoiser("export", tmp_path / "job", "-f", "voc")[0] == 0
+    [copy] = (tmp_path / "job/voc/JPEGImages").iterdir()
+    tags = [(42113, "s", 0, "7", True)]
+    only = np.ascontiguousarray(bands[..., [4, 0, 1]])
+    tifffile.imwrite(tmp_path / "only.tif", only, photometric="rgb", extratags=tags)
+    np.testing.assert_array_equal(read_image(copy), read_image(tmp_path / "only.tif"))
+    # and it goes on with these only
+    assert dinoiser(*command, "--nodata", 7, "--bands", "5,1,2")[0] == 0
+    code, _, err = dinoiser(*command)
+    assert code == 2
+    message = " ".join(err.split())
+    assert "began with --nodata 7.0 --bands 5,1,2, not with no such options; give the same" in (
+        message
+    )
+
+
+def test_a_job_that_is_there_keeps_its_bands(tmp_path, dinoiser):
+    code, _, err = dinoiser("import", tmp_path / "job", tmp_path / "a.json", "--bands", "1")
+    assert code == 2
+    assert "--bands 1 is for --new" in " ".join(err.split())

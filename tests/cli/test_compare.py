@@ -8,10 +8,12 @@ from PIL import Image
 
 from dinoiser.evaluation.agreement import Comparison
 from dinoiser.export.comparison import DISAGREEMENT, PANEL_WIDTH, ComparisonRow, build_comparison
+from dinoiser.images import read_image
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
 from dinoiser.segment.segmenter import Segmenter
+from tests.helpers.band_jobs import draw_twice
 
 
 @pytest.fixture
@@ -84,3 +86,33 @@ def test_one_model_is_not_enough(models, image_file, dinoiser):
     code, _, err = dinoiser("compare", image_file, "-m", models, "-p", "dog, cat")
     assert code == 2
     assert "at least two different ones" in err
+
+
+def test_chosen_bands_are_compared_as_plain_images_without_what_has_no_data(dinoiser, tmp_path):
+    plain, banded, _ = draw_twice(tmp_path, 1)
+    words = ("-m", "tiny,maskclip-tiny", "-p", "background, red star, circle", "-d", "cpu")
+    documents = []
+    for images, more in ((plain, ()), (banded, ("--bands", "4,3,2", "--nodata", 9))):
+        drawing = images.with_suffix(".png")
+        code, out, err = dinoiser("compare", images, *words, *more, "-o", drawing, "--json")
+        assert code == 0, err
+        documents.append(json.loads(out) | {"output": None})
+    assert documents[0] == documents[1]
+    assert plain.with_suffix(".png").read_bytes() == banded.with_suffix(".png").read_bytes()
+    with_data = np.ones((224, 224), bool)
+    with_data[:50, :70] = False
+    one, other = (
+        Segmenter(load_model(name, "cpu")).segment(
+            read_image(plain / "0.tif"), PromptSet.parse("background, red star, circle")
+        )
+        for name in ("tiny", "maskclip-tiny")
+    )
+    share = float((one.labels == other.labels)[with_data].mean())
+    assert 0 < share < 1
+    assert documents[0]["agreement"] == pytest.approx(share)
+
+
+def test_bands_that_cannot_be_are_refused_before_a_model_is_named(dinoiser, tmp_path):
+    code, _, err = dinoiser("compare", tmp_path / "no.tif", "-p", "dog", "--bands", "1,2")
+    assert code == 2
+    assert "bands is [1, 2], expected one number (grey) or three" in " ".join(err.split())

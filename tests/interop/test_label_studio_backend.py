@@ -6,9 +6,11 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from dinoiser.export.label_studio import build_interface
+from dinoiser.images.settings import ReadSettings
 from dinoiser.models.load import load_model
 from dinoiser.prompts import PromptSet
 from dinoiser.scenes import draw_scene
@@ -33,6 +35,7 @@ def prompts(scene):
 def image_url(scene, tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     Image.fromarray(scene.image).save(folder / "a.png")
+    save_twice(folder, scene.image)
     handler = partial(SimpleHTTPRequestHandler, directory=folder)
     server = HTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -45,6 +48,17 @@ def client(tmp_path_factory):
     from dinoiser.bridges.label_studio_backend import make_app
 
     return make_app("tiny", device="cpu").test_client()
+
+
+def save_twice(folder, rgb):
+    """Save an image without data at its top as RGB, and as bands that say less of themselves."""
+    rgb = rgb.copy()
+    rgb[:60] = 251
+    declared = [(42113, "s", 0, "251", True)]
+    tifffile.imwrite(folder / "plain.tif", rgb, photometric="rgb", extratags=declared)
+    bands = np.dstack([np.zeros_like(rgb[..., 0]), rgb[..., ::-1]])
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    tifffile.imwrite(folder / "banded.tif", bands, **options)
 
 
 def ask(client, interface, url):
@@ -71,6 +85,21 @@ def test_strokes_are_the_masks_of_the_interface_s_labels(client, scene, prompts,
         drawn[mask] = 1 + scene.names.index(stroke["value"]["brushlabels"][0])
     np.testing.assert_array_equal(drawn, labels)
     assert labels.any()
+
+
+def test_bands_are_chosen_and_what_has_no_data_is_left_out(scene, prompts, image_url):
+    from dinoiser.bridges.label_studio_backend import make_app
+
+    banded = make_app("tiny", device="cpu", reading=ReadSettings.parse(251, "4,3,2")).test_client()
+    plain = make_app("tiny", device="cpu").test_client()
+    results = []
+    for client, name in ((banded, "banded.tif"), (plain, "plain.tif")):
+        answer = ask(client, build_interface(prompts), image_url.replace("a.png", name))
+        results.append(answer.get_json()["results"][0]["result"])
+    assert results[0] == results[1] != []
+    for stroke in results[0]:
+        flat = np.array(brush.decode_rle(stroke["value"]["rle"]), np.uint8)
+        assert not flat.reshape(*scene.labels.shape, 4)[:60, ..., 3].any()
 
 
 def test_an_interface_without_a_brush_says_what_to_add(client, image_url):
