@@ -12,6 +12,7 @@ from dinoiser_training.settings import FitSettings
 from PIL import Image
 
 from dinoiser.batch import export
+from dinoiser.batch.engines.label_images import ALL_IGNORED
 from dinoiser.batch.export import export_alone
 from dinoiser.batch.features import KeptFeatures
 from dinoiser.batch.improve import learn_from_reviews
@@ -211,3 +212,24 @@ def test_a_large_file_is_labelled_by_its_bands(scenes, tmp_path, monkeypatch):
     assert label(folder, tmp_path / "parts", keep_features=False, **READING).failures == {}
     whole, parts = (read_mask(tmp_path / job / "masks" / "0.png") for job in ("whole", "parts"))
     np.testing.assert_array_equal(whole, parts)
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
+@pytest.mark.parametrize("why", ["transparent", "no data", "part"])
+def test_that_nothing_of_an_image_can_be_labelled_is_said(tmp_path, monkeypatch, why, in_parts):
+    folder, rgb = tmp_path / "images", np.full((96, 96, 3), 90, np.uint8)
+    folder.mkdir()
+    alpha = np.zeros((96, 96), np.uint8)
+    alpha[:, :5] = 255 if why == "part" else 0
+    if why == "no data":
+        tags = [(42113, "s", 0, "90", True)]
+        tifffile.imwrite(folder / "a.tif", rgb, photometric="rgb", extratags=tags)
+    else:
+        rgba = np.dstack([rgb, alpha])
+        tifffile.imwrite(folder / "a.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
+    if in_parts:
+        monkeypatch.setattr("dinoiser.images.large_tiff.LARGE_PIXELS", 1000)
+    summary = label(folder, tmp_path / "out", keep_features=False)
+    assert (read_mask(tmp_path / "out/masks/a.png") == 255).all() == (why != "part")
+    said = {} if why == "part" else {ALL_IGNORED: ["a.tif"]}
+    assert summary.warnings == said

@@ -50,6 +50,11 @@ if TYPE_CHECKING:
 
 PIXELS_AT_ONCE = 2**24
 """Images are held in memory up to about this many pixels in total, or one at a time."""
+ALL_IGNORED = (
+    "all of its pixels are ignored, as they are transparent, hold no data or are too uncertain; if "
+    "what is marked as alpha is another band, choose the colours, such as --bands 1,2,3"
+)
+"""What a person is told of an image of which nothing is labelled."""
 
 _log = logging.getLogger(__name__)
 
@@ -263,6 +268,11 @@ class ImageLabeller:
         seconds: float,
         warning: str | None = None,
     ) -> Record:
+        counts = result.pixel_counts()
+        if not isinstance(result, _Corrected) and counts[self.job.prompts.ignore] == sum(
+            counts.values()
+        ):
+            warning = warning or ALL_IGNORED
         return _record(
             image,
             status="done",
@@ -272,7 +282,7 @@ class ImageLabeller:
             turn=self.job.turn,
             mask_checksum=self._read_seal(image),
             size=result.size,
-            pixels=result.pixel_counts(),
+            pixels=counts,
             confidence=result.mean_confidence(),
             histogram=result.confidence_histogram(),
         )
