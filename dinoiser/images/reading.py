@@ -405,16 +405,13 @@ def _decode_jpeg(path: Path, image: ImageFile) -> np.ndarray | None:
 def _pick(pixels: np.ndarray, bands: Sequence[int] | None) -> np.ndarray:
     """Turn the bands of an image, (H, W) or (H, W, C), into grey, RGB or RGBA (H, W, C).
 
-    The last one of 2 or 4 is alpha, unless it is chosen as a colour.
+    The last one of 2 or 4 is alpha, unless bands are chosen.
     """
     pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
     count = pixels.shape[2]
     if bands is None:
         return pixels[..., [0, 0, 0, 1]] if count == 2 else pixels
-    samples = chosen_samples(bands, count)
-    if count in (2, 4) and count - 1 not in samples:
-        samples = [*(samples * 3)[:3], count - 1]
-    return pixels[..., samples]
+    return pixels[..., chosen_samples(bands, count)]
 
 
 def _orientation(image: Image.Image) -> int:

@@ -38,7 +38,8 @@ def read_tiff(path: Path, limit: int, reading: ReadSettings = AS_STORED) -> Read
     For a stack (time, depth or plain pages), the first page is read that is not a
     reduced copy. Three channels stored as separate pages (OME, ImageJ) are read as
     red, green and blue. In an RGB image, channels after the third are dropped unless
-    they are marked as alpha. Where bands are chosen, others are dropped, except alpha.
+    they are marked as alpha. Where bands are chosen, others are dropped, except alpha beside
+    four or more.
 
     Parameters
     ----------
@@ -316,7 +317,8 @@ def _colors(pixels: np.ndarray, layout: TiffPage) -> np.ndarray:
 def color_samples(page: TiffPage, bands: Sequence[int] | None = None) -> list[int]:
     """Return the indices of a page's grey or red, green and blue samples, followed by alpha.
 
-    See `find_bands`. A sample marked as alpha that is one of the `bands` is a colour.
+    See `find_bands`. Where `bands` are chosen, a sample marked as alpha counts as that only if it
+    is none of them, and the image has more than four.
     """
     if _palette(page) is not None:
         return [0, 1, 2] if bands is None else chosen_samples(bands, 3)
@@ -325,7 +327,8 @@ def color_samples(page: TiffPage, bands: Sequence[int] | None = None) -> list[in
     alpha = [first_extra + i for i, kind in enumerate(page.extrasamples) if kind in _ALPHA][:1]
     if bands is not None:
         colors = chosen_samples(bands, count)
-        alpha = [sample for sample in alpha if sample not in colors]
+        # the fourth of four is often marked as alpha whatever it holds, as GDAL does
+        alpha = [sample for sample in alpha if sample not in colors and count > 4]
     else:
         colors = [sample for sample in range(count) if sample not in alpha]
         if page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR):

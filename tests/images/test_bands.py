@@ -109,27 +109,53 @@ class TestMissing:
 
 
 class TestAlpha:
-    @pytest.fixture
-    def path(self, tmp_path):
-        """Four bands, of which the fourth is marked as alpha."""
-        four = five_bands()[..., :4]
-        four[:30, :, 3] = 0
-        four[30:, :, 3] = 255
-        options = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
-        tifffile.imwrite(tmp_path / "a.tif", four, **options)
-        return tmp_path / "a.tif"
+    @staticmethod
+    def write(folder, count, **options):
+        """Bands, of which the last is marked as alpha; above, it is 0."""
+        bands = five_bands()[..., :count].copy()
+        bands[:30, :, -1], bands[30:, :, -1] = 0, 255
+        kind = "rgb" if count > 3 else "minisblack"
+        extra = [0] * (count - (4 if count > 3 else 2)) + ["unassalpha"]
+        options = {"photometric": kind, "extrasamples": extra, "planarconfig": "contig"} | options
+        tifffile.imwrite(folder / "a.tif", bands, **options)
+        return folder / "a.tif"
 
-    @pytest.mark.parametrize("chosen", [(3, 2, 1), (2,)])
-    def test_one_that_is_not_chosen_makes_transparent(self, path, chosen):
-        rgb = read_image(path, bands=chosen)
+    @pytest.mark.parametrize("chosen", [(3, 2, 1), (2,), (4, 1, 1)])
+    def test_one_that_is_not_chosen_makes_transparent(self, tmp_path, chosen):
+        rgb = read_image(self.write(tmp_path, 5), bands=chosen)
         assert (rgb[:30] == 255).all()
         only = five_bands()[30:][..., [band - 1 for band in chosen]]
         np.testing.assert_array_equal(rgb[30:], np.broadcast_to(only, rgb[30:].shape))
 
-    def test_one_that_is_chosen_is_a_colour(self, path):
-        rgb = read_image(path, bands=(4, 3, 2))
+    @pytest.mark.parametrize("count", [4, 5])
+    def test_one_that_is_chosen_is_a_colour(self, tmp_path, count):
+        rgb = read_image(self.write(tmp_path, count), bands=(count, 3, 2))
         np.testing.assert_array_equal(rgb[..., 1:], five_bands()[..., [2, 1]])
         assert (rgb[:30, :, 0] == 0).all()
+
+    @pytest.mark.parametrize(("count", "chosen"), [(4, (3, 2, 1)), (4, (2,)), (2, (1,))], ids=str)
+    @pytest.mark.parametrize("tiles", [{}, TILES], ids=["strips", "tiles"])
+    def test_the_last_of_up_to_four_is_none_once_bands_are_chosen(
+        self, tmp_path, count, chosen, tiles
+    ):
+        """GDAL calls the near-infrared band of four alpha; it is 0 over water."""
+        path, reading = self.write(tmp_path, count, **tiles), ReadSettings(bands=chosen)
+        assert read_with_missing(path).missing[:30].all()
+        found = read_with_missing(path, reading)
+        assert found.missing is None
+        only = five_bands()[..., [band - 1 for band in chosen]]
+        np.testing.assert_array_equal(found.rgb, np.broadcast_to(only, found.rgb.shape))
+        np.testing.assert_array_equal(read_in_parts(path, reading), found.rgb)
+        with open_large_tiff(path, reading) as tiff:
+            assert tiff.missing(slice(0, 100), slice(0, 150)) is None
+
+    def test_nor_is_it_in_other_files(self, tmp_path):
+        rgba = five_bands()[..., :4]
+        (tmp_path / "a.jp2").write_bytes(imagecodecs.jpeg2k_encode(rgba, level=0))
+        Image.fromarray(rgba).save(tmp_path / "a.png")
+        for path in tmp_path.iterdir():
+            found = read_image(path, bands=(3, 2, 1))
+            np.testing.assert_array_equal(found, rgba[..., [2, 1, 0]])
 
 
 OTHERS = {

@@ -201,6 +201,9 @@ def test_alpha_that_is_chosen_as_a_colour_takes_no_pixel_out(tmp_path):
     path = write(tmp_path / "a.tif", rgba, extrasamples=["unassalpha"])
     assert read_with_missing(path).missing.all()
     assert read_with_missing(path, ReadSettings(bands=(4, 2, 1))).missing is None
+    five = np.dstack([rgba[..., :3], rgba[..., :1], rgba[..., 3]])
+    write(path, five, extrasamples=["unspecified", "unassalpha"])
+    assert read_with_missing(path, ReadSettings(bands=(5, 2, 1))).missing is None
     assert read_with_missing(path, ReadSettings(bands=(3, 2, 1))).missing.all()
 
 
