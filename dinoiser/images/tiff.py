@@ -9,6 +9,7 @@ from tifffile import (
     COMPRESSION,
     EXTRASAMPLE,
     PHOTOMETRIC,
+    PLANARCONFIG,
     TiffFile,
     TiffFrame,
     TiffPage,
@@ -262,11 +263,32 @@ def _read_page(
 ) -> np.ndarray:
     """Decode one page to (H, W, C): grey, RGB or RGBA of any dtype."""
     check_data(page)
-    pixels = page.asarray()
+    pixels = _without_planes(page, layout, samples).asarray()
     # to: Y, X, S
     pixels = np.moveaxis(pixels, layout.axes.index("S"), -1) if "S" in layout.axes else pixels
     pixels = pixels.reshape(layout.imagelength, layout.imagewidth, -1)
     return to_colors(pixels, layout, samples, nodata)
+
+
+def _without_planes(
+    page: TiffPage | TiffFrame, layout: TiffPage, samples: list[int]
+) -> TiffPage | TiffFrame:
+    """Leave out the planes of other samples than those to use, so that they are not decoded."""
+    each, rest = divmod(len(page.dataoffsets), layout.samplesperpixel)
+    separate = layout.planarconfig == PLANARCONFIG.SEPARATE and not rest
+    separate &= _palette(layout) is None  # whose samples are those of its colours
+    # planes in one run are read at once; tables that all tiles of a JPEG share would be lost
+    if not separate or layout.is_contiguous or page.jpegtables is not None:
+        return page
+    # nothing at 0 is how a file leaves a tile or strip out
+    places = [
+        place if i // each in samples else (0, 0)
+        for i, place in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True))
+    ]
+    offsets, counts = zip(*places, strict=True)
+    return TiffFrame(
+        page.parent, page.index, dataoffsets=offsets, databytecounts=counts, keyframe=layout
+    )
 
 
 def to_colors(

@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinoiser.errors import SettingsError
+from dinoiser.errors import ImageError, SettingsError
 from dinoiser.images import read_image
 from dinoiser.images.large_tiff import is_large_tiff, open_large_tiff
 from dinoiser.images.reading import read_with_missing
@@ -81,6 +81,34 @@ def test_chosen_bands_are_those_of_a_copy_that_has_only_these(kind, layout, chos
 def test_without_a_choice_the_first_three_of_rgb_stay(tmp_path):
     path = write(tmp_path / "a.tif", five_bands(), LAYOUTS["calls itself RGB"])
     np.testing.assert_array_equal(read_image(path), five_bands()[..., :3])
+
+
+@pytest.mark.parametrize("chosen", CHOICES, ids=str)
+@pytest.mark.parametrize("layout", ["planes in tiles", "planes in strips"])
+def test_planes_that_are_not_chosen_are_not_decoded(layout, chosen, tmp_path):
+    path = write(tmp_path / "a.tif", five_bands(), LAYOUTS[layout])
+    expected = read_image(path, bands=chosen)
+    with tifffile.TiffFile(path) as tiff:
+        places = list(zip(tiff.pages[0].dataoffsets, tiff.pages[0].databytecounts, strict=True))
+    content, each = bytearray(path.read_bytes()), len(places) // 5
+    for number, (start, length) in enumerate(places):
+        if 1 + number // each not in chosen:
+            content[start : start + length] = b"\xff" * length  # what zlib refuses
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path, bands=chosen), expected)
+    with pytest.raises(ImageError):
+        read_image(path, bands=next((b,) for b in range(1, 6) if b not in chosen))
+
+
+@pytest.mark.parametrize("bands", [(3, 3, 2), (2,)])
+def test_a_palette_stored_as_a_plane_has_the_bands_of_its_colours(bands, tmp_path):
+    colors = np.random.default_rng(0).integers(0, 2**16, (3, 256), np.uint16)
+    values = five_bands()[..., 0]
+    options = {"photometric": "palette", "colormap": colors, "compression": "zlib"}
+    tifffile.imwrite(tmp_path / "a.tif", values, **options, planarconfig="separate")
+    expected = (colors >> 8).astype(np.uint8)[[band - 1 for band in bands]][:, values]
+    found = read_image(tmp_path / "a.tif", bands=bands)
+    np.testing.assert_array_equal(found, np.broadcast_to(np.moveaxis(expected, 0, -1), found.shape))
 
 
 class TestMissing:
