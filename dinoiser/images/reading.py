@@ -49,6 +49,7 @@ _SIGNATURES = {
     "DIB": rb"[\x28\x6c\x7c]\0{3}.{8}\x01\0",
 }
 _KIND_TAG, _REDUCED = 254, 1  # of TIFF: NewSubfileType
+_AS_TIFF = "convert it to TIFF: gdal_translate IN OUT.tif"
 _SLICES = "save its slices as 16-bit PNG or TIFF"
 _OTHER_FILES = {
     "a DICOM file": (rb".{128}DICM", f"{_SLICES} in a DICOM viewer, or with pydicom"),
@@ -60,6 +61,13 @@ _OTHER_FILES = {
     ),
     "an ND2 file": (rb"\xda\xce\xbe\x0a", "export it as TIFF from NIS-Elements or Fiji"),
     "a LIF file": (rb"\x70\0{3}.{4}\x2a", "export it as TIFF from LAS X or Fiji"),
+    "a GDAL virtual raster (VRT)": (rb"<VRTDataset", _AS_TIFF),
+    "the header of an ENVI image": (rb"ENVI\s", "convert the image to TIFF with GDAL or QGIS"),
+    "an ERDAS Imagine file": (rb"EHFA_HEADER_TAG", _AS_TIFF),
+    "an HDF5 or netCDF file": (
+        rb"\x89HDF\r\n\x1a\n|CDF[\1\2\5]",
+        "save its bands as one TIFF with GDAL or QGIS",
+    ),
     "a ZIP file": (rb"PK(\x03\x04|\x05\x06)", "unpack it and give the folder"),
 }
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 PIXELS_AT_ONCE = 2**24
 """Images are held in memory up to about this many pixels in total, or one at a time."""
 ALL_IGNORED = (
-    "all of its pixels are ignored, as they are transparent, hold no data or are too uncertain; if "
+    "all pixels are ignored, as they are transparent, hold no data or are too uncertain; if "
     "what is marked as alpha is another band, choose the colours, such as --bands 1,2,3"
 )
 """What a person is told of an image of which nothing is labelled."""
