@@ -10,6 +10,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_dinoiser.digit_keys import digit_of
+from napari_dinoiser.in_view import in_pixels
 from napari_dinoiser.label_layers import TRANSPARENT
 from napari_dinoiser.own_layers import OWN, insert_unselected, place_labels
 
@@ -170,7 +171,7 @@ class ObjectTool(QObject):
         if target is None:
             return
         layer = target.layer
-        data = layer.world_to_data(self._position[-layer.ndim :])
+        data = in_pixels(self._viewer.dims, layer, self._position)
         place = tuple(round(float(value)) for value in data)
         inside = all(0 <= at < length for at, length in zip(place, layer.data.shape, strict=True))
         mask = target.find(place, REACHES[self._step]) if inside else None

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_dinoiser.class_search import ClassSearch
+from napari_dinoiser.in_view import move_slider
 from napari_dinoiser.key_bindings import KeyBindings
 from napari_dinoiser.label_keys import DISPLAY_KEYS, SEARCH_KEYS, paint_with
 from napari_dinoiser.uncertain_places import look_at
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.labelled_images import Labelled, LabelledImages
     from napari_dinoiser.segment.painted_classes import PaintedClasses
     from napari_dinoiser.segment.word_box import WordBox
+
+NO_SLICE = "There is no slice of this image in view: the sliders are beyond its slices."
 
 
 class CanvasKeys:
@@ -119,6 +122,9 @@ class CanvasKeys:
         if known is None:
             return
         plane = self._images.plane(known)
+        if plane is None:
+            self._tell(NO_SLICE)
+            return
         tour = known.tour(plane)
         place = tour.step()
         if place is not None:
@@ -135,13 +141,25 @@ class CanvasKeys:
         known = self._labelled()
         if known is None or known.session.edits.labels.ndim == 2:
             return
-        dims, here = self._viewer.dims, self._images.plane(known)
-        axis = dims.last_used
-        dims.set_current_step(axis, dims.current_step[axis] + step)
-        there = self._images.plane(known)
-        if there == here:
+        dims, layer, here = self._viewer.dims, known.editor.layer, self._images.plane(known)
+        if here is None:
+            self._tell(NO_SLICE)
+            return
+        axis = dims.last_used - (dims.ndim - layer.ndim)  # the labels may have fewer axes
+        there = _neighbour(here, axis, step, layer.data.shape)
+        if there is None:
             self._tell("There is no slice to copy the labels to.")
             return
+        move_slider(dims, layer, axis, step)
         known.session.edits.copy(here, there)
         known.editor.draw()
         self._tell("The labels of the other slice are copied here; undo takes them back.")
+
+
+def _neighbour(
+    plane: tuple[int, ...], axis: int, step: int, shape: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """Return the plane that is some steps away along an axis; None if there is none."""
+    if not 0 <= axis < len(plane) or not 0 <= plane[axis] + step < shape[axis]:
+        return None
+    return *plane[:axis], plane[axis] + step, *plane[axis + 1 :]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_dinoiser.in_view import full_size
 from napari_dinoiser.segment.image_source import ImageSource
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def channel_axes(layer: Image) -> dict[int, int]:
     """Return axes that may be channels, with their lengths: leading axes that are not long."""
     if layer.rgb:
         return {}
-    shape = _shape(layer)
+    shape = full_size(layer).shape
     return {axis: n for axis, n in enumerate(shape[:-2]) if 1 < n <= MANY_CHANNELS}
 
 
@@ -79,7 +80,3 @@ def drawn_part(shapes: Shapes, layer: Layer) -> tuple[slice, slice] | None:
         slice(max(0, round(a)), max(0, round(b))) for a, b in zip(low, high, strict=True)
     )
     return rows, columns
-
-
-def _shape(layer: Image) -> tuple[int, ...]:
-    return tuple((layer.data[0] if layer.multiscale else layer.data).shape)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
+from napari_dinoiser.in_view import plane_in_view
 from napari_dinoiser.label_layers import TRANSPARENT, style_labels
 from napari_dinoiser.own_layers import PHOTO, keep_over, place_labels
 from napari_dinoiser.segment.label_editor import LabelEditor
@@ -189,10 +190,10 @@ class LabelledImages(QObject):
     def show_map(self, known: Labelled, kind: str | None, class_name: str | None) -> None:
         """Show a map of what is in view, see `MapLayer.show`; None shows the labels alone."""
         plane = self.plane(known)
-        if kind is None or class_name is None or not known.session.parts(plane):
-            known.map.hide()
-        else:
+        if kind and class_name and plane is not None and known.session.parts(plane):
             known.map.show(kind, class_name, plane)
+        else:
+            known.map.hide()
 
     def show_objects(self, known: Labelled, plane: tuple[int, ...], objects: np.ndarray) -> None:
         """Show the objects of a plane in a Labels layer of their own.
@@ -202,7 +203,7 @@ class LabelledImages(QObject):
         known
             The image.
         plane
-            The plane, see `plane`.
+            The plane.
         objects
             (H, W) integers, see `map_instances`.
         """
@@ -218,13 +219,9 @@ class LabelledImages(QObject):
         layer.data[plane] = objects  # those of other planes stay
         layer.refresh()
 
-    def plane(self, known: Labelled) -> tuple[int, ...]:
-        """Return the plane of the labels that the viewer shows."""
-        layer = known.editor.layer
-        point = np.zeros(self.viewer.dims.ndim)
-        point[:] = self.viewer.dims.point
-        data = layer.world_to_data(point[-layer.ndim :])
-        return tuple(round(float(value)) for value in data[:-2])
+    def plane(self, known: Labelled) -> tuple[int, ...] | None:
+        """Return the plane of the labels that the viewer shows, see `plane_in_view`."""
+        return plane_in_view(self.viewer.dims, known.editor.layer)
 
     def _session(self, image: Image, shape: tuple[int, ...]) -> Session:
         """Return the session that an image had, if its Labels layer was removed, or a new one."""

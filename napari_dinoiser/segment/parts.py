@@ -101,9 +101,9 @@ def cut_up(part: Part, size: tuple[int, int], view: Rectangle | None = None) -> 
 
 
 def nearest_first(
-    parts: Iterable[Part], plane: tuple[int, ...], place: tuple[float, float]
+    parts: Iterable[Part], plane: tuple[int, ...] | None, place: tuple[float, float]
 ) -> list[Part]:
-    """Sort parts by their distance from a position (row, column); other planes come last."""
+    """Sort parts by their distance from a position (row, column); planes but the given one last."""
 
     def distance(part: Part) -> tuple[bool, float]:
         pairs = zip(part.rectangle, place, strict=True)

@@ -23,13 +23,14 @@ from dinoiser.errors import DinoiserError, ImageError
 from dinoiser.models.catalog import find_model
 from dinoiser.prompts.palette import IGNORE_COLOR
 from napari_dinoiser.background import Background
+from napari_dinoiser.in_view import in_pixels, plane_in_view
 from napari_dinoiser.key_hints import KeyHints
 from napari_dinoiser.model_choice import ModelChoice
 from napari_dinoiser.model_picker import ModelPicker
 from napari_dinoiser.object_tool import ObjectTool, Target
 from napari_dinoiser.prompts.table import PromptTable
 from napari_dinoiser.segment.advanced_settings import VISIBLE, WHOLE_IMAGE, AdvancedSettings
-from napari_dinoiser.segment.canvas_keys import CanvasKeys
+from napari_dinoiser.segment.canvas_keys import NO_SLICE, CanvasKeys
 from napari_dinoiser.segment.encoder import Encoder
 from napari_dinoiser.segment.image_layers import drawn_part, visible_part
 from napari_dinoiser.segment.image_picker import ImagePicker
@@ -169,18 +170,25 @@ class SegmentWidget(QWidget):
 
     def _parts(self, image: Image, source: ImageSource) -> list[Part]:
         region = self.advanced.region()
+        plane = self._plane(image)
         if not (self.advanced.all_planes() and region == WHOLE_IMAGE):
-            self._check_view(image)
+            self._check_view(image, plane)
         rows = columns = slice(None)
         if region == VISIBLE:
             rows, columns = visible_part(image)
         elif region != WHOLE_IMAGE:
             rows, columns = drawn_part(region, image) or (rows, columns)
-        step = None if self.advanced.all_planes() else self._step(image)
+        step = None if self.advanced.all_planes() else plane
         return self._in_view_first(source.parts(step, rows, columns, visible_part(image)), image)
 
-    def _check_view(self, image: Image) -> None:
+    def _check_view(self, image: Image, plane: tuple[int, ...] | None) -> None:
         """Raise an error if the view does not show the slices of a stack as they are labelled."""
+        if plane is None:
+            msg = (
+                f"the sliders are beyond the slices of {image.name}; move them to one of these, or "
+                "choose all slices of the whole image in Advanced"
+            )
+            raise ImageError(msg)
         dims = self.viewer.dims
         shown, labelled = dims.displayed, (dims.ndim - 2, dims.ndim - 1)
         if image.ndim > 2 and set(shown) != set(labelled):
@@ -199,16 +207,13 @@ class SegmentWidget(QWidget):
             self.run()
 
     def _in_view_first(self, parts: Sequence[Part], image: Image) -> list[Part]:
-        center = self._camera.center[-2:]
-        row, column = image.world_to_data([*self.viewer.dims.point[-image.ndim : -2], *center])[-2:]
-        return nearest_first(parts, tuple(self._step(image)), (float(row), float(column)))
+        dims, center = self.viewer.dims, self._camera.center[-2:]
+        row, column = in_pixels(dims, image, [*dims.point[:-2], *center])[-2:]
+        return nearest_first(parts, self._plane(image), (float(row), float(column)))
 
-    def _step(self, image: Image) -> Sequence[int]:
-        """Return the plane that is shown, without the channel axis."""
-        point = self.viewer.dims.point[-image.ndim :]
-        data = [max(0, round(float(value))) for value in image.world_to_data(point)]
-        axis = self.picker.channel_axis()
-        return [value for place, value in enumerate(data[:-2]) if place != axis]
+    def _plane(self, image: Image) -> tuple[int, ...] | None:
+        """Return the plane that is shown, without the channel axis; None if there is none."""
+        return plane_in_view(self.viewer.dims, image, self.picker.channel_axis())
 
     def _submit(self, image: Image, request: Request) -> None:
         self._running_on = image
@@ -376,13 +381,17 @@ class SegmentWidget(QWidget):
     def _count_objects(self) -> None:
         """Divide the labels in view into objects, in a thread."""
         known = self._labelled()
-        if known is not None and not self._counting.busy:
-            plane = self.images.plane(known)
-            labels = known.session.edits.labels[plane].copy()
-            self._counting.start(
-                partial(_number_objects, labels), partial(self._show_objects, known, plane)
-            )
-            self._update_buttons()
+        if known is None or self._counting.busy:
+            return
+        plane = self.images.plane(known)
+        if plane is None:
+            self._tell(NO_SLICE)
+            return
+        labels = known.session.edits.labels[plane].copy()
+        self._counting.start(
+            partial(_number_objects, labels), partial(self._show_objects, known, plane)
+        )
+        self._update_buttons()
 
     def _show_objects(
         self, known: Labelled, plane: tuple[int, ...], numbered: Future[np.ndarray]

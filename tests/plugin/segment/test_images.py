@@ -3,10 +3,10 @@
 import dask.array as da
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QComboBox, QLabel, QSpinBox
+from qtpy.QtWidgets import QComboBox, QLabel, QRadioButton, QSpinBox
 
 from dinoiser.prompts import PromptSet
-from tests.helpers.segment_driver import child, click, layer_of, mean_iou
+from tests.helpers.segment_driver import child, click, layer_of, maps_in_view, mean_iou
 
 
 def test_labels_lie_exactly_over_a_scaled_and_shifted_image(
@@ -146,3 +146,83 @@ def test_what_was_labelled_of_a_lazy_stack_stays_when_it_is_stopped(
     segment.run()
     finish()
     assert data.all()
+
+
+@pytest.fixture
+def short(segment, viewer, scene, scene_prompts, finish):
+    """A stack of three slices, labelled in the middle, that begins at the sixth of another one."""
+    viewer.add_image(np.stack([grey(scene.image)] * 12), name="long")
+    viewer.add_image(np.stack([scene.image] * 3), rgb=True, name="short", translate=(5, 0, 0))
+    segment.table.set_prompt_set(scene_prompts)
+    viewer.dims.set_current_step(0, 6)
+    segment.run()
+    finish()
+    return layer_of(viewer)
+
+
+@pytest.mark.parametrize("step", [2, 9])
+def test_beyond_the_slices_of_a_stack_nothing_is_labelled_counted_or_copied(
+    short, segment, viewer, qtbot, step
+):
+    before = short.data.copy()
+    assert before.any((1, 2)).tolist() == [False, True, False]
+    viewer.dims.set_current_step(0, step)
+    status = child(segment, QLabel, "status")
+    segment.run()
+    assert segment.runner.request is None
+    assert "the sliders are beyond the slices of short" in status.text()
+    for act in (
+        lambda: click(segment, qtbot, "objects"),
+        segment.keys._next_place,
+        lambda: segment.keys._copy_slice(1),
+        lambda: segment.keys._copy_slice(-1),
+    ):
+        segment._tell("")
+        act()
+        assert "no slice of this image in view" in status.text()
+    child(segment, QRadioButton, "show_confidence").click()
+    np.testing.assert_array_equal(short.data, before)
+    assert viewer.dims.current_step[0] == step
+    assert not maps_in_view(viewer)
+
+
+def test_objects_of_a_slice_stay_on_it_when_another_one_is_shown_meanwhile(
+    short, segment, viewer, qtbot
+):
+    click(segment, qtbot, "objects")
+    viewer.dims.set_current_step(0, 7)
+    qtbot.waitUntil(lambda: "objects of short" in viewer.layers, timeout=60_000)
+    assert viewer.layers["objects of short"].data.any((1, 2)).tolist() == [False, True, False]
+
+
+def test_the_next_slice_is_that_of_the_labels_where_another_layer_has_thinner_ones(
+    segment, viewer, scene, scene_prompts, finish
+):
+    viewer.add_image(np.stack([grey(scene.image)] * 9), name="thin")
+    viewer.add_image(np.stack([scene.image] * 3), rgb=True, name="thick", scale=(4, 1, 1))
+    viewer.dims.set_point(0, 0)
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    finish()
+    layer = layer_of(viewer)
+    segment.keys._copy_slice(1)
+    assert viewer.dims.point[0] == 4
+    np.testing.assert_array_equal(layer.data[1], layer.data[0])
+
+
+def test_the_slice_in_view_is_labelled_where_layers_have_different_units(
+    segment, viewer, scene, scene_prompts, finish
+):
+    stack = np.stack([scene.image] * 6)
+    fine = {"scale": (1000, 100, 100), "units": ("nm", "nm", "nm")}
+    viewer.add_image(stack, rgb=True, name="fine", **fine)
+    viewer.add_image(stack, rgb=True, name="coarse", scale=(1, 0.1, 0.1), units=("um", "um", "um"))
+    viewer.dims.set_current_step(0, 3)
+    segment.table.set_prompt_set(scene_prompts)
+    for name in ("coarse", "fine"):
+        image = viewer.layers[name]
+        segment.picker.choose(image)
+        segment.run()
+        finish()
+        labelled = viewer.layers[f"labels of {name}"].data.any((1, 2))
+        assert np.flatnonzero(labelled).tolist() == [round(image._data_slice.point[0])]
