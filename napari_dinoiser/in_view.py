@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari.components import Dims
     from napari.layers import Layer
     from numpy.typing import ArrayLike
+
+T = TypeVar("T")
+
+
+def without_channels(values: Iterable[T], channel_axis: int | None, instead: T) -> list[T]:
+    """Return values of an image's axes as its labels have them.
+
+    napari lines layers up by their last axes. So labels can do without channels only
+    if these are the first axis; on another one, all channels are one place in the labels.
+
+    Parameters
+    ----------
+    values
+        One per axis of the image.
+    channel_axis
+        Which of these contains channels; None if none does.
+    instead
+        The value of the one place.
+    """
+    values = list(values)
+    if channel_axis is not None:
+        values[channel_axis : channel_axis + 1] = [instead] if channel_axis else []
+    return values
 
 
 def full_size(layer: Layer) -> Any:
@@ -34,7 +59,7 @@ def plane_in_view(
     layer
         The layer; its last two axes are rows and columns.
     channel_axis
-        Axis of it that planes do not have.
+        Axis of it that contains channels, see `without_channels`.
 
     Returns
     -------
@@ -42,10 +67,11 @@ def plane_in_view(
         One number per leading axis; None where the layer has no plane, as other
         layers may have more slices.
     """
-    point, shape = in_pixels(dims, layer, dims.point)[:-2], full_size(layer).shape
-    plane = {axis: round(float(at)) for axis, at in enumerate(point) if axis != channel_axis}
-    inside = all(0 <= at < shape[axis] for axis, at in plane.items())
-    return tuple(plane.values()) if inside else None
+    point = map(float, in_pixels(dims, layer, dims.point)[:-2])
+    plane = without_channels(map(round, point), channel_axis, 0)
+    lengths = without_channels(full_size(layer).shape, channel_axis, 1)
+    inside = all(0 <= at < length for at, length in zip(plane, lengths, strict=False))
+    return tuple(plane) if inside else None
 
 
 def move_slider(dims: Dims, layer: Layer, axis: int, step: int) -> None:

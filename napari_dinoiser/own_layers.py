@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_dinoiser.in_view import full_size
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,7 +29,7 @@ def place_labels(layer: Layer, channel_axis: int | None = None) -> dict[str, Any
     layer
         The other layer.
     channel_axis
-        Axis of it that the labels do not have.
+        Axis of it that contains channels, see `without_channels`.
 
     Returns
     -------
@@ -35,15 +37,19 @@ def place_labels(layer: Layer, channel_axis: int | None = None) -> dict[str, Any
         `scale` and `translate` or, if the layer is rotated or sheared, `affine`
         (n + 1, n + 1) for `napari.layers.Labels`; also its `units`.
     """
-    kept = [axis for axis in range(layer.ndim) if axis != channel_axis]
     # the layer's transform as an origin and one column per axis, found by transforming unit vectors
     origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
     steps = [np.asarray(layer.data_to_world(unit)) - origin for unit in np.eye(layer.ndim)]
-    matrix = np.stack(steps, 1)[np.ix_(kept, kept)]
-    units = {"units": tuple(layer.units[axis] for axis in kept)}
+    if channel_axis:  # the labels' one place there reaches from the first channel to the last
+        count = full_size(layer).shape[channel_axis]
+        origin = origin + steps[channel_axis] * (count - 1) / 2
+        steps[channel_axis] = steps[channel_axis] * count
+    kept = slice(int(channel_axis == 0), None)
+    matrix = np.stack(steps, 1)[kept, kept]
+    units = {"units": tuple(layer.units[kept])}
     if np.array_equal(matrix, np.diag(matrix.diagonal())):
         return {"scale": matrix.diagonal(), "translate": origin[kept], **units}
-    affine = np.eye(len(kept) + 1)
+    affine = np.eye(len(matrix) + 1)
     affine[:-1, :-1], affine[:-1, -1] = matrix, origin[kept]
     return {"affine": affine, **units}
 
@@ -57,7 +63,7 @@ def keep_over(layer: Layer, other: Layer, channel_axis: int | None = None) -> No
 
     def follow(event: Any = None) -> None:
         layer = there()
-        if layer is None or layer.ndim != other.ndim - (channel_axis is not None):
+        if layer is None or layer.ndim != other.ndim - (channel_axis == 0):
             return
         n = layer.ndim
         plain = {"scale": np.ones(n), "translate": np.zeros(n), "affine": np.eye(n + 1)}

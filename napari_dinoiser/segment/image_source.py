@@ -12,6 +12,7 @@ import numpy as np
 from dinoiser.errors import ImageError
 from dinoiser.images.arrays import to_rgb
 from dinoiser.images.scaling import stretch
+from napari_dinoiser.in_view import without_channels
 from napari_dinoiser.segment.parts import Part, cut_up
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class ImageSource:
     limits
         Values shown as black and white; None to scale values as `to_rgb` does.
     channel_axis
-        Leading axis that contains channels; None if there is none.
+        Leading axis that contains channels, see `without_channels`; None if there is none.
     channels
         Channels shown as red, green and blue, or the one shown as grey.
     """
@@ -145,16 +146,16 @@ class ImageSource:
         return zlib.crc32(np.ascontiguousarray(pixels).data)
 
     def _shape_of(self, level: Any) -> tuple[int, ...]:
-        shape = list(level.shape[:-1] if self.rgb else level.shape)
-        if self.channel_axis is not None:
-            del shape[self.channel_axis]
-        return tuple(shape)
+        shape = level.shape[:-1] if self.rgb else level.shape
+        return tuple(without_channels(shape, self.channel_axis, 1))
 
     def _index(self, part: Part) -> tuple[int | slice, ...]:
         """Index of a part, with all of its channels, in a level's array."""
         index: list[int | slice] = list(part.key)
-        if self.channel_axis is not None:
-            index.insert(self.channel_axis, slice(None))
+        if self.channel_axis == 0:  # see `without_channels`
+            index.insert(0, slice(None))
+        elif self.channel_axis is not None:
+            index[self.channel_axis] = slice(None)
         return tuple(index)
 
     def _level(self, part: Part, short_side: int | None) -> tuple[Any, Part]:

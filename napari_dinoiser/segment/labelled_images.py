@@ -40,7 +40,7 @@ class Labelled:
     image
         The image layer.
     channel_axis
-        Axis of the image that the labels do not have.
+        Axis of the image that contains channels, see `without_channels`.
     session
         Its labels and edits.
     editor

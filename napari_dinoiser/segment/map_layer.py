@@ -54,7 +54,7 @@ class MapLayer:
     session
         The session of the labels.
     channel_axis
-        Axis of the image that the labels do not have.
+        Axis of the image that contains channels, see `without_channels`.
     parent
         What the computing ends with.
 

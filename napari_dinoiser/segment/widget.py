@@ -212,7 +212,7 @@ class SegmentWidget(QWidget):
         return nearest_first(parts, self._plane(image), (float(row), float(column)))
 
     def _plane(self, image: Image) -> tuple[int, ...] | None:
-        """Return the plane that is shown, without the channel axis; None if there is none."""
+        """Return the plane of the image's labels that is shown; None if there is none."""
         return plane_in_view(self.viewer.dims, image, self.picker.channel_axis())
 
     def _submit(self, image: Image, request: Request) -> None:

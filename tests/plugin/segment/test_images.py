@@ -59,6 +59,38 @@ def test_channels_can_be_chosen(segment, viewer, scene, scene_prompts, finish):
     assert mean_iou(layer.data, scene, list(scene_prompts.names)) > 0.8
 
 
+def test_labels_of_channels_amid_a_stack_are_seen_where_the_image_is(
+    segment, viewer, scene, scene_prompts, finish, qtbot
+):
+    series = np.moveaxis(np.stack([scene.image, scene.image[::-1]] * 2), -1, 1)  # t, c, y, x
+    image = viewer.add_image(series, scale=(2, 1, 0.5, 0.5), contrast_limits=(0, 255))
+    axis = child(segment, QComboBox, "channel_axis")
+    axis.setCurrentIndex(axis.findText("axis 1 (3)"))
+    viewer.dims.set_current_step(0, 3)
+    segment.table.set_prompt_set(scene_prompts)
+    segment.run()
+    finish()
+    layer, names = layer_of(viewer), list(scene_prompts.names)
+    assert layer.data.any((1, 2, 3)).tolist() == [False, False, False, True]
+    for channel in range(3):
+        viewer.dims.set_current_step(1, channel)
+        assert mean_iou(layer._slice.image.raw[::-1], scene, names) > 0.75
+        layer.paint((3, 0, channel, 100), 2)
+    image.scale = (2, 3, 0.5, 0.5)
+    for channel in range(3):
+        place = layer.world_to_data(image.data_to_world((3, channel, 10, 20)))
+        assert np.round(place).tolist() == [3, 0, 10, 20]
+    child(segment, QRadioButton, "show_confidence").click()
+    qtbot.waitUntil(lambda: len(maps_in_view(viewer)) == 1, timeout=60_000)
+    click(segment, qtbot, "objects")
+    qtbot.waitUntil(lambda: "objects of series" in viewer.layers, timeout=60_000)
+    segment.keys._copy_slice(-1)
+    child(segment, QComboBox, "planes").setCurrentIndex(1)
+    segment.run()
+    finish()
+    assert mean_iou(layer.data[0, 0], scene, names) > 0.75
+
+
 def test_contrast_limits_are_what_the_model_sees(segment, viewer, finish):
     values = np.zeros((64, 64), np.uint16)
     values[:, 32:] = 500
