@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton
 
 from dinoiser.errors import InputError
 from dinoiser.export.png import read_mask
+from napari_dinoiser.in_view import full_size
 from napari_dinoiser.own_layers import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari import Viewer
+    from napari.layers import Labels
 
     from napari_dinoiser.segment.labelled_images import Labelled
 
@@ -56,8 +58,13 @@ class TakeLabelsButton(QPushButton):
         for layer in layers:
             if known and isinstance(layer, Labels) and layer is not known.editor.layer:
                 action = self._menu.addAction(layer.name)
-                action.triggered.connect(lambda _, layer=layer: self._take(layer.name, layer.data))
+                action.triggered.connect(
+                    lambda _, layer=layer: self._take(layer.name, full_size(layer))
+                )
         self._menu.addAction("From a file…").triggered.connect(self._open)
+
+    def _take_layer(self, layer: Labels, _checked: bool) -> None:
+        self._take(layer.name, full_size(layer))
 
     def _open(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Take a mask", "", FILE_FILTER)
@@ -68,17 +75,18 @@ class TakeLabelsButton(QPushButton):
             except InputError as error:
                 self._say(str(error))
 
-    def _take(self, name: str, labels: np.ndarray) -> None:
+    def _take(self, name: str, array: Any) -> None:
         """Take the labels of an image, or of all planes of a stack; 0 takes nothing."""
         known = self._labelled()
         if known is None or known.session.prompts is None:
             return
-        shape = known.session.edits.labels.shape
-        if labels.shape != shape:
-            self._say(f"{name} has the shape {labels.shape}, but the image has {shape}")
+        shape, prompts = known.session.edits.labels.shape, known.session.prompts
+        if array.shape != shape:
+            self._say(f"{name} has the shape {array.shape}, but the image has {shape}")
             return
-        ids = {item.id for item in known.session.prompts.classes}
-        unknown = set(np.unique(labels).tolist()) - ids - {0}
+        labels = np.asarray(array)  # of stores, all is read, as all is held in memory then
+        ids = {item.id for item in prompts.classes}
+        unknown = set(np.unique(labels).tolist()) - ids - {0, prompts.ignore}
         if unknown:
             some = ", ".join(map(str, sorted(unknown)[:5]))
             self._say(f"{name} has labels without a class: {some}; give classes these ids first")

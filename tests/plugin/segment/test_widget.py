@@ -3,6 +3,7 @@
 import gc
 import threading
 
+import dask.array as da
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt, QThreadPool
@@ -273,6 +274,27 @@ def test_another_layer_can_be_taken_as_painted(labelled, viewer, scene_prompts, 
     finish()
     mine.undo()
     np.testing.assert_array_equal(mine.data, before)
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        lambda labels: {"data": da.from_array(labels, chunks=64)},
+        lambda labels: {
+            "data": [da.from_array(level, chunks=64) for level in (labels, labels[::2, ::2])],
+            "multiscale": True,
+        },
+    ],
+    ids=["lazy", "pyramid"],
+)
+def test_labels_of_a_store_can_be_taken_ignored_pixels_included(labelled, viewer, store):
+    mine = layer_of(viewer)
+    labels = np.zeros(mine.data.shape, np.uint8)
+    labels[:10, :20], labels[20:30, :20] = 2, 255
+    viewer.add_labels(**store(labels), name="stored")
+    take_labels(labelled, "stored")
+    assert (mine.data[:10, :20] == 2).all()
+    assert (mine.data[20:30, :20] == 255).all()
 
 
 def test_a_mask_file_can_be_taken_as_painted(
