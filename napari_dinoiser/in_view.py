@@ -47,6 +47,11 @@ def in_pixels(dims: Dims, layer: Layer, point: ArrayLike) -> np.ndarray:
     return np.asarray(layer.world_to_data(np.asarray(point)[-layer.ndim :] * _factors(dims, layer)))
 
 
+def in_world(dims: Dims, layer: Layer, place: ArrayLike) -> np.ndarray:
+    """Return a place in the pixels of a layer as a point of the viewer, the layer's axes alone."""
+    return np.asarray(layer.data_to_world(place)) / _factors(dims, layer)
+
+
 def plane_in_view(
     dims: Dims, layer: Layer, channel_axis: int | None = None
 ) -> tuple[int, ...] | None:
@@ -78,8 +83,7 @@ def move_slider(dims: Dims, layer: Layer, axis: int, step: int) -> None:
     """Move the slider of a layer's axis by as much as one of its slices is thick, times a step."""
     place = in_pixels(dims, layer, dims.point)
     place[axis] += step
-    world = np.asarray(layer.data_to_world(place)) / _factors(dims, layer)
-    dims.set_point(dims.ndim - layer.ndim + axis, world[axis])
+    dims.set_point(dims.ndim - layer.ndim + axis, in_world(dims, layer, place)[axis])
 
 
 def _factors(dims: Dims, layer: Layer) -> np.ndarray:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_dinoiser.class_search import ClassSearch
-from napari_dinoiser.in_view import move_slider
+from napari_dinoiser.in_view import in_world, move_slider
 from napari_dinoiser.key_bindings import KeyBindings
 from napari_dinoiser.label_keys import DISPLAY_KEYS, SEARCH_KEYS, paint_with
 from napari_dinoiser.uncertain_places import look_at
@@ -128,8 +128,8 @@ class CanvasKeys:
         tour = known.tour(plane)
         place = tour.step()
         if place is not None:
-            layer = known.editor.layer
-            corners = [layer.data_to_world((*plane, *corner)) for corner in place.corners]
+            dims, layer = self._viewer.dims, known.editor.layer
+            corners = [in_world(dims, layer, (*plane, *corner)) for corner in place.corners]
             look_at(self._viewer, corners)
         self._tell(tour.describe(place))
 

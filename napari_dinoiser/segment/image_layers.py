@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_dinoiser.in_view import full_size
+from napari_dinoiser.in_view import full_size, in_pixels, in_world
 from napari_dinoiser.segment.image_source import ImageSource
 
 if TYPE_CHECKING:
+    from napari.components import Dims
     from napari.layers import Image, Layer, Shapes
 
 MANY_CHANNELS = 64
@@ -53,7 +54,7 @@ def visible_part(layer: Image) -> tuple[slice, slice]:
     return rows, columns
 
 
-def drawn_part(shapes: Shapes, layer: Layer) -> tuple[slice, slice] | None:
+def drawn_part(shapes: Shapes, layer: Layer, dims: Dims) -> tuple[slice, slice] | None:
     """Return the rows and columns of a layer covered by the selected or last drawn shape.
 
     Parameters
@@ -62,6 +63,8 @@ def drawn_part(shapes: Shapes, layer: Layer) -> tuple[slice, slice] | None:
         Layer with a rectangle; for other shapes, their bounding rectangle is used.
     layer
         Layer whose pixels are returned.
+    dims
+        The viewer's sliders.
 
     Returns
     -------
@@ -71,10 +74,10 @@ def drawn_part(shapes: Shapes, layer: Layer) -> tuple[slice, slice] | None:
     if not len(shapes.data):
         return None
     chosen = max(shapes.selected_data, default=len(shapes.data) - 1)
-    world = [shapes.data_to_world(corner) for corner in shapes.data[chosen]]
+    world = [in_world(dims, shapes, corner) for corner in shapes.data[chosen]]
     flat = np.asarray(world)[:, -2:]  # shapes may have fewer axes than the stack
     leading = np.zeros((len(flat), layer.ndim - 2))
-    points = np.stack([layer.world_to_data(point) for point in np.hstack([leading, flat])])
+    points = np.stack([in_pixels(dims, layer, point) for point in np.hstack([leading, flat])])
     low, high = points[:, -2:].min(0), points[:, -2:].max(0)
     rows, columns = (
         slice(max(0, round(a)), max(0, round(b))) for a, b in zip(low, high, strict=True)

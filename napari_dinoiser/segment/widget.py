@@ -177,7 +177,7 @@ class SegmentWidget(QWidget):
         if region == VISIBLE:
             rows, columns = visible_part(image)
         elif region != WHOLE_IMAGE:
-            rows, columns = drawn_part(region, image) or (rows, columns)
+            rows, columns = drawn_part(region, image, self.viewer.dims) or (rows, columns)
         step = None if self.advanced.all_planes() else plane
         return self._in_view_first(source.parts(step, rows, columns, visible_part(image)), image)
 
@@ -241,7 +241,7 @@ class SegmentWidget(QWidget):
             return
         image = self.picker.layer()
         known = self.images.of(image)
-        within = image and self.box.layer and drawn_part(self.box.layer, image)
+        within = image and self.box.layer and drawn_part(self.box.layer, image, self.viewer.dims)
         again = known and known.session.again(prompts, self.runner.encoder, within, lesson)
         if image is not None and again:
             parts = self._in_view_first(again.parts, image)

@@ -54,6 +54,8 @@ class WordBox(QObject):
             return
         self._before = self._viewer.layers.selection.active
         zoom = getattr(self._viewer, "scene", self._viewer).camera.zoom
+        # since napari 0.9; without them, it could convert no layer's units any more
+        units = getattr(self._viewer.dims, "units", None)
         self.layer = self._viewer.add_shapes(
             ndim=2,
             name=NAME,
@@ -61,6 +63,7 @@ class WordBox(QObject):
             edge_color="white",
             face_color="transparent",
             opacity=1,
+            units=units and units[-2:],
             metadata={OWN: True},
         )
         self.layer.mode = "add_rectangle"

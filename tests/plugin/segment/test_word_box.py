@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from napari.components import Dims
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
@@ -91,3 +92,25 @@ def test_a_class_added_right_after_another_was_removed_does_not_get_what_lies_ou
     assert (layer.data[of_class] == label).all()
     named = dict(zip(layer.features["index"], layer.features["class"], strict=True))
     assert named[label] == name
+
+
+@pytest.mark.skipif(
+    "units" not in Dims.model_fields, reason="before napari 0.9, a viewer has no units"
+)
+def test_the_box_is_where_it_was_drawn_among_layers_of_different_units(
+    segment, viewer, scene, scene_prompts, finish, qtbot
+):
+    fine = {"scale": (1000, 1000), "units": ("nm", "nm")}
+    viewer.add_image(scene.image, name="fine", **fine)
+    image = viewer.add_image(scene.image, name="coarse", units=("um", "um"))
+    segment.table.set_prompt_set(scene_prompts)
+    click(segment, qtbot, "box")
+    assert viewer.dims.units is not None
+    corners = np.array([[20, 30], [120, 150]]) * 1000.0  # nm are the viewer's units
+    box = segment.box.layer
+    box.add_rectangles(corners)
+    assert segment.picker.layer() is image
+    segment._run_in_box()
+    finish()
+    rows, columns = segment._labelled().session.parts(())[0].part.rectangle
+    assert (rows, columns) == BOX
