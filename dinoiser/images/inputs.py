@@ -42,6 +42,9 @@ IMAGE_SUFFIXES = (
     ".webp",
 )
 """Endings by which images are found in folders, in upper or lower case."""
+ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
+"""Files of which a Zarr store has one: the first since its version 3."""
+ZARR_CURE = "save its slices as 16-bit PNG or TIFF with Fiji, or label them in napari"
 SHOWN_ENDINGS = 6
 
 
@@ -108,12 +111,15 @@ class Found:
     results
         Folders of jobs, among the photographs, whose results were passed over:
         masks and previews are no photographs.
+    stores
+        Zarr stores that were passed over.
     """
 
     images: list[ImageFile]
     other: Counter[str]
     jobs: list[str]
     results: list[str]
+    stores: list[str]
 
     def notes(self) -> list[str]:
         """Say in sentences what was passed over."""
@@ -124,6 +130,9 @@ class Found:
         notes += [
             f"the folder {folder} holds the results of a job, too, which were passed over"
             for folder in self.results
+        ]
+        notes += [
+            f"{store} is a Zarr store and was passed over; {ZARR_CURE}" for store in self.stores
         ]
         if self.other:
             kinds = ", ".join(
@@ -144,9 +153,9 @@ def search(paths: Sequence[str | Path] | str | Path) -> Found:
     """Find the images that files, folders and globs stand for, and what is passed over.
 
     Folders are searched with all their subfolders for files ending in one of
-    IMAGE_SUFFIXES; hidden files and folders are passed over, and linked folders
-    are searched once. Files are taken as they are. Globs that no shell has
-    expanded are expanded here, ``**`` included, and find the same files as the
+    IMAGE_SUFFIXES; hidden files and folders and Zarr stores are passed over, and
+    linked folders are searched once. Files are taken as they are. Globs that no
+    shell has expanded are expanded here, ``**`` included, and find the same files as the
     search of a folder. A folder that `dinoiser label` has filled is passed over
     below an input; where it is one, its results are, and not what else is in it.
 
@@ -183,7 +192,7 @@ def search(paths: Sequence[str | Path] | str | Path) -> Found:
     images = [ImageFile(Path(file), file[start:].replace(os.sep, "/")) for file in files]
     other = Counter(_ending(file) for file in passed.files)
     images.sort(key=lambda image: image.name)
-    return Found(images, other, sorted(passed.jobs), sorted(passed.results))
+    return Found(images, other, sorted(passed.jobs), sorted(passed.results), sorted(passed.stores))
 
 
 def output_stem(files: Sequence[ImageFile], taken: Iterable[str] = ()) -> dict[str, str]:
@@ -233,6 +242,7 @@ class _PassedOver:
     files: set[str] = field(default_factory=set)
     jobs: set[str] = field(default_factory=set)
     results: set[str] = field(default_factory=set)
+    stores: set[str] = field(default_factory=set)
 
 
 def _ending(path: str) -> str:
@@ -260,6 +270,9 @@ def _search(given: str, passed: _PassedOver) -> tuple[str, list[str]]:
             f"the folder {given} holds the results of a job and no other images; give the folder "
             "of the photographs"
         )
+        raise InputError(msg)
+    if not files and path in passed.stores:
+        msg = f"{given} is a Zarr store; {ZARR_CURE}"
         raise InputError(msg)
     if not files:
         place = f"in the folder {given}" if os.path.isdir(path) else f"that match {given}"
@@ -346,6 +359,9 @@ def _walk(top: str, passed: _PassedOver) -> list[str]:
         if real in visited:
             continue
         visited.add(real)
+        if _is_zarr_store(folder):  # thousands of files, none of which is an image
+            passed.stores.add(folder)
+            continue
         try:
             entries = list(_visible_entries(folder))
         except OSError:
@@ -363,6 +379,10 @@ def _walk(top: str, passed: _PassedOver) -> list[str]:
     if unreadable:
         raise _unsearchable(unreadable)
     return files
+
+
+def _is_zarr_store(folder: str) -> bool:
+    return any(os.path.exists(os.path.join(folder, name)) for name in ZARR_MARKS)
 
 
 def _without_results(

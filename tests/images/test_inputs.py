@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dinoiser.errors import InputError
-from dinoiser.images.inputs import IMAGE_SUFFIXES, ImageFile, find_images, output_stem
+from dinoiser.images.inputs import IMAGE_SUFFIXES, ImageFile, find_images, output_stem, search
 from tests.helpers.permissions import as_ordinary_user
 
 
@@ -228,6 +228,19 @@ def test_a_folder_without_images_is_refused_naming_the_suffixes(tmp_path):
     message = message_of([tmp_path / "good", tmp_path / "bad"])
     assert str(tmp_path / "bad") in message
     assert all(suffix in message for suffix in IMAGE_SUFFIXES)
+
+
+@pytest.mark.parametrize("mark", ["zarr.json", ".zgroup", ".zarray"])
+def test_zarr_stores_are_named_with_the_cure(tmp_path, mark):
+    make_files(tmp_path, "a.png", f"plate/cells.zarr/{mark}", "plate/cells.zarr/0/0.0")
+    found = search(tmp_path)
+    store = tmp_path / "plate" / "cells.zarr"
+    assert [image.name for image in found.images] == ["a.png"]
+    (note,) = found.notes()
+    assert note.startswith(
+        f"{store} is a Zarr store and was passed over; save its slices as 16-bit"
+    )
+    assert message_of(store).startswith(f"{store} is a Zarr store; save its slices as 16-bit")
 
 
 def test_a_glob_that_matches_nothing_is_refused(tree):
