@@ -25,7 +25,12 @@ from tifffile import (
 
 from dinoiser.errors import ImageError, InputError
 from dinoiser.images.arrays import to_rgb, upright
-from dinoiser.images.nodata import declared_nodata, missing_pixels, warn_of_undeclared
+from dinoiser.images.nodata import (
+    declared_nodata,
+    missing_pixels,
+    warn_of_partial_alpha,
+    warn_of_undeclared,
+)
 from dinoiser.images.pixel_limit import (
     MAX_PIXELS_VARIABLE,
     check_pixels,
@@ -60,6 +65,8 @@ LARGE_PIXELS = 2**28
 """TIFF files with more pixels than this are read in parts (about 16,000 x 16,000)."""
 SEGMENT_BYTES = 2**28
 """Largest decoded size of a tile or strip, as each is held in memory as a whole."""
+LOOKED_AT = 512
+"""Pixels in the middle, down and across, by which alpha is told from another band."""
 _JPEG: tuple[int, ...] = (
     COMPRESSION.OJPEG,
     COMPRESSION.JPEG,
@@ -220,6 +227,9 @@ class LargeTiff:
             self.warning = warn_of_undeclared(sample)
             known = np.ma.getdata(sample)[~np.ma.getmaskarray(sample)]
             to_eight_bits = partial(_stretch, *percentile_range(known))
+        elif has_alpha(self._samples):
+            middle = (slice(n // 2, min(n, n // 2 + LOOKED_AT)) for n in self._stored)
+            self.warning = warn_of_partial_alpha(self._read_colors(*middle))
         chunks = (*samples.chunks[:2], (3,))
         rgb: Any = da.map_blocks(to_eight_bits, samples, chunks=chunks, **_described(np.uint8))
         return upright(rgb, orientation(self._layout))  # type: ignore[return-value]

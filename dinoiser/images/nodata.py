@@ -30,7 +30,8 @@ class ReadImage(NamedTuple):
         (H, W) bool: pixels without data, of which no colour is known; None if
         there are none.
     warning
-        One sentence, if a value looks like missing data but is not declared.
+        One sentence, if a value looks like missing data but is not declared, or
+        alpha like another band.
     """
 
     rgb: np.ndarray
@@ -107,6 +108,34 @@ def warn_of_undeclared(pixels: np.ndarray) -> str | None:
     sample = pixels[::step, ::step, : 3 if pixels.shape[2] == 4 else None]
     known = ~np.ma.getmaskarray(sample).any(axis=-1)
     return _undeclared(np.ma.getdata(sample)[known])
+
+
+def warn_of_partial_alpha(pixels: np.ndarray) -> str | None:
+    """Warn if what is marked as alpha looks like another band, such as near-infrared.
+
+    Parameters
+    ----------
+    pixels
+        Grey, RGB or RGBA (H, W, C).
+
+    Returns
+    -------
+    str or None
+        One sentence, if most pixels are partly transparent, as in hardly any picture.
+    """
+    if pixels.shape[2] != 4:
+        return None
+    step = sample_step(*pixels.shape[:2])
+    alpha = np.ma.getdata(pixels)[::step, ::step, 3]
+    opaque = 255 if alpha.dtype == np.uint8 else alpha.max(initial=1)  # see `on_white`
+    share = np.mean((alpha > 0) & (alpha < opaque))
+    if share <= 0.5:
+        return None
+    return (
+        f"{share:.0%} of the pixels are partly transparent, and were laid on white; if what is "
+        "marked as alpha is another band, such as near-infrared, choose the colours: "
+        "--bands 1,2,3, or bands=(1, 2, 3) in Python"
+    )
 
 
 def _undeclared(sample: np.ndarray) -> str | None:

@@ -23,6 +23,7 @@ from dinoiser.images.nodata import (
     declared_nodata,
     missing_pixels,
     missing_values,
+    warn_of_partial_alpha,
     warn_of_undeclared,
 )
 from dinoiser.images.pixel_limit import check_pixels, decoding
@@ -84,7 +85,7 @@ def read_tiff(path: Path, limit: int, reading: ReadSettings = AS_STORED) -> Read
             return ReadImage(
                 rgb,
                 None if missing is None else upright(missing, turn),
-                warn_of_undeclared(pixels),
+                warn_of_undeclared(pixels) or warn_of_partial_alpha(pixels),
             )
 
 

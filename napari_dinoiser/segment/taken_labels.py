@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari import Viewer
-    from napari.layers import Labels
 
     from napari_dinoiser.segment.labelled_images import Labelled
 
@@ -62,9 +61,6 @@ class TakeLabelsButton(QPushButton):
                     lambda _, layer=layer: self._take(layer.name, full_size(layer))
                 )
         self._menu.addAction("From a file…").triggered.connect(self._open)
-
-    def _take_layer(self, layer: Labels, _checked: bool) -> None:
-        self._take(layer.name, full_size(layer))
 
     def _open(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Take a mask", "", FILE_FILTER)

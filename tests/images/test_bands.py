@@ -177,6 +177,31 @@ class TestAlpha:
         with open_large_tiff(path, reading) as tiff:
             assert tiff.missing(slice(0, 100), slice(0, 150)) is None
 
+    @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+    def test_near_infrared_that_is_marked_as_alpha_is_told(self, tmp_path, depth):
+        bands = five_bands()[..., :4].astype(depth)
+        bands[:30, :, 3] = 0  # water
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, bands, photometric="rgb", extrasamples=["unassalpha"], **TILES)
+        warnings = [read_with_missing(path).warning]
+        if depth == np.uint8:
+            with open_large_tiff(path) as tiff:
+                tiff.pixels((50, 50))
+                warnings.append(tiff.warning)
+        for warning in warnings:
+            assert "of the pixels are partly transparent" in warning
+            assert "--bands 1,2,3" in warning
+        assert read_with_missing(path, ReadSettings(bands=(1, 2, 3))).warning is None
+
+    def test_a_picture_with_soft_edges_is_not(self, tmp_path):
+        path = self.write(tmp_path, 4)
+        bands = tifffile.imread(path)
+        bands[30:50, :, 3] = 120
+        tifffile.imwrite(path, bands, photometric="rgb", extrasamples=["unassalpha"])
+        with open_large_tiff(path) as tiff:
+            tiff.pixels((50, 50))
+            assert tiff.warning is read_with_missing(path).warning is None
+
     def test_nor_is_it_in_other_files(self, tmp_path):
         rgba = five_bands()[..., :4]
         (tmp_path / "a.jp2").write_bytes(imagecodecs.jpeg2k_encode(rgba, level=0))

@@ -218,15 +218,6 @@ def test_beyond_the_slices_of_a_stack_nothing_is_labelled_counted_or_copied(
     assert not maps_in_view(viewer)
 
 
-def test_objects_of_a_slice_stay_on_it_when_another_one_is_shown_meanwhile(
-    short, segment, viewer, qtbot
-):
-    click(segment, qtbot, "objects")
-    viewer.dims.set_current_step(0, 7)
-    qtbot.waitUntil(lambda: "objects of short" in viewer.layers, timeout=60_000)
-    assert viewer.layers["objects of short"].data.any((1, 2)).tolist() == [False, True, False]
-
-
 def test_the_next_slice_is_that_of_the_labels_where_another_layer_has_thinner_ones(
     segment, viewer, scene, scene_prompts, finish
 ):
