@@ -66,8 +66,9 @@ class TakeLabelsButton(QPushButton):
         path, _ = QFileDialog.getOpenFileName(self, "Take a mask", "", FILE_FILTER)
         known = self._labelled()
         if path and known and known.session.prompts:
+            colors = known.session.prompts.label_colors
             try:
-                self._take(path, read_mask(path, known.session.prompts.label_colors))
+                self._take(path, read_mask(path, colors, again="choose another file"))
             except InputError as error:
                 self._say(str(error))
 

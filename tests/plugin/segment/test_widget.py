@@ -322,6 +322,17 @@ def test_labels_that_do_not_fit_are_not_taken(labelled, viewer, monkeypatch, cha
     np.testing.assert_array_equal(mine.data, before)
 
 
+def test_a_file_that_holds_no_mask_is_not_taken(labelled, monkeypatch, tmp_path):
+    (tmp_path / "coco.json").write_text("{}")
+    path, said = str(tmp_path / "coco.json"), []
+    monkeypatch.setattr("napari.utils.notifications.show_error", said.append)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (path, ""))
+    take_labels(labelled, "From a file…")
+    [sentence] = said
+    assert path in sentence
+    assert sentence.endswith("; choose another file")
+
+
 def take_labels(widget, name):
     menu = child(widget, QPushButton, "take_labels").menu()
     menu.aboutToShow.emit()
