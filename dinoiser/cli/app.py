@@ -24,6 +24,7 @@ from dinoiser.cli import (
     train,
 )
 from dinoiser.cli.console import (
+    escape_what_stdout_lacks,
     note,
     say,
     say_error,
@@ -80,6 +81,7 @@ def main() -> None:
     Exits with 0 when all was done, 1 when some images failed, 2 when the
     command could not run, 130 when Ctrl-C stopped it and 143 when SIGTERM did.
     """
+    escape_what_stdout_lacks()
     with second_ctrl_c_stops_at_once(), sigterm_is_ctrl_c():
         try:
             app(prog_name="dinoiser")

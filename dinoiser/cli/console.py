@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import signal
@@ -93,6 +95,20 @@ def sigterm_is_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def escape_what_stdout_lacks() -> None:
+    """Let stdout write characters that its encoding lacks as escapes, as stderr does by itself.
+
+    On Windows, files and pipes get the system's code page, which has few of the characters that
+    names may hold.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _stdout_is_utf8() -> bool:
+    return codecs.lookup(getattr(sys.stdout, "encoding", None) or "utf-8").name == "utf-8"
+
+
 def stderr() -> Console:
     """Console for progress and messages."""
     return _console(to_stderr=True)
@@ -147,8 +163,16 @@ def say_failures(title: str, failures: Mapping[str, str], rest: str = "") -> Non
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document to stdout."""
-    print(printable_json(json.dumps(document, indent=2, ensure_ascii=False)))  # noqa: T201
+    """Print one JSON document to stdout, in ASCII where that is not UTF-8, as JSON has to be."""
+    text = json.dumps(document, indent=2, ensure_ascii=not _stdout_is_utf8())
+    print(printable_json(text))  # noqa: T201
+
+
+def swatch(color: str) -> Text:
+    """Two cells in a colour, such as "#e6194b"; blanks where stdout may not have blocks."""
+    from rich.text import Text
+
+    return Text("██", color) if _stdout_is_utf8() else Text("  ")
 
 
 def print_table(

@@ -16,6 +16,7 @@ from dinoiser.cli.console import (
     print_table,
     say,
     say_failures,
+    swatch,
 )
 from dinoiser.cli.job_bars import progress_shown
 from dinoiser.errors import PromptError, SettingsError
@@ -337,7 +338,7 @@ def say_summary(output: Path, prompts: PromptSet, summary: Summary) -> None:
             continue
         confidence = summary.mean_confidence(c.id)
         shown = "-" if confidence is None else f"{confidence:.2f}"
-        named = Text.assemble(("██", c.color), f" {printable(c.name)}")
+        named = Text.assemble(swatch(c.color), f" {printable(c.name)}")
         rows.append((named, f"{summary.share(c.id):.1%}", shown))
     if summary.share(prompts.ignore):
         rows.append((Text("   (ignored)"), f"{summary.share(prompts.ignore):.1%}", "-"))
