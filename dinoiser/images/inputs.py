@@ -86,8 +86,8 @@ def check_inside(name: str) -> str:
     InputError
         The name is absolute, empty or contains "..".
     """
-    anchored = os.path.isabs(name) or os.path.splitdrive(name)[0]
-    if anchored or not name or ".." in name.split("/"):
+    path = PurePath(name)  # on Windows, a backslash separates too, and "/a.jpg" is on some drive
+    if path.anchor or not name or ".." in path.parts:
         msg = (
             f"the image name {name!r} points outside the output folder; expected a path "
             "relative to the input folder, without '..', such as 'a/b.jpg'"
@@ -256,7 +256,7 @@ def _without_case(name: str) -> str:
 
 def _search(given: str, passed: _PassedOver) -> tuple[str, list[str]]:
     """Return the folder that names an input's images, and their absolute paths."""
-    path = os.path.abspath(given)
+    path = _absolute(given)
     if os.path.isdir(path):
         root, files = path, _walk(path, passed)
     elif os.path.exists(path):
@@ -279,6 +279,17 @@ def _search(given: str, passed: _PassedOver) -> tuple[str, list[str]]:
         msg = f"there are no images {place}; looked for files ending in {', '.join(IMAGE_SUFFIXES)}"
         raise InputError(msg)
     return root, files
+
+
+def _absolute(given: str) -> str:
+    """Return an absolute path, as the disk spells it where systems ignore case.
+
+    A job knows its images by their paths, and there `photos` and `Photos` are one folder.
+    """
+    path = os.path.abspath(given)
+    real = os.path.realpath(path)
+    # where more than the case differs, the path leads through a link, and stays as it is
+    return real if os.path.normcase(real) == os.path.normcase(path) else path
 
 
 def _unreachable(given: str) -> InputError:
@@ -310,7 +321,7 @@ def _expand_glob(pattern: str, passed: _PassedOver) -> tuple[str, list[str]]:
     """Return the folder before the first wildcard, and the images that match."""
     parts = PurePath(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if _is_glob(part))
-    root, parts = os.path.abspath(os.path.join("", *parts[:fixed])), parts[fixed:]
+    root, parts = _absolute(os.path.join("", *parts[:fixed])), parts[fixed:]
     # the part from ** on is matched here: glob.glob would follow linked folders in circles
     plain = parts[: parts.index("**")] if "**" in parts else parts
     matches = glob.glob(os.path.join(*plain), root_dir=root) if plain else [""]

@@ -1,13 +1,20 @@
 import os
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dinoiser.errors import InputError
-from dinoiser.images.inputs import IMAGE_SUFFIXES, ImageFile, find_images, output_stem, search
+from dinoiser.images.inputs import (
+    IMAGE_SUFFIXES,
+    ImageFile,
+    check_inside,
+    find_images,
+    output_stem,
+    search,
+)
 from tests.helpers.permissions import as_ordinary_user
 
 
@@ -212,6 +219,29 @@ def test_wildcards_in_the_place_of_the_folder_are_no_pattern(tmp_path, monkeypat
     assert names_of(["*.jpg"]) == ["a.jpg"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there a link cannot have the other name")
+def test_where_case_is_ignored_paths_are_those_of_the_disk(tmp_path, monkeypatch):
+    """Links play the system that ignores case: both names lead to the same place."""
+    make_files(tmp_path, "Photos/A.jpg", "Photos/B.jpg")
+    link(tmp_path / "photos", tmp_path / "Photos")
+    link(tmp_path / "Photos" / "a.JPG", tmp_path / "Photos" / "A.jpg")
+    monkeypatch.setattr(os.path, "normcase", str.lower)
+    monkeypatch.chdir(tmp_path)
+    files = [tmp_path / "Photos" / name for name in ("A.jpg", "B.jpg")]
+    assert [image.path for image in find_images(["photos/a.JPG", "Photos/A.jpg"])] == files[:1]
+    (tmp_path / "Photos" / "a.JPG").unlink()
+    assert [image.path for image in find_images("photos")] == files
+    assert [image.path for image in find_images("photos/*.jpg")] == files
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there case does not count")
+def test_a_linked_folder_keeps_its_name_where_case_counts(tmp_path):
+    make_files(tmp_path, "Photos/A.jpg")
+    link(tmp_path / "photos", tmp_path / "Photos")
+    [image] = find_images(tmp_path / "photos")
+    assert image.path == tmp_path / "photos" / "A.jpg"
+
+
 # bad inputs
 
 
@@ -311,3 +341,17 @@ def test_results_never_share_a_name(names):
 def test_names_that_leave_the_output_folder_are_refused(name):
     with pytest.raises(InputError, match="points outside the output folder"):
         ImageFile(Path("a.jpg"), name)
+
+
+@pytest.mark.parametrize(
+    "name", [r"..\a.jpg", r"a\..\..\b.jpg", r"\a.jpg", "/a.jpg", "c:a.jpg", r"\\host\share\a.jpg"]
+)
+def test_names_do_not_lead_outside_by_what_windows_reads_in_them(name, monkeypatch):
+    monkeypatch.setattr("dinoiser.images.inputs.PurePath", PureWindowsPath)
+    with pytest.raises(InputError, match="points outside the output folder"):
+        check_inside(name)
+
+
+def test_a_backslash_is_a_letter_elsewhere(monkeypatch):
+    monkeypatch.setattr("dinoiser.images.inputs.PurePath", PurePosixPath)
+    assert check_inside(r"..\a.jpg") == r"..\a.jpg"
