@@ -51,8 +51,9 @@ class Naming:
 
     An image is recognised by its path, wherever the folder that names its
     fellows has moved to. One whose path is unknown and whose name is that of a
-    record with an empty path is the same image, moved, if its content is the
-    same.
+    record is the same image if the record's path leads to the same file, such
+    as by a link or another drive's letter; or, where that path is empty, if its
+    content is the same.
 
     Parameters
     ----------
@@ -164,8 +165,11 @@ def has_changed(record: Record, path: str | Path) -> bool:
 
 
 def _is_same(record: Record, path: Path) -> bool:
-    """Whether an image is the one of a record, whose own path is empty."""
-    return not os.path.exists(record.path) and record.digest in (None, _content(path))
+    """Whether an image is the one of a record, whose path leads to it or is empty."""
+    try:
+        return os.path.samefile(record.path, path)
+    except (OSError, ValueError):  # nothing is there
+        return record.digest in (None, _content(path))
 
 
 def _content(path: str | Path) -> str:

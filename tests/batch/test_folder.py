@@ -112,6 +112,18 @@ class TestNames:
         assert is_corrected(job.output)
         assert {os.path.exists(record.path) for record in read_records(job.output)} == {True}
 
+    def test_images_under_another_path_to_their_folder_are_the_same(self, job, folder, tmp_path):
+        """A link to it, as on other systems another drive's letter."""
+        run(job)
+        correct(job.output, "a.jpg")
+        (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+        summary = run(replace(job, inputs=(tmp_path / "link",)))
+        assert (summary.total, summary.resumed, summary.notes) == (2, 2, [])
+        assert is_corrected(job.output)
+        assert {os.path.dirname(record.path) for record in read_records(job.output)} == {
+            str(tmp_path / "link")
+        }
+
     def test_other_images_of_the_same_names_are_others(self, job, tmp_path):
         run(job)
         draw(tmp_path / "more/a.jpg", 4)
