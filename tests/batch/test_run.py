@@ -2,7 +2,6 @@
 
 import gc
 import os
-import resource
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -73,6 +72,7 @@ def test_the_same_bytes_however_the_work_is_cut_up(make_job, undisturbed, tmp_pa
 @pytest.mark.slow
 def test_a_full_disk_stops_the_job_and_leaves_nothing_half_written(images, undisturbed, tmp_path):
     """A limit on the size of files stands in for the disk: writing fails in the same place."""
+    resource = pytest.importorskip("resource", reason="limits are POSIX's")
 
     def few_bytes():
         resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))

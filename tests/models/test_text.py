@@ -1,7 +1,5 @@
 """Phrases to class embeddings."""
 
-import resource
-
 import numpy as np
 import open_clip
 import pytest
@@ -100,6 +98,7 @@ def test_a_full_disk_leaves_nothing_behind_and_what_is_kept_is_still_read(tmp_pa
     kept = [path for path in tmp_path.rglob("*") if path.is_file()]
     model = Counting()
     embeddings = PhraseEmbeddings(model, tmp_path)
+    resource = pytest.importorskip("resource", reason="limits are POSIX's")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
