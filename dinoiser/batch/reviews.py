@@ -11,23 +11,27 @@ import filelock
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dinoiser.batch.job import PROMPT_FILE
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import Stem, append_lines, read_records
 from dinoiser.errors import InputError
 from dinoiser.export.png import read_mask, write_mask
 from dinoiser.images.inputs import check_inside
 from dinoiser.labels import ignore_label
+from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from dinoiser.batch.records import Record
-    from dinoiser.prompts import PromptSet
 
 REVIEWS = Path("reviews.jsonl")
 MASK_LOCK = ".masks.lock"
 UNSAVED = Path(".unsaved")
 """Folder of unsaved edits; hidden, so that it is never searched for images."""
+
+FileState = tuple[int, int]
+NO_FILE: FileState = (-1, -1)
 
 State = Literal["unchecked", "accepted", "rejected"]
 
@@ -88,8 +92,28 @@ class LabelledImage(NamedTuple):
     mask_checksum: int | None = None
 
 
+class OtherWordsError(InputError):
+    """A job was given other words since it was opened."""
+
+
+class OtherMaskError(InputError):
+    """A mask was replaced since a person looked at it.
+
+    Attributes
+    ----------
+    mask
+        (H, W) labels, the mask as it is now.
+    """
+
+    def __init__(self, message: str, mask: np.ndarray) -> None:
+        super().__init__(message)
+        self.mask = mask
+
+
 class Reviews:
     """The reviews of a job, in memory and in its folder.
+
+    Others may decide and change masks meanwhile: another window, `dinoiser import` or `relabel`.
 
     Parameters
     ----------
@@ -107,7 +131,32 @@ class Reviews:
     def __init__(self, output: Path, prompts: PromptSet) -> None:
         self.output = output
         self.prompts = prompts
-        self.latest = read_reviews(output)
+        self.latest: dict[str, Review] = {}
+        self._known: FileState = NO_FILE
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Read what others have decided meanwhile."""
+        state = _state_of(self.output / REVIEWS)
+        if state != self._known:
+            self._known, self.latest = state, read_reviews(self.output)
+
+    def check_words(self) -> None:
+        """Make sure that the job still has the words with which it was opened.
+
+        Raises
+        ------
+        OtherWordsError
+            It has others: labels may mean something else by now.
+        PromptError
+            The prompt file is missing or damaged.
+        """
+        if PromptSet.load(self.output / PROMPT_FILE) != self.prompts:
+            msg = (
+                f"the words of the job in {self.output} were changed by another program; look at "
+                "its masks as they are now"
+            )
+            raise OtherWordsError(msg)
 
     def of(self, labelled: LabelledImage) -> Review:
         """Return the latest review of an image, or one that says unchecked."""
@@ -119,7 +168,12 @@ class Reviews:
         return review is not None and review.state != "unchecked"
 
     def save(
-        self, labelled: LabelledImage, state: State, labels: np.ndarray | None = None
+        self,
+        labelled: LabelledImage,
+        state: State,
+        labels: np.ndarray | None = None,
+        *,
+        seen: np.ndarray | None = None,
     ) -> Review:
         """Save the corrected mask, if any, and then the decision.
 
@@ -131,34 +185,53 @@ class Reviews:
             The decision.
         labels
             (H, W) integers, the corrected mask; None leaves the mask unchanged.
+        seen
+            (H, W) integers, the mask on which the decision was made; None if nobody
+            looked at it.
 
         Raises
         ------
         InputError
             The size of the labels differs from the image's, or a label is unknown.
+        OtherMaskError, OtherWordsError
+            The mask that was seen is no longer the image's, or the job has other
+            words.
         OutputError
             The mask or the decision cannot be written.
         """
-        earlier = self.of(labelled)
-        edited, pixels = earlier.edited, earlier.pixels
-        if labels is not None:
-            edited, pixels = True, self._check(labelled, labels)
+        counts = None if labels is None else self._check(labelled, labels)
         check_inside(labelled.stem)
-        review = Review(
-            image=labelled.image,
-            stem=labelled.stem,
-            state=state,
-            edited=edited,
-            pixels=pixels,
-            time=datetime.now(UTC),
-        )
         with masks_locked(self.output):
+            if seen is not None:
+                self.check_words()
+                self._check_mask(labelled, seen)
+            self.catch_up()
+            earlier = self.of(labelled)
+            review = Review(
+                image=labelled.image,
+                stem=labelled.stem,
+                state=state,
+                edited=earlier.edited or labels is not None,
+                pixels=earlier.pixels if counts is None else counts,
+                time=datetime.now(UTC),
+            )
             if labels is not None:
                 mask = labels.astype(self.prompts.label_type)
                 write_mask(mask, self.prompts, mask_file(self.output, labelled))
             append_reviews(self.output, [review])
+            self._known = _state_of(self.output / REVIEWS)
         self.latest[labelled.image] = review
         return review
+
+    def _check_mask(self, labelled: LabelledImage, seen: np.ndarray) -> None:
+        """Make sure that an image's mask is the one that was seen."""
+        mask = read_saved_mask(self.output, labelled, self.prompts.mask_colors)
+        if not np.array_equal(mask, seen):
+            msg = (
+                f"the mask of {labelled.image} was changed by another program after it was opened; "
+                "look at it as it is now, and decide again"
+            )
+            raise OtherMaskError(msg, mask)
 
     def _check(self, labelled: LabelledImage, labels: np.ndarray) -> dict[int, int]:
         """Check labels; return the number of pixels of each."""
@@ -237,15 +310,11 @@ class CorrectedMasks:
         self.output = output
         self._checked = checked
         # the file as it was, and what it said; replaced as one, as several threads ask
-        self._known: tuple[tuple[int, int], frozenset[str]] = ((-1, -1), frozenset())
+        self._known: tuple[FileState, frozenset[str]] = (NO_FILE, frozenset())
 
     def __contains__(self, image: str) -> bool:
         """Whether the mask of an image, by its name, was corrected."""
-        try:
-            status = (self.output / REVIEWS).stat()
-        except OSError:
-            return False
-        now = status.st_size, status.st_mtime_ns
+        now = _state_of(self.output / REVIEWS)
         seen, edited = self._known
         if now != seen:
             reviews = read_reviews(self.output).values()
@@ -258,13 +327,22 @@ class CorrectedMasks:
         return image in edited
 
 
+def _state_of(path: Path) -> FileState:
+    """Say what tells a file from what it was before something was appended."""
+    try:
+        status = path.stat()
+    except OSError:
+        return NO_FILE
+    return status.st_size, status.st_mtime_ns
+
+
 def read_reviews(output: Path) -> dict[str, Review]:
     """Read a job's reviews: the latest of each image, by the image's name.
 
     A line that a crash cut short is skipped.
     """
     reviews: dict[str, Review] = {}
-    if (output / REVIEWS).exists():
+    if (output / REVIEWS).is_file():
         with (output / REVIEWS).open("rb") as file:
             for line in file:
                 try:

@@ -13,6 +13,7 @@ from dinoiser.batch.job_images import result_file
 from dinoiser.batch.review_order import sort_images
 from dinoiser.batch.reviews import (
     LabelledImage,
+    OtherMaskError,
     Review,
     Reviews,
     read_labelled,
@@ -67,6 +68,11 @@ class OpenImage:
     def edited(self) -> bool:
         """Whether there is anything to save."""
         return not np.array_equal(self.labels, self.saved)
+
+    def take_up(self, mask: np.ndarray) -> None:
+        """Take up the mask that another program has saved; what was painted stays on it."""
+        self.labels = np.where(self.labels == self.saved, mask, self.labels)
+        self.saved = mask
 
 
 class ReviewSession:
@@ -261,8 +267,10 @@ class ReviewSession:
         Raises
         ------
         InputError, OutputError
-            Corrections cannot be saved.
+            Corrections cannot be saved, see `dinoiser.batch.reviews.Reviews.save`.
         """
+        self._reviews.check_words()
+        self._reviews.catch_up()
         if self.current is None:
             return
         if self.current.edited:
@@ -291,8 +299,26 @@ class ReviewSession:
         if self.current is not None:
             self._unsaved.keep(self.current.labels)
 
+    def put_aside(self) -> None:
+        """Close the current image; its unsaved edits are kept as for a crash.
+
+        Raises
+        ------
+        OutputError
+            They cannot be written.
+        """
+        self._unsaved.finish()
+        self.keep_unsaved()
+        self._unsaved.finish()
+        self.current = None
+
     def _save(self, current: OpenImage, state: Any) -> None:
-        self._reviews.save(current.labelled, state, current.labels if current.edited else None)
+        labels = current.labels if current.edited else None
+        try:
+            self._reviews.save(current.labelled, state, labels, seen=current.saved)
+        except OtherMaskError as changed:
+            current.take_up(changed.mask)
+            raise
         current.saved = current.labels.copy()
         self._unsaved.forget(current.labels)
 

@@ -121,7 +121,7 @@ def _explain(session: ReviewSession) -> str:
         return "All images are checked."
     if session.current.recovered:
         return (
-            "These corrections were not saved when napari ended. They are saved when you move on; "
-            "Revert restores the saved mask."
+            "These corrections were not saved when napari ended or the job's words changed. They "
+            "are saved when you move on; Revert restores the saved mask."
         )
     return ""

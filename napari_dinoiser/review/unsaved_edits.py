@@ -53,20 +53,29 @@ class UnsavedEdits:
         """
         if self._writing and not self._writing.done():
             return
-        finished, self._writing = self._writing, None
-        if finished:
-            finished.result()
+        self.finish()
         if self._kept is not None and not np.array_equal(labels, self._kept):
             self._kept = labels.copy()
             labels = self._kept.astype(self._prompts.label_type)
             self._writing = in_thread(write_mask, labels, self._prompts, self._path)
 
+    def finish(self) -> None:
+        """Wait until labels are written.
+
+        Raises
+        ------
+        OutputError
+            They could not be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
     def forget(self, labels: np.ndarray) -> None:
         """Remove the file, as these labels are saved or discarded."""
-        if self._writing:
-            with suppress(OutputError):
-                self._writing.result()
-        self._kept, self._writing = labels.copy(), None
+        with suppress(OutputError):
+            self.finish()
+        self._kept = labels.copy()
         self._path.unlink(missing_ok=True)
 
     def read(self, image: LabelledImage, saved: np.ndarray) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, Qt, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 from qtpy.QtWidgets import QDockWidget, QMessageBox, QVBoxLayout, QWidget
 
+from dinoiser.batch.reviews import OtherMaskError, OtherWordsError
 from dinoiser.errors import DinoiserError
 from napari_dinoiser.background import Background
 from napari_dinoiser.class_list import ClassList
@@ -263,7 +264,7 @@ class ReviewWidget(QWidget):
         """Show where the session is now, or why it did not move."""
         self._layers.let_go()
         if isinstance(error := moved.exception(), DinoiserError):
-            self._say(str(error))
+            self._refused(session, error)
             return
         if moved.result():
             self._show(session)
@@ -273,6 +274,23 @@ class ReviewWidget(QWidget):
                 self._show_end(session)
         if then is not None:
             then()
+
+    def _refused(self, session: ReviewSession, error: DinoiserError) -> None:
+        """Say why nothing was saved, and show what others have changed meanwhile."""
+        if session.current is not None and isinstance(error, OtherMaskError):
+            self._layers.show_labels(session.current.labels)
+        self._say(str(error))
+        if isinstance(error, OtherWordsError):
+            self._read_again(session)
+
+    def _read_again(self, session: ReviewSession) -> None:
+        """Open the job anew; what is not saved comes back with its image, as after a crash."""
+        try:
+            session.put_aside()
+        except DinoiserError as error:
+            self._say(str(error))
+        else:
+            self.open_job(session.output)
 
     def _show(self, session: ReviewSession) -> None:
         self._confidence.forget()
@@ -438,7 +456,7 @@ class ReviewWidget(QWidget):
             try:
                 self._session.save()
             except DinoiserError as error:
-                self._say(str(error))
+                self._refused(self._session, error)
                 return False
             self._refresh()
         return answer in (choices.Save, choices.Discard)
