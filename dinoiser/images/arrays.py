@@ -1,6 +1,7 @@
 """Arrays of any usual dtype and layout -> RGB arrays."""
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -68,12 +69,35 @@ def to_rgb(
         array = pillow_pixels(array)
         # known here, so that an image 3 pixels high is not ambiguous
         channel_axis = -1 if channel_axis is None and array.ndim == 3 else channel_axis
-    pixels = array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
+    pixels = as_array(array)
     _check_is_image(pixels)
     pixels = _channels_last(pixels, channels, channel_axis)
     if channels is not None:
         pixels = _pick(pixels, channels)
     return _eight_bit_rgb(pixels)
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Turn tensors, lists, dask arrays and the like into an array; masked arrays stay masked.
+
+    Raises
+    ------
+    ImageError
+        NumPy cannot, as of a tensor on a GPU, or it is the name of a file.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        return values
+    if isinstance(values, str | PathLike):
+        msg = f"{str(values)!r} is a name, not an image; read it with dinoiser.read_image first"
+        raise ImageError(msg)
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        msg = (
+            f"a {type(values).__name__} cannot be taken as an array ({error}); convert it first, "
+            "such as a tensor with .detach().float().cpu().numpy()"
+        )
+        raise ImageError(msg) from error
 
 
 def pillow_pixels(image: Image.Image) -> np.ndarray:

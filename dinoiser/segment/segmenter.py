@@ -6,9 +6,11 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from dinoiser.errors import SettingsError
 from dinoiser.images import to_rgb
+from dinoiser.images.arrays import as_array
 from dinoiser.models.base import PatchFeatures
 from dinoiser.segment.encoded_image import EncodedImage
 from dinoiser.segment.pipeline import Pipeline
@@ -75,7 +77,7 @@ class Segmenter:
 
     def encode(
         self,
-        image: ArrayLike,
+        image: ArrayLike | Image.Image,
         *,
         progress: Callable[[int, int], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -113,7 +115,7 @@ class Segmenter:
         patches, colours = PatchFeatures.cat(passes), self.pipeline.colours(blocks)
         return EncodedImage(self.pipeline, image, layout, patches, colours)
 
-    def segment(self, image: ArrayLike, prompts: PromptSet) -> Segmentation:
+    def segment(self, image: ArrayLike | Image.Image, prompts: PromptSet) -> Segmentation:
         """Encode an image and segment it, without keeping its features.
 
         Parameters
@@ -127,9 +129,10 @@ class Segmenter:
         return result
 
 
-def _as_rgb(image: ArrayLike) -> np.ndarray:
-    """Accept (H, W, 3) uint8 as it is, however small, and convert the rest with `to_rgb`."""
-    array = np.asarray(image)
-    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] == 3 and array.size:
-        return np.ascontiguousarray(array)
-    return to_rgb(array)
+def _as_rgb(image: ArrayLike | Image.Image) -> np.ndarray:
+    """Convert with `to_rgb`, to which (H, W, 3) uint8 is no riddle here, however small."""
+    if isinstance(image, Image.Image):  # its mode says what its numbers mean
+        return to_rgb(image)
+    array = as_array(image)
+    is_rgb = array.dtype == np.uint8 and array.ndim == 3 and array.shape[-1] == 3
+    return to_rgb(array, channel_axis=-1 if is_rgb else None)

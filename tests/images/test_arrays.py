@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -103,6 +105,11 @@ def test_ambiguous_axes_are_refused_until_stated(shape):
         (np.float32(1), "not a single image"),
         (np.zeros((9, 8, 7)), "channels="),
         (np.zeros((9, 8, 2)), "channels="),
+        ("dog.jpg", "'dog.jpg' is a name.*read_image"),
+        (Path("dog.jpg"), "'dog.jpg' is a name.*read_image"),
+        (torch.zeros(5, 6, 3, dtype=torch.bfloat16), "a Tensor cannot.*float"),
+        (torch.zeros(5, 6, 3, requires_grad=True), "a Tensor cannot.*detach"),
+        ([[1, 2], [3]], "a list cannot"),
     ],
 )
 def test_what_is_no_image_is_refused_with_the_cure(image, cure):

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dinoiser.errors import ImageError, PromptError, SettingsError
+from dinoiser.images import to_rgb
 from dinoiser.models.maskclip import MaskClip
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.segmenter import Segmenter
@@ -166,6 +168,38 @@ def test_half_precision_sees_the_same(tiny, scene, scene_prompts):
 def test_wrong_settings(tiny, settings, message):
     with pytest.raises(SettingsError, match=message):
         Segmenter(tiny, **settings)
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "LA", "RGBA", "L", "1", "RGB"])
+@pytest.mark.parametrize("height", [5, 3])
+def test_pillow_images_have_the_colours_that_their_mode_says(tiny, mode, height):
+    picture = Image.new("RGB", (7, height), (250, 20, 40))
+    picture.paste((20, 30, 240), (3, 0, 7, height))
+    picture = picture.convert(mode)
+    expected = np.asarray(picture.convert("RGB"))
+    encoded = Segmenter(tiny).encode(picture)
+    np.testing.assert_array_equal(encoded.image, expected)
+
+
+def test_masked_values_of_deep_arrays_do_not_stretch_them(tiny):
+    deep = np.linspace(0, 1000, 30).astype(np.uint16).reshape(5, 6)
+    deep[0, 0] = 65535
+    masked = np.ma.masked_equal(deep, 65535)
+    np.testing.assert_array_equal(Segmenter(tiny).encode(masked).image, to_rgb(masked))
+
+
+def test_read_only_images_are_segmented_without_a_warning(tiny, scene, scene_prompts):
+    image = scene.image.copy()
+    image.flags.writeable = False
+    expected = Segmenter(tiny).segment(scene.image, scene_prompts).labels
+    for read_only in (image, Image.fromarray(image)):
+        before = torch.is_warn_always_enabled()
+        torch.set_warn_always(True)
+        try:
+            result = Segmenter(tiny).segment(read_only, scene_prompts)
+        finally:
+            torch.set_warn_always(before)
+        np.testing.assert_array_equal(result.labels, expected)
 
 
 def test_what_is_no_image_is_refused(tiny):
