@@ -1,10 +1,11 @@
-"""Write files that are either complete or absent."""
+"""Write files that are either complete or absent, and remove them again."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import shutil
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,14 +15,15 @@ from uuid import uuid4
 from dinoiser.errors import OutputError, PlaceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PARTIAL_SUFFIX = ".part"
 _PARTIAL = re.compile(rf"\..*\.[0-9a-f]{{8}}\{PARTIAL_SUFFIX}", re.DOTALL)
 # bytes of the final name kept in the temporary one; file systems allow 255
 _LONGEST_NAME = 200
 # on Windows, a file that a virus scanner or a viewer has open, mostly for a moment, stays in place
-_PAUSES = (0.05,) * 20 if os.name == "nt" else ()
+_OPEN_FILES_STAY = os.name == "nt"
+_PAUSES = (0.05,) * 20
 _PLACE = {
     errno.ENAMETOOLONG: "give the image a shorter name",
     errno.EISDIR: "move the folder of that name away, or rename the image",
@@ -64,7 +66,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _replace(partial, path)
+        replace_file(partial, path)
         _sync_folder(path.parent)
     except OutputError:  # of another file
         raise
@@ -75,13 +77,53 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             partial.unlink()
 
 
-def _replace(partial: Path, path: Path) -> None:
-    for pause in _PAUSES:
+def replace_file(new: Path, path: Path) -> None:
+    """Rename a file to a name that another may have, which is replaced.
+
+    Raises
+    ------
+    OSError
+        It cannot be renamed, see `write_error`.
+    """
+    _once_closed(lambda: new.replace(path))
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file of a job, if it is there.
+
+    Raises
+    ------
+    OutputError
+        It cannot be removed.
+    """
+    try:
+        _once_closed(lambda: path.unlink(missing_ok=True))
+    except OSError as error:
+        raise _refusal(path, error, "remove") from error
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of a job and the files in it, if it is there.
+
+    Raises
+    ------
+    OutputError
+        A file in it cannot be removed; others may be gone.
+    """
+    for path in folder.rglob("*"):
+        if path.is_symlink() or path.is_file():
+            remove_file(path)
+    shutil.rmtree(folder, ignore_errors=True)  # empty folders do no harm
+
+
+def _once_closed(act: Callable[[], object]) -> None:
+    """Replace or remove a file, as soon as no program has it open, where that matters."""
+    for pause in _PAUSES if _OPEN_FILES_STAY else ():
         with suppress(PermissionError):
-            partial.replace(path)
+            act()
             return
         time.sleep(pause)
-    partial.replace(path)
+    act()
 
 
 def check_writable(folder: Path) -> None:
@@ -100,7 +142,7 @@ def check_writable(folder: Path) -> None:
         cause = error.__cause__
         assert isinstance(cause, OSError)
         raise write_error(folder, cause) from cause
-    probe.unlink()
+    remove_file(probe)
 
 
 def write_error(path: Path, error: OSError) -> OutputError:
@@ -111,12 +153,18 @@ def write_error(path: Path, error: OSError) -> OutputError:
     OutputError
         A `PlaceError` where only a file of another name could be written.
     """
+    return _refusal(path, error, "write")
+
+
+def _refusal(path: Path, error: OSError, act: str) -> OutputError:
     reason = error.strerror or str(error)
-    if error.errno in _PLACE:
-        msg = f"Cannot write {path}: {reason}; {_PLACE[error.errno]}."
-        return PlaceError(msg)
     cure = _CURES.get(error.errno or 0, "give an output folder that can be written")
-    return OutputError(f"Cannot write {path}: {reason}; {cure}.")
+    kind = OutputError
+    if error.errno in _PLACE:
+        kind, cure = PlaceError, _PLACE[error.errno]
+    elif _OPEN_FILES_STAY and error.errno == errno.EACCES and path.is_file():
+        kind, cure = PlaceError, "close it in the program that has it open, or make it writable"
+    return kind(f"Cannot {act} {path}: {reason}; {cure}.")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -133,4 +181,5 @@ def remove_partial_files(folder: Path) -> None:
     """Remove what killed processes left behind, in a folder and its subfolders."""
     for path in folder.rglob(f".*{PARTIAL_SUFFIX}"):
         if _PARTIAL.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # on Windows: a process that lives is writing it
+                path.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from dinoiser.atomic import remove_file
+
 from .best import best_step
 from .student import new_heads
 from .teachers import SegmentTeacher
@@ -164,8 +166,8 @@ class JudgedFit:
     def discard_checkpoints(self) -> None:
         """Remove what resuming needs."""
         for fit in self.fits:
-            fit.checkpoint.unlink(missing_ok=True)
-        (self._folder / self.fits[0].checkpoint.name).unlink(missing_ok=True)
+            remove_file(fit.checkpoint)
+        remove_file(self._folder / self.fits[0].checkpoint.name)
 
     def _judged(self) -> dict[int, Agreement]:
         """Agreement of each judged step, over the images kept back by all fits."""

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import atomic_file, remove_file
 from dinoiser.batch.exported_files import (
     DATUMARO_IMAGES,
     datumaro_files,
@@ -95,7 +95,7 @@ def open_split(job: ExportedJob, folder: Path, stack: ExitStack) -> dict[str, Bi
     if job.options.val:
         return {name: stack.enter_context(atomic_file(path)) for name, path in paths.items()}
     for path in paths.values():  # of an earlier export, they would name what is gone
-        path.unlink(missing_ok=True)
+        remove_file(path)
     return {}
 
 
@@ -114,7 +114,7 @@ class OwnFiles:
     def remove(self, record: Record) -> None:
         """See `Writer`."""
         for path in self.files(record):
-            path.unlink(missing_ok=True)
+            remove_file(path)
 
     def make(self, record: Record, labels: np.ndarray) -> Any:
         """Do nothing."""
@@ -229,9 +229,9 @@ class _Yolo(OwnFiles):
 
     def _remove(self, record: Record, *, flat: bool) -> None:
         link, lines = yolo_files(self.job.output, record, flat=flat)
-        lines.unlink(missing_ok=True)
+        remove_file(lines)
         if self.links:
-            link.unlink(missing_ok=True)
+            remove_file(link)
 
     def _claim(self, job: ExportedJob) -> bool:
         """Make the folders ours; give whether there are links, or the photographs lie in images/.

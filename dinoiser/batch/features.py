@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import atomic_file, remove_file
 from dinoiser.batch.feature_stream import read, written
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import read_records
@@ -175,7 +175,7 @@ def remove_features(output: Path) -> None:
     """Remove all features that a job keeps."""
     paths = list(_files(output))
     for path in paths:
-        path.unlink(missing_ok=True)
+        remove_file(path)
     for folder in sorted({path.parent for path in paths}, reverse=True):  # the deepest first
         with suppress(OSError):  # it holds something else, or more folders
             folder.rmdir()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from dinoiser.atomic import atomic_file, remove_partial_files
+from dinoiser.atomic import atomic_file, remove_file, remove_folder, remove_partial_files
 from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.exported_files import OF_FORMAT, LeftFiles
 from dinoiser.batch.job import (
@@ -247,10 +246,10 @@ def refuse_half_emptied(output: Path) -> None:
 
 def remove_results(output: Path) -> None:
     """Remove what the records of the earlier job tell of, and its reviews, and nothing else."""
-    (output / REVIEWS).unlink(missing_ok=True)
-    shutil.rmtree(output / UNSAVED, ignore_errors=True)
+    remove_file(output / REVIEWS)
+    remove_folder(output / UNSAVED)
     left = LeftFiles(output)
     for record in read_records(output, gone=True):
         for path in left.of(record):
-            path.unlink(missing_ok=True)
-    shutil.rmtree(output / RECORDS, ignore_errors=True)
+            remove_file(path)
+    remove_folder(output / RECORDS)

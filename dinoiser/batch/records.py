@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from dinoiser.atomic import atomic_file, write_error
+from dinoiser.atomic import atomic_file, remove_file, write_error
 from dinoiser.batch.quality import expected_iou, expected_work
 from dinoiser.errors import InputError
 from dinoiser.images.inputs import check_inside
@@ -308,7 +308,7 @@ def merge_records(output: Path, without: Collection[str] = (), *, mend: bool = F
             if record.image not in without:
                 file.write(record.model_dump_json().encode() + b"\n")
     for path in parts:
-        path.unlink(missing_ok=True)
+        remove_file(path)
 
 
 def _ends_a_line(file: BinaryIO) -> bool:

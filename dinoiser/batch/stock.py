@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dinoiser.atomic import remove_file
 from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.exported_files import LeftFiles
 from dinoiser.batch.folder import is_emptied
@@ -162,7 +163,7 @@ def prune(job: LabelJob, gone: list[Record]) -> list[str]:
     going, kept = prunable(job, gone, reviews)
     for record in going:
         for path in left.of(record):
-            path.unlink(missing_ok=True)
+            remove_file(path)
     removed = [record.image for record in going]
     merge_records(job.output, without=set(removed))
     notes = []

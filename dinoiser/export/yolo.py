@@ -12,7 +12,7 @@ from uuid import uuid4
 import yaml
 from PIL import Image
 
-from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file
+from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file, replace_file, write_error
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.export.polygons import trace_polygons
@@ -179,12 +179,11 @@ def link_image(
             _copy_upright(image, link, reading)
         else:
             _link_or_copy(image.resolve(), link, hard)
-        link.replace(path)
+        replace_file(link, path)
     except OSError as error:
         with suppress(OSError):
             link.unlink()
-        msg = f"Cannot write {path}: {error.strerror or error}; free some disk space."
-        raise OutputError(msg) from error
+        raise write_error(path, error) from error
 
 
 def _is_there(image: Path, path: Path, copied: bool) -> bool:

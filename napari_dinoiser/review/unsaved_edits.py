@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dinoiser.atomic import remove_file
 from dinoiser.batch.reviews import UNSAVED, unsaved_file
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export.png import read_mask, write_mask
@@ -76,7 +77,7 @@ class UnsavedEdits:
         with suppress(OutputError):
             self.finish()
         self._kept = labels.copy()
-        self._path.unlink(missing_ok=True)
+        remove_file(self._path)
 
     def read(self, image: LabelledImage, saved: np.ndarray) -> np.ndarray | None:
         """Read an image's edits left by a crash; None if there are none or nothing new."""
@@ -85,7 +86,7 @@ class UnsavedEdits:
             labels = read_mask(path)
             if labels.shape == saved.shape and not np.array_equal(labels, saved):
                 return labels
-            path.unlink()  # they were saved just before the crash
+            remove_file(path)  # they were saved just before the crash
         return None
 
     def stems(self) -> set[str]:

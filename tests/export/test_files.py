@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -15,8 +16,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from dinoiser import atomic
-from dinoiser.atomic import atomic_file
-from dinoiser.errors import InputError, OutputError
+from dinoiser.atomic import atomic_file, remove_file, remove_folder, remove_partial_files
+from dinoiser.errors import InputError, OutputError, PlaceError
 from dinoiser.export import (
     read_mask,
     write_classes,
@@ -238,12 +239,63 @@ def test_a_file_that_another_program_holds_open_is_tried_again_on_windows(
         return original(self, target)
 
     monkeypatch.setattr(Path, "replace", replace_unless_held)
+    monkeypatch.setattr(atomic, "_OPEN_FILES_STAY", True)
     monkeypatch.setattr(atomic, "_PAUSES", (0.001,) * 20)
-    expected = pytest.raises(OutputError, match="cannot access") if held > 20 else nullcontext()
+    said = r"Cannot write .*mask\.png: .*cannot access .*; close it in the program"
+    # such as one image's mask in a viewer, so that a job goes on with the others
+    expected = pytest.raises(PlaceError, match=said) if held > 20 else nullcontext()
     with expected, atomic_file(path) as file:
         file.write(b"new")
     assert path.read_bytes() == (b"old" if held > 20 else b"new")
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("held", [2, 1000], ids=["for a moment", "for good"])
+@pytest.mark.parametrize("remove", [remove_file, lambda path: remove_folder(path.parent)])
+def test_what_another_program_holds_open_is_removed_once_it_is_closed(
+    tmp_path, monkeypatch, remove, held
+):
+    path, refusals, original = tmp_path / "records" / "labels.jsonl", [], os.unlink
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+
+    def unlink_unless_held(path, **where):
+        if len(refusals) < held:
+            refusals.append(path)
+            raise PermissionError(errno.EACCES, "The process cannot access the file")
+        original(path, **where)
+
+    monkeypatch.setattr(os, "unlink", unlink_unless_held)
+    monkeypatch.setattr(atomic, "_OPEN_FILES_STAY", True)
+    monkeypatch.setattr(atomic, "_PAUSES", (0.001,) * 20)
+    said = r"Cannot remove .*labels\.jsonl: .*cannot access .*; close it in the program"
+    with pytest.raises(OutputError, match=said) if held > 20 else nullcontext():
+        remove(path)
+    assert path.exists() == (held > 20)
+
+
+@pytest.mark.skipif(os.name != "nt", reason="only Windows keeps files that are open in place")
+def test_windows_says_which_file_is_open(tmp_path):
+    (path := tmp_path / "labels.jsonl").write_bytes(b"old")
+    with path.open("rb"), pytest.raises(OutputError, match=r"labels\.jsonl: .*; close it in the"):
+        remove_file(path)
+    with path.open("rb"), pytest.raises(PlaceError, match=r"labels\.jsonl: .*; close it in the"):
+        write_classes(PromptSet.parse("sky"), path)
+    assert path.read_bytes() == b"old"
+
+
+def test_a_file_that_a_process_still_writes_is_no_remainder_of_a_killed_one(tmp_path, monkeypatch):
+    (path := tmp_path / ".mask.png.0123abcd.part").write_bytes(b"half")
+
+    def refuse(path, **where):
+        raise PermissionError(errno.EACCES, "The process cannot access the file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        remove_partial_files(tmp_path)
+    assert path.exists()
+    remove_partial_files(tmp_path)
+    assert not path.exists()
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
