@@ -20,6 +20,23 @@ _QUOTED = r'\s*"((?:[^"]|"")*)"\s*'
 _TERM = re.compile(rf"({_QUOTED}(?={_SIGNS}|\Z)|{_WORDS})({_SIGNS}|\Z)")
 
 
+def expect_text(given: object) -> str:
+    """Return words as they are, and refuse everything else, such as a list.
+
+    Raises
+    ------
+    PromptError
+        They are no text.
+    """
+    if isinstance(given, str):
+        return given
+    msg = (
+        f"the words are a {type(given).__name__}, expected text such as 'background, dog; puppy'; "
+        "PromptSet.from_names takes lists of names, and names with their phrases"
+    )
+    raise PromptError(msg)
+
+
 def split(text: str, separators: str) -> list[str]:
     """Split at any of some separators, except within quotation marks, which are kept."""
     parts = [""]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from dinoiser.errors import PromptError
 from dinoiser.labels import MAX_ID, ignore_label, label_type
@@ -72,6 +72,23 @@ class PromptSet:
         refuse([*problems, *setting_problems(self.templates, self.ignore_below, self.masks, {})])
 
     @classmethod
+    def expect(cls, given: object) -> Self:
+        """Return a prompt set as it is, and refuse everything else, such as words.
+
+        Raises
+        ------
+        PromptError
+            It is something else.
+        """
+        if isinstance(given, cls):
+            return given
+        msg = (
+            f"the prompts are a {type(given).__name__}, expected a PromptSet, such as "
+            "PromptSet.parse('background, dog') or PromptSet.from_names(['background', 'dog'])"
+        )
+        raise PromptError(msg)
+
+    @classmethod
     def parse(
         cls, text: str, *, templates: str | Sequence[str] = "imagenet", ignore_below: float = 0.0
     ) -> PromptSet:
@@ -82,6 +99,7 @@ class PromptSet:
         PromptError
             If a class or phrase is empty or repeated, and so on.
         """
+        text = inline.expect_text(text)
         chunks = inline.split(text, inline.COMMAS) if text.strip() else []
         empty = f"of {text!r} is empty: remove the extra comma or write a name"
         refuse(

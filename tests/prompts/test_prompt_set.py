@@ -196,3 +196,9 @@ def test_classes_never_get_the_id_of_another():
     assert found["background"] == 0
     assert found["square"] == 3
     assert sorted(found[name] for name in "abcd") == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("given", [["dog", "cat"], {"dog": "puppy"}, b"dog", None])
+def test_what_is_no_text_is_not_parsed(given):
+    with pytest.raises(PromptError, match=f"are a {type(given).__name__}.*from_names"):
+        PromptSet.parse(given)

@@ -11,6 +11,7 @@ import numpy as np
 
 from dinoiser.models.catalog import find_model
 from dinoiser.models.load import load_model
+from dinoiser.prompts import PromptSet
 from dinoiser.segment.in_parts.chunks import ChunkGrid, as_chunks
 from dinoiser.segment.in_parts.parts import label_parts
 from dinoiser.segment.pipeline import Pipeline
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import dask.array as da
 
     from dinoiser.models.base import SegmentationModel
-    from dinoiser.prompts import PromptSet
     from dinoiser.segment.in_parts.parts import PipelineSource
 
 PART_SIZE = (2048, 2048)
@@ -72,6 +72,8 @@ def segment_array(
     ------
     ImageError
         The array is not an 8-bit RGB image.
+    PromptError
+        The classes are no `PromptSet`.
     SettingsError
         A setting is unknown, out of range, or not possible in parts.
     UnknownModelError
@@ -99,7 +101,7 @@ def lazy_segmentation(
     **settings: Any,
 ) -> LazySegmentation:
     """Label an image of any size, with confidence, see `segment_array`."""
-    given = SegmentSettings.of(**settings)
+    prompts, given = PromptSet.expect(prompts), SegmentSettings.of(**settings)
     grid = ChunkGrid.of(as_chunks(array))
     if isinstance(model, str):
         pipeline: PipelineSource = partial(_load, model, given)
@@ -132,11 +134,13 @@ _LOADING = threading.Lock()
 
 
 def _load(model: str, settings: SegmentSettings) -> Pipeline:
-    """Return this process's pipeline; the first task that needs its model loads it."""
+    """Return a pipeline of this process's model; the first task that needs the model loads it."""
     with _LOADING:
-        return _load_once(model, settings)
+        loaded = _load_once(model)
+    return Pipeline.build(loaded.model, settings, phrases=loaded.phrases).in_parts()
 
 
 @cache
-def _load_once(model: str, settings: SegmentSettings) -> Pipeline:
-    return Pipeline.build(load_model(model), settings).in_parts()
+def _load_once(model: str) -> Pipeline:
+    """Keep one copy of a model and its phrases, however many settings it is used with."""
+    return Pipeline.build(load_model(model), SegmentSettings())

@@ -1,5 +1,6 @@
 """Large images: the same labels in parts as at once."""
 
+import gc
 import pickle
 
 import dask
@@ -16,6 +17,7 @@ import dinoiser
 from dinoiser.errors import ImageError, SettingsError, UnknownModelError
 from dinoiser.models.base import PatchFeatures, SegmentationModel
 from dinoiser.models.catalog import WindowDefaults
+from dinoiser.models.clip_dinoiser import ClipDinoiser
 from dinoiser.prompts import PromptSet
 from dinoiser.segment import interpolation, windows
 from dinoiser.segment.in_parts import lazy, parts
@@ -163,6 +165,23 @@ class TestWork:
         eager = Segmenter(dinoiser.load_model("tiny")).segment(scene.image, scene_prompts)
         keys = dask.core.flatten(found.__dask_keys__())
         np.testing.assert_array_equal(dask.threaded.get(graph, list(keys))[0], eager.labels)
+
+    def test_a_named_model_is_in_memory_once_whatever_the_settings(self, scene, scene_prompts):
+        def models():
+            gc.collect()
+            return sum(type(thing) is ClipDinoiser for thing in gc.get_objects())
+
+        segment_array(scene.image, scene_prompts, "tiny", short_side=100).compute()
+        before = models()
+        for side in (101, 150, 224):
+            kept = Segmenter(dinoiser.load_model("tiny"), short_side=side, refine="none")
+            labels = segment_array(
+                scene.image, scene_prompts, "tiny", short_side=side, refine="none"
+            ).compute()
+            eager = kept.segment(scene.image, scene_prompts).labels
+            np.testing.assert_array_equal(labels, eager)
+            del kept
+        assert models() == before
 
 
 class TestErrors:
