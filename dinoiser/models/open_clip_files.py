@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 def clip_tokenizer(context_length: int) -> Callable[[list[str]], Tensor]:
     """Return CLIP's tokenizer: sentences to ids (T, context_length)."""
-    return partial(_module("tokenizer").tokenize, context_length=context_length)
+    return partial(_tokenize, context_length=context_length)
+
+
+def _tokenize(texts: list[str], context_length: int) -> Tensor:
+    # by its name here, as models are sent to other processes, where open_clip's file is unknown
+    return _module("tokenizer").tokenize(texts, context_length=context_length)
 
 
 def imagenet_templates() -> tuple[str, ...]:
