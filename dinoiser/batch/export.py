@@ -6,6 +6,7 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dinoiser.atomic import remove_partial_files
@@ -21,7 +22,6 @@ from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from dinoiser.batch.export_writers import Writer
     from dinoiser.batch.records import Record
@@ -70,7 +70,7 @@ def export_alone(
 
 
 def export(
-    output: Path,
+    output: str | Path,
     formats: Sequence[str],
     options: ExportOptions = DEFAULTS,
     *,
@@ -111,6 +111,7 @@ def export(
     OutputError
         A file cannot be written.
     """
+    output = Path(output)
     # refuse what is wrong before any file is touched
     prompts = read_prompts(output)
     if problems := format_problems(formats, prompts):

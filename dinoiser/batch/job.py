@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -15,15 +16,14 @@ from dinoiser.images.settings import AS_STORED, ReadSettings
 from dinoiser.labels import IGNORE
 from dinoiser.learning.learned import Learned
 from dinoiser.models.catalog import find_model
+from dinoiser.prompts import PromptSet
 from dinoiser.safe_yaml import load_values, read_bytes, to_bytes
-from dinoiser.segment.settings import SegmentSettings
+from dinoiser.segment.settings import SegmentSettings, is_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from dinoiser.models.base import SegmentationModel
-    from dinoiser.prompts import PromptSet
     from dinoiser.segment.pipeline import Pipeline
     from dinoiser.segment.settings import WindowSettings
 
@@ -62,13 +62,13 @@ class Labelling:
     nodata, bands
         See `dinoiser.read_image`.
     learned
-        File of what corrected masks taught, from `Learned.save`; None for words
+        Path or name of a file of what corrected masks taught, from `Learned.save`; None for words
         alone, or for what the job in the folder has learnt.
 
     Raises
     ------
-    SettingsError
-        The settings have the wrong type, or no image can be read so.
+    PromptError, SettingsError
+        Prompts or settings have the wrong type, or no image can be read so.
     """
 
     prompts: PromptSet
@@ -81,6 +81,10 @@ class Labelling:
     learned: Path | None = None
 
     def __post_init__(self) -> None:
+        PromptSet.expect(self.prompts)
+        for name in ("heads", "learned"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, None if given is None else Path(given))
         SegmentSettings.expect(self.settings)
         ReadSettings(self.nodata, self.bands)
 
@@ -215,8 +219,8 @@ class Running:
             )
         for name in ("limit", "workers", "shard_size"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                problems.append(f"{name} is {value}, expected at least 1")
+            if value is not None and not is_count(value):
+                problems.append(f"{name} is {value!r}, expected a whole number, at least 1")
         _refuse(problems)
 
 
@@ -229,7 +233,7 @@ class LabelJob:
     inputs
         Files, folders and globs.
     output
-        Folder of the results; created if missing.
+        Folder of the results, a path or its name; created if missing.
     labelling
         What determines the masks.
     results
@@ -248,6 +252,7 @@ class LabelJob:
     turn: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "output", Path(self.output))
         _refuse(format_problems(self.results.formats, self.prompts))
 
     @property
@@ -263,6 +268,8 @@ def _refuse(problems: list[str]) -> None:
 
 def format_problems(formats: Sequence[str], prompts: PromptSet | None = None) -> list[str]:
     """List what is wrong with a choice of formats, of all or of some classes."""
+    if isinstance(formats, str):
+        return [f"formats is the text {formats!r}, expected a tuple, such as ({formats!r},)"]
     expected = f"expected {' or '.join(FORMATS)}"
     unknown = [f"format {name!r} is unknown, {expected}" for name in formats if name not in FORMATS]
     if unknown or not formats:

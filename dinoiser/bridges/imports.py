@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ from dinoiser.labels import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from dinoiser.batch.reviews import LabelledImage
     from dinoiser.bridges.annotations import Annotations
@@ -73,7 +73,11 @@ class Imported:
 
 
 def import_annotations(
-    output: Path, files: Sequence[Path], renames: Iterable[str] = (), *, dry_run: bool = False
+    output: str | Path,
+    files: Sequence[str | Path],
+    renames: Iterable[str] = (),
+    *,
+    dry_run: bool = False,
 ) -> Imported:
     """Correct the masks of a job by annotations that were made elsewhere.
 
@@ -101,6 +105,7 @@ def import_annotations(
     OutputError
         A mask or review cannot be written.
     """
+    output, paths = Path(output), [Path(file) for file in files]
     prompts = read_prompts(output)
     refuse_half_emptied(output)
     refuse_links(output)
@@ -109,7 +114,7 @@ def import_annotations(
         prompts.by_name(new)  # refuses what is no class of the job
     # once to see that all is well, and then again: masks of a large job do not fit in memory
     imported, unknown = Imported(), Counter[str]()
-    for correction in _corrections(output, prompts, files, names, imported, unknown):
+    for correction in _corrections(output, prompts, paths, names, imported, unknown):
         imported.changes.append(correction.change)
     if unknown:
         raise PromptError(_unknown(unknown, prompts))
@@ -120,7 +125,7 @@ def import_annotations(
         # what is in its place already changes no pixel, and is kept as it is
         imported.notes += edits.save(without={c.image for c in imported.changes if c.pixels})
         reviews = Reviews(output, prompts)
-        for correction in _corrections(output, prompts, files, names, Imported(), Counter()):
+        for correction in _corrections(output, prompts, paths, names, Imported(), Counter()):
             if correction.change.pixels:
                 reviews.save(correction.labelled, "accepted", correction.labels)
     return imported

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections import Counter
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -37,15 +38,14 @@ from dinoiser.weights.digests import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from dinoiser.images.inputs import ImageFile
 
 
 def begin_job(
-    output: Path,
-    images: Path,
-    files: Sequence[Path],
+    output: str | Path,
+    images: str | Path,
+    files: Sequence[str | Path],
     renames: Iterable[str] = (),
     *,
     reading: ReadSettings = AS_STORED,
@@ -84,10 +84,12 @@ def begin_job(
     OutputError
         The job cannot be written.
     """
+    output, paths = Path(output), [Path(file) for file in files]
+    images = Path(images)
     begun = _classes_begun_with(output, reading)
     found = {file.name: file for file in find_images(images)}
     names = split_renames(renames)
-    prompts = _find_classes(files, names)
+    prompts = _find_classes(paths, names)
     if begun is not None:
         _refuse_more_classes(output, begun, prompts)
         prompts = begun
@@ -95,7 +97,7 @@ def begin_job(
     with nullcontext() if dry_run else _open_job(output, prompts, reading):
         there = {record.image for record in read_records(output)}
         reviews, records = Reviews(output, prompts), RecordFile(output)
-        for labelled, labels in _annotated(found, there, files, prompts, names, imported):
+        for labelled, labels in _annotated(found, there, paths, prompts, names, imported):
             present = set(np.unique(labels).tolist())
             classes = tuple(item.name for item in prompts.classes if item.id in present - {0})
             imported.changes.append(Change(labelled.image, labels.size, classes, False))

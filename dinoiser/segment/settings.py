@@ -130,11 +130,11 @@ class SegmentSettings:
         sizes = {"short_side": self.short_side, "window": self.window, "stride": self.stride}
         given = {name: value for name, value in sizes.items() if value is not None}
         for name, value in given.items():
-            if not _is_count(value):
+            if not is_count(value):
                 yield f"{name} is {value!r}, expected a whole number of pixels, at least 1"
             if self.whole:
                 yield f"{name} is {value!r}, but whole takes an image at its own size: omit either"
-        if all(map(_is_count, (self.window, self.stride))) and self.stride > self.window:  # type: ignore[operator]
+        if all(map(is_count, (self.window, self.stride))) and self.stride > self.window:  # type: ignore[operator]
             yield _gaps(self.stride, f"the window of {self.window}")
         for name in ("whole", "antialias"):
             if not isinstance(getattr(self, name), bool):
@@ -143,7 +143,7 @@ class SegmentSettings:
             expected = " or ".join(map(repr, REFINEMENTS))
             gone = ", of which 'edges' replaces superpixels" if self.refine == "superpixel" else ""
             yield f"refine is {self.refine!r}, expected {expected}{gone}"
-        if self.batch_size != "auto" and not _is_count(self.batch_size):
+        if self.batch_size != "auto" and not is_count(self.batch_size):
             yield f"batch_size is {self.batch_size!r}, expected 'auto' or at least 1"
         if not isinstance(self.delta, int | float) or not 0 <= self.delta <= 1:
             yield f"delta is {self.delta!r}, expected a confidence from 0 to 1"
@@ -170,7 +170,7 @@ class WindowSettings:
     cubic: bool = False
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
     """Whether a value is a whole number of at least 1; True and False do not count."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +14,16 @@ import pytest
 import torch
 from PIL import Image
 
-from dinoiser.batch import Record, SegmentSettings, read_records, run
+from dinoiser.batch import Record, Results, Running, SegmentSettings, export, read_records, run
 from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.engines.labeller import Labeller
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.job import read_job
 from dinoiser.batch.job_images import find_job_images
 from dinoiser.batch.records import MERGED, RECORDS, RecordFile, merge_records
-from dinoiser.errors import ClusterError
+from dinoiser.bridges.imports import import_annotations
+from dinoiser.bridges.new_job import begin_job
+from dinoiser.errors import ClusterError, SettingsError
 from dinoiser.models import device
 from dinoiser.segment.passes import Passes
 from dinoiser.segment.segmenter import Segmenter
@@ -290,3 +293,29 @@ def test_memory_does_not_grow_with_the_number_of_images(make_job, tmp_path):
     for step in ("label", "export"):
         more = used[step, 20_000] - used[step, 5_000]
         assert more < 15_000 * 2_000  # bytes an image, whose pixels alone have 3072
+
+
+# pycocotools' own, with a numpy newer than it
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_folders_and_files_may_be_given_by_their_names(make_job, undisturbed, tmp_path):
+    shutil.copytree(undisturbed, tmp_path / "job")
+    name = str(tmp_path / "job")
+    assert run(make_job(name)).resumed == COUNT
+    assert export(name, ["coco"]) == {}
+    masks = str(tmp_path / "job" / "masks")
+    assert len(import_annotations(name, [masks]).changes) == COUNT
+    images = str(make_job(name).inputs[0])
+    assert len(begin_job(str(tmp_path / "new"), images, [name + "/annotations.json"]).changes) > 0
+
+
+@pytest.mark.parametrize("value", ["2", 2.5, 0, True])
+@pytest.mark.parametrize("name", ["workers", "limit", "shard_size"])
+def test_numbers_that_count_nothing_are_named(name, value):
+    with pytest.raises(SettingsError, match=f"{name} is {value!r}, expected a whole number"):
+        Running(**{name: value})
+
+
+def test_formats_as_one_text_are_refused_with_the_cure(undisturbed):
+    for give in (lambda: Results(formats="coco"), lambda: export(undisturbed, "coco")):
+        with pytest.raises(SettingsError, match=r"the text 'coco', expected .*\('coco',\)"):
+            give()
