@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from dinoiser.errors import InputError
 from dinoiser.labels import ignore_label
 
 if TYPE_CHECKING:
@@ -70,7 +71,13 @@ def examples_of(
     least_share
         Patches in which no class has this share of the pixels, above 0, are
         left out.
+
+    Raises
+    ------
+    InputError
+        The mask is of another size or type.
     """
+    _check_fits(mask, encoded.image.shape[:2])
     layout, patches = encoded.layout, encoded.patches
     shares = _shares(mask, layout.working_size)
     rows, columns = patches.features.shape[-2:]
@@ -86,6 +93,16 @@ def examples_of(
     features = F.normalize(patches.features.float().cpu(), dim=1).movedim(1, -1)
     foreground = None if patches.foreground is None else patches.foreground.float().cpu()[kept]
     return Examples(features[kept], labels[kept], best[kept], foreground)
+
+
+def _check_fits(mask: np.ndarray, size: tuple[int, ...]) -> None:
+    if mask.shape != size or mask.dtype not in (np.uint8, np.uint16):
+        msg = (
+            f"a mask has the shape {mask.shape} and the type {mask.dtype}, expected the shape "
+            f"{size} of its image, and class ids as uint8 or uint16, such as "
+            "mask.astype(np.uint8)"
+        )
+        raise InputError(msg)
 
 
 def _shares(mask: np.ndarray, size: tuple[int, int]) -> Tensor:

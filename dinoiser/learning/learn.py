@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 
+from dinoiser.errors import InputError
+from dinoiser.labels import ignore_label
 from dinoiser.learning.classifier import cost_factor, fit_shifts
 from dinoiser.learning.examples import Examples, examples_of
 from dinoiser.learning.learned import Learned
 from dinoiser.learning.prototypes import replace_words
 from dinoiser.models.base import PatchFeatures
+from dinoiser.prompts import PromptSet
 from dinoiser.segment.scoring import (
     LEARNT_AT,
     class_cosines,
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from dinoiser.prompts import PromptSet
     from dinoiser.segment.encoded_image import EncodedImage
     from dinoiser.segment.pipeline import Pipeline
 
@@ -103,8 +105,16 @@ def learn(
     -------
     Learned
         Without any change if fewer than `FEWEST_IMAGES` are given.
+
+    Raises
+    ------
+    InputError
+        A mask is of another size or type, or has ids of no class.
+    PromptError
+        The classes are no `PromptSet`.
     """
-    examples = [examples_of(encoded, mask).thinned(MOST_PATCHES) for encoded, mask in images]
+    prompts = PromptSet.expect(prompts)
+    examples = [_examples(encoded, mask, prompts).thinned(MOST_PATCHES) for encoded, mask in images]
     words = _Words(pipeline, prompts)
     chosen, shift, before = WORDS, words.no_shift, words.alone(examples)
     after = before
@@ -125,6 +135,20 @@ def learn(
         words.by_class(before),
         words.by_class(after),
     )
+
+
+def _examples(encoded: EncodedImage, mask: np.ndarray, prompts: PromptSet) -> Examples:
+    """Take the patches of an image as examples of these classes, and refuse those of others."""
+    found = examples_of(encoded, mask)
+    ids = sorted(item.id for item in prompts.classes)
+    others = sorted({*found.labels.tolist()} - {*ids})
+    if others:
+        msg = (
+            f"a mask holds the id {others[0]}, which is no class: expected "
+            f"{', '.join(map(str, ids))}, or {ignore_label(mask.dtype)} for what is ignored"
+        )
+        raise InputError(msg)
+    return found
 
 
 def learn_strokes(

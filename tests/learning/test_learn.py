@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dinoiser import Learned, PromptSet, Segmenter, learn
-from dinoiser.errors import CheckpointError, SettingsError
+from dinoiser.errors import CheckpointError, InputError, SettingsError
 from dinoiser.evaluation.metrics import ConfusionMatrix
 from dinoiser.learning.classifier import cost_factor, fit_shifts
 from dinoiser.learning.examples import LEAST_STROKE_SHARE, examples_of
@@ -327,3 +327,19 @@ def test_strokes_go_on_from_what_was_learnt_before(segmenter, strokes, moved):
     untouched = [i for i, number in enumerate(taught.classes) if not taught.examples[number]]
     assert torch.equal(taught.shift[untouched], moved.shift[untouched])
     assert not torch.equal(taught.shift, moved.shift)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda mask: mask[:-1], "shape .*expected the shape"),
+        (lambda mask: mask[..., None], "shape .*expected the shape"),
+        (lambda mask: mask.astype(np.int64), "int64, expected .*uint8 or uint16"),
+        (lambda mask: mask > 0, "bool, expected .*uint8 or uint16"),
+        (lambda mask: np.full_like(mask, 77), "the id 77, which is no class: expected 0, 1"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(segmenter, colours, spoil, message):
+    encoded, mask = colours[0]
+    with pytest.raises(InputError, match=message):
+        learn([(encoded, spoil(mask))], NO_WORDS, segmenter.pipeline)
