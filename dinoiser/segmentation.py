@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from dinoiser.errors import InputError
 from dinoiser.labels import ignore_label, present_labels
 
 if TYPE_CHECKING:
@@ -96,7 +97,19 @@ class Segmentation:
         -------
         list
             (class name, probability in [0, 1]) pairs.
+
+        Raises
+        ------
+        InputError
+            There is no such pixel.
         """
+        rows, columns = self.size
+        if not (0 <= row < rows and 0 <= column < columns):
+            msg = (
+                f"there is no pixel at row {row}, column {column}: the image has {rows} rows and "
+                f"{columns} columns, counted from 0"
+            )
+            raise InputError(msg)
         assert self._source is not None
         pairs = zip(self.prompts.names, self._source.at(row, column).tolist(), strict=True)
         return sorted(pairs, key=lambda pair: -pair[1])

@@ -252,9 +252,16 @@ def find_model(name: str) -> ModelEntry:
     SettingsError
         If the settings are wrong, or the model has none.
     """
-    name, variation = split_name(name)
+    name, variation = split_name(_expect_name(name))
     entry = _find_unvaried(name)
     return entry if variation is None else _vary(entry, variation)
+
+
+def _expect_name(given: object) -> str:
+    if isinstance(given, str):
+        return given
+    msg = f"The model is a {type(given).__name__}, expected a name such as 'clip-dinoiser'."
+    raise UnknownModelError(msg)
 
 
 def _find_unvaried(name: str) -> ModelEntry:

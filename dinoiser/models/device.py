@@ -57,15 +57,15 @@ def available_devices() -> list[str]:
     return [*cuda, *mps, "cpu"]
 
 
-def resolve_device(name: str) -> torch.device:
-    """Resolve a device from "auto", "cpu", "cuda", "cuda:1" or "mps".
+def resolve_device(name: str | torch.device) -> torch.device:
+    """Resolve a device from "auto", "cpu", "cuda", "cuda:1" or "mps", or from torch's own.
 
     Raises
     ------
     DeviceError
         The name is unknown, or this machine has no such device.
     """
-    available = available_devices()
+    name, available = str(name), available_devices()
     if name == "auto":
         return torch.device(available[0])
     if name == "cuda" and "cuda:0" in available:

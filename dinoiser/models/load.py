@@ -45,7 +45,7 @@ class Placement(NamedTuple):
 @overload
 def load_model(
     name: ClipModel = "clip-dinoiser",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "auto",
     *,
     heads: str | Path | None = None,
@@ -57,7 +57,7 @@ def load_model(
 @overload
 def load_model(
     name: str,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "auto",
     *,
     heads: str | Path | None = None,
@@ -68,7 +68,7 @@ def load_model(
 
 def load_model(
     name: str = "clip-dinoiser",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     precision: str = "auto",
     *,
     heads: str | Path | None = None,
@@ -84,7 +84,7 @@ def load_model(
         an open_clip model with a plain ViT tower, such as
         ``open_clip:ViT-B-32:laion2b_s34b_b79k``.
     device
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
+        "auto", "cpu", "cuda", "cuda:1" or "mps", or a device of torch's.
     precision
         "auto", "fp32", "bf16" or "fp16", see `resolve_precision`.
     heads

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dinoiser.prompts import PromptSet
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from dinoiser.models.base import PatchFeatures
-    from dinoiser.prompts import PromptSet
     from dinoiser.segment.pipeline import Pipeline
     from dinoiser.segment.windows import WindowLayout
     from dinoiser.segmentation import Segmentation
@@ -42,5 +43,5 @@ class EncodedImage:
 
     def segment(self, prompts: PromptSet) -> Segmentation:
         """Segment with these classes, without running the image tower."""
-        scores = self.pipeline.score(self.patches, prompts)
+        scores = self.pipeline.score(self.patches, PromptSet.expect(prompts))
         return self.pipeline.decide(self.image, self.layout, scores, prompts, self.colours)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
@@ -134,8 +135,11 @@ class Pipeline:
         Raises
         ------
         SettingsError
-            The settings do not suit the model.
+            The settings do not suit the model, or a name is given in place of what
+            it names.
         """
+        _refuse_name("model", model, "dinoiser.load_model")
+        _refuse_name("learned", learned, "dinoiser.Learned.load")
         return cls(
             model,
             settings.windows(model.windows),
@@ -394,3 +398,10 @@ class Pipeline:
         """The class that turns scores into pixels."""
         types = {"probabilities": ProbabilityMap, "phrases": PhraseMap}
         return types.get(self.model.scoring.enlarged, ScoreMap)
+
+
+def _refuse_name(what: str, given: object, load: str) -> None:
+    if isinstance(given, str | PathLike):
+        name = str(given)
+        msg = f"{what} is the name {name!r}, expected what it names, such as {load}({name!r})."
+        raise SettingsError(msg)

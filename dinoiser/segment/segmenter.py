@@ -12,6 +12,7 @@ from dinoiser.errors import SettingsError
 from dinoiser.images import to_rgb
 from dinoiser.images.arrays import as_array
 from dinoiser.models.base import PatchFeatures
+from dinoiser.prompts import PromptSet
 from dinoiser.segment.encoded_image import EncodedImage
 from dinoiser.segment.pipeline import Pipeline
 from dinoiser.segment.settings import SegmentSettings
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from dinoiser.learning.learned import Learned
     from dinoiser.models.base import SegmentationModel
     from dinoiser.models.text import PhraseEmbeddings
-    from dinoiser.prompts import PromptSet
     from dinoiser.segmentation import Segmentation
 
 
@@ -124,7 +124,15 @@ class Segmenter:
             See `encode`.
         prompts
             The classes to look for.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read without guessing.
+        PromptError
+            The classes are no `PromptSet`.
         """
+        prompts = PromptSet.expect(prompts)
         [result] = self.pipeline.segment([_as_rgb(image)], prompts)
         return result
 

@@ -196,3 +196,9 @@ def test_patches_are_as_large_as_the_catalogue_says(name: str) -> None:
         assert config["vision_cfg"]["patch_size"] == entry.patch_size
     else:
         assert dinoiser.load_model(name, device="cpu").patch_size == entry.patch_size
+
+
+@pytest.mark.parametrize("given", [Path("tiny"), None, 3])
+def test_what_is_no_name_is_no_model(given):
+    with pytest.raises(UnknownModelError, match="expected a name such as"):
+        find_model(given)

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
+from dinoiser.errors import DeviceError
 from dinoiser.models import device
 from dinoiser.models.device import (
     bfloat16_speed,
     explain_precision,
     has_spoiled_cuda,
+    resolve_device,
     resolve_precision,
 )
 
@@ -55,3 +57,9 @@ def test_devices_that_the_driver_is_too_old_for_are_not_offered(monkeypatch):
 def test_only_what_spoils_cuda_for_all_images_ends_a_job(said, spoiled):
     error = RuntimeError(f"{said}\nCompile with `TORCH_USE_CUDA_DSA` to enable assertions.")
     assert has_spoiled_cuda(error) == spoiled
+
+
+def test_devices_of_torch_are_taken_by_their_names():
+    assert resolve_device(CPU) == resolve_device("cpu") == CPU
+    with pytest.raises(DeviceError, match="'cuda:99' is not available"):
+        resolve_device(torch.device("cuda:99"))

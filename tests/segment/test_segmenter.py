@@ -1,17 +1,22 @@
 """Segmenter on images whose truth is known."""
 
+import pickle
 from concurrent.futures import CancelledError
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dinoiser.errors import ImageError, PromptError, SettingsError
+from dinoiser.batch import Labelling
+from dinoiser.errors import ImageError, InputError, PromptError, SettingsError
 from dinoiser.images import to_rgb
+from dinoiser.learning.learn import learn
 from dinoiser.models.maskclip import MaskClip
 from dinoiser.prompts import PromptSet
+from dinoiser.segment.in_parts.lazy import segment_array
 from dinoiser.segment.segmenter import Segmenter
 
 
@@ -205,3 +210,49 @@ def test_read_only_images_are_segmented_without_a_warning(tiny, scene, scene_pro
 def test_what_is_no_image_is_refused(tiny):
     with pytest.raises(ImageError):
         Segmenter(tiny).segment(np.zeros((4, 5, 6, 7)), PromptSet.parse("dog"))
+
+
+@pytest.mark.parametrize("words", ["dog, cat", ["dog", "cat"], {"dog": ["puppy"]}, None])
+def test_words_that_are_no_prompt_set_are_refused_before_the_image_is_encoded(
+    tiny, scene, scene_prompts, words, monkeypatch
+):
+    encoded = Segmenter(tiny).encode(scene.image)
+    monkeypatch.setattr(tiny.visual.conv1, "forward", lambda _: pytest.fail("the tower ran"))
+    kind = f"the prompts are a {type(words).__name__}, expected a PromptSet, such as"
+    for ask in (
+        lambda: Segmenter(tiny).segment(scene.image, words),
+        lambda: encoded.segment(words),
+        lambda: segment_array(scene.image, words, tiny),
+        lambda: learn([(encoded, scene.labels)], words, encoded.pipeline),
+        lambda: Labelling(words),
+    ):
+        with pytest.raises(PromptError, match=kind):
+            ask()
+
+
+def test_names_in_place_of_what_they_name_are_refused_with_the_cure(tiny):
+    with pytest.raises(SettingsError, match=r"expected.*dinoiser.load_model\('tiny'\)"):
+        Segmenter("tiny")
+    with pytest.raises(SettingsError, match=r"expected.*Learned.load\('a.safetensors'\)"):
+        Segmenter(tiny, learned=Path("a.safetensors"))
+
+
+def test_a_pixel_beyond_the_image_has_no_ranking(tiny, scene, scene_prompts):
+    result = Segmenter(tiny).segment(scene.image, scene_prompts)
+    rows, columns = result.labels.shape
+    assert len(result.ranking(rows - 1, columns - 1)) == len(scene_prompts.classes)
+    for row, column in [(rows, 0), (0, columns), (-1, 0), (0, -1), (10**6, 0)]:
+        with pytest.raises(InputError, match=f"no pixel at row {row}, column {column}: .*{rows}"):
+            result.ranking(row, column)
+
+
+def test_models_and_what_they_encoded_can_be_sent_to_other_processes(tiny, scene, scene_prompts):
+    segmenter = Segmenter(tiny)
+    encoded, expected = segmenter.encode(scene.image), segmenter.segment(scene.image, scene_prompts)
+    new_words = PromptSet.from_names(["background", scene.names[0], "a word from elsewhere"])
+    sent, sent_encoded = pickle.loads(pickle.dumps((segmenter, encoded)))
+    found = sent.segment(scene.image, scene_prompts)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(
+        sent_encoded.segment(new_words).labels, encoded.segment(new_words).labels
+    )
