@@ -107,7 +107,8 @@ class HubFile(FrozenModel):
     ``approximate_size`` is in bytes and only for display. The hub's client stores the
     file as ``models--<owner>--<name>/blobs/<digest>`` with a link to it under
     ``snapshots``. A large file is named by its SHA-256, a small one by its git blob
-    id.
+    id. Where there are no links, as on Windows without the right to make them, the
+    file itself is under ``snapshots``, and we keep the digest beside it.
     """
 
     repo: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
@@ -155,12 +156,27 @@ class HubFile(FrozenModel):
     def expected_digest(self, path: Path) -> Digest | None:
         """Digest that came with the file from the hub; None for a file put there by the user."""
         # one step only: the blob may itself be a link into a store with other names
-        blob = path.readlink().name if path.is_symlink() else ""
+        blob = path.readlink().name if path.is_symlink() else self._kept_digest(path)
         if re.fullmatch(r"[0-9a-f]{64}", blob):
             return Digest("sha256", blob)
         if re.fullmatch(r"[0-9a-f]{40}", blob):
             return Digest("git blob", blob)
         return None
+
+    def keep_digest(self, path: Path, value: str) -> None:
+        """Keep the digest that came with a download from the hub, if no link tells it."""
+        if not path.is_symlink():
+            _digest_path(path).write_text(value, encoding="utf-8")
+
+    def _kept_digest(self, path: Path) -> str:
+        try:
+            return _digest_path(path).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return ""
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.digest")
 
 
 class PackageFile(FrozenModel):

@@ -25,6 +25,8 @@ CHILD_SETTINGS = {
     # over plain HTTP, the file in the cache grows during the download, which shows the progress
     "HF_HUB_DISABLE_XET": "1",
 }
+# the code page of Windows, which is the default there, lacks letters that a path may have
+_ENCODING, _UNDECODABLE = "utf-8", "surrogateescape"
 POLL_SECONDS = 0.2
 
 
@@ -62,11 +64,16 @@ def download_from_hub(
     program = [sys.executable, "-P", str(CHILD_PROGRAM)]
     child = subprocess.Popen(
         [*program, file.repo, file.filenames[-1], file.revision, str(cache_dir())],
-        env={**CHILD_SETTINGS, **os.environ},
+        env={
+            **CHILD_SETTINGS,
+            **os.environ,
+            "PYTHONIOENCODING": f"{_ENCODING}:{_UNDECODABLE}",
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding=_ENCODING,
+        errors=_UNDECODABLE,
     )
     try:
         output, errors = _watch(child, file, progress, cancelled)
@@ -76,7 +83,9 @@ def download_from_hub(
         reason = errors.strip().splitlines()[-1:] or [f"exit code {child.returncode}"]
         msg = f"the Hugging Face hub did not deliver {file.repo}, {reason[0]}"
         raise DownloadError(msg)
-    path = Path(output.strip().splitlines()[-1])
+    place, digest = output.splitlines()[-2:]
+    path = Path(place)
+    file.keep_digest(path, digest)
     if progress is not None:
         size = path.stat().st_size
         progress(file.name, size, size)

@@ -1,10 +1,12 @@
 """Program that downloads one file from the Hugging Face hub as open_clip does, see ``hub.py``.
 
-Arguments: repository, file name, revision, cache folder. It prints the file's path;
-on failure, it prints the reason on stderr and exits with 1.
+Arguments: repository, file name, revision, cache folder. It prints the file's path
+and, in another line, its digest; on failure, it prints the reason on stderr and exits
+with 1.
 """
 
 import sys
+from pathlib import Path
 
 
 def main(repo: str, filename: str, revision: str, cache: str) -> int:
@@ -18,8 +20,17 @@ def main(repo: str, filename: str, revision: str, cache: str) -> int:
         reason = next(iter(str(cause).splitlines()), "")
         sys.stderr.write(f"{type(cause).__name__}: {reason}\n")
         return 1
-    sys.stdout.write(f"{path}\n")
+    sys.stdout.write(f"{path}\n{_digest(repo, Path(path))}\n")
     return 0
+
+
+def _digest(repo: str, path: Path) -> str:
+    """Ask the hub for the digest of a file in ``snapshots/<commit>``, unless a link tells it."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    if path.is_symlink():
+        return path.readlink().name
+    return get_hf_file_metadata(hf_hub_url(repo, path.name, revision=path.parent.name)).etag or ""
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -140,6 +140,24 @@ def test_a_damaged_file_of_the_hub_is_fetched_anew_through_open_clip(
 
 
 @pytest.mark.slow
+def test_damage_is_found_where_the_hubs_client_can_make_no_links(
+    file: HubFile, hub: WeightServer, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, whose code pages lack letters of paths, too."""
+    monkeypatch.setenv("DINOISER_CACHE", str(cache / "кэш"))
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    monkeypatch.setenv("HF_HUB_DISABLE_SYMLINKS", "1")
+    path = fetch(file)
+    assert not path.is_symlink()
+    assert path.read_bytes() == CONTENT
+    assert statuses(file) == ["ok"]
+    assert file.expected_digest(path) == ("sha256", SHA256)
+    path.write_bytes(b"damaged")
+    assert statuses(file) == ["corrupt"]
+    assert fetch(file).read_bytes() == CONTENT
+
+
+@pytest.mark.slow
 def test_a_file_that_the_hub_does_not_have_is_named(hub: WeightServer) -> None:
     absent = HubFile(repo="laion/absent", filenames=NAMES, approximate_size=1)
     with pytest.raises(WeightsError) as caught:
