@@ -209,12 +209,19 @@ def is_same_place(one: Path, other: Path) -> bool:
 def _copy_upright(image: Path, path: Path, reading: ReadSettings) -> None:
     pixels = read_with_missing(image, reading).rgb
     Image.fromarray(pixels).save(path, read_format(image), quality=95)
-    status = image.stat()
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    _keep_time(image, path)
 
 
 def _link_or_copy(image: Path, path: Path, hard: bool) -> None:
     try:
         path.hardlink_to(image) if hard else path.symlink_to(image)
     except OSError:  # Windows without the privilege, other disks, and some file systems
-        shutil.copy2(image, path)
+        # without its permissions: Windows neither replaces nor removes what is read-only
+        shutil.copyfile(image, path)
+        _keep_time(image, path)
+
+
+def _keep_time(image: Path, copy: Path) -> None:
+    """Give a copy the time of the original, by which a later export knows it."""
+    status = image.stat()
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -1,6 +1,7 @@
 """YOLO files, read by supervision and filled by pycocotools."""
 
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -125,11 +126,14 @@ def test_an_image_is_copied_where_no_link_can_be_made(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "symlink_to", refuse)
     image = tmp_path / "a.png"
     Image.fromarray(scene()).save(image)
+    image.chmod(0o444)
     path = tmp_path / "out" / "images" / "a.png"
     for _ in range(3):
         link_image(image, path)
         assert not path.is_symlink()
+        assert path.stat().st_mode & stat.S_IWUSR  # else Windows would not replace it
         assert path.read_bytes() == image.read_bytes()
+        image.chmod(0o644)
         os.utime(image)  # the same image, with another time
     Image.fromarray(scene() * 0).save(image)
     with pytest.raises(OutputError, match=r"a\.png is in the way"):
