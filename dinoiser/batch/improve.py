@@ -6,6 +6,8 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.features import KeptFeatures
 from dinoiser.batch.folder import learned_file
@@ -19,14 +21,13 @@ from dinoiser.batch.run import Progress
 from dinoiser.errors import DinoiserError, InputError, SettingsError
 from dinoiser.export.png import read_mask
 from dinoiser.images.reading import read_with_missing
+from dinoiser.labels import ignore_label
 from dinoiser.learning.learned import Learned
 from dinoiser.segment.segmenter import Segmenter
 from dinoiser.weights.digests import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import numpy as np
 
     from dinoiser.batch.job import LabelJob, Running
     from dinoiser.models.base import SegmentationModel
@@ -243,6 +244,8 @@ class ReviewedImages:
         place = result_file(output, record.stem, "png")
         mask = read_mask(place, self._job.prompts.mask_colors)
         check_mask_size(mask, (image.shape[0], image.shape[1]), place)
+        if self.prompts.background is None:  # 0, which an eraser leaves, is then no class
+            mask = np.where(mask == 0, ignore_label(mask.dtype), mask)
         if self._features is None:
             return self._segmenter.encode(image), mask
         digest = file_digest(path, "sha256").value

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from dinoiser.batch.improve import before_last_improvement, learn_from_reviews
@@ -16,6 +17,7 @@ from dinoiser.errors import CheckpointError, SettingsError
 from dinoiser.evaluation.metrics import ConfusionMatrix
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet
+from dinoiser.scenes.drawing import OTHER_COLORS
 from tests.helpers.job_driver import PROGRAM, count_lines, kill_when
 from tests.helpers.taught_jobs import PROMPTS, SYNC, accept, draw, label, masks
 
@@ -187,6 +189,20 @@ class TestWhatTeaches:
         reviews, images = Reviews(out, PROMPTS), read_labelled(out)
         reviews.save(images[3], "rejected", drawn[1]["003"])
         assert learn_from_reviews(out, running=SYNC).learned.images == 3
+
+    def test_what_was_erased_teaches_nothing_where_there_is_no_background(self, drawn, tmp_path):
+        words = PromptSet.from_names(OTHER_COLORS)
+        folder, truth = drawn
+        ignored = {stem: np.where(mask == 0, 255, mask) for stem, mask in truth.items()}
+        taught = []
+        for corrected, name in ((truth, "erased"), (ignored, "ignored")):
+            label(folder, tmp_path / name, words)
+            accept(tmp_path / name, corrected, 8, words)
+            taught.append(learn_from_reviews(tmp_path / name, running=SYNC).learned)
+        erased, wanted = taught
+        assert erased.examples == wanted.examples
+        assert erased.moves
+        assert torch.equal(erased.shift, wanted.shift)
 
     @pytest.mark.slow
     def test_images_that_were_replaced_or_lost_are_named(self, drawn, tmp_path):
