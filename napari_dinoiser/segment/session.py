@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from napari_dinoiser.segment.stroke_teacher import Lesson
 
 OWNERS = {CONFIRMED: "confirmed", CHANGED: "painted"}
-NOWHERE = np.zeros((0, 0))  # in place of arrays that the session already has
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,8 @@ class Session:
         else:
             territory = known.territory
         # labels and confidence are copied below; keeping them here would double the memory
-        probabilities = replace(result, labels=NOWHERE, confidence=NOWHERE)
+        nothing = np.broadcast_to(np.uint8(0), result.size)
+        probabilities = replace(result, labels=nothing, confidence=nothing)
         known = self._parts[part.place] = LabelledPart(
             part, probabilities, territory, request.lesson
         )

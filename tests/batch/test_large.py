@@ -98,6 +98,7 @@ KINDS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*of the pixels are partly transparent")
 @pytest.mark.parametrize("kind", KINDS)
 def test_parts_are_those_of_the_whole_image(kind, small, tmp_path):
     change, options = KINDS[kind]

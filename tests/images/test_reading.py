@@ -196,6 +196,7 @@ def test_cmyk_images_saved_by_pillow_show_their_colours(tmp_path, name):
     ],
     ids=lambda value: value.mode if isinstance(value, Image.Image) else str(value),
 )
+@pytest.mark.filterwarnings("ignore:.*of the pixels are partly transparent")
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_every_pixel_mode_shows_its_colour_on_white(tmp_path, image, expected, suffix):
     path = tmp_path / f"a.{suffix}"
