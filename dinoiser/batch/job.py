@@ -430,20 +430,26 @@ def refuse_other_job(output: Path, earlier: dict[str, Any], now: dict[str, Any])
     # compared key by key, such as settings.window, so that the message can name what differs
     passed_over = ("versions.", HISTORY, "prompts.classes.")
     before, after = _flatten(earlier), _flatten(now)
+    keys = [
+        key
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key) and not key.startswith(passed_over)
+    ]
     differences = [
         *_class_differences(_classes_of(earlier), _classes_of(now)),
         *(
             f"{key.partition('.')[2] or key} was {before.get(key, 'not set')}, "
             f"now {after.get(key, 'not set')}"
-            for key in dict.fromkeys([*before, *after])
-            if before.get(key) != after.get(key) and not key.startswith(passed_over)
+            for key in keys
         ),
     ]
     if differences:
+        cure = "give another output folder, or --overwrite to start over"
+        if all(key.startswith("prompts.") for key in keys):
+            cure = f"`dinoiser relabel {output}` with these words keeps what was checked; or {cure}"
         msg = (
             f"{output} holds the results of a job with other settings "
-            f"({'; '.join(differences)}); give another output folder, or --overwrite to start "
-            "over."
+            f"({'; '.join(differences)}); {cure}."
         )
         raise SettingsError(msg)
 

@@ -54,6 +54,21 @@ def test_classes_whose_names_are_lists_are_another_job(tmp_path):
         refuse_other_job(tmp_path, read_job(tmp_path), {"prompts": {"classes": []}})
 
 
+@pytest.mark.parametrize(
+    ("now", "keeps"),
+    [
+        ({"prompts": {"classes": []}, "settings": {"window": 448}}, True),
+        ({"prompts": {"templates": "simple"}, "settings": {"window": 448}}, True),
+        ({"prompts": {"classes": []}, "settings": {"window": 224}}, False),
+    ],
+)
+def test_other_words_alone_need_no_new_start(tmp_path, now, keeps):
+    earlier = {"prompts": {"classes": [{"name": "dog"}]}, "settings": {"window": 448}}
+    with pytest.raises(SettingsError, match="another output folder, or --overwrite") as caught:
+        refuse_other_job(tmp_path, earlier, now)
+    assert (f"`dinoiser relabel {tmp_path}` with these words" in str(caught.value)) is keeps
+
+
 def test_what_was_written_is_read_back(tmp_path):
     description = {"version": 1, "model": {"gamma": 0.25}, "prompts": {"classes": [{"name": "no"}]}}
     write_job(tmp_path, description)

@@ -183,6 +183,7 @@ def test_other_words_for_the_same_folder_need_a_new_start(open_tab, images, tmp_
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
     assert "other settings" in text(tab, "folder_outcome")
+    assert f"`dinoiser relabel {out}`" in text(tab, "folder_outcome")
     anew = tab.findChild(QCheckBox, "overwrite")
     anew.setChecked(True)
     assert tab.findChild(QPlainTextEdit, "command_line").toPlainText().endswith("--overwrite")
