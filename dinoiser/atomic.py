@@ -141,6 +141,9 @@ def check_writable(folder: Path) -> None:
     except OutputError as error:
         cause = error.__cause__
         assert isinstance(cause, OSError)
+        if isinstance(error, PlaceError):  # here it is the folder that needs another name
+            msg = f"Cannot write {folder}: {cause.strerror}; give another output folder."
+            raise OutputError(msg) from cause
         raise write_error(folder, cause) from cause
     remove_file(probe)
 

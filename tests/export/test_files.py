@@ -16,7 +16,13 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from dinoiser import atomic
-from dinoiser.atomic import atomic_file, remove_file, remove_folder, remove_partial_files
+from dinoiser.atomic import (
+    atomic_file,
+    check_writable,
+    remove_file,
+    remove_folder,
+    remove_partial_files,
+)
 from dinoiser.errors import InputError, OutputError, PlaceError
 from dinoiser.export import (
     read_mask,
@@ -323,3 +329,14 @@ def test_a_place_without_a_name_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OutputError, match=r"Cannot write \.: Is a directory"):
         write_png(segmentation(np.zeros((2, 2), np.uint8)), ".")
+
+
+@pytest.mark.parametrize("below", ["", "/labels", f"/{'a' * 300}"])
+def test_a_folder_whose_place_is_taken_is_refused_with_its_own_cure(tmp_path, below):
+    (tmp_path / "notes").write_text("mine")
+    folder = Path(f"{tmp_path}/notes{below}")
+    with pytest.raises(OutputError, match="; give another output folder") as caught:
+        check_writable(folder)
+    assert str(folder) in str(caught.value)
+    assert "image" not in str(caught.value)
+    assert (tmp_path / "notes").read_text() == "mine"
