@@ -74,7 +74,9 @@ class Segmentation:
         Returns
         -------
         ndarray
-            (H, W) float32 in [0, 1], before any refinement of the labels.
+            (H, W) float32 in [0, 1], refined as the labels are: where a pixel has
+            the class, it is its confidence. Near borders that follow the image's
+            edges, another class may have more.
 
         Raises
         ------
@@ -86,7 +88,7 @@ class Segmentation:
         return self._source.heat_map(channel)
 
     def ranking(self, row: int, column: int) -> list[tuple[str, float]]:
-        """Classes at one pixel and their probabilities before any refinement, highest first.
+        """Classes at one pixel and their probabilities, highest first, see `probabilities`.
 
         Parameters
         ----------

@@ -49,8 +49,9 @@ def test_other_words_do_not_run_the_image_tower(tiny, scene, scene_prompts, monk
     assert set(np.unique(fewer.labels)) == {0, 1}
 
 
-def test_heat_maps_and_confidence_agree_with_the_labels(tiny, scene, scene_prompts):
-    result = Segmenter(tiny).segment(scene.image, scene_prompts)
+@pytest.mark.parametrize("refine", ["none", "edges", "pamr"])
+def test_heat_maps_and_confidence_agree_with_the_labels(tiny, scene, scene_prompts, refine):
+    result = Segmenter(tiny, refine=refine).segment(scene.image, scene_prompts)
     heat = np.stack([result.probabilities(name) for name in scene_prompts.names])
     assert heat.dtype == np.float32
     ids = np.array([c.id for c in scene_prompts.classes])
