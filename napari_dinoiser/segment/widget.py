@@ -399,7 +399,8 @@ class SegmentWidget(QWidget):
         self._update_buttons()
         objects = numbered.result()
         if known.image in self.viewer.layers:
-            self._status.setText(f"{objects.max()} objects")
+            count = int(objects.max())
+            self._status.setText("1 object" if count == 1 else f"{count} objects")
             self.images.show_objects(known, plane, objects)  # last: it processes other events
 
     def _create_children(self) -> None:

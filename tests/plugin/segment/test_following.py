@@ -32,7 +32,7 @@ def count_objects(segment, qtbot):
     status = child(segment, QLabel, "status")
     status.setText("")
     click(segment, qtbot, "objects")
-    qtbot.waitUntil(lambda: status.text().endswith(" objects"), timeout=20_000)
+    qtbot.waitUntil(lambda: status.text().endswith((" object", " objects")), timeout=20_000)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
