@@ -269,6 +269,7 @@ class ReviewSession:
         InputError, OutputError
             Corrections cannot be saved, see `dinoiser.batch.reviews.Reviews.save`.
         """
+        # whoever moves on goes by the words and decisions that the job has now, edits or none
         self._reviews.check_words()
         self._reviews.catch_up()
         if self.current is None:
