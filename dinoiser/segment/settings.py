@@ -141,8 +141,7 @@ class SegmentSettings:
                 yield f"{name} is {getattr(self, name)!r}, expected True or False"
         if self.refine not in REFINEMENTS:
             expected = " or ".join(map(repr, REFINEMENTS))
-            gone = ", of which 'edges' replaces superpixels" if self.refine == "superpixel" else ""
-            yield f"refine is {self.refine!r}, expected {expected}{gone}"
+            yield f"refine is {self.refine!r}, expected {expected}"
         if self.batch_size != "auto" and not is_count(self.batch_size):
             yield f"batch_size is {self.batch_size!r}, expected 'auto' or at least 1"
         if not isinstance(self.delta, int | float) or not 0 <= self.delta <= 1:

@@ -26,7 +26,6 @@ PROMPTS = PromptSet.parse("background, dog")
         ({"whole": "no"}, "whole is 'no', expected True or False"),
         ({"antialias": 1}, "antialias is 1, expected True or False"),
         ({"refine": "magic"}, "refine is 'magic', expected 'edges' or 'pamr' or 'none'"),
-        ({"refine": "superpixel"}, "refine is 'superpixel'.*'edges' replaces superpixels"),
         ({"batch_size": 0}, "batch_size is 0, expected 'auto' or at least 1"),
         ({"batch_size": "many"}, "batch_size is 'many', expected"),
         ({"delta": 7}, "delta is 7, expected a confidence from 0 to 1"),
