@@ -328,7 +328,8 @@ def test_16_bit_masks_that_were_saved_again_are_no_edits(tmp_path):
     ids = [{"name": f"thing {i}", "id": i} for i in range(1, 255)]
     ids += [{"name": "circle", "id": 255}, {"name": "star", "id": 256}]
     classes = [{"name": "background", "background": True}, *ids]
-    words = PromptSet.from_yaml(yaml.safe_dump({"version": 1, "classes": classes}))
+    document = {"version": 1, "classes": classes, "templates": ["{}"]}
+    words = PromptSet.from_yaml(yaml.safe_dump(document))
     out = tmp_path / "out"
     label(tmp_path / "images", out, words)
     for path in (out / "masks").iterdir():
