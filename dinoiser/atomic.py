@@ -77,6 +77,18 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
             partial.unlink()
 
 
+def write_file(path: str | Path, content: bytes | bytearray | memoryview) -> None:
+    """Write a file whose content is in memory, see `atomic_file`.
+
+    Raises
+    ------
+    OutputError
+        The file or its folder cannot be written.
+    """
+    with atomic_file(path) as file:
+        file.write(content)
+
+
 def replace_file(new: Path, path: Path) -> None:
     """Rename a file to a name that another may have, which is replaced.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 from dinoiser.errors import CheckpointError, SettingsError
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class FitState:
             "judged": self.best.dump(),
         }
         content = save({name: t.contiguous() for name, t in tensors.items()}, metadata)
-        with atomic_file(path) as file:
-            file.write(content)
+        write_file(path, content)
 
     def load(self, path: Path, made_of: Mapping[str, Any]) -> int:
         """Restore what `save` wrote, and return the number of steps done.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 from dinoiser.errors import SettingsError, did_you_mean
 from dinoiser.safe_yaml import read_mapping
 
@@ -37,8 +37,7 @@ def write_config(
     """
     values = {**networks, **reading.described(), **asdict(settings)}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    with atomic_file(path) as file:
-        file.write((HEADER + text).encode())
+    write_file(path, (HEADER + text).encode())
 
 
 def refuse_to_overwrite(path: Path) -> None:

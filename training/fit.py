@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from dinoiser.atomic import atomic_file
 from dinoiser.errors import TrainingError
+from dinoiser.export.image_file import write_image
 from dinoiser.models.device import is_out_of_memory
 
 from .best import BestHeads
@@ -312,6 +312,5 @@ class Fit:
         indices = range(min(PREVIEWED, len(self.data.held_out)))
         crops = [centre_batch(self.data.held_out, [i], self.settings.crop) for i in indices]
         image = preview(self.heads, ((crop, self._prepare(crop)) for crop in crops))
-        with atomic_file(self.folder / "previews" / f"step-{step:06d}.png") as file:
-            Image.fromarray(image).save(file, "PNG")
+        write_image(Image.fromarray(image), self.folder / "previews" / f"step-{step:06d}.png")
         log.show(step, image)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,8 +43,7 @@ def write_heads(heads: DinoiserHeads, path: Path, made_of: Mapping[str, Any]) ->
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in {**made_of, "versions": versions()}.items()
     }
-    with atomic_file(path) as file:
-        file.write(_in_order(save(tensors, metadata)))
+    write_file(path, _in_order(save(tensors, metadata)))
 
 
 def _in_order(content: bytes) -> bytes:

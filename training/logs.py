@@ -7,7 +7,7 @@ import io
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from dinoiser.atomic import atomic_file, write_error
+from dinoiser.atomic import write_error, write_file
 from dinoiser.batch.records import append_lines
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ class FitLog:
         self._path = folder / CSV_FILE
         # lines after the checkpoint belong to steps that will be repeated
         kept = [row for row in self._read() if int(row["step"]) <= done]
-        with atomic_file(self._path) as file:
-            file.write(_as_csv([LogRow._fields, *(row.values() for row in kept)]))
+        write_file(self._path, _as_csv([LogRow._fields, *(row.values() for row in kept)]))
         self._boards = folder / "tensorboard"
         with _written(self._boards):
             self._board = _tensorboard(self._boards, done)

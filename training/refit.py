@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dinoiser.atomic import atomic_file, check_writable
+from dinoiser.atomic import check_writable, write_file
 from dinoiser.batch.export import read_prompts
 from dinoiser.errors import SettingsError
 from dinoiser.export.comparison import write_comparison
@@ -385,5 +385,4 @@ def _write(job: RefitJob, made_of: dict[str, Any], result: FitResult, judgement:
     write_heads(result.heads, job.output, facts)
     networks = {"model": job.model, "precision": job.precision, "teacher": made_of["teacher"]}
     write_config(job.config, networks, job.reading, job.settings)
-    with atomic_file(job.folder / AGREEMENT_FILE) as file:
-        file.write(json.dumps(compared, indent=2).encode())
+    write_file(job.folder / AGREEMENT_FILE, json.dumps(compared, indent=2).encode())

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import atomic_file, write_file
 from dinoiser.batch.export_writers import ExportedJob, OwnFiles, open_split, own_folder
 from dinoiser.batch.exported_files import geotiff_files, gray_files, hf_files, voc_files
 from dinoiser.batch.job import CLASSES_FILE
@@ -89,7 +89,8 @@ class VocWriter(OwnFiles):
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
         self.folder = own_folder(job, "voc")
         super().__init__(job, stack)
-        _write_text(self.folder / LABEL_MAP, build_label_map(job.prompts, with_ignored=True))
+        label_map = build_label_map(job.prompts, with_ignored=True)
+        write_file(self.folder / LABEL_MAP, label_map.encode())
         folder = self.folder / SET_FOLDER
         self.all = stack.enter_context(atomic_file(folder / "default.txt"))
         self.sets = open_split(job, folder, stack)
@@ -183,7 +184,7 @@ class LabelStudioWriter(OwnFiles):
 
     def __init__(self, job: ExportedJob, stack: ExitStack) -> None:
         super().__init__(job, stack)
-        _write_text(job.output / "labelstudio.xml", build_interface(job.prompts))
+        write_file(job.output / "labelstudio.xml", build_interface(job.prompts).encode())
         self.file = stack.enter_context(atomic_file(job.output / "labelstudio.json"))
         self.file.write(b"[")
         self.separator = b"\n"
@@ -208,8 +209,3 @@ DATASET_WRITERS: dict[str, Callable[[ExportedJob, ExitStack], Writer]] = {
     "cvat": CvatWriter,
     "labelstudio": LabelStudioWriter,
 }
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as file:
-        file.write(text.encode())

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
-from dinoiser.atomic import atomic_file, remove_file
+from dinoiser.atomic import atomic_file, remove_file, write_file
 from dinoiser.batch.exported_files import (
     DATUMARO_IMAGES,
     datumaro_files,
@@ -264,8 +264,7 @@ class _Yolo(OwnFiles):
             raise OutputError(msg)
         for name, mark in marks.items():
             if is_ours[name]:
-                with atomic_file(mark):
-                    pass
+                write_file(mark, b"")
         return is_ours["images"]
 
 

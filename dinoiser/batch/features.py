@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dinoiser.atomic import atomic_file, remove_file
+from dinoiser.atomic import remove_file, write_file
 from dinoiser.batch.feature_stream import read, written
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import read_records
@@ -199,5 +199,4 @@ def _write(path: Path, packed: dict[str, Tensor], about: dict[str, str]) -> None
     from safetensors.torch import save
 
     content = save({name: some.cpu().contiguous() for name, some in packed.items()}, about)
-    with atomic_file(path) as file:
-        file.write(content)
+    write_file(path, content)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from dinoiser.atomic import atomic_file, remove_file, remove_folder, remove_partial_files
+from dinoiser.atomic import remove_file, remove_folder, remove_partial_files, write_file
 from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.exported_files import OF_FORMAT, LeftFiles
 from dinoiser.batch.job import (
@@ -84,8 +84,7 @@ def sole_writer(output: Path, work: str) -> Iterator[None]:
             "process": os.getpid(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        with atomic_file(output / WRITER) as file:
-            file.write(json.dumps(about).encode())
+        write_file(output / WRITER, json.dumps(about).encode())
         yield
     finally:
         with suppress(OSError):  # it is read only while the lock is held

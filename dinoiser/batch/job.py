@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 from dinoiser.errors import SettingsError
 from dinoiser.export.options import ExportOptions
 from dinoiser.images.settings import AS_STORED, ReadSettings
@@ -343,9 +343,7 @@ def write_job(output: Path, description: dict[str, Any]) -> None:
     SettingsError
         See `format_job`.
     """
-    data = format_job(output, description)
-    with atomic_file(output / JOB_FILE) as file:
-        file.write(data)
+    write_file(output / JOB_FILE, format_job(output, description))
 
 
 def read_job(output: Path) -> dict[str, Any] | None:

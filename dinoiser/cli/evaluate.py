@@ -244,14 +244,13 @@ def _check_output(output: Path, places: Sequence[Path]) -> None:
 
 def _write(score: Score, output: Path) -> None:
     """Write the figures, and beside them those of each image and the confusion matrix."""
-    from dinoiser.atomic import atomic_file
+    from dinoiser.atomic import write_file
     from dinoiser.evaluation.matrix_image import draw_matrix
     from dinoiser.export.image_file import write_image
 
     texts = {output: score.markdown(), output.with_suffix(".csv"): score.image_table()}
     for path, text in texts.items():
-        with atomic_file(path) as file:
-            file.write(text.encode())
+        write_file(path, text.encode())
     write_image(draw_matrix(score.matrix), output.with_suffix(".png"))
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 from dinoiser.batch import LabelJob, Labelling, Results, Running, run
 from dinoiser.batch.job_images import find_job_images, result_file
 from dinoiser.errors import InputError
@@ -186,5 +186,4 @@ def _count(benchmark: Benchmark, matrix: ConfusionMatrix, mask: Path, truth: Pat
 def _write(score: Score, output: Path) -> None:
     texts = json.dumps(score.document(), indent=2, ensure_ascii=False) + "\n", score.markdown()
     for name, text in zip(RESULT_FILES, texts, strict=True):
-        with atomic_file(Path(output) / name) as file:
-            file.write(text.encode())
+        write_file(Path(output) / name, text.encode())

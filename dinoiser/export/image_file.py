@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,5 +33,4 @@ def write_image(image: Image, path: str | Path) -> None:
     """
     encoded = io.BytesIO()
     image.save(encoded, "PNG")
-    with atomic_file(path) as file:
-        file.write(encoded.getbuffer())
+    write_file(path, encoded.getbuffer())

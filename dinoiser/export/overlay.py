@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 from dinoiser.labels import present_labels
 
 if TYPE_CHECKING:
@@ -156,8 +156,7 @@ def write_label_overlay(
     overlay = np.asarray(build_overlay(image, labels, prompts))
     # unlike Pillow, it lets other threads go on
     encoded = imagecodecs.jpeg8_encode(overlay, level=QUALITY, subsampling="420")
-    with atomic_file(path) as file:
-        file.write(encoded)
+    write_file(path, encoded)
 
 
 def with_legend(image: Image, classes: list[PromptClass]) -> Image:

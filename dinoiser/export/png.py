@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 from dinoiser.errors import InputError
 from dinoiser.export.mask_colors import find_labels
 from dinoiser.export.mask_file import open_mask_file
@@ -174,5 +174,4 @@ def write_classes(prompts: PromptSet, path: str | Path) -> None:
         {"id": c.id, "name": c.name, "color": c.color, "phrases": list(c.phrases)}
         for c in prompts.classes
     ]
-    with atomic_file(path) as file:
-        file.write(json.dumps(classes, indent=2).encode() + b"\n")
+    write_file(path, json.dumps(classes, indent=2).encode() + b"\n")

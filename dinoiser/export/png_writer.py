@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import png
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,8 +47,7 @@ def write_pixels(pixels: np.ndarray, palette: np.ndarray | None, path: str | Pat
         The file cannot be written.
     """
     encoded = encode_pixels(pixels, palette)
-    with atomic_file(path) as file:
-        file.write(encoded)
+    write_file(path, encoded)
 
 
 def encode_pixels(pixels: np.ndarray, palette: np.ndarray | None) -> memoryview:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import yaml
 from PIL import Image
 
-from dinoiser.atomic import PARTIAL_SUFFIX, atomic_file, replace_file, write_error
+from dinoiser.atomic import PARTIAL_SUFFIX, replace_file, write_error, write_file
 from dinoiser.errors import InputError, OutputError
 from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.export.polygons import trace_polygons
@@ -92,8 +92,7 @@ def write_yolo(text: str, path: str | Path) -> None:
     OutputError
         The file cannot be written.
     """
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    write_file(path, text.encode())
 
 
 def write_data_yaml(output: Path, prompts: PromptSet, *, with_lists: bool = False) -> None:
@@ -121,8 +120,7 @@ def write_data_yaml(output: Path, prompts: PromptSet, *, with_lists: bool = Fals
         "names": {index: c.name for index, c in enumerate(annotated_classes(prompts))},
     }
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-    with atomic_file(output / "data.yaml") as file:
-        file.write(text.encode())
+    write_file(output / "data.yaml", text.encode())
 
 
 def link_image(

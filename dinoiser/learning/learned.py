@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 from dinoiser.errors import CheckpointError, SettingsError
 from dinoiser.weights.checkpoint import read_metadata, read_tensors
 
@@ -121,8 +121,7 @@ class Learned:
         OutputError
             The file cannot be written.
         """
-        with atomic_file(path) as file:
-            file.write(self._content())
+        write_file(path, self._content())
 
     def _content(self) -> bytes:
         """Return what a file of it contains."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 from dinoiser.errors import OutputError, PromptError
 from dinoiser.labels import MAX_ID
 from dinoiser.prompts.palette import normalize_color
@@ -266,8 +266,7 @@ def write_text(path: Path, text: str) -> None:
     if data is None:
         msg = f"the prompts are too large for {path}, which could not be read: use fewer phrases"
         raise PromptError(msg)
-    with atomic_file(target) as file:
-        file.write(data)
+    write_file(target, data)
 
 
 def format_document(

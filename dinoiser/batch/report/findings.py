@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 from dinoiser.batch.records import RECORDS
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class Findings(BaseModel, frozen=True):
         OutputError
             It cannot be written.
         """
-        with atomic_file(output / FINDINGS) as file:
-            file.write(self.model_dump_json().encode())
+        write_file(output / FINDINGS, self.model_dump_json().encode())
 
 
 def read_findings(output: Path, turn: int) -> Findings | None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinoiser.atomic import atomic_file
+from dinoiser.atomic import write_file
 from dinoiser.batch.job import PROMPT_FILE, read_job, reading_of, turn_of
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.report.figures import JobFigures
@@ -135,8 +135,7 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
         chart_height=CHART_HEIGHT,
     )
     path = output / REPORT_FILE
-    with atomic_file(path) as file:
-        file.write(page.encode(errors="replace"))  # folder names need not be valid text
+    write_file(path, page.encode(errors="replace"))  # folder names need not be valid text
     return path
 
 
