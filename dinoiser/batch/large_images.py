@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -104,13 +104,11 @@ def label_large_tiff(
     mask_path: str | Path,
     confidence_path: str | Path | None = None,
     *,
-    progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
     threads: int | None = None,
     reading: ReadSettings = AS_STORED,
     features: FeatureSource | None = None,
     replacing: AbstractContextManager[None] | None = None,
-) -> LargeSegmentation | None:
+) -> LargeSegmentation:
     """Label a TIFF file that does not fit into memory, writing its mask as it is computed.
 
     Mask and confidence are the same as for the image as a whole.
@@ -128,10 +126,6 @@ def label_large_tiff(
     confidence_path
         Grey PNG of the confidence, see `dinoiser.export.write_confidence`;
         None for none.
-    progress
-        Called with the rows written and the total rows.
-    cancelled
-        Called before rows are written; True stops the work.
     threads
         Number of parts processed at a time; None for one per processor, at
         most `MOST_THREADS`.
@@ -142,11 +136,6 @@ def label_large_tiff(
     replacing
         Entered before the files take their places, and left after; an error
         from it leaves what is there. None for nothing.
-
-    Returns
-    -------
-    LargeSegmentation or None
-        None if it was cancelled; then nothing is left behind.
 
     Raises
     ------
@@ -159,7 +148,7 @@ def label_large_tiff(
         A result cannot be written.
     """
     pipeline = pipeline.in_parts()
-    with suppress(_CancelledError), ExitStack() as until_placed, ExitStack() as stack:
+    with ExitStack() as until_placed, ExitStack() as stack:
         # What is read, and the plan of its labels
         tiff = stack.enter_context(open_large_tiff(path, reading))
         # Chunks of an image that keeps its size are its parts; one that is shrunk is read in bands.
@@ -184,7 +173,7 @@ def label_large_tiff(
             grey = stack.enter_context(atomic_file(confidence_path))
             streams.append(stack.enter_context(PngStream(grey, tiff.size)))
         # Reading, labelling and writing, all in one graph: dask keeps no more parts than it needs
-        writer = _Writer(tiff, prompts, streams, progress, cancelled)
+        writer = _Writer(tiff, prompts, streams)
         keys = [_shrink(grid, writer.preview.shape), writer.plan(grid.graph, parts)]
         threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
         preview, _ = grid.graph.compute(keys, threads)
@@ -192,11 +181,6 @@ def label_large_tiff(
             until_placed.enter_context(replacing)
         shown = preview, writer.preview
         return LargeSegmentation(tiff.size, prompts, *shown, tiff.warning, writer.measures)
-    return None
-
-
-class _CancelledError(Exception):
-    """Carries a cancellation out of the tasks."""
 
 
 class _Measure(NamedTuple):
@@ -210,18 +194,9 @@ class _Measure(NamedTuple):
 class _Writer:
     """Writes rows of parts in order while later ones are computed."""
 
-    def __init__(
-        self,
-        tiff: LargeTiff,
-        prompts: PromptSet,
-        streams: list[PngStream],
-        progress: Callable[[int, int], None] | None,
-        cancelled: Callable[[], bool] | None,
-    ) -> None:
-        size = tiff.size
-        self.tiff, self.size, self.prompts, self.streams = tiff, size, prompts, streams
-        self.progress, self.cancelled = progress, cancelled
-        self.preview = np.zeros(preview_size(size), prompts.label_type)
+    def __init__(self, tiff: LargeTiff, prompts: PromptSet, streams: list[PngStream]) -> None:
+        self.tiff, self.prompts, self.streams = tiff, prompts, streams
+        self.preview = np.zeros(preview_size(tiff.size), prompts.label_type)
         self.measures: list[_Measure] = []
 
     def plan(self, graph: TaskGraph, parts: list[list[PlannedPart]]) -> str:
@@ -242,22 +217,18 @@ class _Writer:
         return part.labels, *grey, _Measure(*counts)
 
     def _write(self, rows: slice, parts: list[tuple], _before: Any) -> None:
-        if self.cancelled and self.cancelled():
-            raise _CancelledError
         # from: (labels, [confidence,] measure) of each part; to: a row of parts for each file
         *images, measures = zip(*parts, strict=True)
         for stream, pieces in zip(self.streams, images, strict=True):
             stream.write(np.concatenate(pieces, axis=1))
         self.measures += measures
         self._add_to_preview(rows, np.concatenate(images[0], axis=1))
-        if self.progress:
-            self.progress(rows.stop, self.size[0])
 
     def _add_to_preview(self, rows: slice, labels: np.ndarray) -> None:
         # The pixel under the centre of each preview pixel: labels cannot be averaged.
         down, across = (
             (np.arange(small) * 2 + 1) * side // (2 * small)
-            for small, side in zip(self.preview.shape, self.size, strict=True)
+            for small, side in zip(self.preview.shape, self.tiff.size, strict=True)
         )
         inside = (rows.start <= down) & (down < rows.stop)
         self.preview[inside] = labels[down[inside] - rows.start][:, across]

@@ -41,16 +41,19 @@ def large_image():
 
 
 class _Refusing:
-    """A model whose image tower must not run."""
+    """A model whose image tower must not run, or no more than so many times."""
 
-    def __init__(self, model):
-        self._model = model
+    def __init__(self, model, runs=0):
+        self._model, self._runs = model, runs
 
     def __getattr__(self, name):
         return getattr(self._model, name)
 
     def encode_image(self, pixels):
-        raise AssertionError("the image tower ran")
+        if not self._runs:
+            raise AssertionError("the image tower ran")
+        self._runs -= 1
+        return self._model.encode_image(pixels)
 
 
 @pytest.fixture
@@ -127,14 +130,13 @@ def test_tiles_that_are_not_in_the_file_are_empty(tmp_path):
 def test_the_mask_is_that_of_the_whole_image(tiny, large_image, size, settings, tmp_path):
     large_image = large_image[: size[0], : size[1]]
     tifffile.imwrite(tmp_path / "image.tif", large_image, **TILED)
-    segmenter, rows = Segmenter(tiny, **settings), []
+    segmenter = Segmenter(tiny, **settings)
     found = label_large_tiff(
         tmp_path / "image.tif",
         PROMPTS,
         segmenter.pipeline,
         tmp_path / "mask.png",
         tmp_path / "confidence.png",
-        progress=lambda done, total: rows.append((done, total)),
     )
     expected = segmenter.segment(large_image, PROMPTS)
     write_png(expected, tmp_path / "expected.png")
@@ -149,7 +151,6 @@ def test_the_mask_is_that_of_the_whole_image(tiny, large_image, size, settings, 
     assert found.pixel_counts() == expected.pixel_counts()
     assert found.confidence_histogram() == expected.confidence_histogram()
     assert found.mean_confidence() == pytest.approx(expected.mean_confidence())
-    assert rows == [(min(end, size[0]), size[0]) for end in range(1024, size[0] + 1024, 1024)]
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
@@ -245,15 +246,14 @@ def test_features_are_kept_in_parts_too_and_used_as_a_whole(
     np.testing.assert_allclose(*means, atol=1e-5)
 
 
-def test_features_of_a_run_that_was_stopped_are_not_kept(tiny, small, tmp_path):
+def test_features_of_an_image_that_failed_are_not_kept(tiny, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("dinoiser.segment.windows.BLOCK_SIDE", 128)
     tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
     name = JobImage("image.tif", "image", str(tmp_path / "image.tif"))
-    pipeline = Segmenter(tiny).pipeline
+    pipeline = Segmenter(_Refusing(tiny, runs=1), window=64, stride=32).pipeline
     kept = partial(KeptFeatures(tmp_path).in_parts, name, "digest", pipeline)
-    found = label_large_tiff(
-        name.path, PROMPTS, pipeline, tmp_path / "m.png", features=kept, cancelled=lambda: True
-    )
-    assert found is None
+    with pytest.raises(AssertionError, match="the image tower ran"):
+        label_large_tiff(name.path, PROMPTS, pipeline, tmp_path / "m.png", features=kept)
     assert list((tmp_path / "features").iterdir()) == []
 
 
@@ -269,18 +269,6 @@ def test_previews_are_the_image_in_small(tiny, large_image, tmp_path):
     labels = Image.fromarray(read_mask(tmp_path / "mask.png"))
     labels = labels.resize((1334, 1000), Image.Resampling.NEAREST)
     np.testing.assert_array_equal(found.preview_labels, np.asarray(labels))
-
-
-def test_stopping_leaves_nothing_behind(tiny, small, tmp_path):
-    tifffile.imwrite(tmp_path / "image.tif", small, **TILED)
-    arguments = (
-        tmp_path / "image.tif",
-        PROMPTS,
-        Segmenter(tiny).pipeline,
-        tmp_path / "out/mask.png",
-    )
-    assert label_large_tiff(*arguments, cancelled=lambda: True) is None
-    assert list((tmp_path / "out").iterdir()) == []
 
 
 class TestErrors:

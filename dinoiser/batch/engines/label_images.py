@@ -225,7 +225,6 @@ class ImageLabeller:
                 features=partial(kept.in_parts, image, digest, self.pipeline) if kept else None,
                 replacing=self._replacing(image),
             )
-            assert result is not None  # it is None only where it was cancelled
             if "overlay" in places:
                 shown = result.preview_image, result.preview_labels
                 write_label_overlay(*shown, prompts, places["overlay"])
