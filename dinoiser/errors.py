@@ -60,6 +60,14 @@ class SettingsError(InputError):
     """A setting is out of its range or contradicts another."""
 
 
+def refuse_settings(problems: Iterable[str]) -> None:
+    """Raise one `SettingsError` with all that is wrong with some settings, if anything is."""
+    sentence = "; ".join(problems)
+    if sentence:
+        msg = f"{sentence}."
+        raise SettingsError(msg)
+
+
 class ModelError(DinoiserError, RuntimeError):
     """A model cannot be loaded."""
 

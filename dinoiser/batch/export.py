@@ -16,7 +16,7 @@ from dinoiser.batch.folder import refuse_half_emptied, refuse_links, sole_writer
 from dinoiser.batch.job import PROMPT_FILE, format_problems, read_job, reading_of
 from dinoiser.batch.records import RECORDS, refuse_damage
 from dinoiser.batch.reviews import as_labelled, read_saved_mask
-from dinoiser.errors import InputError, SettingsError
+from dinoiser.errors import InputError, SettingsError, refuse_settings
 from dinoiser.export.options import DEFAULTS, ExportOptions
 from dinoiser.prompts import PromptSet
 
@@ -114,8 +114,7 @@ def export(
     output = Path(output)
     # refuse what is wrong before any file is touched
     prompts = read_prompts(output)
-    if problems := format_problems(formats, prompts):
-        raise SettingsError("; ".join(problems) + ".")
+    refuse_settings(format_problems(formats, prompts))
     refuse_half_emptied(output)
     refuse_links(output)
     refuse_damage(output)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from dinoiser.atomic import write_file
-from dinoiser.errors import SettingsError
+from dinoiser.errors import SettingsError, refuse_settings
 from dinoiser.export.options import ExportOptions
 from dinoiser.images.settings import AS_STORED, ReadSettings
 from dinoiser.labels import IGNORE
@@ -154,7 +154,7 @@ class Results:
     keep_features: bool = False
 
     def __post_init__(self) -> None:
-        _refuse(format_problems(self.formats))
+        refuse_settings(format_problems(self.formats))
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class Running:
             value = getattr(self, name)
             if value is not None and not is_count(value):
                 problems.append(f"{name} is {value!r}, expected a whole number, at least 1")
-        _refuse(problems)
+        refuse_settings(problems)
 
 
 @dataclass(frozen=True)
@@ -253,17 +253,12 @@ class LabelJob:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(self.output))
-        _refuse(format_problems(self.results.formats, self.prompts))
+        refuse_settings(format_problems(self.results.formats, self.prompts))
 
     @property
     def prompts(self) -> PromptSet:
         """The classes to look for."""
         return self.labelling.prompts
-
-
-def _refuse(problems: list[str]) -> None:
-    if problems:
-        raise SettingsError("; ".join(problems) + ".")
 
 
 def format_problems(formats: Sequence[str], prompts: PromptSet | None = None) -> list[str]:

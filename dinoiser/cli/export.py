@@ -10,7 +10,7 @@ import typer
 from dinoiser.cli import options
 from dinoiser.cli.console import print_json, say, say_failures
 from dinoiser.cli.job_bars import progress_shown
-from dinoiser.errors import SettingsError
+from dinoiser.errors import SettingsError, refuse_settings
 
 if TYPE_CHECKING:
     from dinoiser.export import ExportOptions
@@ -86,8 +86,7 @@ def export(
         image_url=image_url,
         **options.given(split=split),
     )
-    if problems := format_problems(formats):
-        raise SettingsError("; ".join(problems) + ".")
+    refuse_settings(format_problems(formats))
     given = {"--polygons": polygons, "--layout": layout != "plain", "--val": val, "--flat": flat}
     _refuse_without_effect([name for name, value in given.items() if value], formats)
     images, failures = _run(output, formats, shape)

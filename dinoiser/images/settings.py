@@ -7,7 +7,7 @@ import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dinoiser.errors import ImageError, SettingsError
+from dinoiser.errors import ImageError, refuse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,9 +37,7 @@ class ReadSettings:
     bands: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        problems = [*_nodata_problems(self.nodata), *_bands_problems(self.bands)]
-        if problems:
-            raise SettingsError("; ".join(problems) + ".")
+        refuse_settings([*_nodata_problems(self.nodata), *_bands_problems(self.bands)])
         if self.bands is not None:
             object.__setattr__(self, "bands", tuple(map(operator.index, self.bands)))
 

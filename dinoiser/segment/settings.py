@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from dinoiser.errors import SettingsError, did_you_mean
+from dinoiser.errors import SettingsError, did_you_mean, refuse_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,9 +61,7 @@ class SegmentSettings:
     delta: float = 0.99
 
     def __post_init__(self) -> None:
-        problems = list(self._problems())
-        if problems:
-            raise SettingsError("; ".join(problems) + ".")
+        refuse_settings(self._problems())
 
     @classmethod
     def of(cls, **given: Any) -> Self:
