@@ -40,6 +40,11 @@ def no_such(name: str, names: Sequence[str]) -> str:
     return f"there is no {name!r}{did_you_mean(name, names)}, expected {', '.join(names)}"
 
 
+def reason_of(error: Exception) -> str:
+    """Say on one line what another library's error says, or its name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class DinoiserError(Exception):
     """Base of all errors that dinoiser raises on purpose."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from dinoiser.bridges.shapes import DrawnImage, Segmentation, ShapeAnnotations
-from dinoiser.errors import InputError
+from dinoiser.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +68,7 @@ def read_datumaro(path: Path, document: Any) -> ShapeAnnotations:
         names = [label.name for label in read.categories.label.labels]
         images = {_image_name(item): _read_item(item, names) for item in read.items}
     except (ValidationError, IndexError) as error:
-        reason = " ".join(str(error).split())
-        msg = f"{path} is not Datumaro's format ({reason}); export it again"
+        msg = f"{path} is not Datumaro's format ({reason_of(error)}); export it again"
         raise InputError(msg) from error
     return ShapeAnnotations(path, images)
 

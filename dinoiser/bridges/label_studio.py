@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import BaseModel, PositiveInt, TypeAdapter, ValidationError
 
 from dinoiser.bridges.shapes import Brush, DrawnImage, Segmentation, ShapeAnnotations
-from dinoiser.errors import InputError
+from dinoiser.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +65,7 @@ def read_label_studio(path: Path, document: Any) -> ShapeAnnotations:
     try:
         tasks = _TASKS.validate_python(document)
     except ValidationError as error:
-        reason = " ".join(str(error).split())
-        msg = f"{path} is not Label Studio's JSON ({reason}); export it as JSON again"
+        msg = f"{path} is not Label Studio's JSON ({reason_of(error)}); export it as JSON again"
         raise InputError(msg) from error
     images = {}
     for task in tasks:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoiser.errors import InputError
+from dinoiser.errors import InputError, reason_of
 from dinoiser.export.mask_file import open_mask_file
 from dinoiser.labels import IGNORE
 
@@ -79,8 +79,7 @@ def read_indices(path: Path) -> np.ndarray:
         with open_mask_file(path) as image:
             values = np.array(image)
     except Exception as error:  # decoders raise almost anything on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the labels {path} cannot be read ({reason}); get a new copy of the file"
+        msg = f"the labels {path} cannot be read ({reason_of(error)}); get a new copy of the file"
         raise InputError(msg) from error
     if values.ndim != 2 or values.dtype == bool:
         msg = f"{path} contains colours, expected one channel: give an indexed or grey image"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoiser.atomic import write_file
-from dinoiser.errors import InputError
+from dinoiser.errors import InputError, reason_of
 from dinoiser.export.mask_colors import find_labels
 from dinoiser.export.mask_file import open_mask_file
 from dinoiser.export.png_writer import write_pixels
@@ -149,8 +149,7 @@ def load_mask_file(
         msg = f"there is no {what} {path}; {if_missing}"
         raise InputError(msg) from error
     except Exception as error:  # decoders raise almost anything on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the {what} {path} cannot be read ({reason}); {if_damaged or if_missing}"
+        msg = f"the {what} {path} cannot be read ({reason_of(error)}); {if_damaged or if_missing}"
         raise InputError(msg) from error
     return image
 

@@ -23,7 +23,7 @@ from tifffile import (
     TiffPage,
 )
 
-from dinoiser.errors import ImageError, InputError
+from dinoiser.errors import ImageError, InputError, reason_of
 from dinoiser.images.arrays import to_rgb, upright
 from dinoiser.images.nodata import (
     declared_nodata,
@@ -150,8 +150,8 @@ def _damage_told() -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        msg = f"the file is damaged or of an unusual kind ({reason}); get a new copy of it"
+        why = reason_of(error)
+        msg = f"the file is damaged or of an unusual kind ({why}); get a new copy of it"
         raise ImageError(msg) from error
 
 

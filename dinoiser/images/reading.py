@@ -20,7 +20,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from dinoiser.errors import ImageError
+from dinoiser.errors import ImageError, reason_of
 from dinoiser.images.arrays import pillow_pixels, to_rgb, upright
 from dinoiser.images.jpeg_xl import read_jpeg_xl_size
 from dinoiser.images.nodata import ReadImage
@@ -154,10 +154,9 @@ def read_with_missing(
         raise ImageError(msg) from error
     # decoders raise almost anything on damaged files
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         msg = (
-            f"{path} looks like {kind} but cannot be decoded ({reason}); it may be damaged, "
-            "truncated or of an unusual kind, so get a new copy or save it as PNG"
+            f"{path} looks like {kind} but cannot be decoded ({reason_of(error)}); it may be "
+            "damaged, truncated or of an unusual kind, so get a new copy or save it as PNG"
         )
         raise ImageError(msg) from error
     return image._replace(rgb=np.require(image.rgb, requirements=["C", "W"]))

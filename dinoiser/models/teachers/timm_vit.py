@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch.nn import functional as F
 
-from dinoiser.errors import CheckpointError, ModelError, UnknownModelError, did_you_mean
+from dinoiser.errors import CheckpointError, ModelError, UnknownModelError, did_you_mean, reason_of
 from dinoiser.models.maskclip import pad_to_patches
 from dinoiser.models.teachers.dino import FrozenVit
 from dinoiser.weights.checkpoint import read_tensors
@@ -61,7 +61,7 @@ class TimmVit(FrozenVit):
         except (RuntimeError, KeyError) as error:
             if isinstance(error, ModelError):  # a RuntimeError, too
                 raise
-            reason = " ".join(str(error).split())[:200]
+            reason = reason_of(error)[:200]
             msg = f"{path} does not contain the weights of {name} ({reason}): fetch it again."
             raise CheckpointError(msg) from error
         return cls(vit)
