@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dinoiser.atomic import check_writable, write_file
-from dinoiser.batch.export import read_prompts
+from dinoiser.batch.folder import prompts_of
 from dinoiser.errors import SettingsError
 from dinoiser.export.comparison import write_comparison
 from dinoiser.images.inputs import find_images
@@ -259,7 +259,7 @@ def refuse_to_overwrite_heads(job: RefitJob) -> None:
 def _check_inputs(job: RefitJob) -> None:
     """Check that there are images, or a job; how many of them can be read is known later."""
     if job.teacher == "masks":
-        read_prompts(Path(job.inputs[0]))
+        prompts_of(Path(job.inputs[0]))
     else:
         find_images(list(job.inputs))
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dinoiser.batch.edits_in_place import EditsInPlace
-from dinoiser.batch.export import read_prompts
+from dinoiser.batch.folder import prompts_of
 from dinoiser.batch.job import read_job, reading_of
 from dinoiser.batch.reviews import check_mask_size, mask_file, read_labelled
 from dinoiser.errors import InputError, SettingsError
@@ -49,7 +49,7 @@ def read_reviewed(
     SettingsError
         The job's words have no background.
     """
-    prompts = read_prompts(output)
+    prompts = prompts_of(output)
     if prompts.background is None:
         msg = (
             f"The words of the job in {output} have no class background, so its masks do not tell "

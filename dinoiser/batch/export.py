@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from dinoiser.atomic import remove_partial_files
 from dinoiser.batch.dataset_writers import DATASET_WRITERS
 from dinoiser.batch.export_writers import WRITERS, ExportedJob, labelled_records
-from dinoiser.batch.folder import refuse_half_emptied, refuse_links, sole_writer
-from dinoiser.batch.job import PROMPT_FILE, format_problems, read_job, reading_of
-from dinoiser.batch.records import RECORDS, refuse_damage
+from dinoiser.batch.folder import check_job, prompts_of, sole_writer
+from dinoiser.batch.job import format_problems, read_job, reading_of
+from dinoiser.batch.records import refuse_damage
 from dinoiser.batch.reviews import as_labelled, read_saved_mask
 from dinoiser.errors import InputError, SettingsError, refuse_settings
 from dinoiser.export.options import DEFAULTS, ExportOptions
-from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 THREADS = min(os.cpu_count() or 1, 16)
 """Masks read at a time: on machines of many cores, more would take memory and not save time."""
 
-__all__ = ["ExportOptions", "export", "export_alone", "read_prompts"]
+__all__ = ["ExportOptions", "export", "export_alone"]
 
 
 def export_alone(
@@ -60,7 +59,7 @@ def export_alone(
     """
     from dinoiser.batch.report.page import REPORT_FILE, write_report
 
-    read_prompts(output)  # where there is no job, nothing is written, a lock neither
+    prompts_of(output)  # where there is no job, nothing is written, a lock neither
     with sole_writer(output, "export"):
         remove_partial_files(output)  # of exports that were killed
         failures = export(output, formats, options, progress=progress) if formats else {}
@@ -113,10 +112,8 @@ def export(
     """
     output = Path(output)
     # refuse what is wrong before any file is touched
-    prompts = read_prompts(output)
+    prompts = check_job(output)
     refuse_settings(format_problems(formats, prompts))
-    refuse_half_emptied(output)
-    refuse_links(output)
     refuse_damage(output)
     job = ExportedJob(output, prompts, options, reading_of(read_job(output)))
     failures: dict[str, str] = {}
@@ -148,23 +145,6 @@ def export(
 
 class _Cancelled(Exception):
     """Leaves the blocks of open files, which discards them."""
-
-
-def read_prompts(output: Path) -> PromptSet:
-    """Read the classes of a job.
-
-    Raises
-    ------
-    InputError
-        The folder does not contain a job, or its prompt file is damaged.
-    """
-    if not (output / PROMPT_FILE).is_file() or not (output / RECORDS).is_dir():
-        msg = (
-            f"{output} does not contain a job of `dinoiser label`: {PROMPT_FILE} or {RECORDS}/ is "
-            "missing; give the output folder of a job"
-        )
-        raise InputError(msg)
-    return PromptSet.load(output / PROMPT_FILE)
 
 
 def _make_all(

@@ -27,8 +27,9 @@ from dinoiser.batch.job_images import result_file
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.reviews import REVIEWS, UNSAVED
 from dinoiser.batch.summary import count_images
-from dinoiser.errors import OutputError, SettingsError
+from dinoiser.errors import InputError, OutputError, SettingsError
 from dinoiser.learning.learned import Learned
+from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -227,20 +228,44 @@ def is_emptied(output: Path) -> bool:
     return bool((read_job(output) or {}).get(OVERWRITING))
 
 
-def refuse_half_emptied(output: Path) -> None:
-    """Refuse to use results that are being removed.
+def prompts_of(output: Path) -> PromptSet:
+    """Read the classes of a job.
 
     Raises
     ------
+    InputError
+        The folder does not contain a job, or its prompt file is damaged.
+    """
+    if not (output / PROMPT_FILE).is_file() or not (output / RECORDS).is_dir():
+        msg = (
+            f"{output} does not contain a job of `dinoiser label`: {PROMPT_FILE} or {RECORDS}/ is "
+            "missing; give the output folder of a job"
+        )
+        raise InputError(msg)
+    return PromptSet.load(output / PROMPT_FILE)
+
+
+def check_job(output: Path) -> PromptSet:
+    """Make sure that a folder holds a job whose results can be used; return its classes.
+
+    Raises
+    ------
+    InputError
+        See `prompts_of`.
     SettingsError
         A run with --overwrite was stopped before its end.
+    OutputError
+        See `refuse_links`.
     """
+    prompts = prompts_of(output)
     if is_emptied(output):
         msg = (
             f"{output} was being started anew when that was stopped: run the last "
             "`dinoiser label` command again to finish it."
         )
         raise SettingsError(msg)
+    refuse_links(output)
+    return prompts
 
 
 def remove_results(output: Path) -> None:

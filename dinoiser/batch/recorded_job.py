@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dinoiser.batch.export import read_prompts
-from dinoiser.batch.folder import REPORT, learned_file, refuse_half_emptied, refuse_links
+from dinoiser.batch.folder import REPORT, check_job, learned_file
 from dinoiser.batch.job import (
     HISTORY,
     JOB_FILE,
@@ -54,10 +53,10 @@ def recorded_job(
         The folder contains no job.
     SettingsError
         Its job.yaml is damaged, it was being started anew, or its masks were imported.
+    OutputError
+        It holds links that lead out of it.
     """
-    read_prompts(output)
-    refuse_half_emptied(output)
-    refuse_links(output)
+    check_job(output)
     output = output.resolve()
     description = read_job(output) or {}
     refuse_imported(output, description)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dinoiser.batch.edits_in_place import EditsInPlace
-from dinoiser.batch.export import read_prompts
-from dinoiser.batch.folder import refuse_half_emptied, refuse_links
+from dinoiser.batch.folder import check_job
 from dinoiser.batch.reviews import Reviews, read_labelled, read_saved_mask
 from dinoiser.bridges.annotations import open_annotations
 from dinoiser.bridges.matching import match_classes, match_images, note_unused, split_renames
@@ -106,9 +105,7 @@ def import_annotations(
         A mask or review cannot be written.
     """
     output, paths = Path(output), [Path(file) for file in files]
-    prompts = read_prompts(output)
-    refuse_half_emptied(output)
-    refuse_links(output)
+    prompts = check_job(output)
     names = split_renames(renames)
     for new in names.values():
         prompts.by_name(new)  # refuses what is no class of the job

@@ -21,12 +21,11 @@ def features(
     as_json: options.Json = False,
 ) -> None:
     """Show how much space a job's kept features take, or remove them."""
-    from dinoiser.batch.export import read_prompts
     from dinoiser.batch.features import measure_features, remove_features
-    from dinoiser.batch.folder import sole_writer
+    from dinoiser.batch.folder import prompts_of, sole_writer
     from dinoiser.batch.summary import count_images
 
-    read_prompts(output)  # it is a job's folder
+    prompts_of(output)  # it is a job's folder
     images, size = measure_features(output)
     if remove:
         with sole_writer(output, "features"):

@@ -75,8 +75,7 @@ def _correct(
     reading: ReadSettings,
     dry_run: bool,
 ) -> Imported:
-    from dinoiser.batch.export import read_prompts
-    from dinoiser.batch.folder import sole_writer
+    from dinoiser.batch.folder import prompts_of, sole_writer
     from dinoiser.bridges.imports import import_annotations as correct
 
     output, *files = places
@@ -91,7 +90,7 @@ def _correct(
             "labelled; leave it out."
         )
         raise SettingsError(msg)
-    read_prompts(output)  # where there is no job, nothing is written, a lock neither
+    prompts_of(output)  # where there is no job, nothing is written, a lock neither
     if dry_run:
         return correct(output, files, renames, dry_run=True)
     with sole_writer(output, "import"):
