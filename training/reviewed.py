@@ -10,7 +10,7 @@ from PIL import Image
 
 from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.folder import prompts_of
-from dinoiser.batch.job import read_job, reading_of
+from dinoiser.batch.job import reading_in
 from dinoiser.batch.reviews import check_mask_size, mask_file, read_labelled
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask
@@ -72,7 +72,7 @@ def read_reviewed(
     chosen = [accepted[i] for i in order]
     paths, masks = [Path(one.path) for one in chosen], [mask_file(output, one) for one in chosen]
     names = [one.image for one in chosen]
-    reading = reading_of(read_job(output))
+    reading = reading_in(output)
     images = MaskedImages(paths, masks, settings.crop, prompts.mask_colors, names, reading)
     files = [list(pair) for pair in zip(paths, masks, strict=True)]
     return share_out(images, files, settings, FEWEST, progress)

@@ -13,7 +13,7 @@ from dinoiser.atomic import remove_partial_files
 from dinoiser.batch.dataset_writers import DATASET_WRITERS
 from dinoiser.batch.export_writers import WRITERS, ExportedJob, labelled_records
 from dinoiser.batch.folder import check_job, prompts_of, sole_writer
-from dinoiser.batch.job import format_problems, read_job, reading_of
+from dinoiser.batch.job import format_problems, reading_in
 from dinoiser.batch.records import refuse_damage
 from dinoiser.batch.reviews import as_labelled, read_saved_mask
 from dinoiser.errors import InputError, SettingsError, refuse_settings
@@ -115,7 +115,7 @@ def export(
     prompts = check_job(output)
     refuse_settings(format_problems(formats, prompts))
     refuse_damage(output)
-    job = ExportedJob(output, prompts, options, reading_of(read_job(output)))
+    job = ExportedJob(output, prompts, options, reading_in(output))
     failures: dict[str, str] = {}
     total = 0
     if progress:

@@ -387,6 +387,11 @@ def reading_of(description: dict[str, Any] | None) -> ReadSettings:
         raise SettingsError(msg) from error
 
 
+def reading_in(output: Path) -> ReadSettings:
+    """Return how the job in a folder reads the pixels of its images, see `reading_of`."""
+    return reading_of(read_job(output))
+
+
 def refuse_imported(output: Path, description: dict[str, Any]) -> None:
     """Refuse to label a folder whose masks were made elsewhere.
 

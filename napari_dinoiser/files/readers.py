@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from dinoiser.batch.job import JOB_FILE, PROMPT_FILE, read_job, reading_of
+from dinoiser.batch.job import JOB_FILE, PROMPT_FILE, reading_in
 from dinoiser.errors import InputError, PromptError
 from dinoiser.images.settings import AS_STORED
 from napari_dinoiser.label_layers import IMAGES, METADATA, style_labels
@@ -116,7 +116,7 @@ def read_job_folder(path: str) -> list[LayerData]:
     from dinoiser.prompts import PromptSet
 
     folder = Path(path).parent if Path(path).name == JOB_FILE else Path(path)
-    prompts, reading = PromptSet.load(folder / PROMPT_FILE), reading_of(read_job(folder))
+    prompts, reading = PromptSet.load(folder / PROMPT_FILE), reading_in(folder)
     images = [
         ImageWithLabels(
             record.image,
@@ -165,7 +165,7 @@ def read_coco(path: str) -> list[LayerData]:
     if not coco.sizes:
         msg = f"{place} lists no images; open another file."
         raise InputError(msg)
-    known, reading = _paths_of_job(place.parent), reading_of(read_job(place.parent))
+    known, reading = _paths_of_job(place.parent), reading_in(place.parent)
     images = [
         ImageWithLabels(
             name,

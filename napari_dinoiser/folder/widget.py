@@ -26,8 +26,7 @@ from dinoiser.batch.job import (
     Labelling,
     Results,
     Running,
-    read_job,
-    reading_of,
+    reading_in,
 )
 from dinoiser.batch.summary import count_images
 from dinoiser.errors import DinoiserError, InputError
@@ -173,7 +172,7 @@ class FolderWidget(QWidget):
             msg = f"The results cannot be written to {output} itself; choose a folder in it."
             raise InputError(msg)
         # there is no place for it here: a job that was begun elsewhere keeps it
-        reading = reading_of(read_job(output))
+        reading = reading_in(output)
         return LabelJob(
             inputs=(folder,),
             output=output,

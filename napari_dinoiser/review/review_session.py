@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dinoiser.batch.folder import prompts_of
-from dinoiser.batch.job import read_job, reading_of
+from dinoiser.batch.job import reading_in
 from dinoiser.batch.job_images import result_file
 from dinoiser.batch.review_order import sort_images
 from dinoiser.batch.reviews import (
@@ -109,7 +109,7 @@ class ReviewSession:
     def __init__(self, output: Path) -> None:
         self.output = output
         self.prompts = prompts_of(output)
-        self._reading = reading_of(read_job(output))
+        self._reading = reading_in(output)
         self._reviews = Reviews(output, self.prompts)
         self._images = read_labelled(output)
         if not self._images:

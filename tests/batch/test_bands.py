@@ -16,7 +16,7 @@ from dinoiser.batch.engines.label_images import ALL_IGNORED
 from dinoiser.batch.export import export_alone
 from dinoiser.batch.features import KeptFeatures
 from dinoiser.batch.improve import learn_from_reviews
-from dinoiser.batch.job import Labelling, read_job, reading_of
+from dinoiser.batch.job import Labelling, reading_in
 from dinoiser.batch.job_encoder import JobEncoder
 from dinoiser.batch.job_images import JobImage
 from dinoiser.batch.recorded_job import recorded_job
@@ -71,7 +71,7 @@ def test_it_is_recorded_and_read_again(jobs):
     assert settings["bands"] == list(BANDS)
     assert settings["nodata"] == NODATA
     assert recorded_job(banded)[0].labelling.reading == ReadSettings(NODATA, BANDS)
-    assert reading_of(read_job(banded)) == ReadSettings(NODATA, BANDS)
+    assert reading_in(banded) == ReadSettings(NODATA, BANDS)
 
 
 def test_overlays_and_the_report_are_of_these_bands(jobs):

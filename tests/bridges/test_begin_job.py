@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dinoiser.batch.job import read_job, reading_of
+from dinoiser.batch.job import reading_in
 from dinoiser.batch.records import read_records
 from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews
 from dinoiser.export import read_mask, write_png
@@ -111,7 +111,7 @@ def test_a_job_remembers_the_bands_of_its_images(tmp_path, dinoiser):
     command = begin(tmp_path / "job", images, drawn)
     code, _, err = dinoiser(*command, "--bands", "5,1,2", "--nodata", 7)
     assert code == 0, err
-    assert reading_of(read_job(tmp_path / "job")) == ReadSettings(7, (5, 1, 2))
+    assert reading_in(tmp_path / "job") == ReadSettings(7, (5, 1, 2))
     # as whoever looks at the job sees its images: here, the copies of a data set
     assert dinoiser("export", tmp_path / "job", "-f", "voc")[0] == 0
     [copy] = (tmp_path / "job/voc/JPEGImages").iterdir()
