@@ -12,6 +12,7 @@ from dinoiser.batch.reviews import (
     Review,
     append_reviews,
     count_labels,
+    is_corrected,
     masks_locked,
     read_reviews,
 )
@@ -80,7 +81,7 @@ class EditsInPlace:
             That of the mask as it was written; None where no record tells of it.
         """
         review = self.reviews.get(image)
-        if review is not None and review.edited:
+        if is_corrected(review):
             checksum = review.mask_checksum
         path = result_file(self.output, stem, "png")
         try:
@@ -89,7 +90,7 @@ class EditsInPlace:
         except OSError:  # there is no mask
             return review
         labels = self._read_labels(path)
-        if labels is None and ((review is not None and review.edited) or _is_damaged(path)):
+        if labels is None and (is_corrected(review) or _is_damaged(path)):
             return review  # known already, or nothing to keep
         found = None if labels is None else pixels_checksum(labels)
         if found is not None and found == checksum:
@@ -171,8 +172,7 @@ def take_back_lost(output: Path, images: Iterable[JobImage]) -> list[str]:
             time=datetime.now(UTC),
         )
         for image in images
-        if (review := reviews.get(image.name)) is not None
-        and review.edited
+        if is_corrected(review := reviews.get(image.name))
         and not result_file(output, image.stem, "png").is_file()
     ]
     if not lost:

@@ -29,7 +29,14 @@ from dinoiser.batch.job import (
 from dinoiser.batch.job_images import JobImage, result_file
 from dinoiser.batch.recorded_job import read_labelling, recorded_job
 from dinoiser.batch.records import Record, RecordFile, merge_records, read_records, refuse_damage
-from dinoiser.batch.reviews import Reviews, as_labelled, is_kept, masks_locked, read_reviews
+from dinoiser.batch.reviews import (
+    Reviews,
+    as_labelled,
+    is_corrected,
+    is_kept,
+    masks_locked,
+    read_reviews,
+)
 from dinoiser.batch.run import label_images, with_scheduler
 from dinoiser.batch.summary import Summary, count_images, name_some
 from dinoiser.errors import InputError, SettingsError
@@ -311,7 +318,7 @@ class _Turn:
                 labels = read_mask(path, colors)
                 labels[np.isin(labels, list(self._gone))] = ignore_label(labels.dtype)
                 labels = as_type(labels, prompts.label_type)
-                if review is not None and review.edited:
+                if is_corrected(review):
                     reviews.save(as_labelled(record), review.state, labels)
                     continue
                 with masks_locked(output):
@@ -342,8 +349,7 @@ class _Turn:
 
     def _pixels_lost(self, record: Record, review: Review | None) -> dict[str, int]:
         """Count the pixels of classes that are gone, by name."""
-        edited = review is not None and review.edited
-        pixels = (review.pixels or {}) if review is not None and edited else record.pixels
+        pixels = (review.pixels or {}) if is_corrected(review) else record.pixels
         ids = self._gone.keys() - {ignore_among(pixels)}  # in 8 bits, 255 was no class
         return {self._gone[n].name: count for n, count in pixels.items() if n in ids and count}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
 import filelock
 import numpy as np
@@ -420,6 +420,11 @@ def read_saved_mask(output: Path, image: LabelledImage, colors: Mapping[int, str
 def unsaved_file(output: Path, image: LabelledImage) -> Path:
     """Path of unsaved edits to an image's mask."""
     return output / UNSAVED / f"{check_inside(image.stem)}.png"
+
+
+def is_corrected(review: Review | None) -> TypeGuard[Review]:
+    """Whether people have corrected a mask, by its image's review, None if there is none."""
+    return review is not None and review.edited
 
 
 def is_kept(output: Path, record: Record, review: Review | None) -> bool:

@@ -12,7 +12,7 @@ from dinoiser.batch.exported_files import LeftFiles
 from dinoiser.batch.folder import is_emptied
 from dinoiser.batch.job_images import Naming, as_text, has_changed, result_file, result_files
 from dinoiser.batch.records import merge_records, read_records
-from dinoiser.batch.reviews import is_kept, read_reviews
+from dinoiser.batch.reviews import is_corrected, is_kept, read_reviews
 from dinoiser.batch.summary import Summary, count_images, name_some
 
 if TYPE_CHECKING:
@@ -144,10 +144,9 @@ class _Known:
             return False
         if not has_changed(record, image.path):
             return True
-        corrected = review is not None and review.edited
-        if corrected:
+        if is_corrected(review):
             self.changed.append(record.image)
-        return corrected
+        return is_corrected(review)
 
 
 def prune(job: LabelJob, gone: list[Record]) -> list[str]:
@@ -184,8 +183,7 @@ def prunable(
     going: list[Record] = []
     kept: list[str] = []
     for record in gone:
-        review = reviews.get(record.image)
-        if review is not None and review.edited and not job.running.discard_reviews:
+        if is_corrected(reviews.get(record.image)) and not job.running.discard_reviews:
             kept.append(record.image)
         else:
             going.append(record)
@@ -197,7 +195,7 @@ def _is_through(job: LabelJob, record: Record, review: Review | None) -> bool:
         return not job.running.retry_failed
     if record.turn < job.turn and not is_kept(job.output, record, review):
         return False
-    corrected = review is not None and review.edited
+    corrected = is_corrected(review)
     formats = () if corrected else job.results.formats  # a mask that a person corrected is kept
     there = all(map(os.path.exists, result_files(job.output, record.stem, formats)))
     return there and (corrected or not _lacks_features(job, record))

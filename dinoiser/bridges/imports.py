@@ -11,7 +11,7 @@ import numpy as np
 
 from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.folder import check_job
-from dinoiser.batch.reviews import Reviews, read_labelled, read_saved_mask
+from dinoiser.batch.reviews import Reviews, is_corrected, read_labelled, read_saved_mask
 from dinoiser.bridges.annotations import open_annotations
 from dinoiser.bridges.matching import match_classes, match_images, note_unused, split_renames
 from dinoiser.errors import InputError, PromptError
@@ -152,8 +152,7 @@ def _corrections(
     stems = {name: labelled.stem for name, labelled in ours.items()}
     for name, mask, labels in draw_all(files, prompts, renames, stems, mask_of, imported, unknown):
         review = edits.look(name, ours[name].stem, ours[name].mask_checksum)
-        corrected = review is not None and review.edited
-        change = _compare(name, mask, labels, prompts, corrected)
+        change = _compare(name, mask, labels, prompts, is_corrected(review))
         yield _Correction(ours[name], labels, change)
 
 
