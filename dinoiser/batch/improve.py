@@ -199,11 +199,10 @@ class ReviewedImages:
                 "import`."
             )
             raise SettingsError(msg)
-        path = job.labelling.learned if as_labelled else None
         self._segmenter = Segmenter(
             _load(job, description["model"]),
             job.labelling.settings,
-            learned=None if path is None else Learned.load(path),
+            learned=job.labelling.load_learned() if as_labelled else None,
         )
         self.prompts, self.pipeline = job.prompts, self._segmenter.pipeline
         self.turn = job.turn

@@ -93,6 +93,16 @@ class Labelling:
         """How the pixels of the images are read."""
         return ReadSettings(self.nodata, self.bands)
 
+    def load_learned(self) -> Learned | None:
+        """Read what was learnt; None for words alone.
+
+        Raises
+        ------
+        CheckpointError
+            It cannot be read.
+        """
+        return None if self.learned is None else Learned.load(self.learned)
+
     def check_learned(self, model: dict[str, Any] | None = None) -> None:
         """Check that what was learnt can be read, and has these classes.
 
@@ -106,8 +116,8 @@ class Labelling:
         CheckpointError, SettingsError
             It cannot, or has not.
         """
-        if self.learned is not None:
-            learned = Learned.load(self.learned)
+        learned = self.load_learned()
+        if learned is not None:
             learned.check_classes(self.prompts)
             if model is not None:
                 learned.check_model(model["name"], model["digest"])

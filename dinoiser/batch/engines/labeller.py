@@ -18,7 +18,6 @@ from dinoiser.batch.engines.label_images import ImageLabeller
 from dinoiser.batch.engines.shared_model import BatchedModel
 from dinoiser.batch.job_images import JobImage, in_groups
 from dinoiser.errors import OutputError
-from dinoiser.learning.learned import Learned
 from dinoiser.models.device import one_thread
 from dinoiser.segment.pipeline import Pipeline
 
@@ -69,11 +68,10 @@ class Labeller:
         self.records = records
         self.threads = threads
         on_cpu = model.device.type == "cpu"
-        path = job.labelling.learned
         self.pipeline = Pipeline.build(
             model,
             job.labelling.settings,
-            learned=None if path is None else Learned.load(path),
+            learned=job.labelling.load_learned(),
             one_thread=on_cpu,
         )
         # guards the three below, and the file of records
