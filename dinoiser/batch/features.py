@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dinoiser.batch.job import LabelJob
     from dinoiser.batch.job_images import JobImage
     from dinoiser.images.settings import ReadSettings
     from dinoiser.segment.in_parts.parts import BlockEncoder
@@ -57,6 +58,11 @@ class KeptFeatures:
     def __init__(self, output: Path, reading: ReadSettings = AS_STORED) -> None:
         self.output = output
         self._reading = reading
+
+    @classmethod
+    def of(cls, job: LabelJob) -> Self | None:
+        """Return those of a job; None where it keeps none."""
+        return cls(job.output, job.labelling.reading) if job.results.keep_features else None
 
     def encode(
         self, job_image: JobImage, image: np.ndarray, digest: str, pipeline: Pipeline

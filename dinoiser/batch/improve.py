@@ -209,9 +209,7 @@ class ReviewedImages:
         self.passed_over: dict[str, str] = {}
         self._job = job
         self._reading = job.labelling.reading
-        self._features = (
-            KeptFeatures(job.output, self._reading) if job.results.keep_features else None
-        )
+        self._features = KeptFeatures.of(job)
         self._progress = progress
         self._cancelled = cancelled
 

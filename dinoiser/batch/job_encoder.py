@@ -42,8 +42,8 @@ class JobEncoder:
         what = job.labelling
         model = load_model(what.model, job.running.device, what.precision)
         self._segmenter = Segmenter(model, what.settings)
-        keeps = job.results.keep_features and model.digest == description["model"]["digest"]
-        self._kept = KeptFeatures(output, what.reading) if keeps else None
+        is_same = model.digest == description["model"]["digest"]
+        self._kept = KeptFeatures.of(job) if is_same else None
 
     def encode(
         self,

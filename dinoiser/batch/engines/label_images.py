@@ -106,9 +106,7 @@ class ImageLabeller:
         # whoever has accepted a mask has not seen the one that labelling anew would give
         self._corrected = CorrectedMasks(job.output, checked=job.turn > 0)
         self._reading = job.labelling.reading
-        self._features = (
-            KeptFeatures(job.output, self._reading) if job.results.keep_features else None
-        )
+        self._features = KeptFeatures.of(job)
         self.folder = SameFolder(job.output)
 
     def label(self, images: Iterable[JobImage], records: list[Record]) -> None:
