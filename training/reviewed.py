@@ -11,7 +11,8 @@ from PIL import Image
 from dinoiser.batch.edits_in_place import EditsInPlace
 from dinoiser.batch.folder import prompts_of
 from dinoiser.batch.job import reading_in
-from dinoiser.batch.reviews import check_mask_size, mask_file, read_labelled
+from dinoiser.batch.job_images import result_file
+from dinoiser.batch.reviews import check_mask_size, read_labelled
 from dinoiser.errors import InputError, SettingsError
 from dinoiser.export.png import read_mask
 
@@ -70,7 +71,8 @@ def read_reviewed(
     # a random choice that depends only on the seed and the images
     order = np.random.default_rng(settings.seed).permutation(len(accepted))
     chosen = [accepted[i] for i in order]
-    paths, masks = [Path(one.path) for one in chosen], [mask_file(output, one) for one in chosen]
+    paths = [Path(one.path) for one in chosen]
+    masks = [result_file(output, one.stem, "png") for one in chosen]
     names = [one.image for one in chosen]
     reading = reading_in(output)
     images = MaskedImages(paths, masks, settings.crop, prompts.mask_colors, names, reading)

@@ -217,7 +217,7 @@ class Reviews:
             )
             if labels is not None:
                 mask = labels.astype(self.prompts.label_type)
-                write_mask(mask, self.prompts, mask_file(self.output, labelled))
+                write_mask(mask, self.prompts, result_file(self.output, labelled.stem, "png"))
             append_reviews(self.output, [review])
             self._known = _state_of(self.output / REVIEWS)
         self.latest[labelled.image] = review
@@ -365,17 +365,6 @@ def as_labelled(record: Record) -> LabelledImage:
     return LabelledImage(r.image, r.stem, r.path, r.size, *numbers)
 
 
-def mask_file(output: Path, image: LabelledImage) -> Path:
-    """Path of an image's mask.
-
-    Raises
-    ------
-    InputError
-        The record points outside the job's folder.
-    """
-    return result_file(output, image.stem, "png")
-
-
 def check_mask_size(mask: np.ndarray, size: tuple[int, int], path: Path) -> None:
     """Make sure that a mask has the size of its image.
 
@@ -410,7 +399,7 @@ def read_saved_mask(output: Path, image: LabelledImage, colors: Mapping[int, str
     InputError
         It cannot be read, or has another size than the image.
     """
-    path = mask_file(output, image)
+    path = result_file(output, image.stem, "png")
     mask = read_mask(path, colors)
     if image.size:
         check_mask_size(mask, image.size, path)

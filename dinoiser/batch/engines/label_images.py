@@ -232,7 +232,7 @@ class ImageLabeller:
     @contextmanager
     def _replacing(self, image: JobImage) -> Iterator[None]:
         """Let a mask take its place, unless a person has corrected the one that is there."""
-        if not os.path.exists(result_file(self.job.output, image.stem, "png")):
+        if not os.path.exists(self._mask(image)):
             yield
             return
         with masks_locked(self.job.output):
@@ -241,17 +241,18 @@ class ImageLabeller:
             yield
 
     def _is_corrected(self, image: JobImage) -> bool:
-        there = os.path.isfile(result_file(self.job.output, image.stem, "png"))
-        return there and image.name in self._corrected
+        return os.path.isfile(self._mask(image)) and image.name in self._corrected
 
     def _read_corrected(self, image: JobImage) -> _Corrected:
-        path = result_file(self.job.output, image.stem, "png")
-        return _Corrected(read_mask(path, self.job.prompts.mask_colors))
+        return _Corrected(read_mask(self._mask(image), self.job.prompts.mask_colors))
 
     def _read_seal(self, image: JobImage) -> int | None:
         with suppress(OSError):  # the next image says what has become of the folder
-            return read_seal(result_file(self.job.output, image.stem, "png"))
+            return read_seal(self._mask(image))
         return None
+
+    def _mask(self, image: JobImage) -> Path:
+        return result_file(self.job.output, image.stem, "png")
 
     def _places(self, image: JobImage) -> dict[str, Path]:
         wanted = [name for name in ("png", *self.job.results.formats) if name in RESULTS]
