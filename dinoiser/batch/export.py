@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dinoiser.atomic import remove_partial_files
 from dinoiser.batch.dataset_writers import DATASET_WRITERS
 from dinoiser.batch.export_writers import WRITERS, ExportedJob, labelled_records
-from dinoiser.batch.folder import check_job, prompts_of, sole_writer
+from dinoiser.batch.folder import REPORT, check_job, prompts_of, sole_writer
 from dinoiser.batch.job import format_problems, reading_in
 from dinoiser.batch.records import refuse_damage
 from dinoiser.batch.reviews import as_labelled, read_saved_mask
@@ -57,13 +57,13 @@ def export_alone(
     InputError, SettingsError, OutputError
         See `export`; also if another process writes into the folder.
     """
-    from dinoiser.batch.report.page import REPORT_FILE, write_report
+    from dinoiser.batch.report.page import write_report
 
     prompts_of(output)  # where there is no job, nothing is written, a lock neither
     with sole_writer(output, "export"):
         remove_partial_files(output)  # of exports that were killed
         failures = export(output, formats, options, progress=progress) if formats else {}
-        if not formats or (output / REPORT_FILE).is_file():
+        if not formats or (output / REPORT).is_file():
             write_report(output)
     return failures
 

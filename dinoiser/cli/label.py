@@ -328,8 +328,8 @@ def say_summary(output: Path, prompts: PromptSet, summary: Summary) -> None:
     """Say what a job has become: a table of classes, and what a person has to know."""
     from rich.text import Text
 
+    from dinoiser.batch.folder import REPORT
     from dinoiser.batch.records import MERGED
-    from dinoiser.batch.report.page import REPORT_FILE
 
     rows: list[tuple[Text, str, str]] = []
     empty = [printable(c.name) for c in prompts.classes if not summary.share(c.id)]
@@ -348,8 +348,8 @@ def say_summary(output: Path, prompts: PromptSet, summary: Summary) -> None:
         say(f"Without pixels: {_in_short(empty, SHOWN_CLASSES)}")
     earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
     say(f"{summary.done} of {summary.total} images labelled{earlier}: {output}")
-    if (output / REPORT_FILE).is_file():
-        say(f"Report: {output / REPORT_FILE}")
+    if (output / REPORT).is_file():
+        say(f"Report: {output / REPORT}")
     for text in summary.notes:
         note(f"Note: {text}.")
     for warning, names in summary.warnings.items():

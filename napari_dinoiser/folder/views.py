@@ -303,9 +303,9 @@ class OutcomeView(QWidget):
 
     @property
     def _report_file(self) -> Path:
-        from dinoiser.batch.report.page import REPORT_FILE
+        from dinoiser.batch.folder import REPORT
 
-        return self._output / REPORT_FILE
+        return self._output / REPORT
 
     def _open_report(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._report_file)))

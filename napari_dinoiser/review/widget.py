@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, Qt, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut
 from qtpy.QtWidgets import QDockWidget, QMessageBox, QVBoxLayout, QWidget
 
+from dinoiser.batch.folder import REPORT
 from dinoiser.batch.reviews import OtherMaskError, OtherWordsError
 from dinoiser.errors import DinoiserError
 from napari_dinoiser.background import Background
@@ -391,10 +392,8 @@ class ReviewWidget(QWidget):
             reasons = "; ".join(f"{image}: {reason}" for image, reason in failures.items())
             self._say(f"These images could not be exported: {reasons}")
         elif name == "report":
-            from dinoiser.batch.report.page import REPORT_FILE
-
             self._refresh()
-            _open_outside(output / REPORT_FILE)
+            _open_outside(output / REPORT)
         else:
             self._refresh(f"The masks were exported to {output}.")
 

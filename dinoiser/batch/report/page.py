@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoiser.atomic import write_file
+from dinoiser.batch.folder import REPORT
 from dinoiser.batch.job import PROMPT_FILE, read_job, reading_of, turn_of
 from dinoiser.batch.records import RECORDS, read_records
 from dinoiser.batch.report.figures import JobFigures
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from dinoiser.batch.report.figures import LabelFigures
     from dinoiser.images.settings import ReadSettings
 
-REPORT_FILE = "report.html"
 SMALL_SIDE, LARGE_SIDE = 240, 320  # of thumbnails, in pixels
 CHART_WIDTH, CHART_HEIGHT = 200, 90
 # a chart's axis ends at the first of these shares that no bar exceeds
@@ -134,7 +134,7 @@ def write_report(output: Path, run: RunFigures | None = None) -> Path:
         chart_width=CHART_WIDTH,
         chart_height=CHART_HEIGHT,
     )
-    path = output / REPORT_FILE
+    path = output / REPORT
     write_file(path, page.encode(errors="replace"))  # folder names need not be valid text
     return path
 
