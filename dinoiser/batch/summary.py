@@ -95,6 +95,6 @@ def count_images(count: int) -> str:
     return "1 image" if count == 1 else f"{count:,} images"
 
 
-def name_some(names: list[str]) -> str:
+def name_some(names: list[str], most: int = SHOWN) -> str:
     """Name the first few of what a note counts."""
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if names[SHOWN:] else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if names[most:] else "")

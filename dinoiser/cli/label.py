@@ -294,12 +294,6 @@ def _describe(job: LabelJob, as_json: bool) -> None:
         note(f"Note: {sentence}.")
 
 
-def _in_short(names: list[str], most: int) -> str:
-    """Name the first few of many images or classes."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
-
-
 def summary_document(output: Path, prompts: PromptSet, summary: Summary) -> dict[str, Any]:
     """Describe a job's results, for --json."""
     return {
@@ -330,6 +324,7 @@ def say_summary(output: Path, prompts: PromptSet, summary: Summary) -> None:
 
     from dinoiser.batch.folder import REPORT
     from dinoiser.batch.records import MERGED
+    from dinoiser.batch.summary import name_some
 
     rows: list[tuple[Text, str, str]] = []
     empty = [printable(c.name) for c in prompts.classes if not summary.share(c.id)]
@@ -345,7 +340,7 @@ def say_summary(output: Path, prompts: PromptSet, summary: Summary) -> None:
     if rows:
         print_table(["   class", "share of pixels", "mean confidence"], rows)
     if empty and summary.done:
-        say(f"Without pixels: {_in_short(empty, SHOWN_CLASSES)}")
+        say(f"Without pixels: {name_some(empty, SHOWN_CLASSES)}")
     earlier = f", {summary.resumed} of them in an earlier run" if summary.resumed else ""
     say(f"{summary.done} of {summary.total} images labelled{earlier}: {output}")
     if (output / REPORT).is_file():
@@ -353,7 +348,7 @@ def say_summary(output: Path, prompts: PromptSet, summary: Summary) -> None:
     for text in summary.notes:
         note(f"Note: {text}.")
     for warning, names in summary.warnings.items():
-        note(f"Note: {_in_short(names, SHOWN_NAMES)}: {warning}.")
+        note(f"Note: {name_some(names, SHOWN_NAMES)}: {warning}.")
     failed = f"{len(summary.failures)} of {summary.total} images failed"
     say_failures(failed, summary.failures, f": see {output / MERGED}")
     left_out = f"{len(summary.not_exported)} of {summary.done} images could not be exported"
