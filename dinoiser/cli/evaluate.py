@@ -21,7 +21,7 @@ from dinoiser.cli.console import (
     stderr,
     stop_bar,
 )
-from dinoiser.cli.job_bars import JobBars
+from dinoiser.cli.job_bars import STOPPED, JobBars
 from dinoiser.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def _run(job: BenchmarkJob) -> Score:
             return evaluate(job, progress=advance, counting=count, download_progress=downloads)
         except KeyboardInterrupt as stop:
             labelling.stop()
-            say_error("Stopped. Run the same command again to resume.")
+            say_error(STOPPED)
             raise typer.Exit(INTERRUPTED) from stop
         finally:
             labelling.stop()

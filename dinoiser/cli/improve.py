@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from dinoiser.prompts import PromptSet
 
 EXAMPLE = options.example("dinoiser improve labels/")
-STOPPED = "Stopped. Run the same command again to resume."
 
 
 def improve(
@@ -115,7 +114,7 @@ def _what_to_use(output: Path, lesson: Lesson | None) -> Learned | None:
 def _label(output: Path, learned: Learned | None, running: Running, heads: Path | None) -> Summary:
     from dinoiser.batch.relabel import relabel
 
-    with progress_shown(STOPPED) as advance:
+    with progress_shown() as advance:
         return relabel(
             output,
             _prompts(output),

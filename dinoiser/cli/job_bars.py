@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dinoiser.batch import Progress
 
+STOPPED = "Stopped. Run the same command again to resume."
 STEPS = {"label": "Labelling", "export": "Exporting", "learn": "Reading what was reviewed"}
 
 
@@ -62,7 +63,7 @@ class JobBars:
 
 
 @contextmanager
-def progress_shown(if_stopped: str) -> Iterator[Callable[[Progress], None]]:
+def progress_shown(if_stopped: str = STOPPED) -> Iterator[Callable[[Progress], None]]:
     """Show a job's progress; Ctrl-C ends the command with a sentence."""
     bars = JobBars()
     try:

@@ -256,8 +256,7 @@ def _run(job: LabelJob) -> Summary:
     """Run the job behind progress bars."""
     from dinoiser.batch import run
 
-    stopped = "Stopped. Run the same command again to resume."
-    with progress_shown(stopped) as show, ExitStack() as stack:
+    with progress_shown() as show, ExitStack() as stack:
         downloads = stack.enter_context(download_bar())
 
         def advance(progress: Progress) -> None:
@@ -281,8 +280,7 @@ def _describe(job: LabelJob, as_json: bool) -> None:
         classes = [{"id": c.id, "name": c.name, "phrases": c.phrases} for c in job.prompts.classes]
         print_json({"images": names, "removed": removed, "classes": classes})
         return
-    for c in job.prompts.classes:
-        say(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}")
+    say_classes(job.prompts)
     for name in names:
         say(name)
     earlier = stock.summary.through
@@ -292,6 +290,12 @@ def _describe(job: LabelJob, as_json: bool) -> None:
         say(f"The results of {count_images(len(removed))} would be removed: {', '.join(removed)}.")
     for sentence in stock.summary.notes:
         note(f"Note: {sentence}.")
+
+
+def say_classes(prompts: PromptSet) -> None:
+    """Say which classes are looked for, and by which phrases."""
+    for c in prompts.classes:
+        say(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}")
 
 
 def summary_document(output: Path, prompts: PromptSet, summary: Summary) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import typer
 from dinoiser.cli import options
 from dinoiser.cli.console import note, print_json, say
 from dinoiser.cli.job_bars import progress_shown
-from dinoiser.cli.label import read_prompts, say_summary, summary_document
+from dinoiser.cli.label import read_prompts, say_classes, say_summary, summary_document
 from dinoiser.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def relabel(
         return
     if planned.lost and not yes:
         _ask(say_lost(planned.lost))
-    with progress_shown("Stopped. Run the same command again to resume.") as advance:
+    with progress_shown() as advance:
         summary = relabel(
             output, words, running=running, heads=heads, give_up=True, progress=advance
         )
@@ -93,8 +93,7 @@ def _say_plan(planned: Plan) -> None:
     """Say what will happen, and how long the image tower takes."""
     from dinoiser.batch.summary import count_images
 
-    for c in planned.prompts.classes:
-        say(f"{c.id:3d}  {c.name}: {'; '.join(c.phrases)}")
+    say_classes(planned.prompts)
     say(f"{count_images(len(planned.todo))} to label; {planned.kept} were checked and stay.")
     if planned.forgets:
         note(
