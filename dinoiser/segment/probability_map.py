@@ -217,20 +217,9 @@ class ProbabilityMap:
             # patches changed by the background filter sum to more than 1, see `apply_background`
             canvas.put(tile, channels, winner, best.clamp_(max=1))
 
-    def tiles(self, within: Tile | None = None) -> Iterator[tuple[Tile, Tensor]]:
-        """Iterate over the image from left to right and top to bottom.
-
-        Parameters
-        ----------
-        within
-            The part of the image; None for the whole image.
-
-        Yields
-        ------
-        tile, probabilities
-            A tile and its probabilities (K, rows, columns).
-        """
-        for tile in self.cut(within or Tile.whole(self.layout.size)):
+    def tiles(self) -> Iterator[tuple[Tile, Tensor]]:
+        """Give the image's tiles in reading order, with their probabilities (K, rows, columns)."""
+        for tile in self.cut(Tile.whole(self.layout.size)):
             yield tile, self.pixels(tile)
 
     def cut(self, within: Tile) -> Iterator[Tile]:
