@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dinoiser.segment.interpolation import number_type, to_steps
 from dinoiser.segment.probability_map import ProbabilityMap, Tile
+from dinoiser.segment.score_map import SoftmaxMap
 from dinoiser.segment.scoring import phrase_probabilities
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PhraseMap(ProbabilityMap):
+class PhraseMap(SoftmaxMap):
     """Cosines of phrases at patch resolution, turned into probabilities at each pixel.
 
     Attributes
@@ -28,8 +29,6 @@ class PhraseMap(ProbabilityMap):
         K counts that sum to P; None for one phrase per class.
     least_background
         See `Scoring`; 0 if the first class is not the background.
-    chosen
-        The classes to return; None for all. The others still take part.
 
     Notes
     -----
@@ -43,20 +42,11 @@ class PhraseMap(ProbabilityMap):
     temperature: float = 1.0
     phrases_per_class: tuple[int, ...] | None = None
     least_background: float = 0.0
-    chosen: tuple[int, ...] | None = None
 
     @property
     def class_count(self) -> int:
         """Number of classes."""
         return len(self.phrases_per_class or self.mosaic)
-
-    def select(self, channels: list[int]) -> PhraseMap:
-        """Return the map of some classes only."""
-        return replace(self, chosen=tuple(channels))
-
-    def winners(self, tile: Tile | None = None) -> list[int]:
-        """Return all classes, as patches alone do not tell which can be the highest."""
-        return list(range(self.class_count))
 
     def pixels(self, tile: Tile) -> Tensor:
         """Probabilities (K, rows, columns) float32 of one tile, or of every n-th place in it."""
@@ -65,8 +55,7 @@ class PhraseMap(ProbabilityMap):
             cosines, self.temperature, self.phrases_per_class, self.least_background
         )
         # rounded, as exponentials leave other last bits in other tiles
-        rounded = to_steps(probabilities).float()
-        return rounded if self.chosen is None else rounded[list(self.chosen)]
+        return self._choose(to_steps(probabilities).float())
 
     def to_refine(self) -> ProbabilityMap:
         """Return the map of cosines, at the size of the image."""

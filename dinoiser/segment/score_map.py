@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 
@@ -15,7 +15,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ScoreMap(ProbabilityMap):
+class SoftmaxMap(ProbabilityMap):
+    """A map whose patches become probabilities by a softmax, at pixels.
+
+    Attributes
+    ----------
+    chosen
+        The classes to return; None for all. The others still take part in the
+        softmax.
+    """
+
+    chosen: tuple[int, ...] | None = None
+
+    def select(self, channels: list[int]) -> Self:
+        """Return the map of some classes only."""
+        return replace(self, chosen=tuple(channels))
+
+    def winners(self, tile: Tile | None = None) -> list[int]:
+        """Return all classes, as patches alone do not tell which can be the highest."""
+        return list(range(self.class_count))
+
+    def _choose(self, probabilities: Tensor) -> Tensor:
+        return probabilities if self.chosen is None else probabilities[list(self.chosen)]
+
+
+@dataclass(frozen=True)
+class ScoreMap(SoftmaxMap):
     """Scores of classes at patch resolution, turned into probabilities at each window's pixels.
 
     Attributes
@@ -24,9 +49,6 @@ class ScoreMap(ProbabilityMap):
         See `ProbabilityMap`, but with scores in [-1, 1].
     sharpness
         See `Scoring`.
-    chosen
-        The channels to return; None for all. The others still take part in the
-        softmax.
 
     Notes
     -----
@@ -37,15 +59,6 @@ class ScoreMap(ProbabilityMap):
     """
 
     sharpness: float = 1.0
-    chosen: tuple[int, ...] | None = None
-
-    def select(self, channels: list[int]) -> ScoreMap:
-        """Return the map of some classes only."""
-        return replace(self, chosen=tuple(channels))
-
-    def winners(self, tile: Tile | None = None) -> list[int]:
-        """Return all channels, as patches alone do not tell which can be the highest."""
-        return list(range(len(self.mosaic)))
 
     def rows_at_once(self, columns: slice) -> int:
         """Return the height of a tile over some columns, considering its working size too."""
@@ -60,8 +73,7 @@ class ScoreMap(ProbabilityMap):
         if self.sharpness != 1:  # of one window, it is the softmax of sharper scores
             sharper = (self.sharpness * probabilities.log()).softmax(0)
             probabilities = to_steps(sharper)  # rounded, since exponentials differ, see above
-        probabilities = probabilities.float()
-        return probabilities if self.chosen is None else probabilities[list(self.chosen)]
+        return self._choose(probabilities.float())
 
     def _band(self, rows: slice, columns: slice) -> Tensor:
         # unlike in `ProbabilityMap`, the mean over windows must be computed at the working size, as
