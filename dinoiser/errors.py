@@ -15,6 +15,7 @@
     ├── TrainingError (RuntimeError)  fitting the heads cannot continue
     ├── ClusterError (RuntimeError)   a scheduler or its workers cannot be used
     └── OutputError (OSError)         a result cannot be written
+        └── PlaceError                a result cannot have its name
 
 Every message says in one sentence what was wrong, which value was received,
 what was expected and how to fix it. It can be shown to the user unchanged.

@@ -214,7 +214,7 @@ class ReviewedImages:
         self._cancelled = cancelled
 
     def __iter__(self) -> Iterator[tuple[EncodedImage, np.ndarray]]:
-        """Give each image that can be read, with its mask (H, W) uint8."""
+        """Give each image that can be read, with its mask (H, W) uint8 or uint16."""
         total = len(self._records)
         for count, record in enumerate(self._records):
             self._show(count, total)

@@ -252,6 +252,11 @@ class LabelJob:
         Where and how it runs.
     turn
         How often the job's images were labelled anew, see `relabel`.
+
+    Raises
+    ------
+    SettingsError
+        A format has no room for the ids of the classes.
     """
 
     inputs: tuple[str | Path, ...]

@@ -192,7 +192,8 @@ class Reviews:
         Raises
         ------
         InputError
-            The size of the labels differs from the image's, or a label is unknown.
+            The size of the labels differs from the image's, or they are no integers,
+            or one is unknown.
         OtherMaskError, OtherWordsError
             The mask that was seen is no longer the image's, or the job has other
             words.

@@ -47,5 +47,5 @@ class WordModel(Model):
         self.mask_targets = {item.id: item.name for item in self._prompts.classes}
 
     def predict(self, arg: np.ndarray) -> Segmentation:
-        """Label an image, (H, W, 3) uint8 RGB; the mask is (H, W) uint8 class ids."""
+        """Label an image, (H, W, 3) uint8 RGB; the mask is (H, W) class ids."""
         return Segmentation(mask=self._segmenter.segment(arg, self._prompts).labels)

@@ -157,7 +157,7 @@ def _corrections(
 
 
 class Drawn(NamedTuple):
-    """The labels (H, W) uint8 of an image before, and by its annotations."""
+    """The labels (H, W) of an image before, and by its annotations."""
 
     image: str
     before: np.ndarray
@@ -182,7 +182,7 @@ def draw_all(
     stems
         The names of the results of the images that there are, by the images' names.
     mask_of
-        Returns the labels (H, W) uint8 that an image has so far.
+        Returns the labels (H, W) that an image has so far.
     imported, unknown
         Take what does not fit: images, and classes that the job lacks.
     """
@@ -222,14 +222,14 @@ def draw_labels(
     annotations, image
         The annotations, and the image's name in them.
     mask
-        (H, W) uint8, its labels so far.
+        (H, W), its labels so far.
     prompts, renames
         Classes of the job, and other names for them, see `split_renames`.
 
     Returns
     -------
     labels : ndarray
-        (H, W) uint8, the new labels.
+        (H, W) of the job's `PromptSet.label_type`, the new labels.
     unknown : list of str
         Names of classes that the job lacks.
 

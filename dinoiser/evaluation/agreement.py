@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
     image
         (H, W, 3) uint8 RGB.
     labels
-        Class ids (H, W) uint8 by model name.
+        Class ids (H, W) by model name, see `Segmentation`.
     """
 
     image: np.ndarray

@@ -38,7 +38,7 @@ class ComparisonRow(NamedTuple):
     image
         (H, W, 3) uint8 RGB.
     labels
-        Class ids of each model, (H, W) uint8, by the model's name.
+        Class ids (H, W) of each model by its name, see `Segmentation`.
     answers
         (H, W) uint8, number of different classes given to each pixel.
     agreement

@@ -19,9 +19,9 @@ class ExportOptions:
     polygons
         COCO: write polygons instead of run lengths.
     instances
-        COCO and panoptic: one annotation per 4-connected part of a class,
-        instead of one per class and image. YOLO always has one per part. Parts
-        are split at their necks, see `split`.
+        One annotation per 4-connected part of a class, instead of one per class
+        and image. YOLO always has one per part. Parts are split at their necks,
+        see `split`.
     split
         From 0 to 1, how eagerly instances that touch are split at their necks,
         see `split_parts`; 0 splits only what does not touch.

@@ -163,7 +163,7 @@ class LargeTiff:
     size
         (H, W) in pixels, upright.
     warning
-        See `dinoiser.images.tiff.ReadImage`; known once `pixels` was called.
+        See `dinoiser.images.nodata.ReadImage`; known once `pixels` was called.
     """
 
     def __init__(

@@ -62,6 +62,8 @@ def resize_rows(
         Number of rows of the image before and after.
     places
         The new rows to compute.
+    antialias, cubic
+        As for the columns.
 
     Returns
     -------
