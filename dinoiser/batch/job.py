@@ -318,8 +318,28 @@ def describe_job(labelling: Labelling, pipeline: Pipeline) -> dict[str, Any]:
             **labelling.reading.described(),
         },
         **({} if pipeline.learned is None else {"learned": pipeline.learned.identity}),
-        "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
+        "versions": _versions(),
     }
+
+
+def describe_imported(prompts: PromptSet, reading: ReadSettings) -> dict[str, Any]:
+    """Describe a job whose masks were made elsewhere, for job.yaml."""
+    return {
+        "version": 1,
+        "model": {"name": IMPORTED},
+        "prompts": yaml.safe_load(prompts.to_yaml()),
+        "settings": reading.described(),
+        "versions": _versions(),
+    }
+
+
+def is_imported(description: dict[str, Any]) -> bool:
+    """Whether a job's masks were made elsewhere, by its job.yaml."""
+    return description.get("model") == {"name": IMPORTED}
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS}
 
 
 def dtype_name(model: SegmentationModel) -> str:
@@ -415,7 +435,7 @@ def refuse_imported(output: Path, description: dict[str, Any]) -> None:
     SettingsError
         They were imported.
     """
-    if description.get("model") == {"name": IMPORTED}:
+    if is_imported(description):
         msg = (
             f"{output} holds imported masks, which no words have labelled: they can be reviewed, "
             "exported and learnt from by `dinoiser train --teacher masks`; label their images "

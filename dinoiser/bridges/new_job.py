@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,9 +13,9 @@ import yaml
 from dinoiser.batch.folder import LOCK, refuse_links, sole_writer
 from dinoiser.batch.job import (
     CLASSES_FILE,
-    IMPORTED,
     PROMPT_FILE,
-    RECORDED_VERSIONS,
+    describe_imported,
+    is_imported,
     read_job,
     reading_of,
     write_job,
@@ -112,7 +111,7 @@ def _classes_begun_with(output: Path, reading: ReadSettings) -> PromptSet | None
     if not output.exists():
         return None
     description = read_job(output) if output.is_dir() else None
-    if description is not None and description.get("model") == {"name": IMPORTED}:
+    if description is not None and is_imported(description):
         refuse_links(output)
         _refuse_other_reading(output, reading_of(description), reading)
         return read_labelling(description)
@@ -149,7 +148,7 @@ def _open_job(output: Path, prompts: PromptSet, reading: ReadSettings) -> Iterat
     output.mkdir(parents=True, exist_ok=True)
     with sole_writer(output, "import"):
         if read_job(output) is None:
-            write_job(output, _describe(prompts, reading))
+            write_job(output, describe_imported(prompts, reading))
         prompts.save(output / PROMPT_FILE)
         write_classes(prompts, output / CLASSES_FILE)
         yield
@@ -235,13 +234,3 @@ def _record(labelled: LabelledImage, file: ImageFile) -> Record:
         modified=status.st_mtime_ns,
         size=labelled.size,
     )
-
-
-def _describe(prompts: PromptSet, reading: ReadSettings) -> dict[str, object]:
-    return {
-        "version": 1,
-        "model": {"name": IMPORTED},
-        "prompts": yaml.safe_load(prompts.to_yaml()),
-        "settings": reading.described(),
-        "versions": {name: importlib.metadata.version(name) for name in RECORDED_VERSIONS},
-    }
