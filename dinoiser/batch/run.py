@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dinoiser.batch.job_images import JobImage
     from dinoiser.batch.stock import Stock
     from dinoiser.batch.summary import Summary
+    from dinoiser.images.inputs import Found
 
 SMALL_JOB = 64
 """Number of images below which starting a cluster takes longer than it saves."""
@@ -104,11 +105,39 @@ def run(
     from dinoiser.batch.engines.engine import open_engine
     from dinoiser.batch.report.page import RunFigures, write_report
 
-    # Everything that can be refused without the model is checked before it is loaded or fetched.
     start = time.perf_counter()
     job = _continued(_with_whole_paths(job))
+    found = _check(job)
+    with sole_writer(job.output, "label"):
+        stock = take_stock(job, found)
+        job = with_scheduler(job, len(stock.todo))
+        with open_engine(job, download_progress, cancelled) as engine:
+            description = engine.describe(job)
+            summary, model = stock.summary, description["model"]
+            job.labelling.check_learned(model)
+            open_folder(job, description)
+            summary.notes += stock.edits.save()
+            # After this, all other files of records are this run's.
+            merge_records(job.output, mend=stock.damaged)
+            RecordFile(job.output).append(stock.news)
+            summary.notes += take_back_lost(job.output, stock.todo)
+            labelled = label_images(job, engine, model, stock.todo, summary, progress, cancelled)
+            merge_records(job.output)
+            summary.cancelled = len(stock.todo) > labelled
+            if not summary.cancelled:
+                _tidy(job, stock, labelled)
+                _export(job, summary, progress, cancelled)
+            if job.results.report and not summary.cancelled:
+                seconds = time.perf_counter() - start
+                new = summary.done - summary.resumed
+                write_report(job.output, RunFigures(seconds, new, engine.where))
+    return summary
+
+
+def _check(job: LabelJob) -> Found:
+    """Refuse all that can be refused before the model is loaded or fetched; search the inputs."""
     job.labelling.check_learned()
-    job.labelling.windows()  # a setting that does not suit the model is named before its download
+    job.labelling.windows()
     if job.running.device != "auto" and "://" not in job.running.scheduler:
         from dinoiser.models.device import resolve_device  # brings torch along
 
@@ -119,34 +148,16 @@ def run(
     refuse_links(job.output)
     refuse_to_lose_reviews(job)
     check_writable(job.output)
-    with sole_writer(job.output, "label"):
-        stock = take_stock(job, found)
-        job = with_scheduler(job, len(stock.todo))
-        with open_engine(job, download_progress, cancelled) as engine:
-            description = engine.describe(job)
-            job.labelling.check_learned(description["model"])
-            open_folder(job, description)
-            stock.summary.notes += stock.edits.save()
-            # After this, all other files of records are this run's.
-            merge_records(job.output, mend=stock.damaged)
-            RecordFile(job.output).append(stock.news)
-            summary, model = stock.summary, description["model"]
-            summary.notes += take_back_lost(job.output, stock.todo)
-            labelled = label_images(job, engine, model, stock.todo, summary, progress, cancelled)
-            merge_records(job.output)
-            summary.cancelled = len(stock.todo) > labelled
-            if not summary.cancelled:
-                pruned = prune(job, stock.gone) if job.running.prune else []
-                summary.notes += pruned
-                remove_partial_files(job.output)
-                if labelled or stock.news or pruned:
-                    summary.notes += note_old_exports(job.output, but=job.results.formats)
-                _export(job, summary, progress, cancelled)
-            if job.results.report and not summary.cancelled:
-                seconds = time.perf_counter() - start
-                new = summary.done - summary.resumed
-                write_report(job.output, RunFigures(seconds, new, engine.where))
-    return summary
+    return found
+
+
+def _tidy(job: LabelJob, stock: Stock, labelled: int) -> None:
+    """Remove what has no place in a folder whose images are all labelled, and note what is old."""
+    pruned = prune(job, stock.gone) if job.running.prune else []
+    stock.summary.notes += pruned
+    remove_partial_files(job.output)
+    if labelled or stock.news or pruned:
+        stock.summary.notes += note_old_exports(job.output, but=job.results.formats)
 
 
 def preview(job: LabelJob) -> Stock:
