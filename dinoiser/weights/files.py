@@ -30,7 +30,26 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class UrlFile(FrozenModel):
+class _InCache(FrozenModel):
+    """A file under its own name in the folder for weights."""
+
+    filename: str
+
+    @property
+    def name(self) -> str:
+        """The name shown to the user."""
+        return self.filename
+
+    def place(self) -> Path:
+        """Where the file is stored, whether downloaded or put there by the user."""
+        return cache_dir() / self.filename
+
+    def locate(self) -> Path | None:
+        """Find the file on this machine; None if it is missing."""
+        return self.place() if self.place().is_file() else None
+
+
+class UrlFile(_InCache):
     """A file at a URL, identified by its digest.
 
     ``approximate_size`` is in bytes; a download that is a tenth smaller or larger is
@@ -39,7 +58,6 @@ class UrlFile(FrozenModel):
     """
 
     url: str
-    filename: str
     approximate_size: PositiveInt
     sha256: Sha256 | None = None
     git_blob: GitBlob | None = None
@@ -53,11 +71,6 @@ class UrlFile(FrozenModel):
         return self
 
     @property
-    def name(self) -> str:
-        """The name shown to the user."""
-        return self.filename
-
-    @property
     def source(self) -> str:
         """The address from which the user can download the file."""
         return self.url
@@ -68,14 +81,6 @@ class UrlFile(FrozenModel):
         if self.sha256 is not None:
             return Digest("sha256", self.sha256)
         return None if self.git_blob is None else Digest("git blob", self.git_blob)
-
-    def place(self) -> Path:
-        """Where the file is stored, whether downloaded or put there by the user."""
-        return cache_dir() / self.filename
-
-    def locate(self) -> Path | None:
-        """Find the file on this machine; None if it is missing."""
-        return self.place() if self.place().is_file() else None
 
     def expected_digest(self, path: Path) -> Digest | None:
         """Digest that the file at ``path`` must have; None if it is not known."""
@@ -209,7 +214,7 @@ class PackageFile(FrozenModel):
         return Digest("sha256", self.sha256)
 
 
-class HandFile(FrozenModel):
+class HandFile(_InCache):
     """A file that is never downloaded: users get it themselves and put it into the cache.
 
     This is for files behind a form, or whose authors state no licence. ``source`` is
@@ -218,23 +223,9 @@ class HandFile(FrozenModel):
     file fits is checked when it is read.
     """
 
-    filename: str
     source: str
     why: str
     approximate_size: PositiveInt
-
-    @property
-    def name(self) -> str:
-        """The name shown to the user."""
-        return self.filename
-
-    def place(self) -> Path:
-        """Where the file must be put."""
-        return cache_dir() / self.filename
-
-    def locate(self) -> Path | None:
-        """Find the file on this machine; None if it is missing."""
-        return self.place() if self.place().is_file() else None
 
     def expected_digest(self, path: Path) -> Digest | None:
         """None: its authors publish no digest."""
