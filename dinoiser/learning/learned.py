@@ -146,7 +146,8 @@ class Learned:
         """
         tensors, about = read_tensors(path), read_metadata(path)
         try:
-            shift, known = tensors["shift"].float(), json.loads(about[FORMAT])
+            # a copy, as a tensor from a file holds it open, and Windows then lets nobody replace it
+            shift, known = tensors["shift"].float().clone(), json.loads(about[FORMAT])
             for name in ("classes", "examples", "words", "learned"):
                 known[name] = {int(number): value for number, value in known[name].items()}
             learned = cls(shift=shift, **known)

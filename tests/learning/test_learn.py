@@ -127,6 +127,17 @@ def test_a_file_brings_it_back_whole(moved, tmp_path):
     assert vars(again) | {"shift": None} == vars(moved) | {"shift": None}
 
 
+def test_its_file_is_free_once_it_is_loaded(moved, tmp_path):
+    path = tmp_path / "a.safetensors"
+    moved.save(path)
+    again = Learned.load(path)
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert again.identity == moved.identity
+    again.save(path)
+    assert Learned.load(path).identity == moved.identity
+
+
 def test_other_files_are_refused(tiny, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"nothing")
