@@ -36,7 +36,7 @@ class Probabilities(Protocol):
         """Probabilities (K,) float32 in [0, 1] of all classes at one pixel."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """Which class every pixel of an image belongs to.
 
@@ -57,6 +57,21 @@ class Segmentation:
     confidence: np.ndarray
     prompts: PromptSet
     _source: Probabilities | None = field(default=None, repr=False, compare=False)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Segmentation):
+            return NotImplemented
+        return (
+            self.prompts == other.prompts
+            and np.array_equal(self.labels, other.labels)
+            and np.array_equal(self.confidence, other.confidence)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays can be written to
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        return f"Segmentation({height} x {width} pixels, {self.prompts})"
 
     @property
     def size(self) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FORMAT = "dinoiser-learned-1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Learned:
     """How far corrected masks moved the classes away from their words.
 
@@ -50,12 +50,18 @@ class Learned:
 
     classes: dict[int, str]
     digest: str | None
-    shift: Tensor
+    shift: Tensor = field(repr=False)
     penalty: float
     images: int
     examples: dict[int, int]
     words: dict[int, float]
     learned: dict[int, float]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Learned) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
 
     @cached_property
     def identity(self) -> str:

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+MOST_SHOWN = 12
+"""Classes that the repr names."""
+
+
 @dataclass(frozen=True)
 class PromptSet:
     """The classes to look for in images, and how to ask for them.
@@ -70,6 +74,10 @@ class PromptSet:
         # too few or too many classes are reported alone
         problems = size_problems(classes) or class_problems(classes)
         refuse([*problems, *setting_problems(self.templates, self.ignore_below, self.masks, {})])
+
+    def __repr__(self) -> str:
+        shown, more = self.names[:MOST_SHOWN], len(self.classes) - MOST_SHOWN
+        return f"PromptSet({', '.join(shown)}{f' and {more} more' if more > 0 else ''})"
 
     @classmethod
     def expect(cls, given: object) -> Self:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dinoiser.segmentation import Segmentation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedImage:
     """An image with its patch features, to segment repeatedly with different words.
 
@@ -40,6 +40,11 @@ class EncodedImage:
     layout: WindowLayout
     patches: PatchFeatures
     colours: Tensor | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.layout.size
+        windows, model = len(self.layout.windows), self.pipeline.model.name
+        return f"EncodedImage({height} x {width} pixels, {windows} windows, model {model!r})"
 
     def segment(self, prompts: PromptSet) -> Segmentation:
         """Segment with these classes, without running the image tower."""

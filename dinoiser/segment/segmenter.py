@@ -75,6 +75,10 @@ class Segmenter:
             model, SegmentSettings.expect(settings), phrases=phrases, learned=learned
         )
 
+    def __repr__(self) -> str:
+        pipeline = self.pipeline
+        return f"Segmenter({pipeline.model.name!r}, {pipeline.windows}, refine={pipeline.refine!r})"
+
     def encode(
         self,
         image: ArrayLike | Image.Image,

@@ -202,3 +202,10 @@ def test_classes_never_get_the_id_of_another():
 def test_what_is_no_text_is_not_parsed(given):
     with pytest.raises(PromptError, match=f"are a {type(given).__name__}.*from_names"):
         PromptSet.parse(given)
+
+
+def test_a_set_says_in_a_line_which_classes_it_has():
+    assert repr(PromptSet.parse("background, dog; puppy")) == "PromptSet(background, dog)"
+    many = repr(PromptSet.from_names(map(str, range(171))))
+    assert many.startswith("PromptSet(0, 1, 2, ")
+    assert many.endswith(" and 159 more)")

@@ -257,3 +257,34 @@ def test_models_and_what_they_encoded_can_be_sent_to_other_processes(tiny, scene
     np.testing.assert_array_equal(
         sent_encoded.segment(new_words).labels, encoded.segment(new_words).labels
     )
+
+
+def test_results_say_in_a_line_what_they_are(tiny, scene, scene_prompts):
+    segmenter = Segmenter(tiny)
+    encoded = segmenter.encode(scene.image)
+    height, width = scene.labels.shape
+    assert repr(encoded.segment(scene_prompts)) == (
+        f"Segmentation({height} x {width} pixels, PromptSet({', '.join(scene_prompts.names)}))"
+    )
+    assert repr(encoded).startswith(f"EncodedImage({height} x {width} pixels, ")
+    assert "refine='edges'" in repr(segmenter)
+    learned = learn([(encoded, scene.labels)], scene_prompts, segmenter.pipeline)
+    for one in (encoded, segmenter, learned):
+        assert "0x" not in repr(one)
+        assert "tensor" not in repr(one)
+
+
+def test_results_are_equal_if_their_pixels_are(tiny, scene, scene_prompts):
+    segmenter = Segmenter(tiny)
+    encoded = segmenter.encode(scene.image)
+    result = encoded.segment(scene_prompts)
+    assert result == segmenter.segment(scene.image, scene_prompts)
+    assert result != encoded.segment(PromptSet.parse("background, snow"))
+    assert result != replace(result, labels=np.zeros_like(result.labels))
+    assert result != scene.labels.tolist()
+    assert encoded in [segmenter.encode(scene.image), encoded]
+    once, again = (
+        learn([(encoded, scene.labels)], scene_prompts, segmenter.pipeline) for _ in "ab"
+    )
+    assert once == again
+    assert once != learn([], scene_prompts, segmenter.pipeline)
