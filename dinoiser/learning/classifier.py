@@ -45,7 +45,7 @@ def cost_factor(features: Tensor) -> Tensor:
     with one_thread():  # several would add in an order that changes
         cost = features.T.cov(correction=0)
         ridge = (RIDGE * cost.trace() / len(cost)).clamp(min=1e-6)  # all patches may be alike
-        return torch.linalg.cholesky(cost + ridge * torch.eye(len(cost)))
+        return torch.linalg.cholesky(cost + ridge * torch.eye(len(cost), dtype=cost.dtype))
 
 
 def fit_shifts(
@@ -106,7 +106,7 @@ def fit_shifts(
         for penalty in penalties:  # each begins where the one before ended
             if len(targets) and math.isfinite(penalty):
                 change = _minimise(partial(loss, penalty), change)
-            shift = torch.zeros(classes, features.shape[1])
+            shift = features.new_zeros(classes, features.shape[1])
             shift[free] = change.float()
             shifts.append(shift)
     return shifts

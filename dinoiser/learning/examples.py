@@ -48,7 +48,9 @@ class Examples(NamedTuple):
         kept, weights = [], self.weights.clone()
         for label in self.labels.unique():
             places = (self.labels == label).nonzero()[:, 0]
-            some = places[torch.linspace(0, len(places) - 1, min(most, len(places))).long()]
+            count = min(most, len(places))
+            even = torch.linspace(0, len(places) - 1, count, dtype=torch.float32)
+            some = places[even.long()]
             weights[some] *= weights[places].sum() / weights[some].sum()
             kept.append(some)
         chosen = torch.cat(kept) if kept else torch.zeros(0, dtype=torch.int64)

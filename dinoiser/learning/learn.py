@@ -16,6 +16,7 @@ from dinoiser.learning.examples import Examples, examples_of
 from dinoiser.learning.learned import Learned
 from dinoiser.learning.prototypes import replace_words
 from dinoiser.models.base import PatchFeatures
+from dinoiser.models.device import own_torch
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.scoring import (
     LEARNT_AT,
@@ -79,6 +80,7 @@ class _Trial(NamedTuple):
     overlaps: np.ndarray  # (2, K)
 
 
+@own_torch()
 def learn(
     images: Iterable[tuple[EncodedImage, np.ndarray]], prompts: PromptSet, pipeline: Pipeline
 ) -> Learned:
@@ -237,7 +239,7 @@ class _Words:
         if not any(len(one.labels) for one in examples):
             return [start] * len(penalties)
         features, targets, weights = self._joined(examples)
-        sums = torch.zeros(len(self.ids)).index_add(0, targets, weights)
+        sums = weights.new_zeros(len(self.ids)).index_add(0, targets, weights)
         weights = weights / sums[targets] ** balance
         logits = self._logits(features) + features @ start.T
         shifts = fit_shifts(features, targets, weights, logits, penalties, factor)
@@ -299,7 +301,9 @@ class _Words:
         """Return the features (N, D), targets (N,) and weights (N,) of all images."""
         features = torch.cat([self._of_classes[:0], *(one.features for one in examples)])
         labels = torch.cat([torch.zeros(0, dtype=torch.int64), *(one.labels for one in examples)])
-        weights = torch.cat([torch.zeros(0), *(one.weights for one in examples)])
+        weights = torch.cat(
+            [torch.zeros(0, dtype=torch.float32), *(one.weights for one in examples)]
+        )
         return features, self._places[labels], weights
 
     def by_class(self, overlaps: np.ndarray) -> dict[int, float]:

@@ -36,14 +36,14 @@ def replace_words(
         (K, D) float32: the change of 100 times the embeddings.
     """
     classes = len(embeddings)
-    total = torch.zeros(classes).index_add(0, targets, weights)
+    total = weights.new_zeros(classes).index_add(0, targets, weights)
     sums = torch.zeros_like(embeddings).index_add(0, targets, features * weights[:, None])
     there = total > 0
     moving, others = there & failing, there & ~failing
     shift = torch.zeros_like(embeddings)
     if not (moving.any() and others.any()):
         return shift
-    means = sums / total.where(there, torch.ones(()))[:, None]
+    means = sums / total.where(there, 1)[:, None]
     scale = _spread(embeddings[there]) / _spread(means[there]).clamp(min=1e-6)
     found = embeddings[others].mean(0) + scale * (means - means[others].mean(0))
     shift[moving] = LEARNT_AT * (found - embeddings)[moving]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -145,6 +145,21 @@ def _seconds_to_multiply(dtype: torch.dtype) -> float:
     start = time.perf_counter()
     linear(tokens, weights)
     return time.perf_counter() - start
+
+
+@contextmanager
+def own_torch() -> Iterator[None]:
+    """Keep a caller's autocast, default device and inference mode, meant for theirs, from ours."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if torch.is_inference_mode_enabled():  # what is made in it is of little use outside
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+        yield
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dinoiser.errors import CheckpointError, ModelError, SettingsError
 from dinoiser.models.catalog import find_model
 from dinoiser.models.clip import Clip, is_plain
 from dinoiser.models.clip_dinoiser import ClipDinoiser, DinoiserHeads
-from dinoiser.models.device import resolve_device, resolve_precision
+from dinoiser.models.device import own_torch, resolve_device, resolve_precision
 from dinoiser.models.maskclip import MaskClip
 from dinoiser.models.open_clip_files import architecture_config
 from dinoiser.weights.checkpoint import load_into, read_metadata, read_tensors
@@ -66,6 +66,7 @@ def load_model(
 ) -> SegmentationModel: ...
 
 
+@own_torch()
 def load_model(
     name: str = "clip-dinoiser",
     device: str | torch.device = "auto",

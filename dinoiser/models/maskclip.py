@@ -98,8 +98,8 @@ class MaskClip(SegmentationModel):
         self.guide_block: GuideBlock = GUIDE_BLOCK
         self.patch_size: int = self.visual.patch_size[0]
         self.embedding_dim: int = self.visual.output_dim
-        self._mean = torch.tensor(CLIP_MEAN).view(3, 1, 1)
-        self._std = torch.tensor(CLIP_STD).view(3, 1, 1)
+        self._mean = torch.tensor(CLIP_MEAN, dtype=torch.float32).view(3, 1, 1)
+        self._std = torch.tensor(CLIP_STD, dtype=torch.float32).view(3, 1, 1)
         self._latest_positions: tuple[tuple[int, int], Tensor | None] = ((0, 0), None)
 
     @property

@@ -60,8 +60,8 @@ class NaClip(MaskClip):
     ) -> None:
         super().__init__(clip, name=name, **{"windows": NACLIP_WINDOWS, **described})
         self.sigma = sigma
-        self._mean = torch.tensor(MEAN).view(3, 1, 1) / 255
-        self._std = torch.tensor(STD).view(3, 1, 1) / 255
+        self._mean = torch.tensor(MEAN, dtype=torch.float32).view(3, 1, 1) / 255
+        self._std = torch.tensor(STD, dtype=torch.float32).view(3, 1, 1) / 255
 
     def _fit_to_patches(self, pixels: Tensor) -> Tensor:
         # the rest of a side is left out, but for images without a single patch

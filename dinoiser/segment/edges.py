@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dinoiser.models.device import to_device
+from dinoiser.models.device import own_torch, to_device
 from dinoiser.segment.block_labels import BlockLabels, values_at
 from dinoiser.segment.canvas import Canvas
 from dinoiser.segment.colour_fits import RADIUS, ColourFits, to_grain, window_sums
@@ -90,12 +90,14 @@ class EdgeMap:
         """See `PixelMap`."""
         self._decide(canvas, lambda fit: fit.shares)
 
+    @own_torch()
     def heat_map(self, channel: int) -> np.ndarray:
         """See `Probabilities`."""
         canvas = self._blank(Tile.whole(self.grid.size))
         self._decide(canvas, lambda fit: self._shares([channel], fit.cells))
         return canvas.arrays()[1]
 
+    @own_torch()
     def at(self, row: int, column: int) -> np.ndarray:
         """See `Probabilities`."""
         pixel = Tile(slice(row, row + 1), slice(column, column + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dinoiser.models.device import own_torch
 from dinoiser.prompts import PromptSet
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class EncodedImage:
         windows, model = len(self.layout.windows), self.pipeline.model.name
         return f"EncodedImage({height} x {width} pixels, {windows} windows, model {model!r})"
 
+    @own_torch()
     def segment(self, prompts: PromptSet) -> Segmentation:
         """Segment with these classes, without running the image tower."""
         scores = self.pipeline.score(self.patches, PromptSet.expect(prompts))

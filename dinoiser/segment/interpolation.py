@@ -42,7 +42,7 @@ def along_columns(maps: Tensor, weights: Tensor) -> Tensor:
     if maps.device.type != "cpu":
         return maps @ weights.T
     # one by one, so that products are still in the processor's cache when they are rounded
-    found = torch.empty(*maps.shape[:2], len(weights))
+    found = torch.empty(*maps.shape[:2], len(weights), dtype=torch.float32)
     for one, values in zip(maps, found, strict=True):
         values.copy_(one @ weights.T)
     return found

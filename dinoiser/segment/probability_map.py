@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dinoiser.models.device import own_torch
 from dinoiser.segment.interpolation import (
     along_columns,
     corner_weights,
@@ -243,11 +244,13 @@ class ProbabilityMap:
         mixed = to_steps(down.to(patches) @ patches)  # (K, rows, patches across)
         return along_columns(mixed, across.to(patches))
 
+    @own_torch()
     def at(self, row: int, column: int) -> np.ndarray:
         """See `Probabilities`."""
         pixel = Tile(slice(row, row + 1), slice(column, column + 1))
         return self.pixels(pixel).clamp(max=1).flatten().cpu().numpy()
 
+    @own_torch()
     def heat_map(self, channel: int) -> np.ndarray:
         """See `Probabilities`."""
         heat = np.empty(self.layout.size, np.float32)

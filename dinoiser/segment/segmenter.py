@@ -12,6 +12,7 @@ from dinoiser.errors import SettingsError
 from dinoiser.images import to_rgb
 from dinoiser.images.arrays import as_array
 from dinoiser.models.base import PatchFeatures
+from dinoiser.models.device import own_torch
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.encoded_image import EncodedImage
 from dinoiser.segment.pipeline import Pipeline
@@ -79,6 +80,7 @@ class Segmenter:
         pipeline = self.pipeline
         return f"Segmenter({pipeline.model.name!r}, {pipeline.windows}, refine={pipeline.refine!r})"
 
+    @own_torch()
     def encode(
         self,
         image: ArrayLike | Image.Image,
@@ -119,6 +121,7 @@ class Segmenter:
         patches, colours = PatchFeatures.cat(passes), self.pipeline.colours(blocks)
         return EncodedImage(self.pipeline, image, layout, patches, colours)
 
+    @own_torch()
     def segment(self, image: ArrayLike | Image.Image, prompts: PromptSet) -> Segmentation:
         """Encode an image and segment it, without keeping its features.
 
