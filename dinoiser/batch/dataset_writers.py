@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinoiser.atomic import atomic_file, write_file
+from dinoiser.atomic import atomic_file, remove_file, write_file
 from dinoiser.batch.export_writers import ExportedJob, OwnFiles, open_split, own_folder
 from dinoiser.batch.exported_files import geotiff_files, gray_files, hf_files, voc_files
 from dinoiser.batch.job import CLASSES_FILE
@@ -92,8 +92,11 @@ class VocWriter(OwnFiles):
         label_map = build_label_map(job.prompts, with_ignored=True)
         write_file(self.folder / LABEL_MAP, label_map.encode())
         folder = self.folder / SET_FOLDER
-        self.all = stack.enter_context(atomic_file(folder / "default.txt"))
-        self.sets = open_split(job, folder, stack)
+        self.sets, everything = open_split(job, folder, stack), folder / "default.txt"
+        if self.sets:  # readers take each list for a part of the images
+            remove_file(everything)
+        else:
+            self.sets = {"default": stack.enter_context(atomic_file(everything))}
 
     def make(self, record: Record, labels: np.ndarray) -> None:
         """See `Writer`."""
@@ -103,10 +106,9 @@ class VocWriter(OwnFiles):
 
     def add(self, record: Record, made: None) -> None:
         """See `Writer`."""
-        line = f"{record.stem}\n".encode()
-        self.all.write(line)
-        if self.sets:
-            self.sets[self.job.options.subset(record.image)].write(line)
+        options = self.job.options
+        subset = options.subset(record.image) if options.val else "default"
+        self.sets[subset].write(f"{record.stem}\n".encode())
 
     def files(self, record: Record) -> Sequence[Path]:
         """See `OwnFiles`."""

@@ -172,6 +172,13 @@ def test_lists_of_an_earlier_split_do_not_stay(job, form, lists):
     assert {path.name for path in (job / lists).glob("*.txt")} <= {"default.txt"}
 
 
+def test_each_image_is_in_one_of_voc_s_lists(job):
+    for options in (ExportOptions(), ExportOptions(val=0.3), ExportOptions()):
+        export(job, ["voc"], options)
+        lists = (job / "voc/ImageSets/Segmentation").glob("*.txt")
+        assert sorted(" ".join(path.read_text() for path in lists).split()) == sorted(STEMS)
+
+
 def test_flat_yolo_takes_the_place_of_folders(job):
     export(job, ["yolo"])
     export(job, ["yolo"], ExportOptions(flat=True))
