@@ -54,7 +54,7 @@ def _collect() -> dict[str, Any]:
         "system": f"{platform.platform()}, Python {platform.python_version()}",
         "devices": available_devices(),
         "precision": str(resolve_precision("auto", device)).removeprefix("torch."),
-        "chosen because": explain_precision(device),
+        "precision_reason": explain_precision(device),
         "cache": str(cache_dir()),
         "versions": {name: _version(name) for name in PACKAGES},
         "models": {

@@ -299,7 +299,7 @@ def test_info_names_what_a_bug_report_needs(dinoiser):
     assert document["versions"]["torch"] == torch.__version__.split("+")[0]
     assert "cpu" in document["devices"]
     assert document["precision"] in ("float32", "bfloat16")
-    assert "bfloat16" in document["chosen because"]
+    assert "bfloat16" in document["precision_reason"]
     assert document["models"]["tiny"] == "cached"
 
 
