@@ -16,6 +16,7 @@ from dinoiser.images.settings import AS_STORED, ReadSettings
 from dinoiser.labels import IGNORE
 from dinoiser.learning.learned import Learned
 from dinoiser.models.catalog import find_model
+from dinoiser.plain import make_plain
 from dinoiser.prompts import PromptSet
 from dinoiser.safe_yaml import load_values, read_bytes, to_bytes
 from dinoiser.segment.settings import SegmentSettings, is_count
@@ -81,6 +82,7 @@ class Labelling:
     learned: Path | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         PromptSet.expect(self.prompts)
         for name in ("heads", "learned"):
             given = getattr(self, name)
@@ -158,12 +160,14 @@ class Results:
         A format is unknown, or none is given.
     """
 
-    formats: tuple[str, ...] = DEFAULT_FORMATS
+    formats: Sequence[str] = DEFAULT_FORMATS
     export: ExportOptions = field(default_factory=ExportOptions)
     report: bool = True
     keep_features: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.formats, str):  # which is refused
+            object.__setattr__(self, "formats", tuple(self.formats))
         refuse_settings(format_problems(self.formats))
 
 
@@ -216,13 +220,14 @@ class Running:
     retry_failed: bool = False
 
     def __post_init__(self) -> None:
+        make_plain(self)
         problems = []
         if self.workers is not None and self.scheduler not in ("auto", "local"):
             problems.append(
                 f"workers is {self.workers}, which only a local cluster has, and scheduler is "
                 f"{self.scheduler!r}: leave one of them out"
             )
-        if self.scheduler not in SCHEDULERS and "://" not in self.scheduler:
+        if self.scheduler not in SCHEDULERS and "://" not in str(self.scheduler):
             schedulers = ", ".join(SCHEDULERS)
             problems.append(
                 f"scheduler is {self.scheduler!r}, expected {schedulers} or an address: tcp://..."
@@ -256,10 +261,10 @@ class LabelJob:
     Raises
     ------
     SettingsError
-        A format has no room for the ids of the classes.
+        A part of it has the wrong type, or a format cannot hold the classes.
     """
 
-    inputs: tuple[str | Path, ...]
+    inputs: Sequence[str | Path]
     output: Path
     labelling: Labelling
     results: Results = field(default_factory=Results)
@@ -268,6 +273,15 @@ class LabelJob:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(self.output))
+        kinds = {"labelling": Labelling, "results": Results, "running": Running}
+        given = {name: getattr(self, name) for name in kinds}
+        refuse_settings(
+            [
+                f"{name} is a {type(given[name]).__name__}, expected {kind.__name__}(...)"
+                for name, kind in kinds.items()
+                if not isinstance(given[name], kind)
+            ]
+        )
         refuse_settings(format_problems(self.results.formats, self.prompts))
 
     @property

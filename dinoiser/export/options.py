@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dinoiser.errors import SettingsError
 from dinoiser.export.dataset_file import ID_BITS, stable_id
+from dinoiser.plain import make_plain
 
 LAYOUTS = ("plain", "datumaro")
 
@@ -54,6 +55,7 @@ class ExportOptions:
     image_url: str = "/data/local-files/?d="
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if type(self.min_area) is not int or self.min_area < 0:
             msg = (
                 f"min_area is {self.min_area!r}, expected a number of pixels: a whole number of "

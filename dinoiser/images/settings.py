@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dinoiser.errors import ImageError, refuse_settings
+from dinoiser.plain import make_plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ class ReadSettings:
     bands: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         refuse_settings([*_nodata_problems(self.nodata), *_bands_problems(self.bands)])
         if self.bands is not None:
             object.__setattr__(self, "bands", tuple(map(operator.index, self.bands)))

@@ -10,11 +10,10 @@ from torch.nn import functional as F
 
 from dinoiser.errors import InputError
 from dinoiser.labels import ignore_label
+from dinoiser.segment.encoded_image import EncodedImage
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from dinoiser.segment.encoded_image import EncodedImage
 
 LEAST_SHARE = 0.5
 """A patch is an example of a class that has at least this share of its pixels."""
@@ -77,8 +76,9 @@ def examples_of(
     Raises
     ------
     InputError
-        The mask is of another size or type.
+        The image is not encoded, or the mask is no array, or of another size or type.
     """
+    _check_pair(encoded, mask)
     _check_fits(mask, encoded.image.shape[:2])
     layout, patches = encoded.layout, encoded.patches
     shares = _shares(mask, layout.working_size)
@@ -95,6 +95,15 @@ def examples_of(
     features = F.normalize(patches.features.float().cpu(), dim=1).movedim(1, -1)
     foreground = None if patches.foreground is None else patches.foreground.float().cpu()[kept]
     return Examples(features[kept], labels[kept], best[kept], foreground)
+
+
+def _check_pair(encoded: object, mask: object) -> None:
+    if not isinstance(encoded, EncodedImage) or not isinstance(mask, np.ndarray):
+        msg = (
+            f"an example is a pair of {type(encoded).__name__} and {type(mask).__name__}, expected "
+            "an image from segmenter.encode(image) and its class ids as an array (H, W)"
+        )
+        raise InputError(msg)
 
 
 def _check_fits(mask: np.ndarray, size: tuple[int, ...]) -> None:

@@ -18,6 +18,7 @@ from dinoiser.learning.prototypes import replace_words
 from dinoiser.models.base import PatchFeatures
 from dinoiser.models.device import own_torch
 from dinoiser.prompts import PromptSet
+from dinoiser.segment.pipeline import Pipeline
 from dinoiser.segment.scoring import (
     LEARNT_AT,
     class_cosines,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dinoiser.segment.encoded_image import EncodedImage
-    from dinoiser.segment.pipeline import Pipeline
 
 WORDS, REPLACED, LEAST = 0, 1, 2
 """The first of what is tried: words alone, failing words replaced, the least move from there."""
@@ -111,11 +111,15 @@ def learn(
     Raises
     ------
     InputError
-        A mask is of another size or type, or has ids of no class.
+        An image is not encoded, or a mask is of another size or type, or has ids of
+        no class.
     PromptError
         The classes are no `PromptSet`.
+    SettingsError
+        The pipeline is none, such as the segmenter itself.
     """
     prompts = PromptSet.expect(prompts)
+    pipeline = Pipeline.expect(pipeline)
     examples = [_examples(encoded, mask, prompts).thinned(MOST_PATCHES) for encoded, mask in images]
     words = _Words(pipeline, prompts)
     chosen, shift, before = WORDS, words.no_shift, words.alone(examples)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 from dinoiser.labels import MAX_ID
 from dinoiser.prompts import palette
 from dinoiser.prompts.file import MaskForm, Problem
+from dinoiser.prompts.prompt_class import one_space
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ _MAX_LETTERS = 4 * _MAX_TOKENS  # longer texts, which are warned of, are not sea
 
 def is_background(name: str) -> bool:
     """Tell whether a name alone makes a class the background."""
-    return " ".join(name.split()).casefold() == "background"
+    return one_space(name).casefold() == "background"
 
 
 def size_problems(classes: Sequence[PromptClass]) -> list[Problem]:
@@ -110,7 +111,7 @@ def setting_problems(
         if template.count("{}") != 1 or re.search(r"[{}]", template.replace("{}", "")):
             text = f"template {template!r} must contain {{}} exactly once, where the phrase goes"
             problems.append(Problem(lines.get("templates"), text))
-    if not 0 <= ignore_below < 1:  # false for NaN, too
+    if not isinstance(ignore_below, int | float) or not 0 <= ignore_below < 1:  # nor is NaN
         text = f"ignore_below is {ignore_below}: write a number of at least 0 and below 1"
         problems.append(Problem(lines.get("ignore_below"), text))
     if masks not in get_args(MaskForm):

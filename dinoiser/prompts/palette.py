@@ -116,7 +116,7 @@ def normalize_color(text: str) -> str:
     PromptError
         If the text is none of these.
     """
-    color = text.strip().lower()
+    color = text.strip().lower() if isinstance(text, str) else ""
     if color in ImageColor.colormap or (color.startswith("#") and len(color) in (4, 7)):
         try:
             return "#{:02x}{:02x}{:02x}".format(*ImageColor.getrgb(color))

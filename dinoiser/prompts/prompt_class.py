@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from dinoiser.errors import PromptError
+from dinoiser.plain import make_plain
 from dinoiser.prompts.palette import normalize_color
 
 
@@ -20,13 +23,18 @@ class PromptClass:
     id
         Its label in masks: 1 to 65534, or 0 for the background.
     phrases
-        The texts that describe it; the class scores as its best phrase.
+        The text or texts that describe it; the class scores as its best phrase.
     color
         ``#rrggbb``, ``#rgb`` or a CSS name.
     background
         Whether it stands for everything that is not an object.
     line
         Its line in the prompt file, if it came from one; ignored when comparing.
+
+    Raises
+    ------
+    PromptError
+        A name, phrase or colour is no text, or an id no whole number.
     """
 
     name: str
@@ -37,10 +45,39 @@ class PromptClass:
     line: int | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", " ".join(self.name.split()))
-        phrases = tuple(" ".join(phrase.split()) for phrase in self.phrases)
-        object.__setattr__(self, "phrases", phrases)
+        make_plain(self)
+        if not isinstance(self.id, int) or isinstance(self.id, bool):
+            msg = f"the id of class {self.name!r} is {self.id!r}, expected a whole number"
+            raise PromptError(msg)
+        object.__setattr__(self, "name", one_space(self.name))
+        object.__setattr__(self, "phrases", read_phrases(self.phrases))
         object.__setattr__(self, "color", normalize_color(self.color))
 
     def __str__(self) -> str:
         return repr(self.name) + (f" (line {self.line})" if self.line else "")
+
+
+def one_space(text: object) -> str:
+    """Collapse the whitespace of a name or phrase.
+
+    Raises
+    ------
+    PromptError
+        It is no text.
+    """
+    if not isinstance(text, str):
+        msg = f"a name or phrase is {text!r}, expected text such as 'dog'"
+        raise PromptError(msg)
+    return " ".join(text.split())
+
+
+def read_phrases(given: object) -> tuple[str, ...]:
+    """Take one phrase, or several, as a tuple.
+
+    Raises
+    ------
+    PromptError
+        They are no text.
+    """
+    several = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    return tuple(map(one_space, several))

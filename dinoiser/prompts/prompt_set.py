@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from dinoiser.errors import PromptError
 from dinoiser.labels import MAX_ID, ignore_label, label_type
+from dinoiser.plain import make_plain
 from dinoiser.prompts import file as prompt_file
 from dinoiser.prompts import inline, palette
 from dinoiser.prompts.checks import (
@@ -28,7 +29,7 @@ from dinoiser.prompts.checks import (
     size_problems,
 )
 from dinoiser.prompts.file import ClassEntry, MaskForm, Problem, refuse
-from dinoiser.prompts.prompt_class import PromptClass
+from dinoiser.prompts.prompt_class import PromptClass, one_space, read_phrases
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,7 @@ class PromptSet:
     masks: MaskForm = "indexed"
 
     def __post_init__(self) -> None:
+        make_plain(self)
         classes = tuple(sorted(self.classes, key=lambda item: not item.background))
         object.__setattr__(self, "classes", classes)
         if not isinstance(self.templates, str):
@@ -133,10 +135,7 @@ class PromptSet:
             If a name or phrase is empty or repeated, and so on.
         """
         if isinstance(names, Mapping):
-            entries = [
-                ClassEntry(name, (phrases,) if isinstance(phrases, str) else tuple(phrases))
-                for name, phrases in names.items()
-            ]
+            entries = [ClassEntry(name, read_phrases(some)) for name, some in names.items()]
         else:
             entries = [ClassEntry(name) for name in ([names] if isinstance(names, str) else names)]
         return cls(_number(entries))
@@ -297,10 +296,10 @@ class PromptSet:
         Raises
         ------
         PromptError
-            If there is no such class.
+            If there is no such class, or what is given is no name.
         """
         classes = {item.name.casefold(): item for item in self.classes}
-        key = " ".join(name.split()).casefold()
+        key = one_space(name).casefold()
         if key in classes:
             return classes[key]
         nearest = difflib.get_close_matches(key, classes, n=1)

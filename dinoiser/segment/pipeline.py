@@ -135,11 +135,12 @@ class Pipeline:
         Raises
         ------
         SettingsError
-            The settings do not suit the model, or a name is given in place of what
-            it names.
+            The settings do not suit the model, or something else is given in place
+            of the model or what was learnt, such as a name.
         """
-        _refuse_name("model", model, "dinoiser.load_model")
-        _refuse_name("learned", learned, "dinoiser.Learned.load")
+        _expect("model", model, "encode_image", "dinoiser.load_model")
+        if learned is not None:
+            _expect("learned", learned, "shift_for", "dinoiser.Learned.load")
         return cls(
             model,
             settings.windows(model.windows),
@@ -149,6 +150,20 @@ class Pipeline:
             phrases or PhraseEmbeddings(model, cache_dir() / "phrases"),
             learned,
         )
+
+    @classmethod
+    def expect(cls, given: object) -> Self:
+        """Return a pipeline as it is, and refuse everything else, such as a segmenter.
+
+        Raises
+        ------
+        SettingsError
+            It is something else.
+        """
+        if isinstance(given, cls):
+            return given
+        msg = f"pipeline is a {type(given).__name__}, expected that of a Segmenter: its .pipeline"
+        raise SettingsError(msg)
 
     def in_parts(self) -> Self:
         """Return the pipeline, if it can label an image in parts.
@@ -400,8 +415,11 @@ class Pipeline:
         return types.get(self.model.scoring.enlarged, ScoreMap)
 
 
-def _refuse_name(what: str, given: object, load: str) -> None:
+def _expect(what: str, given: object, method: str, load: str) -> None:
     if isinstance(given, str | PathLike):
         name = str(given)
         msg = f"{what} is the name {name!r}, expected what it names, such as {load}({name!r})."
+        raise SettingsError(msg)
+    if not hasattr(given, method):
+        msg = f"{what} is a {type(given).__name__}, expected what {load} returns."
         raise SettingsError(msg)

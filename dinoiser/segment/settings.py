@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from dinoiser.errors import SettingsError, did_you_mean, refuse_settings
+from dinoiser.plain import make_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,7 @@ class SegmentSettings:
     delta: float = 0.99
 
     def __post_init__(self) -> None:
+        make_plain(self)
         refuse_settings(self._problems())
 
     @classmethod

@@ -209,3 +209,27 @@ def test_a_set_says_in_a_line_which_classes_it_has():
     many = repr(PromptSet.from_names(map(str, range(171))))
     assert many.startswith("PromptSet(0, 1, 2, ")
     assert many.endswith(" and 159 more)")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PromptSet.from_names({0: "background", 1: "dog"}), "is 0, expected text"),
+        (lambda: PromptSet.from_names(["dog", None]), "is None, expected text"),
+        (lambda: PromptSet.from_names({"dog": None}), "is None, expected text"),
+        (lambda: PromptClass("dog", "1", ("dog",), "red"), "id of class 'dog' is '1', expected"),
+        (lambda: PromptClass("dog", 1.0, ("dog",), "red"), "id of class 'dog' is 1.0, expected"),
+        (lambda: PromptClass("dog", 1, ("dog",), (255, 0, 0)), "unknown colour .255, 0, 0."),
+        (lambda: PromptSet.parse("dog", ignore_below="0.5"), "ignore_below is 0.5: write a number"),
+    ],
+)
+def test_what_is_no_text_or_number_is_refused_in_a_sentence(make, message):
+    with pytest.raises(PromptError, match=message):
+        make()
+
+
+def test_one_phrase_needs_no_tuple_and_ids_may_be_numpy_s():
+    [item] = PromptSet((PromptClass("dog", np.int64(7), "puppy", "red"),)).classes
+    assert item.phrases == ("puppy",)
+    given = PromptSet((item,), ignore_below=np.float32(0.5))
+    assert PromptSet.from_yaml(given.to_yaml()) == given

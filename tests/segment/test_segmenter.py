@@ -238,6 +238,23 @@ def test_names_in_place_of_what_they_name_are_refused_with_the_cure(tiny):
         Segmenter(tiny, learned=Path("a.safetensors"))
 
 
+def test_what_is_no_model_pipeline_or_example_is_refused_in_a_sentence(tiny, scene, scene_prompts):
+    segmenter = Segmenter(tiny)
+    encoded = segmenter.encode(scene.image)
+    result = encoded.segment(scene_prompts)
+    with pytest.raises(SettingsError, match="model is a NoneType, expected what dinoiser"):
+        Segmenter(None)
+    with pytest.raises(SettingsError, match="model is a Segmenter, expected what"):
+        segment_array(scene.image, scene_prompts, segmenter)
+    with pytest.raises(SettingsError, match=r"pipeline is a Segmenter, expected .* its \.pipeline"):
+        learn([(encoded, result.labels)], scene_prompts, segmenter)
+    for pair in ((scene.image, result.labels), (encoded, result)):
+        with pytest.raises(InputError, match=r"expected an image from segmenter\.encode"):
+            learn([pair], scene_prompts, segmenter.pipeline)
+    with pytest.raises(PromptError, match="is 1, expected text such as 'dog'"):
+        result.probabilities(1)
+
+
 def test_a_pixel_beyond_the_image_has_no_ranking(tiny, scene, scene_prompts):
     result = Segmenter(tiny).segment(scene.image, scene_prompts)
     rows, columns = result.labels.shape

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from dinoiser import Segmenter, segment_array
-from dinoiser.batch import Labelling
+from dinoiser.batch import ExportOptions, LabelJob, Labelling, Results, Running, run
+from dinoiser.batch.job import read_job
 from dinoiser.errors import SettingsError
 from dinoiser.models.catalog import WindowDefaults, find_model
 from dinoiser.prompts import PromptSet
@@ -111,3 +113,47 @@ def test_on_the_command_line_wrong_settings_come_before_missing_weights(
     told = " ".join(errors.split())
     assert (code, message in told, "weights" in told) == (2, True, False), told
     assert not (tmp_path / "out").exists()
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = SegmentSettings(short_side=np.int64(448), stride=np.uint8(64), delta=np.float64(0.5))
+    assert settings == SegmentSettings(short_side=448, stride=64, delta=0.5)
+    assert ExportOptions(min_area=np.int32(5), val=np.float32(0.5)).val == 0.5
+    assert Running(workers=np.int64(2)).workers == 2
+    with pytest.raises(SettingsError, match="short_side is 0, expected"):
+        SegmentSettings(short_side=np.int64(0))
+
+
+def test_a_sweep_by_numpy_s_numbers_is_recorded(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    job = LabelJob(
+        [tmp_path / "a.png"],
+        tmp_path / "out",
+        Labelling(
+            PROMPTS,
+            "tiny",
+            settings=SegmentSettings(delta=np.linspace(0, 1, 3)[1]),
+            nodata=np.uint8(7),
+        ),
+        Results(name for name in ("png", "coco")),
+    )
+    assert run(job).done == 1
+    assert (tmp_path / "out/annotations.json").exists()
+    assert read_job(tmp_path / "out")["settings"]["delta"] == 0.5
+    assert run(job).resumed == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Running(scheduler=None), "scheduler is None, expected auto, local"),
+        (
+            lambda: LabelJob(["a"], "out", PROMPTS),
+            "labelling is a PromptSet, expected Labelling",
+        ),
+        (lambda: LabelJob(["a"], "out", Labelling(PROMPTS), running={}), "running is a dict"),
+    ],
+)
+def test_a_job_s_parts_of_other_types_are_refused_in_a_sentence(make, message):
+    with pytest.raises(SettingsError, match=message):
+        make()
