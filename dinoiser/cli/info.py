@@ -29,12 +29,13 @@ def info(as_json: options.Json = False) -> None:
     if as_json:
         print_json(document)
         return
-    for name, value in document.items():
+    for key, value in document.items():
+        name = key.replace("_", " ")
         if isinstance(value, dict):
             say(f"{name}:")
             width = max(map(len, value))
-            for key, item in value.items():
-                say(f"  {key:{width}}  {item}")
+            for part, item in value.items():
+                say(f"  {part:{width}}  {item}")
         else:
             say(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
 

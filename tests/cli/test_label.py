@@ -301,6 +301,8 @@ def test_info_names_what_a_bug_report_needs(dinoiser):
     assert document["precision"] in ("float32", "bfloat16")
     assert "bfloat16" in document["precision_reason"]
     assert document["models"]["tiny"] == "cached"
+    assert not [key for key in document if " " in key]
+    assert "precision reason: bfloat16" in dinoiser("info")[1]
 
 
 def test_classes_without_pixels_are_one_line(tmp_path, capsys):
