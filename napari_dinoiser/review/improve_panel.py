@@ -45,14 +45,15 @@ class ImprovePanel(QWidget):
 
     wanted = Signal(str)
     """Emitted with "improve" or "take_back"; whoever listens calls `start`."""
-    ended = Signal()
-    """Emitted after the masks may have changed."""
+    ended = Signal(bool)
+    """Emitted at the end, with whether masks may have changed."""
     _advanced = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
         self._background = Background(self)
         self._stop = Event()
+        self._improved = False
         self._improve = self._button("improve", "Improve the rest", "Learn from accepted masks")
         self._take_back = self._button("take_back", "Take back", "Label as before improving")
         self._cancel = named(QPushButton("Cancel"), "improve_cancel", "Stop, to resume later")
@@ -105,6 +106,7 @@ class ImprovePanel(QWidget):
     def forget(self) -> None:
         """Start with another job."""
         self._text.clear()
+        self._improved = False
         self._take_back.hide()
 
     def _button(self, name: str, text: str, tip: str) -> QPushButton:
@@ -124,16 +126,21 @@ class ImprovePanel(QWidget):
 
     def _show_outcome(self, name: str, ended: Future[Outcome]) -> None:
         self._set_running(False)
+        changed = False
         try:
             learned, summary = ended.result()
         except CancelledError:
             self._text.setText("Stopped; nothing was changed.")
         except DinoiserError as error:
             self._text.setText(html.escape(str(error)))
+            changed = True  # some may be labelled already
         else:
             self._text.setText(_outcome_text(learned, summary))
-            self._take_back.setVisible(name == "improve" and summary is not None)
-        self.ended.emit()
+            changed = summary is not None
+            if changed:
+                self._improved = name == "improve"
+        self._take_back.setVisible(self._improved)
+        self.ended.emit(changed)
 
 
 def _improve(

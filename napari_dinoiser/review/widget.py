@@ -78,6 +78,7 @@ class ReviewWidget(QWidget):
         super().__init__()
         self._viewer = viewer
         self._session: ReviewSession | None = None
+        self._closed = False
         self._queue = ReviewQueue()
         self._buttons = ReviewButtons()
         self._classes = ClassList()
@@ -126,6 +127,7 @@ class ReviewWidget(QWidget):
     def showEvent(self, event: Any) -> None:
         """Bind the keys, and watch for the window or the panel being closed."""
         super().showEvent(event)
+        self._closed = False
         self._watch_closing()
         if self._session:
             self._layers.enter()
@@ -188,7 +190,9 @@ class ReviewWidget(QWidget):
             shortcut.activated.connect(action)
 
     def _take_session(self, opened: ReviewSession | str) -> None:
-        """Start reviewing the job that a thread has opened."""
+        """Review the job that a thread has opened, unless the panel was closed meanwhile."""
+        if self._closed:
+            return
         self._queue.folder.setEnabled(True)
         if isinstance(opened, str):
             self._say(opened)
@@ -405,11 +409,11 @@ class ReviewWidget(QWidget):
         self._set_at_work(False)
         self._improve.start(name, self._session.output)
 
-    def _end_improving(self) -> None:
-        """Read the job again: masks, and the order that depends on them, may have changed."""
+    def _end_improving(self, changed: bool) -> None:
+        """Read the job again if masks, and the order that depends on them, may have changed."""
         self._layers.let_go()
         self._set_at_work(True)
-        if self._session is not None:
+        if changed and self._session is not None:
             self.open_job(self._session.output)
 
     def _set_at_work(self, enabled: bool) -> None:
@@ -462,6 +466,7 @@ class ReviewWidget(QWidget):
 
     def _end(self) -> None:
         """Stop reviewing; the layers stay."""
+        self._closed = True
         self._improve.stop()
         self._timer.stop()
         if self._session:

@@ -53,3 +53,26 @@ def test_it_waits_for_three_accepted_masks(reviewer, taught):
     assert "1 more" in button.toolTip()
     reviewer.click("accept")
     assert reviewer.child(QPushButton, "improve").isEnabled()
+
+
+@pytest.mark.slow
+def test_where_nothing_is_learnt_the_image_stays_and_the_latest_can_still_be_taken_back(
+    reviewer, taught
+):
+    out, truth = taught
+    accept(out, truth, 5)
+    reviewer.open(out)
+    improve(reviewer, "improve")
+    before = masks(out)
+    reviewer.click("next")
+    image = reviewer.image
+    button = reviewer.child(QPushButton, "improve")
+    with reviewer.qtbot.waitSignal(reviewer.widget._improve.ended, timeout=120_000):
+        reviewer.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        stop = reviewer.widget.findChild(QPushButton, "improve_cancel")
+        reviewer.qtbot.mouseClick(stop, Qt.MouseButton.LeftButton)
+    reviewer.qtbot.wait(500)
+    assert reviewer.text("improve_text") == "Stopped; nothing was changed."
+    assert reviewer.image == image
+    assert masks(out) == before
+    assert reviewer.child(QPushButton, "take_back").isVisible()

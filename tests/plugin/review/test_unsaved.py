@@ -7,6 +7,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QListWidget, QMessageBox
 
+from dinoiser.batch.relabel import relabel
 from dinoiser.export import read_mask
 from dinoiser.prompts import PromptSet
 from tests.helpers.review_driver import Reviewer
@@ -60,6 +61,30 @@ def test_closing_the_panel_asks_and_ends_the_review(job, reviewer, answer):
     reviewer.viewer.layers.selection.active = reviewer.labels
     reviewer.press(Qt.Key.Key_2)
     assert str(reviewer.labels.mode) == "paint", "2 is napari's brush again"
+
+
+def test_a_panel_that_is_closed_while_a_job_is_read_opens_nothing(job, reviewer):
+    reviewer.widget.open_job(job)
+    layers = list(reviewer.viewer.layers)
+    reviewer.dock.title.close_button.click()
+    reviewer.qtbot.wait(3000)
+    assert list(reviewer.viewer.layers) == layers
+
+
+def test_closing_the_panel_after_the_words_changed_keeps_the_edits_and_opens_nothing(
+    job, reviewer, answer
+):
+    reviewer.open(job)
+    painted = reviewer.image
+    edited = np.full((96, 128), 3, np.uint8)
+    reviewer.labels.data = edited
+    relabel(job, PromptSet.from_names(["background", "ball", "box", "star", "tree"]))
+    answer(QMessageBox.StandardButton.Save)
+    layers = list(reviewer.viewer.layers)
+    reviewer.dock.title.close_button.click()
+    reviewer.qtbot.wait(3000)
+    assert list(reviewer.viewer.layers) == layers
+    np.testing.assert_array_equal(read_mask(job / ".unsaved" / painted), edited)
 
 
 def test_another_job_asks_about_edits_and_takes_over_the_layers(
