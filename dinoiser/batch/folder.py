@@ -96,9 +96,9 @@ def sole_writer(output: Path, work: str) -> Iterator[None]:
 def _busy(output: Path) -> str:
     try:
         about = json.loads((output / WRITER).read_bytes())
-        who = "`dinoiser {work}` on {host} (process {process}, since {since})".format(**about)
+        who = "Process {process} on {host} ({work}, since {since})".format(**about)
     except (OSError, ValueError, LookupError, TypeError):
-        who = "another process"
+        who = "Another process"
     return f"{who} writes into {output}: wait for it or stop it, or give another output folder."
 
 

@@ -211,8 +211,8 @@ def _notes(gone: list[Record], replaced: list[str], changed: list[str]) -> list[
     notes = []
     if gone:
         what = (
-            "labelled earlier, no longer among the inputs and left out of exports (--prune removes "
-            "what they left)"
+            "labelled earlier, no longer among the inputs and left out of exports (`dinoiser label "
+            "--prune` removes what they left)"
         )
         notes.append(_list_images([record.image for record in gone], what))
     if replaced:

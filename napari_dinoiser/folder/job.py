@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from napari_dinoiser.folder.window_names import in_window
 from napari_dinoiser.triton_import import import_triton
 
 if TYPE_CHECKING:
@@ -122,13 +123,13 @@ def describe_outcome(summary: Summary) -> str:
 
 def describe_notes(summary: Summary) -> str:
     """List what else is worth knowing, one sentence per line; empty if there is nothing."""
-    return "\n".join(f"Note: {note}." for note in summary.notes)
+    return "\n".join(f"Note: {in_window(note)}." for note in summary.notes)
 
 
 def describe_failures(summary: Summary) -> str:
     """List the first failures, one per line; empty if there are none."""
     failures = {**summary.failures, **summary.not_exported}
-    lines = [f"{name}: {reason}" for name, reason in failures.items()]
+    lines = [f"{name}: {in_window(reason)}" for name, reason in failures.items()]
     more = len(lines) - SHOWN_FAILURES
     return "\n".join(lines[:SHOWN_FAILURES] + ([f"and {more:,} more"] if more > 0 else []))
 

@@ -163,6 +163,7 @@ class CommandLine(QWidget):
         self._job = None
         self.text.setPlainText(problem)
         self.copy_button.setEnabled(False)
+        self.copy_button.setToolTip(problem)
 
     def _copy(self) -> None:
         from napari.utils.notifications import show_error

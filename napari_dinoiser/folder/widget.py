@@ -38,6 +38,7 @@ from napari_dinoiser.folder.views import (
     OutcomeView,
     RunView,
 )
+from napari_dinoiser.folder.window_names import FOLD, START_ANEW, in_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
     from dinoiser.batch import Summary
     from dinoiser.prompts import PromptSet
     from napari_dinoiser.model_choice import ModelChoice
-
-START_ANEW = "Start anew"
-FOLD = "Formats, scheduler and command"
 
 
 class FolderWidget(QWidget):
@@ -105,9 +103,10 @@ class FolderWidget(QWidget):
             self.classes.setText(describe_classes(prompts, choice.name))
             self.command.show_job(self._job(prompts, choice))
             self._show_missing("")
-        except DinoiserError as problem:
-            self.command.show_problem(str(problem))
-            self._show_missing(str(problem))
+        except DinoiserError as error:
+            problem = in_window(str(error))
+            self.command.show_problem(problem)
+            self._show_missing(problem)
         if self._worker is None and self.outcome.is_problem:
             self.outcome.hide()  # of what was chosen before
 
@@ -127,8 +126,8 @@ class FolderWidget(QWidget):
             job = self._job(*self._choose())
             if job.running.discard_reviews and not self._may_discard_reviews(job):
                 return
-        except DinoiserError as problem:
-            show_error(str(problem))
+        except DinoiserError as error:
+            show_error(in_window(str(error)))
             return
         self.overwrite.setChecked(False)  # so that the next run resumes this one
         self._start(job)
@@ -228,8 +227,7 @@ class FolderWidget(QWidget):
     def _show_problem(self, problem: str) -> None:
         from napari.utils.notifications import show_error
 
-        if "--overwrite" in problem:
-            problem += f" Here: “{START_ANEW}”, under “{FOLD}”."
+        problem = in_window(problem)
         self.outcome.show_problem(problem)
         if not self._stop.is_set():
             show_error(problem)

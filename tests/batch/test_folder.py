@@ -405,7 +405,7 @@ class TestOwnership:
         run(job)
         with sole_writer(job.output, "label"):
             about = json.loads((job.output / WRITER).read_text())
-            busy = rf"`dinoiser label` on {about['host']} \(process {os.getpid()}, since "
+            busy = rf"Process {os.getpid()} on {about['host']} \(label, since "
             with pytest.raises(OutputError, match=busy):
                 run(job)
             code, _, errors = dinoiser("export", job.output, "-f", "coco")

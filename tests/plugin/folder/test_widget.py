@@ -27,7 +27,7 @@ from dinoiser.batch.reviews import Reviews, read_labelled, read_reviews
 from dinoiser.prompts import PromptSet
 from dinoiser.segment.settings import SegmentSettings
 from napari_dinoiser.folder.command_line import save_prompt_file, to_command
-from napari_dinoiser.folder.job import RunStatus, run_job
+from napari_dinoiser.folder.job import RunStatus, describe_failures, run_job
 from napari_dinoiser.folder.widget import FolderWidget
 from napari_dinoiser.model_choice import ModelChoice
 from tests.helpers.band_jobs import NODATA, draw_twice
@@ -270,13 +270,30 @@ def test_other_words_for_the_same_folder_name_the_box_to_check(
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
     assert text(tab, "folder_outcome").endswith(
-        "Here: “Start anew”, under “Formats, scheduler and command”."
+        "or “Start anew” (under “Formats, scheduler and command”) to start over."
     )
+    assert "--overwrite" not in "".join(notes())
     box = tab.findChild(QCheckBox, "overwrite")
     assert box.text() == "Start anew"
     assert not tab.outcome.isHidden()
     box.setChecked(True)  # what was said is of what was chosen before
     assert tab.outcome.isHidden()
+
+
+def test_notes_name_the_window_or_the_whole_command(open_tab, images, tmp_path, qtbot):
+    tab = open_tab()
+    fill(tab, images, tmp_path / "out")
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    next(images.iterdir()).unlink()
+    click(tab, "run_folder")
+    wait_until_through(tab, qtbot)
+    assert "(`dinoiser label --prune` removes what they left)" in text(tab, "folder_outcome")
+    reason = "use a smaller --short-side, and windows instead of --whole"
+    summary = SimpleNamespace(failures={"a.png": reason}, not_exported={})
+    assert describe_failures(summary) == (
+        "a.png: use a smaller “Short side”, and windows instead of “as a whole”"
+    )
 
 
 def test_an_error_in_the_table_is_not_a_table_without_classes(viewer):
@@ -347,6 +364,7 @@ def test_what_is_missing_is_said_and_nothing_starts(open_tab, images, tmp_path):
     assert text(tab, "folder_missing") == "There are no classes yet; add some in the Segment tab."
     assert not tab.findChild(QPushButton, "run_folder").isEnabled()
     assert not tab.findChild(QPushButton, "copy_command").isEnabled()
+    assert tab.findChild(QPushButton, "copy_command").toolTip() == text(tab, "folder_missing")
 
 
 def test_the_root_is_refused_in_a_sentence_while_it_is_typed(open_tab, images):
