@@ -221,7 +221,7 @@ class TestRefused:
     def test_a_folder_in_which_somebody_writes(self, out):
         from dinoiser.batch.folder import sole_writer
 
-        with sole_writer(out, "label"), pytest.raises(OutputError, match="dinoiser label"):
+        with sole_writer(out, "label"), pytest.raises(OutputError, match=r"\(label, since"):
             again(out, OTHERS)
 
 
