@@ -31,6 +31,8 @@ class KeyBindings:
 
     def add(self, provider: Any) -> None:
         """Let the keys work in another viewer or layer, too."""
+        if any(reference() is provider for reference in self._providers):
+            return
         self._providers.append(weakref.ref(provider))
         if self._active:
             self._bind(provider)

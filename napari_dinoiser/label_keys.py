@@ -17,6 +17,8 @@ SEARCH_KEYS = ("/", "Shift-/")
 def paint_with(labels: Labels, label: int) -> None:
     """Choose the label to paint with, and take the brush unless another tool paints already."""
     labels.selected_label = label
+    if not labels.visible:  # nobody can paint on what is hidden
+        labels.visible = True
     if labels.mode in ("pan_zoom", "transform", "erase", "pick"):
         labels.mode = "paint"
 

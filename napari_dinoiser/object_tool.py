@@ -11,11 +11,12 @@ from qtpy.QtWidgets import QApplication
 
 from napari_dinoiser.digit_keys import digit_of
 from napari_dinoiser.in_view import in_pixels
+from napari_dinoiser.key_bindings import KeyBindings
 from napari_dinoiser.label_layers import TRANSPARENT
 from napari_dinoiser.own_layers import OWN, insert_unselected, place_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari import Viewer
     from napari.layers import Labels
@@ -28,6 +29,8 @@ USUAL = REACHES.index(0.5)
 NOTHING = dict.fromkeys((None, 0), TRANSPARENT)
 PAUSE = 30
 """Milliseconds that the pointer rests before an outline is drawn."""
+HELD = 300
+"""The same where it rested already, as Shift may be for another key, such as Shift+N."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,23 @@ class ObjectTool(QObject):
         self._step = USUAL
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
-        self._rest.setInterval(PAUSE)
         self._rest.timeout.connect(self._draw)
         viewer.layers.events.removed.connect(self._forget)
+        # the pointer may rest already, so that no move tells of Shift
+        self._keys = KeyBindings({"Shift": self._point})
+        self._keys.add(viewer)
 
     def start(self) -> None:
         """Follow the pointer."""
         self.stop()
         self._viewer.mouse_move_callbacks.append(self._follow)
         self._viewer.mouse_wheel_callbacks.append(self._resize)
+        self._keys.bind()
 
     def stop(self) -> None:
         """Leave the pointer alone, and hide the outline."""
         self.hide()
+        self._keys.release()
         for callbacks, own in (
             (self._viewer.mouse_move_callbacks, self._follow),
             (self._viewer.mouse_wheel_callbacks, self._resize),
@@ -151,9 +158,17 @@ class ObjectTool(QObject):
             if self._pointing:
                 self.hide()
             return
-        self._position = tuple(event.position)
+        self._begin(event.position, PAUSE)
+
+    def _point(self) -> None:
+        if self._viewer.mouse_over_canvas:
+            self._begin(self._viewer.cursor.position, HELD)
+
+    def _begin(self, position: Sequence[float], pause: int) -> None:
+        """Look for the object at a position of the pointer after it has rested there."""
+        self._position = tuple(position)
         self._pointing = True
-        self._rest.start()
+        self._rest.start(pause)
         QApplication.instance().installEventFilter(self)  # moves it if it is there already
 
     def _resize(self, viewer: Viewer, event: Any) -> None:

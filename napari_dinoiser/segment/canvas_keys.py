@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari import Viewer
-    from napari.layers import Labels
+    from napari.layers import Image, Labels
 
     from napari_dinoiser.prompts.table import PromptTable
     from napari_dinoiser.segment.labelled_images import Labelled, LabelledImages
@@ -75,7 +75,7 @@ class CanvasKeys:
         for provider in (viewer, *images.layers()):
             self.add(provider)
 
-    def add(self, provider: Viewer | Labels) -> None:
+    def add(self, provider: Viewer | Image | Labels) -> None:
         """Let the keys work in a viewer or layer, too."""
         self._bindings.add(provider)
 

@@ -116,6 +116,7 @@ class SegmentWidget(QWidget):
         self._create_children()
         self._lay_out()
         self._connect()
+        self._let_keys_work_over_image()
         self._go_on()
         self._show_ignored()
         self._update_buttons()
@@ -335,6 +336,12 @@ class SegmentWidget(QWidget):
 
     # ---- keys ----------------------------------------------------------------------------------
 
+    def _let_keys_work_over_image(self) -> None:
+        """Let the keys work while the chosen image is selected, whose own would come first."""
+        image = self.picker.layer()
+        if image is not None:
+            self.keys.add(image)
+
     def showEvent(self, event: Any) -> None:
         """Let the keys work."""
         super().showEvent(event)
@@ -481,6 +488,7 @@ class SegmentWidget(QWidget):
         self._maps.changed.connect(self._show_maps)
         self.table.selection_changed.connect(self._show_maps)
         self.picker.image_changed.connect(self._update_buttons)
+        self.picker.image_changed.connect(self._let_keys_work_over_image)
         self.picker.image_changed.connect(self._pause.start)  # its labels may be outdated
         self.picker.source_gone.connect(self.runner.encoder.forget)
         self.picker.source_gone.connect(self._stop_if_gone)

@@ -46,6 +46,19 @@ def test_hints_about_keys_come_with_labels(segment, viewer, scene, scene_prompts
     assert not hints.isHidden()
 
 
+@pytest.mark.parametrize("layer", [0, 1], ids=["image", "hidden labels"])
+def test_a_digit_takes_the_brush_with_the_image_selected_or_the_labels_hidden(
+    labelled, viewer, layer
+):
+    labels, canvas = layer_of(viewer), viewer.window._qt_viewer.canvas.native
+    labels.visible = not layer
+    viewer.layers.selection.active = viewer.layers[layer]
+    canvas.setFocus()
+    QTest.keyClick(canvas, Qt.Key.Key_2)  # of an image, it is napari's to transform it
+    assert (labels.mode, labels.selected_label, labels.visible) == ("paint", 2, True)
+    assert viewer.layers.selection.active is labels
+
+
 def test_letters_change_how_labels_look(labelled, viewer):
     layer = layer_of(viewer)
     press(layer, "O")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton
 from scipy import ndimage
 
@@ -61,6 +62,18 @@ def test_the_outline_is_the_object_and_a_digit_gives_it_the_class(labelled, view
     np.testing.assert_array_equal(layer.data[~found], before[~found])
     layer.undo()
     np.testing.assert_array_equal(layer.data, before)
+
+
+def test_shift_over_an_object_is_enough_where_the_pointer_rests(labelled, viewer, objects, qtbot):
+    (mask, place), *_ = objects
+    canvas = viewer.window._qt_viewer.canvas.native
+    canvas.setFocus()
+    viewer.mouse_over_canvas, viewer.cursor.position = True, place
+    QTest.keyPress(canvas, Qt.Key.Key_Shift, Qt.KeyboardModifier.ShiftModifier)
+    qtbot.waitUntil(lambda: outline(viewer) is not None, timeout=10_000)
+    assert iou(outline(viewer), mask) > 0.85
+    QTest.keyRelease(canvas, Qt.Key.Key_Shift)
+    assert outline(viewer) is None
 
 
 def test_the_outline_goes_with_shift_and_digits_then_choose_a_class(
