@@ -61,6 +61,11 @@ class DinoiserWidget(QWidget):
             raise PromptError(error)
         return self.segment.table.prompt_set(), self.segment.choice()
 
+    def label_folder(self, folder: str) -> None:
+        """Show the Folder tab with a folder of images."""
+        self.tabs.setCurrentIndex(1)
+        self.folder.input_folder.line.setText(folder)
+
     def _review(self, output: str) -> None:
         self.tabs.setCurrentIndex(2)
         self.review.open_job(output)

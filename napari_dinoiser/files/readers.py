@@ -1,4 +1,4 @@
-"""Readers for napari: job folders and COCO files, as images and their labels."""
+"""Readers for napari: job folders and COCO files as layers; folders of images to be labelled."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import napari
 import numpy as np
 import yaml
 
 from dinoiser.batch.job import JOB_FILE, PROMPT_FILE, reading_in
 from dinoiser.errors import InputError, PromptError
+from dinoiser.images.inputs import IMAGE_SUFFIXES
 from dinoiser.images.settings import AS_STORED
 from napari_dinoiser.label_layers import IMAGES, METADATA, style_labels
 
@@ -66,28 +68,52 @@ class ImageWithLabels:
         return read_labelled_image(self.path, self.size, self.reading)
 
 
-def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
+def get_reader(path: str | list[str]) -> Callable[[str], list[Any]] | None:
     """Find the reader for a path.
 
     Parameters
     ----------
     path
-        A job's folder, its job.yaml, or a COCO file.
+        A job's folder, its job.yaml, a COCO file, or, while a viewer is open, a
+        folder of images.
 
     Returns
     -------
     callable or None
-        `read_job_folder` or `read_coco`; None for any other path.
+        `read_job_folder`, `read_coco` or `offer_folder`; None for any other path.
     """
     if not isinstance(path, str):
         return None
     place = Path(path)
     if place.name == JOB_FILE or (place / JOB_FILE).is_file():
         return read_job_folder
+    if place.is_dir():
+        shown = napari.current_viewer() is not None and _holds_images(place)
+        return offer_folder if shown else None
     from dinoiser.export.coco_reader import is_coco
 
     is_json = place.suffix.lower() == ".json" and place.is_file()
     return read_coco if is_json and is_coco(place) else None
+
+
+def offer_folder(path: str) -> list[tuple[None]]:
+    """Show a folder of images in the Folder tab, where all of it can be labelled.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Returns
+    -------
+    list
+        napari's sign for no layers.
+    """
+    viewer = napari.current_viewer()
+    dock, panel = viewer.window.add_plugin_dock_widget("napari-dinoiser", "DINOiser")
+    dock.show()
+    panel.label_folder(path)
+    return [(None,)]
 
 
 def read_job_folder(path: str) -> list[LayerData]:
@@ -209,6 +235,10 @@ def make_layers(images: list[ImageWithLabels], style: dict[str, Any], name: str)
             "differ; use the Review tab of DINOiser to see all images of a job."
         )
     return [layer for image in images[:MOST_PAIRS] for layer in _pair(image, style)]
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))
 
 
 def _pair(image: ImageWithLabels, style: dict[str, Any]) -> list[LayerData]:

@@ -62,7 +62,8 @@ def write_coco(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write labels as COCO annotations, one image per plane.
 
     Image names come from the layer's metadata or, failing that, from the name of
-    the file: "name.png", or "name_000.png" and so on for a stack.
+    the file: "name.png", or "name_000.png" and so on for a stack. COCO has no
+    ignored pixels: a notification says how many are left out.
 
     Parameters
     ----------
@@ -81,15 +82,21 @@ def write_coco(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     InputError, OutputError
         See `write_png`.
     """
+    from napari.utils.notifications import show_info
+
     from dinoiser.export import CocoWriter, build_annotations
 
     prompts = name_labels(data, meta)
     names = meta.get("metadata", {}).get(METADATA, {}).get(IMAGES, [])
     if len(names) != _count_planes(data):
         names = _plane_names(Path(path).with_suffix(".png"), data)
+    ignored = 0
     with CocoWriter(path, prompts) as coco:
         for name, plane in zip(names, _planes(data, prompts.label_type), strict=True):
             coco.add(name, plane.shape, build_annotations(plane, name, prompts))
+            ignored += int(np.count_nonzero(plane == prompts.ignore))
+    if ignored:
+        show_info(f"COCO cannot hold ignored pixels, {ignored:,} here; an indexed PNG keeps them.")
     return [path]
 
 

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QPlainTextEdit,
     QProgressBar,
     QPushButton,
@@ -34,6 +33,7 @@ from napari_dinoiser.folder.job import (
     describe_notes,
     describe_outcome,
 )
+from napari_dinoiser.folder_line import FolderLine
 
 if TYPE_CHECKING:
     from dinoiser.batch import LabelJob, Progress, Summary
@@ -58,7 +58,7 @@ COMMAND_LINES = 4
 
 
 class FolderPicker(QWidget):
-    """A folder, typed or chosen.
+    """A folder, typed, dropped or chosen.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class FolderPicker(QWidget):
     def __init__(self, name: str, tip: str) -> None:
         super().__init__()
         self._title = tip
-        self.line = QLineEdit()
+        self.line = FolderLine()
         self.line.setObjectName(name)
         self.line.setToolTip(tip)
         self.line.textChanged.connect(self.changed)

@@ -10,12 +10,12 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QGridLayout,
-    QLineEdit,
     QPushButton,
     QWidget,
 )
 from superqt.utils import signals_blocked
 
+from napari_dinoiser.folder_line import FolderLine
 from napari_dinoiser.review.named import named
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ class ReviewQueue(QWidget):
     """A job's folder, the order of its images, and whether checked ones are hidden."""
 
     folder_chosen = Signal(str)
-    """Emitted with a folder that was typed or chosen."""
+    """Emitted with a folder that was typed, dropped or chosen."""
     order_changed = Signal()
     """Emitted when the images must be sorted again."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = named(QLineEdit(), "job_folder", "Output folder of a job to review")
+        self.folder = named(FolderLine(), "job_folder", "Output folder of a job to review")
         self.folder.setPlaceholderText("Job folder")
         self.folder.returnPressed.connect(lambda: self.folder_chosen.emit(self.folder.text()))
         browse = named(QPushButton("Browse …"), "browse_job", "Choose the output folder of a job")

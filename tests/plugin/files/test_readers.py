@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from PIL import Image
+from qtpy.QtWidgets import QLineEdit
 
 from dinoiser.batch import export
 from dinoiser.errors import InputError
 from dinoiser.export import ExportOptions
 from napari_dinoiser.files import readers
 from napari_dinoiser.files.readers import get_reader
+from tests.helpers.drawn_images import draw_images
 from tests.helpers.export_jobs import PROMPTS, decodes, make_job, objects, scene
 
 pytestmark = decodes
@@ -144,6 +146,17 @@ def test_what_is_not_ours_is_left_to_others(tmp_path):
     paths = [tmp_path / name for name in ("images", "map.geojson", "map.json", "missing.json")]
     assert [get_reader(str(path)) for path in paths] == [None] * 4
     assert get_reader([str(tmp_path / "map.json")]) is None
+
+
+def test_a_folder_of_images_is_offered_to_be_labelled(make_napari_viewer, tmp_path):
+    draw_images(tmp_path / "photos" / "more", 2)
+    assert get_reader(str(tmp_path / "photos")) is None, "without a window, others may read it"
+    viewer = make_napari_viewer()
+    assert viewer.open(str(tmp_path / "photos"), plugin=PLUGIN) == []
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "DINOiser")
+    assert panel.tabs.tabText(panel.tabs.currentIndex()) == "Folder"
+    chosen = panel.findChild(QLineEdit, "input_folder").text()
+    assert chosen == str(tmp_path / "photos")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from napari.layers import Labels
 from napari.utils.colormaps import direct_colormap
+from napari.utils.notifications import notification_manager
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -60,6 +61,16 @@ def test_coco_holds_masks_and_class_names(make_napari_viewer, tmp_path, capsys):
     labels, names = masks_of(tmp_path / "a.json", capsys)
     assert np.array_equal(labels["a.png"], objects(scene()))
     assert names == {1: "dog", 3: "sky", 7: "grass"}
+
+
+def test_ignored_pixels_that_coco_cannot_hold_are_counted(tmp_path):
+    ignored = scene() == 255
+    notification_manager.records.clear()
+    write_coco(str(tmp_path / "a.json"), np.where(ignored, 0, scene()), style_labels(PROMPTS))
+    assert not notification_manager.records
+    write_coco(str(tmp_path / "b.json"), scene(), style_labels(PROMPTS))
+    (told,) = notification_manager.records
+    assert f" {np.count_nonzero(ignored)} " in told.message
 
 
 def test_the_ending_alone_finds_the_writer_and_other_layers_keep_theirs(

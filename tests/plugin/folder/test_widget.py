@@ -32,6 +32,7 @@ from napari_dinoiser.folder.widget import FolderWidget
 from napari_dinoiser.model_choice import ModelChoice
 from tests.helpers.band_jobs import NODATA, draw_twice
 from tests.helpers.drawn_images import draw_images
+from tests.helpers.dropping import drop
 from tests.helpers.job_driver import job_of
 from tests.helpers.segment_driver import add_class
 
@@ -235,6 +236,14 @@ def test_without_an_output_folder_results_go_beside_the_images(open_tab, images,
     click(tab, "run_folder")
     wait_until_through(tab, qtbot)
     assert (images.parent / f"{images.name}-labels" / "masks" / "000.png").is_file()
+
+
+def test_a_folder_can_be_dropped(open_tab, images):
+    tab = open_tab()
+    line = tab.findChild(QLineEdit, "input_folder")
+    drop(line, images)
+    assert line.text() == str(images)
+    assert text(tab, "folder_missing") == ""
 
 
 def test_copying_brings_the_prompt_file_that_the_command_reads(open_tab, images, tmp_path):

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from dinoiser.batch import export
 from dinoiser.batch.reviews import read_reviews
 from dinoiser.export import read_mask
+from tests.helpers.dropping import drop
 from tests.helpers.export_jobs import decodes
 from tests.helpers.review_driver import PROMPTS, expected_ious
 
@@ -185,6 +186,13 @@ def test_the_list_shows_states_and_opens_images(job, reviewer):
         pos=queue.visualRect(queue.model().index(0, 0)).center(),
     )
     assert reviewer.image == first
+
+
+def test_a_job_that_is_dropped_is_opened(job, reviewer):
+    line = reviewer.child(QLineEdit, "job_folder")
+    with reviewer.qtbot.waitSignal(reviewer.widget.job_opened, timeout=20_000) as opened:
+        drop(line, job)
+    assert opened.args == [str(job)]
 
 
 def test_other_layers_are_hidden_while_reviewing_and_come_back(job, reviewer):
