@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from dinoiser.errors import SettingsError
+from dinoiser.plain_text import decode
 
 MOST_BYTES = 2**26
 """Of a file, ours or another's; larger ones are neither read in full nor written."""
@@ -110,7 +111,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     """
     try:
         data = read_bytes(Path(path))
-        content = None if data is None else load_values(data.decode())
+        content = None if data is None else load_values(decode(data))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         msg = f"The settings in {path} cannot be read ({reason}): give {_EXAMPLE}."

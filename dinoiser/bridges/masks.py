@@ -11,6 +11,7 @@ from dinoiser.export.mask_file import find_mask_files
 from dinoiser.export.png import read_mask
 from dinoiser.export.voc import CLASS_FOLDER, LABEL_MAP
 from dinoiser.labels import with_left_out
+from dinoiser.plain_text import decode
 from dinoiser.prompts.palette import IGNORE_COLOR, label_colors
 
 if TYPE_CHECKING:
@@ -68,7 +69,11 @@ class MaskAnnotations:
 def _read_label_map(path: Path) -> tuple[dict[int, str], dict[int, str]]:
     """Read names and colours from lines such as "dog:230,25,75::"."""
     names, colors = {}, {}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = decode(path.read_bytes()).splitlines()
+    except ValueError as error:
+        msg = f"{path} does not list classes: {error}"
+        raise InputError(msg) from error
     entries = [line for line in lines if line.strip() and not line.startswith("#")]
     # the background, wherever it is listed, is label 0
     entries.sort(key=lambda line: line.partition(":")[0].casefold() != "background")
@@ -88,7 +93,7 @@ def _read_label_map(path: Path) -> tuple[dict[int, str], dict[int, str]]:
 
 def _read_classes(path: Path) -> tuple[dict[int, str], dict[int, str]]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_bytes())
         names = {entry["id"]: entry["name"] for entry in entries}
         return names, {entry["id"]: entry["color"] for entry in entries}
     except (ValueError, KeyError, TypeError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dinoiser.errors import InputError
+from dinoiser.plain_text import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,7 +147,12 @@ def _listed(folder: Path, split: Path, labels: Path, suffix: str) -> list[Pair]:
 
 def _names(split: Path) -> list[str]:
     """Read a list of images: the first word of each line."""
-    names = [line.split()[0] for line in split.read_text(encoding="utf-8").splitlines() if line]
+    try:
+        lines = decode(split.read_bytes()).splitlines()
+    except ValueError as error:
+        msg = f"{split} is not a list of images: {error}"
+        raise InputError(msg) from error
+    names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         msg = f"{split} lists no images; get a new copy of the file"
         raise InputError(msg)

@@ -154,7 +154,7 @@ def _read_classes(folder: Path) -> dict[int, tuple[str, str | None]]:
     if not path.is_file():
         return {}
     try:
-        classes: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        classes: list[dict[str, Any]] = json.loads(path.read_bytes())
         return {entry["id"]: (entry["name"], entry.get("color")) for entry in classes}
     except (ValueError, KeyError, TypeError) as error:
         msg = (

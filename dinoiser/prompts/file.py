@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dinoiser.atomic import write_file
 from dinoiser.errors import OutputError, PromptError
 from dinoiser.labels import MAX_ID
+from dinoiser.plain_text import decode
 from dinoiser.prompts.palette import normalize_color
 from dinoiser.safe_yaml import (
     MOST_BYTES,
@@ -232,24 +233,20 @@ def _explain(detail: ErrorDetails, key: str, value: object, model: type[BaseMode
 
 
 def read_text(path: Path) -> str:
-    """Read a prompt file's text: UTF-8, with or without a byte order mark."""
+    """Read a prompt file's text."""
     try:
         data = read_bytes(path)
     except OSError as error:
         msg = f"prompt file {str(path)!r} cannot be read ({error.strerror}): check its path"
         raise PromptError(msg) from error
-    if data is None or b"\0" in data:
-        found = f"is larger than {MOST_BYTES >> 20} MiB" if data is None else "contains zero bytes"
+    if data is None:
+        found = f"is larger than {MOST_BYTES >> 20} MiB"
         msg = f"{path} is not a prompt file (it {found}): give a YAML file saved as UTF-8"
         raise PromptError(msg)
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        msg = (
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8 text: "
-            "save the file as UTF-8"
-        )
+        return decode(data)
+    except ValueError as error:
+        msg = f"{path} is not a prompt file: {error}"
         raise PromptError(msg) from error
 
 

@@ -86,6 +86,15 @@ def as_segmentation_mask(labels, folder):
     return path
 
 
+def as_edited_on_windows(labels, folder):
+    """The same, whose list of classes went through an editor of Windows."""
+    with zipfile.ZipFile(as_segmentation_mask(labels, folder)) as archive:
+        archive.extractall(folder / "task")
+    path = folder / "task" / "labelmap.txt"
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode("utf-16"))
+    return folder / "task"
+
+
 def as_cvat(labels, folder):
     """CVAT for images 1.1: masks within boxes, row by row."""
     shapes = []
@@ -156,6 +165,7 @@ FORMATS = {
     "masks": as_masks,
     "zip": as_zip,
     "Segmentation mask 1.1": as_segmentation_mask,
+    "edited on Windows": as_edited_on_windows,
     "CVAT for images 1.1": as_cvat,
     "Label Studio": as_label_studio,
     "Datumaro": as_datumaro,

@@ -173,6 +173,15 @@ def test_other_years_of_voc_are_passed_over(tmp_path):
     assert pair.image.parts[-3:] == ("VOC2012", "JPEGImages", "2007_000000.jpg")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_that_was_edited_on_windows_is_read(encoding, tmp_path):
+    write_benchmark("voc", tmp_path, [(IMAGE, np.zeros((2, 4), np.uint8))] * 2)
+    [split] = tmp_path.rglob("val.txt")
+    split.write_bytes("2007_000001\r\n \r\n".encode(encoding))
+    [pair] = find_benchmark("voc").find_pairs(tmp_path)
+    assert pair.image.name == "2007_000001.jpg"
+
+
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [

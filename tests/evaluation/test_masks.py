@@ -44,6 +44,13 @@ def as_job(labels, folder, prompts=PROMPTS):
     return folder
 
 
+def as_edited_job(labels, folder, prompts=PROMPTS):
+    """A job whose classes an editor of Windows has saved."""
+    path = as_job(labels, folder, prompts) / "classes.json"
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    return folder
+
+
 def as_coco(labels, folder, prompts=PROMPTS):
     path = folder / "annotations.json"
     with CocoWriter(path, prompts) as writer:
@@ -78,6 +85,7 @@ KINDS = {
     "maps": as_maps,
     "folder": as_folder,
     "job": as_job,
+    "edited": as_edited_job,
     "coloured": as_coloured_job,
     "coco": as_coco,
 }

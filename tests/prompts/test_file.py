@@ -247,8 +247,8 @@ class TestFileMistakes:
     @pytest.mark.parametrize(
         ("data", "problem"),
         [
-            ("version: 1\nclasses:\n - {name: café}".encode("latin-1"), "line 3: byte 0xe9"),
-            ("version: 1".encode("utf-16"), "zero bytes"),
+            ("version: 1\nclasses:\n - {name: café}".encode("latin-1"), "byte 0xe9 in line 3"),
+            ("version: 1".encode("utf-16")[:-1], "is not UTF-16"),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a prompt file"),
             pytest.param(b"#" * (2**26 + 1), "larger than 64 MiB", id="too large"),
         ],
@@ -263,6 +263,15 @@ class TestFileMistakes:
         assert str(path) in message
         assert problem in message
         assert "UTF-8" in message
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+    def test_what_programs_of_windows_save_is_read(self, tmp_path: Path, encoding: str) -> None:
+        prompts = PromptSet.parse("dog; chien âgé, cat")
+        prompts.save(tmp_path / "prompts.yaml")
+        text = (tmp_path / "prompts.yaml").read_text(encoding="utf-8")
+        (tmp_path / "other.yaml").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+
+        assert PromptSet.load(tmp_path / "other.yaml") == prompts
 
     def test_a_set_of_megabytes_is_read_as_it_was_saved(self, tmp_path: Path) -> None:
         prompts = PromptSet.from_names({"dog": ["d" * 800_000], "cat": ["c" * 800_000]})
