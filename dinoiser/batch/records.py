@@ -77,6 +77,9 @@ class Record(BaseModel):
         What is probably wrong with the image, in one sentence.
     error
         Why it failed, in one sentence.
+    blocked
+        Whether it failed because a result could not have its place, such as that
+        of a mask which another program has open: the next run tries it again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -98,6 +101,7 @@ class Record(BaseModel):
     seconds: float = 0.0
     warning: str | None = None
     error: str | None = None
+    blocked: bool = False
 
     @property
     def expected_iou(self) -> float | None:

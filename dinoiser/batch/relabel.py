@@ -250,7 +250,7 @@ class _Turn:
         kept = 0
         for record in read_records(output):
             review = edits.review_of(record)
-            if record.status == "failed":
+            if record.status == "failed" and not record.blocked:
                 continue
             if is_kept(output, record, review):
                 kept += 1

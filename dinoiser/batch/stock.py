@@ -192,7 +192,7 @@ def prunable(
 
 def _is_through(job: LabelJob, record: Record, review: Review | None) -> bool:
     if record.status == "failed":
-        return not job.running.retry_failed
+        return not (record.blocked or job.running.retry_failed)
     if record.turn < job.turn and not is_kept(job.output, record, review):
         return False
     corrected = is_corrected(review)

@@ -145,6 +145,16 @@ class TestNames:
             assert "b.jpg" not in summary.failures
             assert all("rename" in why or "shorter" in why for why in summary.failures.values())
 
+    def test_a_mask_whose_place_was_taken_is_made_once_it_is_free(self, job, folder):
+        run(job)
+        draw(folder / "c.jpg", 2)
+        (place := job.output / "masks" / "c.png").mkdir()
+        assert list(run(job).failures) == ["c.jpg"]
+        place.rmdir()
+        summary = run(job)
+        assert (summary.done, summary.resumed, summary.failures) == (3, 2, {})
+        assert coco(job.output) == ["a.jpg", "b.jpg", "c.jpg"]
+
 
 class TestCorrections:
     def test_a_torn_record_does_not_cost_the_mask(self, job):

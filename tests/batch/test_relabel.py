@@ -91,6 +91,17 @@ class TestWords:
         names = [[c["name"] for c in entry["prompts"]["classes"]] for entry in history]
         assert names == [["background", "circle", "star", "square"], [*OTHERS.names]]
 
+    def test_a_mask_whose_place_was_taken_is_made_by_the_next_run(self, images, out, tmp_path):
+        again(out, OTHERS)
+        (place := out / "masks" / "000.png").unlink()
+        place.mkdir()
+        assert list(again(out, WORDS).failures) == ["000.png"]
+        place.rmdir()
+        assert again(out, WORDS).done == 8
+        words = PromptSet.load(out / "prompts.yaml")
+        label(images, tmp_path / "anew", words)
+        assert masks(out) == masks(tmp_path / "anew")
+
     def test_the_same_words_do_nothing(self, out):
         before = {p: p.stat().st_mtime_ns for p in (out / "masks").glob("*.png")}
         again(out, WORDS)

@@ -310,9 +310,9 @@ class _Corrected(NamedTuple):
         return {}
 
 
-def failed_record(image: JobImage, reason: str) -> Record:
-    """Make the record of an image that could not be labelled."""
-    return _record(image, status="failed", error=reason)
+def failed_record(image: JobImage, reason: str, *, blocked: bool = False) -> Record:
+    """Make the record of an image that could not be labelled, see `Record`."""
+    return _record(image, status="failed", error=reason, blocked=blocked)
 
 
 def _path(image: JobImage) -> Path:
@@ -344,7 +344,7 @@ def _failure_noted(image: JobImage, records: list[Record]) -> Iterator[None]:
     try:
         yield
     except PlaceError as error:  # of this image alone
-        records.append(failed_record(image, str(error)))
+        records.append(failed_record(image, str(error), blocked=True))
     except (OutputError, SettingsError):
         raise
     except DinoiserError as error:
