@@ -76,12 +76,14 @@ class FitLog:
                 for name, value in row._asdict().items():
                     if name != "step":
                         self._board.add_scalar(name, value, row.step)
+                self._board.flush()  # a thread would find a full disk at some later time
 
     def show(self, step: int, image: np.ndarray) -> None:
         """Add an image (H, W, 3) uint8."""
         if self._active and self._board is not None:
             with _written(self._boards):
                 self._board.add_image("student and teacher", image, step, dataformats="HWC")
+                self._board.flush()
 
     def __enter__(self) -> Self:
         return self
