@@ -26,7 +26,7 @@ class KeyBindings:
         self._keys = keys
         # weakly, as layers with large arrays come and go
         self._providers: list[weakref.ref[Any]] = []
-        self._replaced: list[tuple[weakref.ref[Any], str, Any]] = []
+        self._bound: list[tuple[weakref.ref[Any], str, Any, Any]] = []
         self._active = False
 
     def add(self, provider: Any) -> None:
@@ -46,17 +46,31 @@ class KeyBindings:
                     self._bind(provider)
 
     def release(self) -> None:
-        """Put back what was bound before."""
+        """Put back what was bound before, unless others have bound a key since."""
         # in reverse, so that a key bound twice ends up with its first binding
-        for reference, key, function in reversed(self._replaced):
+        for reference, key, own, replaced in reversed(self._bound):
+            _RELEASED[own] = replaced
             if (provider := reference()) is not None:
-                provider.bind_key(key, function, overwrite=True)
-        self._replaced, self._active = [], False
+                now = provider.bind_key(key, None, overwrite=True)
+                provider.bind_key(key, _still_bound(now), overwrite=True)
+        self._bound, self._active = [], False
 
     def _bind(self, provider: Any) -> None:
         for key, action in self._keys.items():
-            replaced = provider.bind_key(key, _without_provider(action), overwrite=True)
-            self._replaced.append((weakref.ref(provider), key, replaced))
+            own = _without_provider(action)
+            replaced = provider.bind_key(key, own, overwrite=True)
+            self._bound.append((weakref.ref(provider), key, own, replaced))
+
+
+_RELEASED: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+"""What each function that was released had replaced: panels release a key in any order."""
+
+
+def _still_bound(function: Any) -> Any:
+    """Return a function, or what it replaced, and so on, if it was released."""
+    while function in _RELEASED:
+        function = _RELEASED[function]
+    return function
 
 
 def _without_provider(action: Callable[[], Any]) -> Callable[[Any], None]:

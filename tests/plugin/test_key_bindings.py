@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from functools import partial
 
 import numpy as np
 from napari.layers import Labels
@@ -39,3 +40,16 @@ def test_a_layer_that_is_gone_is_not_held():
     gc.collect()
     assert gone() is None
     keys.release()
+
+
+def test_two_panels_may_release_the_same_key_in_any_order():
+    pressed, layer = [], Labels(np.zeros((3, 3), int))
+    first, second = (KeyBindings({"Q": partial(pressed.append, name)}) for name in ("one", "two"))
+    for keys in (first, second):
+        keys.add(layer)
+        keys.bind()
+    first.release()
+    bound(layer)["Q"](layer)
+    assert pressed == ["two"]
+    second.release()
+    assert "Q" not in bound(layer)
