@@ -63,7 +63,8 @@ class FitState:
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                # copies, as tensors from a file hold it open, and the fit is to replace it
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             step, before = int(metadata["step"]), json.loads(metadata["made_of"])
             judged = metadata["judged"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:

@@ -91,6 +91,21 @@ class TestResuming:
         resumed.run(resume=True)
         assert torch.equal(weights(resumed.heads), weights(whole.heads))
 
+    def test_the_checkpoint_is_free_once_the_fit_goes_on(self, make_fit):
+        """Windows lets nobody replace what is open; elsewhere, what is written there is seen."""
+        whole = make_fit()
+        whole.run()
+        make_fit().run(cancelled=stop_after(3))
+        resumed = make_fit()
+
+        def spoil():
+            with resumed.checkpoint.open("r+b") as file:
+                file.write(bytes(resumed.checkpoint.stat().st_size))
+            return False
+
+        resumed.run(resume=True, cancelled=spoil)
+        assert torch.equal(weights(resumed.heads), weights(whole.heads))
+
     @pytest.mark.slow
     def test_whitened_heads_do_too(self, make_fit):
         whole = make_fit(whiten=True)
