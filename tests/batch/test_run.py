@@ -189,8 +189,13 @@ def test_as_many_threads_are_at_work_as_torch_has(make_job, tmp_path, tiny):
 
 @pytest.fixture
 def heap_not_frozen():
-    """All objects in the reach of the garbage collector, whatever other tests spared it."""
+    """All objects in the reach of the garbage collector, whatever other tests spare it."""
+    spared = gc.get_freeze_count()
     gc.unfreeze()
+    yield
+    if spared:
+        gc.collect()
+        gc.freeze()
 
 
 def test_garbage_is_searched_for_as_before_once_a_job_ends(make_job, tmp_path, heap_not_frozen):

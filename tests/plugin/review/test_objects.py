@@ -108,4 +108,4 @@ def test_a_model_that_is_loaded_after_the_review_was_closed_goes_at_once(
     thread.join(60)
     reviewer.qtbot.wait(50)
     gc.collect()
-    assert not [one for one in gc.get_objects() if isinstance(one, job_encoder.JobEncoder)]
+    assert not [one for one in gc.get_objects() if type(one) is job_encoder.JobEncoder]
