@@ -24,6 +24,10 @@ _LONGEST_NAME = 200
 # on Windows, a file that a virus scanner or a viewer has open, mostly for a moment, stays in place
 _OPEN_FILES_STAY = os.name == "nt"
 _PAUSES = (0.05,) * 20
+# Windows takes a path of more than 259 characters, or 247 of a folder, for one that is not there,
+# unless an administrator allows them; the temporary name of a file has 15 more than its own
+_LONG_PATH = 230
+_MISSING_IF_LONG = os.name == "nt"
 _PLACE = {
     errno.ENAMETOOLONG: "give the image a shorter name",
     errno.EISDIR: "move the folder of that name away, or rename the image",
@@ -56,7 +60,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     if not path.name:  # such as "."
-        raise write_error(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+        raise write_error(path, _is_a_folder())
     # shortened: a name just within the limit would exceed it with the prefix and suffix added
     stem = path.name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     partial = path.with_name(f".{stem}.{uuid4().hex[:8]}{PARTIAL_SUFFIX}")
@@ -71,7 +75,9 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     except OutputError:  # of another file
         raise
     except OSError as error:
-        raise write_error(path, error) from error
+        # which Windows refuses as it refuses what may not be written
+        in_the_way = _OPEN_FILES_STAY and error.errno == errno.EACCES and path.is_dir()
+        raise write_error(path, _is_a_folder() if in_the_way else error) from error
     finally:
         with suppress(OSError):  # what is wrong with the disk was said above
             partial.unlink()
@@ -171,11 +177,17 @@ def write_error(path: Path, error: OSError) -> OutputError:
     return _refusal(path, error, "write")
 
 
+def _is_a_folder() -> OSError:
+    return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
 def _refusal(path: Path, error: OSError, act: str) -> OutputError:
     reason = error.strerror or str(error)
     cure = _CURES.get(error.errno or 0, "give an output folder that can be written")
     kind = OutputError
-    if error.errno in _PLACE:
+    if error.errno == errno.ENOENT and _MISSING_IF_LONG and len(os.path.abspath(path)) > _LONG_PATH:
+        kind, cure = PlaceError, "its path is too long: give a shorter output folder or image name"
+    elif error.errno in _PLACE:
         kind, cure = PlaceError, _PLACE[error.errno]
     elif _OPEN_FILES_STAY and error.errno == errno.EACCES and path.is_file():
         kind, cure = PlaceError, "close it in the program that has it open, or make it writable"

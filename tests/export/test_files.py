@@ -22,6 +22,7 @@ from dinoiser.atomic import (
     remove_file,
     remove_folder,
     remove_partial_files,
+    write_error,
 )
 from dinoiser.errors import InputError, OutputError, PlaceError
 from dinoiser.export import (
@@ -278,6 +279,16 @@ def test_what_another_program_holds_open_is_removed_once_it_is_closed(
     with pytest.raises(OutputError, match=said) if held > 20 else nullcontext():
         remove(path)
     assert path.exists() == (held > 20)
+
+
+@pytest.mark.parametrize("length", [10, 250])
+def test_a_path_that_is_too_long_for_windows_is_said_to_be(tmp_path, monkeypatch, length):
+    """There, it is refused as if its folder were missing, as it is where a disk is gone."""
+    monkeypatch.setattr(atomic, "_MISSING_IF_LONG", True)
+    gone = FileNotFoundError(errno.ENOENT, "The system cannot find the path specified")
+    error = write_error(tmp_path / ("n" * length), gone)
+    assert isinstance(error, PlaceError) == (length > 200)
+    assert ("its path is too long" in str(error)) == (length > 200)
 
 
 @pytest.mark.skipif(os.name != "nt", reason="only Windows keeps files that are open in place")
