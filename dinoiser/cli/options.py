@@ -46,13 +46,16 @@ def given(**values: Any) -> dict[str, Any]:
 
 
 def read_words(words: str | None) -> str | None:
-    """Refuse words whose letters the locale has not let through.
+    """Refuse a prompt file, and words whose letters the locale has not let through.
 
     Raises
     ------
     PromptError
-        They were typed in UTF-8 and read in another encoding.
+        They name a file, or were typed in UTF-8 and read in another encoding.
     """
+    if words and words.strip().lower().endswith((".yaml", ".yml")):
+        msg = f"-p takes words, and {words!r} is the name of a file: give it with --prompts."
+        raise PromptError(msg)
     if words is None or words.isascii() or not _is_garbled(words):
         return words
     names = ("LC_ALL", "LC_CTYPE", "LANG")

@@ -198,6 +198,7 @@ WRONG = {
     "an unknown format": (["-p", "dog", "-f", "jpg"], ["jpg", "png"]),
     "a batch size that is none": (["-p", "dog", "--batch-size", "many"], ["many", "auto"]),
     "whole and windows": (["-p", "dog", "--whole", "--stride", "9"], ["stride is 9", "omit"]),
+    "a prompt file for words": (["-p", "Words.YAML"], ["Words.YAML", "--prompts"]),
     "a missing prompt file": (["--prompts", "nowhere.yaml"], ["nowhere.yaml"]),
     "missing heads": (["-p", "dog", "--heads", "nowhere.pt"], ["nowhere.pt"]),
 }
