@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dinoiser.errors import SettingsError
+from dinoiser.errors import SettingsError, reason_of
 from dinoiser.plain_text import decode
 
 MOST_BYTES = 2**26
@@ -113,7 +113,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         data = read_bytes(Path(path))
         content = None if data is None else load_values(decode(data))
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or reason_of(error)
         msg = f"The settings in {path} cannot be read ({reason}): give {_EXAMPLE}."
         raise SettingsError(msg) from error
     if isinstance(content, dict) and all(isinstance(name, str) for name in content):
